@@ -1,0 +1,1 @@
+"""Pure predictions: run times, completion times, use of a grant."""

@@ -1,0 +1,1 @@
+"""Metrics, tracking and notifications: sinks that follow the store after each commit."""

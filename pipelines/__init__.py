@@ -1,0 +1,1 @@
+"""Pipelines as users write them, in YAML or with decorators, turned into model.Pipeline."""

@@ -1,0 +1,1 @@
+"""Pure decisions: what runs next, where, and what happens after an end."""

@@ -1,0 +1,1 @@
+"""Timelines, accounting and efficiency as data."""

@@ -1,0 +1,1 @@
+"""Rows, migrations, reader, writer, ledger and audit of everything elisa knows."""
