@@ -1,0 +1,216 @@
+"""Everything that may happen to the state. One call of `store.writer.apply` commits a tuple of these, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from .ids import AttemptId, NativeId, TaskId
+from .reasons import Fact, Reason
+from .resources import Resources
+from .states import AttemptState, TaskState
+from .task import Attempt, CheckpointRef, End, PipelineRecord, Task, Usage
+
+__all__ = [
+    "AttemptIntended",
+    "AttemptMoved",
+    "AttemptNoted",
+    "AttemptSubmitted",
+    "CancelRequested",
+    "CancelSent",
+    "Change",
+    "Charge",
+    "CheckpointSeen",
+    "CursorMoved",
+    "MetricSeen",
+    "Noted",
+    "PassedOver",
+    "PipelineAdded",
+    "TaskMoved",
+    "TasksAdded",
+    "UsageSeen",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """An amount for the ledger, in exact integers."""
+
+    node_s: int = 0
+    cpu_s: int = 0
+    memory_mib_s: int = 0
+    gpu_s: int = 0
+    gpu_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineAdded:
+    """A pipeline with all its tasks, and the ids of the tasks that each need of a task stands for."""
+
+    record: PipelineRecord
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksAdded:
+    """Tasks made from a template while the pipeline runs."""
+
+    template: TaskId
+    tasks: tuple[Task, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMoved:
+    """A task changes state; refused as stale if it is not in `before`.
+
+    `request`, `not_before` and `resume_from` are stored as given: they describe the next attempt. `counts_as_failure`
+    uses up one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel.
+    """
+
+    task: TaskId
+    before: TaskState
+    after: TaskState
+    reason: Reason
+    request: Resources | None = None
+    not_before: datetime | None = None
+    resume_from: CheckpointRef | None = None
+    counts_as_failure: bool = False
+    resets_failures: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptIntended:
+    """Before anything is submitted: the task goes from ready to active, the attempt exists, its budget is reserved."""
+
+    attempt: Attempt
+    reserve: Charge
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSubmitted:
+    """The resource manager accepted it (or it was found by its tag)."""
+
+    attempt: AttemptId
+    native_id: NativeId
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptMoved:
+    """An attempt changes state; refused as stale if it is not in `before`.
+
+    A final state carries `end` and `spend`; the writer books `reserve = spend + refund`. `incarnation` rises with a
+    requeue. Times that are given are stored.
+    """
+
+    attempt: AttemptId
+    before: AttemptState
+    after: AttemptState
+    reason: Reason
+    end: End | None = None
+    spend: Charge | None = None
+    incarnation: int | None = None
+    nodes: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptNoted:
+    """Book-keeping that is no change of state and is not audited; None leaves a value."""
+
+    attempt: AttemptId
+    absences: int | None = None
+    quiet_ticks: int | None = None
+    claimed: bool | None = None
+    native_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSeen:
+    """An attempt announced a checkpoint."""
+
+    attempt: AttemptId
+    checkpoint: CheckpointRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSeen:
+    """A task reported a number; the newest value of a name counts."""
+
+    attempt: AttemptId
+    name: str
+    value: float
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSeen:
+    """What an attempt used so far."""
+
+    attempt: AttemptId
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """Somebody wishes a task cancelled; the next tick does it."""
+
+    task: TaskId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelSent:
+    """The resource manager is about to be asked to stop an attempt: written before the call, so that none is asked twice."""
+
+    attempt: AttemptId
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """Why a ready or waiting task was not chosen; stored only when it differs from what was stored."""
+
+    task: TaskId
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorMoved:
+    """How far an event file has been read, committed together with what was read from it."""
+
+    file: str
+    inode: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something for the audit alone: a bad event, an alarm, a fence. `subject` is an id or a backend's name."""
+
+    subject: str
+    what: str
+    facts: Mapping[str, Fact]
+
+
+Change = (
+    PipelineAdded
+    | TasksAdded
+    | TaskMoved
+    | AttemptIntended
+    | AttemptSubmitted
+    | AttemptMoved
+    | AttemptNoted
+    | CheckpointSeen
+    | MetricSeen
+    | UsageSeen
+    | CancelRequested
+    | CancelSent
+    | PassedOver
+    | CursorMoved
+    | Noted
+)

@@ -1,0 +1,121 @@
+"""Frozen dataclasses to JSON values and back, checked against their annotations. `decode(T, encode(x)) == x`."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+__all__ = ["decode", "encode"]
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> Any:  # noqa: ANN401 - a JSON value has no narrower type
+    """Return the JSON value for a dataclass, enum, datetime, mapping, sequence or scalar.
+
+    Fields that equal their default are left out, so that stored texts stay short and new fields need no migration.
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in fields(value) if not _is_default(f, value)}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, frozenset)):
+        return [encode(item) for item in value]
+    return value
+
+
+def _is_default(field: Any, owner: object) -> bool:  # noqa: ANN401 - dataclasses.Field is generic over its value
+    if field.default is not MISSING:
+        return bool(getattr(owner, field.name) == field.default)
+    if field.default_factory is not MISSING:
+        return bool(getattr(owner, field.name) == field.default_factory())
+    return False
+
+
+def decode(kind: type[T], data: object) -> T:
+    """Return the `kind` that `data` stands for.
+
+    Raises ValueError when `data` does not fit the annotations of `kind`.
+    """
+    return cast("T", _decode(kind, data))
+
+
+def _decode(kind: Any, data: Any) -> Any:  # noqa: ANN401 - works on annotations
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _decode_union(get_args(kind), data)
+    if origin is tuple:
+        return _decode_tuple(get_args(kind), data)
+    if origin is not None and issubclass(origin, Mapping):
+        return types.MappingProxyType({key: _decode(get_args(kind)[1], item) for key, item in data.items()})
+    if hasattr(kind, "__supertype__"):
+        return _decode(kind.__supertype__, data)
+    if isinstance(kind, type):
+        return _decode_class(kind, data)
+    raise ValueError(f"no rule to read {kind}")
+
+
+def _decode_class(kind: type, data: Any) -> Any:  # noqa: ANN401 - works on annotations
+    if is_dataclass(kind):
+        return _decode_dataclass(kind, data)
+    if issubclass(kind, Enum):
+        return kind(data)
+    if kind is datetime:
+        return datetime.fromisoformat(data)
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise ValueError(f"{data!r} is no {kind.__name__}")
+    return data
+
+
+def _decode_dataclass(kind: Any, data: Any) -> Any:  # noqa: ANN401 - works on annotations
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{data!r} is no {kind.__name__}")
+    hints = _hints(kind)
+    unknown = set(data) - set(hints)
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {sorted(unknown)[0]}")
+    try:
+        return kind(**{name: _decode(hints[name], item) for name, item in data.items()})
+    except TypeError as err:
+        raise ValueError(f"{kind.__name__}: {err}") from err
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _decode_union(kinds: tuple[Any, ...], data: Any) -> Any:  # noqa: ANN401 - works on annotations
+    if data is None and type(None) in kinds:
+        return None
+    exact = [kind for kind in kinds if kind is type(data)]
+    if exact:
+        return data
+    for kind in kinds:
+        if kind is not type(None):
+            try:
+                return _decode(kind, data)
+            except (ValueError, TypeError):
+                continue
+    raise ValueError(f"{data!r} fits none of {kinds}")
+
+
+def _decode_tuple(kinds: tuple[Any, ...], data: Any) -> tuple[Any, ...]:  # noqa: ANN401 - works on annotations
+    if not isinstance(data, (list, tuple)):
+        raise ValueError(f"{data!r} is no list")
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(_decode(kinds[0], item) for item in data)
+    if len(kinds) != len(data):
+        raise ValueError(f"{data!r} has {len(data)} items, not {len(kinds)}")
+    return tuple(_decode(kind, item) for kind, item in zip(kinds, data, strict=True))

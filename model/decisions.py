@@ -1,0 +1,41 @@
+"""What a plan decides. The engine carries decisions out one at a time, each written down first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .ids import AttemptId, BackendName, TaskId
+from .reasons import Reason
+
+__all__ = ["Cancel", "Decision", "Preempt", "Submit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Start a new attempt at a ready task. `rank` counts from 1 over the whole plan."""
+
+    task: TaskId
+    backend: BackendName
+    partition: str
+    rank: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop a live attempt for good: its task was cancelled, or it must not run."""
+
+    attempt: AttemptId
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preempt:
+    """Ask a live attempt to save and leave, in favour of `beneficiary`; its task becomes ready again."""
+
+    attempt: AttemptId
+    beneficiary: TaskId
+    reason: Reason
+
+
+Decision = Submit | Cancel | Preempt

@@ -1,0 +1,83 @@
+"""Why something was decided: a code with facts, stored as it is and rendered in words elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+__all__ = ["Fact", "Reason", "ReasonCode", "because"]
+
+Fact = str | int | float
+_NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
+
+
+class ReasonCode(StrEnum):
+    """What a decision or a state change rests on. Facts named in the comment stand beside it."""
+
+    # a task waits
+    NEEDS_UNMET = "needs_unmet"  # waiting_for, missing
+    BACKING_OFF = "backing_off"  # not_before, failures
+    HELD_BY_USER = "held_by_user"  # by
+    EXPANSION_PENDING = "expansion_pending"  # source
+    # a ready task was passed over
+    NO_ROOM = "no_room"  # backend, partition, resource, asked, free
+    NEVER_FITS = "never_fits"  # resource, asked, largest
+    WINDOW_FULL = "window_full"  # backend, partition, window, queued
+    BUDGET_EXHAUSTED = "budget_exhausted"  # project, resource, asked, left, cap
+    CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap
+    RESERVED_FOR_HIGHER = "reserved_for_higher"  # task, starts_at
+    GANG_INCOMPLETE = "gang_incomplete"  # gang, ready, needed
+    BACKEND_UNREACHABLE = "backend_unreachable"  # backend, since, error
+    BACKEND_BUSY = "backend_busy"  # backend, words
+    NO_BACKEND = "no_backend"  # wanted
+    SUBMIT_RATE = "submit_rate"  # backend, limit
+    OTHER_OWNER = "other_owner"  # owner
+    # a task moved
+    SUBMITTED_BY_USER = "submitted_by_user"
+    NEEDS_MET = "needs_met"
+    CHOSEN = "chosen"  # rank, backend, partition
+    SUCCEEDED = "succeeded"
+    RETRY = "retry"  # end, failures, limit, resume_step
+    RESUME = "resume"  # end, resume_step
+    RETRIES_USED_UP = "retries_used_up"  # end, failures, limit
+    NOT_RETRYABLE = "not_retryable"  # end
+    SAME_FAILURE = "same_failure"  # end, step, times
+    NEED_FAILED = "need_failed"  # task, state
+    NEED_TIMED_OUT = "need_timed_out"  # waited_s
+    CONDITION_FALSE = "condition_false"  # when
+    CONDITION_UNDECIDABLE = "condition_undecidable"  # when, missing
+    EXPANDED = "expanded"  # count
+    EXPANSION_INVALID = "expansion_invalid"  # words
+    CANCELLED_BY_USER = "cancelled_by_user"  # by
+    CANCELLED_OUTSIDE = "cancelled_outside"  # native_id
+    HELD = "held"
+    RELEASED = "released"
+    RETRIED_BY_USER = "retried_by_user"
+    RAN_ELSEWHERE = "ran_elsewhere"  # another attempt had claimed the task
+    # an attempt moved
+    INTENT = "intent"  # backend
+    ACCEPTED = "accepted"  # native_id
+    ADOPTED = "adopted"  # native_id: found by its tag after a lost answer
+    NEVER_SUBMITTED = "never_submitted"  # grace over, complete listings, no claim
+    SEEN = "seen"  # state, detail
+    SAID_BY_JOB = "said_by_job"  # exit_code, signal
+    GONE_AFTER_GRACE = "gone_after_grace"
+    REFUSED_BY_BACKEND = "refused_by_backend"  # words
+    DUPLICATE_CANCELLED = "duplicate_cancelled"  # native_id
+    PREEMPTED_FOR = "preempted_for"  # task
+    OVER_LIMIT = "over_limit"  # resource, limit, seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One code and the facts a person needs to believe it."""
+
+    code: ReasonCode
+    facts: Mapping[str, Fact] = field(default_factory=lambda: _NO_FACTS)
+
+
+def because(code: ReasonCode, **facts: Fact) -> Reason:
+    """Return a `Reason` with read-only facts."""
+    return Reason(code=code, facts=MappingProxyType(facts))

@@ -1,0 +1,129 @@
+"""A pipeline, a task and an attempt as they live in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from .ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
+from .pipeline import Pipeline, TaskSpec
+from .resources import Resources
+from .states import AttemptState, EndReason, TaskState
+
+__all__ = ["Attempt", "CheckpointRef", "End", "PipelineRecord", "Task", "Usage", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRef:
+    """A checkpoint that an attempt announced. `seconds` is how long the save took."""
+
+    path: str
+    step: int
+    size_bytes: int = 0
+    seconds: float = 0.0
+    saved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How an attempt ended. `detail` is one sentence for a person; `step` the last step it reported."""
+
+    reason: EndReason
+    exit_code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an attempt used so far, over its whole process tree."""
+
+    cpu_s: float = 0.0
+    max_memory_mib: int = 0
+    gpu_s: float = 0.0
+    max_gpu_memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRecord:
+    """A submitted pipeline. `source` is the file it came from."""
+
+    id: PipelineId
+    pipeline: Pipeline
+    owner_uid: int
+    owner: str
+    submitted_at: datetime
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task as the store holds it.
+
+    `failures` counts the ends that used up a retry; `attempts` all of them. `request` is what the next attempt asks
+    for: the spec's resources, grown after out_of_memory or timeout. `parent` is the template that an expanded task was
+    made from. `not_before` holds a retry back. `cancel_requested` is a wish that the next tick carries out.
+    """
+
+    id: TaskId
+    pipeline: PipelineId
+    project: ProjectName
+    owner_uid: int
+    spec: TaskSpec
+    state: TaskState
+    request: Resources
+    submitted_at: datetime
+    ready_at: datetime | None = None
+    ended_at: datetime | None = None
+    not_before: datetime | None = None
+    parent: TaskId | None = None
+    attempts: int = 0
+    failures: int = 0
+    cancel_requested: bool = False
+    resume_from: CheckpointRef | None = None
+    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at a task.
+
+    `incarnation` counts restarts under the same native id (a requeue by the resource manager). `absences` counts
+    complete listings in which its native job was not seen, `quiet_ticks` the ticks since the job last said something.
+    """
+
+    id: AttemptId
+    task: TaskId
+    number: int
+    backend: BackendName
+    partition: str
+    request: Resources
+    state: AttemptState
+    intended_at: datetime
+    native_id: NativeId | None = None
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    incarnation: int = 0
+    absences: int = 0
+    quiet_ticks: int = 0
+    cancel_sent: bool = False
+    claimed: bool = False
+    nodes: str = ""
+    resume_from: CheckpointRef | None = None
+    last_checkpoint: CheckpointRef | None = None
+    usage: Usage = Usage()
+    end: End | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Why a task was last passed over, as the last plan that looked at it said."""
+
+    task: TaskId
+    code: str
+    facts: Mapping[str, str | int | float]
+    since: datetime
