@@ -1,0 +1,55 @@
+"""What every test gets: an environment of its own, real parts on demand, and a result file fit to be committed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests import real_parts, results
+
+# Nothing of the user's own elisa, cluster or terminal may reach a test.
+FOREIGN = ("ELISA_", "PBS_", "SACCT_", "SALLOC_", "SBATCH_", "SCONTROL_", "SLURM_", "SQUEUE_", "SRUN_")
+KEPT = ("ELISA_REQUIRE_REAL",)
+
+settings.register_profile("default", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "soak",
+    derandomize=False,
+    deadline=None,
+    print_blob=True,
+    max_examples=int(os.environ.get("ELISA_SOAK_EXAMPLES", "2000")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("ELISA_HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a state folder of its own, and hide the user's settings."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN) and name not in KEPT]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ELISA_HOME", str(tmp_path_factory.getbasetemp() / "no-such-home"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TZ", "UTC")
+
+
+@pytest.fixture(scope="session")
+def require_real() -> Callable[..., None]:
+    """Give `require_real(part, how=..., found=...)`: skip, or fail under ELISA_REQUIRE_REAL=1, if it is missing."""
+    return real_parts.require_real
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_json_modifyreport(json_report: dict[str, Any]) -> None:
+    results.fit_to_commit(json_report, results.masks_of_this_machine(Path(__file__).resolve().parent.parent))

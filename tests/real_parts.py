@@ -1,0 +1,68 @@
+"""What tests need of the real world, how to tell that it is there, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+__all__ = ["PARTS", "RealPart", "find_program", "require_real"]
+
+# Debian keeps PostgreSQL's server programs, and system daemons, off the PATH of ordinary users.
+EXTRA_FOLDERS = ("/usr/sbin", "/sbin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealPart:
+    """One real part: the programs that show its presence, and the command that installs it."""
+
+    programs: Sequence[str]
+    how: str
+    always_optional: bool = False
+
+
+PARTS: Mapping[str, RealPart] = {
+    "slurm": RealPart(
+        programs=("sbatch", "squeue", "slurmctld", "slurmd", "munged"),
+        how="apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge",
+    ),
+    "slurmdbd": RealPart(
+        programs=("sacct", "sacctmgr", "slurmdbd", "mariadbd"),
+        how="apt-get install --no-install-recommends slurmdbd mariadb-server",
+    ),
+    "postgres": RealPart(
+        programs=("initdb", "pg_ctl"),
+        how="apt-get install --no-install-recommends postgresql",
+    ),
+    "strace": RealPart(programs=("strace",), how="apt-get install --no-install-recommends strace"),
+    "gcc": RealPart(programs=("gcc",), how="apt-get install --no-install-recommends gcc"),
+    "chromium": RealPart(programs=("chromium",), how="apt-get install --no-install-recommends chromium"),
+    "cron": RealPart(programs=("crontab",), how="apt-get install --no-install-recommends cron"),
+    # No published pyslurm matches the Slurm of a Debian release, so nobody can be asked to have one.
+    "pyslurm": RealPart(programs=(), how="pip install 'elisa-scheduler[slurm]'", always_optional=True),
+}
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program on PATH or where Debian hides it, or None."""
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(EXTRA_FOLDERS))
+
+
+def require_real(part: str, *, how: str = "", found: bool | None = None) -> None:
+    """Skip the calling test if a real part is missing; fail it instead if `ELISA_REQUIRE_REAL=1` is set.
+
+    `part` is a key of PARTS, or any name if `how` (a command that installs it) and `found` are given.
+    """
+    known = PARTS.get(part, RealPart(programs=(), how=how))
+    missing = [name for name in known.programs if find_program(name) is None]
+    if found or (found is None and not missing):
+        return
+    without = f" (no {', '.join(missing)})" if missing else ""
+    reason = f"{part} is not here{without}; get it with: {how or known.how}"
+    if os.environ.get("ELISA_REQUIRE_REAL") == "1" and not known.always_optional:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

@@ -1,0 +1,72 @@
+"""Make pytest's JSON report fit to be committed: no path, host or user of the machine, and a stable order."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Masks", "fit_to_commit", "masks_of_this_machine"]
+
+Masks = Sequence[tuple[str, str]]
+
+KEPT_STAGE_KEYS = ("outcome", "duration", "crash", "longrepr")
+
+
+def masks_of_this_machine(root: Path) -> Masks:
+    """Return (text, replacement) pairs, longest first, for everything here that tells which machine this is."""
+    masks = {
+        str(root): ".",
+        str(root.resolve()): ".",
+        sys.prefix: "<python>",
+        sys.base_prefix: "<python>",
+        str(Path.home()): "~",
+        tempfile.gettempdir(): "<tmp>",
+        os.environ.get("ELISA_HOME", ""): "<home>",
+        socket.gethostname(): "<host>",
+        socket.getfqdn(): "<host>",
+        f"pytest-of-{getpass.getuser()}": "pytest-of-user",
+    }
+    telling = {text: word for text, word in masks.items() if len(text) > 1 and text != "localhost"}
+    return sorted(telling.items(), key=lambda pair: -len(pair[0]))
+
+
+def fit_to_commit(report: dict[str, Any], masks: Masks) -> None:
+    """Change a pytest-json-report document in place: paths masked, durations in milliseconds, tests by name."""
+    report["root"] = "."
+    report["environment"] = {"python": platform.python_version(), "system": platform.system()}
+    report["created"] = int(report["created"])
+    report.pop("warnings", None)
+    report["tests"] = sorted(map(_short, report.get("tests", [])), key=lambda test: str(test["nodeid"]))
+    report.update(_mask(report, masks))
+
+
+def _short(test: Mapping[str, Any]) -> dict[str, Any]:
+    stages = {name: _stage(test[name]) for name in ("setup", "call", "teardown") if name in test}
+    telling = {name: stage for name, stage in stages.items() if name == "call" or stage["outcome"] != "passed"}
+    return {"nodeid": test["nodeid"], "outcome": test["outcome"], **telling}
+
+
+def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: stage[key] for key in KEPT_STAGE_KEYS if key in stage}
+    return {**kept, "duration": round(float(stage["duration"]), 3)}
+
+
+def _mask(value: Any, masks: Masks) -> Any:
+    match value:
+        case str():
+            for text, word in masks:
+                value = value.replace(text, word)
+            return value
+        case dict():
+            return {key: _mask(item, masks) for key, item in value.items()}
+        case list() | tuple():
+            return [_mask(item, masks) for item in value]
+        case _:
+            return value
