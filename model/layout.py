@@ -1,0 +1,164 @@
+"""Where everything lies in the state folder: the one place that knows the names of its files.
+
+Every function is pure. `home` may be any kind of path; the answer is of the same kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import PurePath
+from typing import TypeVar
+
+from elisa.model.ids import AttemptId, BackendName, PipelineId, TaskId, attempt_number, task_of
+
+__all__ = [
+    "agent_log",
+    "attempt_dir",
+    "backups",
+    "checkpoint_dir",
+    "claim",
+    "claims",
+    "database",
+    "event_dir",
+    "fence",
+    "job_file",
+    "local_jobs",
+    "pipeline_dir",
+    "result_file",
+    "runs",
+    "simulated_state",
+    "site_file",
+    "spool",
+    "spool_dir",
+    "spool_sentinel",
+    "stderr_log",
+    "stdout_log",
+    "task_claims",
+    "task_dir",
+    "task_dir_name",
+    "tick_lock",
+]
+
+P = TypeVar("P", bound=PurePath)
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]")
+# Besides the ones that mean something to a filesystem, names that look as if we had made them safe ourselves.
+_SPECIAL = re.compile(r"^$|^\.|-[0-9a-f]{8}$")
+# 200 of the 255 bytes that every filesystem allows: room for the hash and for suffixes of temporary files.
+_NAME_LIMIT = 200
+
+
+def database(home: P) -> P:
+    return home / "elisa.db"
+
+
+def site_file(home: P) -> P:
+    """Return the path of the configuration: backends, windows, budgets."""
+    return home / "site.yaml"
+
+
+def tick_lock(home: P) -> P:
+    return home / "tick.lock"
+
+
+def backups(home: P) -> P:
+    """Return the folder that keeps copies of the database from before a migration or a rebuild."""
+    return home / "backups"
+
+
+def spool(home: P) -> P:
+    return home / "spool"
+
+
+def spool_sentinel(home: P) -> P:
+    """Return the file whose absence means that the spool is not mounted: nothing may be concluded from silence then."""
+    return spool(home) / ".elisa-spool"
+
+
+def spool_dir(home: P, attempt: AttemptId) -> P:
+    return spool(home) / attempt
+
+
+def job_file(home: P, attempt: AttemptId) -> P:
+    """Return the path of the sealed instructions of an attempt."""
+    return spool_dir(home, attempt) / "job.json"
+
+
+def event_dir(home: P, attempt: AttemptId) -> P:
+    return spool_dir(home, attempt) / "events"
+
+
+def claims(home: P) -> P:
+    return home / "claims"
+
+
+def task_claims(home: P, task: TaskId) -> P:
+    return claims(home) / task
+
+
+def fence(home: P, task: TaskId) -> P:
+    """Return the file that holds the number of the newest attempt allowed to run."""
+    return task_claims(home, task) / "fence"
+
+
+def claim(home: P, attempt: AttemptId) -> P:
+    """Return the file that the one native job running this attempt has created."""
+    return task_claims(home, task_of(attempt)) / attempt
+
+
+def runs(home: P) -> P:
+    return home / "runs"
+
+
+def pipeline_dir(home: P, pipeline: PipelineId) -> P:
+    return runs(home) / pipeline
+
+
+def task_dir_name(name: str) -> str:
+    """Return `name` where it is safe as a folder's name, else a safe form that no other task's name has."""
+    safe = _UNSAFE.sub("_", name)[:_NAME_LIMIT]
+    if safe == name and not _SPECIAL.search(name):
+        return name
+    return f"{safe.lstrip('.') or '_'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def task_dir(home: P, pipeline: PipelineId, name: str) -> P:
+    """Return the folder of the task called `name`, kept from attempt to attempt."""
+    return pipeline_dir(home, pipeline) / task_dir_name(name)
+
+
+def checkpoint_dir(home: P, pipeline: PipelineId, name: str) -> P:
+    return task_dir(home, pipeline, name) / "checkpoints"
+
+
+def attempt_dir(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
+    return task_dir(home, pipeline, name) / "attempts" / str(attempt_number(attempt))
+
+
+def stdout_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
+    return attempt_dir(home, pipeline, name, attempt) / "stdout.log"
+
+
+def stderr_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
+    return attempt_dir(home, pipeline, name, attempt) / "stderr.log"
+
+
+def agent_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
+    """Return the file for what the native job itself prints: the agent's own words, and the resource manager's."""
+    return attempt_dir(home, pipeline, name, attempt) / "agent.log"
+
+
+def result_file(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
+    """Return the file that one attempt of a Python call writes its return value to."""
+    return attempt_dir(home, pipeline, name, attempt) / "result.json"
+
+
+def local_jobs(home: P) -> P:
+    """Return the folder in which the local backend keeps a folder for each native job."""
+    return home / "local"
+
+
+def simulated_state(home: P, backend: BackendName) -> P:
+    """Return the file in which a simulated cluster outlives the process that drives it."""
+    return home / "simulated" / f"{backend}.json"
