@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import os
 import platform
+import re
 import socket
 import sys
 import tempfile
@@ -14,27 +14,31 @@ from typing import Any
 
 __all__ = ["Masks", "fit_to_commit", "masks_of_this_machine"]
 
-Masks = Sequence[tuple[str, str]]
+Masks = Sequence[tuple[re.Pattern[str], str]]
 
 KEPT_STAGE_KEYS = ("outcome", "duration", "crash", "longrepr")
 
 
 def masks_of_this_machine(root: Path) -> Masks:
-    """Return (text, replacement) pairs, longest first, for everything here that tells which machine this is."""
-    masks = {
+    """Return (pattern, replacement) pairs, longest first, for everything here that tells which machine this is."""
+    words = {
         str(root): ".",
         str(root.resolve()): ".",
         sys.prefix: "<python>",
         sys.base_prefix: "<python>",
         str(Path.home()): "~",
         tempfile.gettempdir(): "<tmp>",
-        os.environ.get("ELISA_HOME", ""): "<home>",
         socket.gethostname(): "<host>",
         socket.getfqdn(): "<host>",
         f"pytest-of-{getpass.getuser()}": "pytest-of-user",
     }
-    telling = {text: word for text, word in masks.items() if len(text) > 1 and text != "localhost"}
-    return sorted(telling.items(), key=lambda pair: -len(pair[0]))
+    telling = sorted((text for text in words if text not in ("", "/", "localhost")), key=len, reverse=True)
+    return [(_whole(text), words[text]) for text in telling]
+
+
+def _whole(text: str) -> re.Pattern[str]:
+    # A host may be called `vm`: only the whole word is masked.
+    return re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
 
 
 def fit_to_commit(report: dict[str, Any], masks: Masks) -> None:
@@ -61,8 +65,8 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
 def _mask(value: Any, masks: Masks) -> Any:
     match value:
         case str():
-            for text, word in masks:
-                value = value.replace(text, word)
+            for pattern, word in masks:
+                value = pattern.sub(word, value)
             return value
         case dict():
             return {key: _mask(item, masks) for key, item in value.items()}

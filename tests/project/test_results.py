@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,15 @@ def test_report_names_no_path_and_no_host_of_the_machine(project_root: Path) -> 
 
     fit_to_commit(report, masks_of_this_machine(project_root))
 
-    text = json.dumps(report)
-    assert [word for word in (str(project_root), str(Path.home()), socket.gethostname()) if word in text] == []
+    words = re.split(r"[^\w/.-]+", json.dumps(report))
+    telling = (str(project_root), str(Path.home()), socket.gethostname())
+    assert [word for word in words if word.startswith(telling[:2]) or word == telling[2]] == []
 
 
 def test_report_keeps_outcomes_and_crashes_in_the_order_of_the_names(project_root: Path) -> None:
     report = a_report(project_root, Path.home())
 
-    fit_to_commit(report, [(str(project_root), "."), (str(Path.home()), "~"), (socket.gethostname(), "<host>")])
+    fit_to_commit(report, masks_of_this_machine(project_root))
 
     assert report["tests"] == [
         {
