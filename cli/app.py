@@ -1,0 +1,212 @@
+"""Every command, option and help text, in one place. Each function hands its parameters to the command's own module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .call import invoke
+from .completion import complete_id
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="elisa",
+    help="Queue, budget and carry work through failures, above Slurm, PBS or this machine.\n\n"
+    "Start with `elisa init`, then `elisa submit pipeline.yaml`; `elisa tick`, run by cron, does the rest.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cron = typer.Typer(
+    help="Have cron run `elisa tick`: without it (or `elisa tick --loop`) nothing moves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(cron, name="cron")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback()
+def _common(debug: Debug = False) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def init(home: options.Home = None, json: options.Json = False) -> int:
+    """Create the state folder, look for Slurm and PBS, and write a commented site.yaml."""
+    return invoke("init", locals())
+
+
+@app.command()
+def validate(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline to check.")] = None,
+    settings: options.Settings = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of pipelines, for editors.")] = False,
+    json: options.Json = False,
+) -> int:
+    """Check a pipeline and tell everything that is wrong with it; nothing is stored."""
+    return invoke("validate", locals())
+
+
+@app.command()
+def submit(
+    file: options.PipelineFile,
+    settings: options.Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be stored; store nothing.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Tick until it is finished; exit 3 if work failed.")
+    ] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Put a pipeline into elisa's queue."""
+    return invoke("submit", locals())
+
+
+@app.command()
+def plan(
+    limit: Annotated[int, typer.Option("--limit", help="How many waiting tasks to list.", min=1)] = 50,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Show what the next tick would do, and why; nothing is changed."""
+    return invoke("plan", locals())
+
+
+@app.command()
+def tick(
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Go on until nothing is left to do.")] = False,
+    loop: Annotated[
+        float | None, typer.Option("--loop", metavar="SECONDS", help="Go on for ever, a tick this often.", min=0.1)
+    ] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Look at what happened, decide, and act: once, or until done. This is what cron runs."""
+    return invoke("tick", locals())
+
+
+@app.command()
+def status(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Pipelines or tasks.", autocompletion=complete_id, show_default=False),
+    ] = None,
+    project: options.OptionalProject = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Finished pipelines and every task too.")] = False,
+    native: Annotated[bool, typer.Option("--native", help="Show native ids and the queue's own words.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, every two seconds.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Show pipelines and tasks, and when the last tick was."""
+    return invoke("status", locals())
+
+
+@app.command()
+def explain(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
+    """Tell why a task waits, was chosen, was tried again, or failed."""
+    return invoke("explain", locals())
+
+
+@app.command()
+def logs(
+    task: options.TaskName,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", help="Which attempt, from 1; by default the newest.", show_default=False)
+    ] = None,
+    stream: Annotated[str, typer.Option("--stream", help="stdout, stderr or agent.")] = "stdout",
+    lines: Annotated[int, typer.Option("--lines", "-l", help="Only the last lines; 0 for all.", min=0)] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is written.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Print what a task wrote."""
+    return invoke("logs", locals())
+
+
+@app.command()
+def report(
+    pipeline: Annotated[
+        str,
+        typer.Argument(metavar="PIPELINE", help="A pipeline id or its beginning.", autocompletion=complete_id),
+    ],
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Show a pipeline's timeline and what it cost."""
+    return invoke("report", locals())
+
+
+@app.command()
+def cancel(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
+    """Stop pipelines or tasks for good; the next tick does it."""
+    return invoke("cancel", locals())
+
+
+@app.command()
+def hold(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
+    """Keep tasks from starting until they are released; running ones go on."""
+    return invoke("hold", locals())
+
+
+@app.command()
+def release(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
+    """Let held tasks start again."""
+    return invoke("release", locals())
+
+
+@app.command()
+def retry(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
+    """Try failed, cancelled or skipped tasks again, from their newest checkpoint."""
+    return invoke("retry", locals())
+
+
+@app.command()
+def doctor(home: options.Home = None, json: options.Json = False) -> int:
+    """Check this machine and the state folder, and tell how to mend what is wrong."""
+    return invoke("doctor", locals())
+
+
+@app.command()
+def version(json: options.Json = False) -> int:
+    """Print elisa's version."""
+    return invoke("version", locals())
+
+
+@cron.command("install")
+def cron_install(
+    every: options.Every = 1,
+    scrontab: Annotated[bool, typer.Option("--scrontab", help="Use Slurm's scrontab instead of crontab.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Add the line to your crontab; doing it twice changes nothing."""
+    return invoke("cron_install", locals())
+
+
+@cron.command("show")
+def cron_show(
+    every: options.Every = 1,
+    scrontab: Annotated[bool, typer.Option("--scrontab", help="Show the scrontab form.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Print the line that `install` would add, and whether it is there."""
+    return invoke("cron_show", locals())
+
+
+@cron.command("remove")
+def cron_remove(
+    scrontab: Annotated[bool, typer.Option("--scrontab", help="Remove it from scrontab.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Take the line out of your crontab again."""
+    return invoke("cron_remove", locals())

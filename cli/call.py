@@ -1,0 +1,27 @@
+"""Find the module that carries a command out; only that one is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+__all__ = ["invoke"]
+
+_MODULES: Mapping[str, str] = {
+    "cancel": "wishes",
+    "hold": "wishes",
+    "release": "wishes",
+    "retry": "wishes",
+    "cron_install": "cron",
+    "cron_remove": "cron",
+    "cron_show": "cron",
+}
+
+
+def invoke(command: str, parameters: Mapping[str, object]) -> int:
+    """Run `command` with its parameters by name; return its exit status.
+
+    A command lives in `cli/commands/<command>.py`, in a function of its name, unless the table says otherwise.
+    """
+    module = import_module(f"{__package__}.commands.{_MODULES.get(command, command)}")
+    return int(getattr(module, command)(**parameters))

@@ -1,0 +1,55 @@
+"""The options and arguments that commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .completion import complete_id, complete_project, complete_task
+
+__all__ = ["Every", "Home", "Ids", "Json", "OptionalProject", "PipelineFile", "Settings", "TaskName"]
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="ELISA_HOME",
+        help="State folder; by default elisa's folder in your XDG data home.",
+        show_default=False,
+        file_okay=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document with a versioned schema.")]
+OptionalProject = Annotated[
+    str | None,
+    typer.Option("--project", "-p", help="Only this project.", autocompletion=complete_project, show_default=False),
+]
+PipelineFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="A pipeline: a YAML file, or a Python file with @pipeline.", dir_okay=False),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Set one of the pipeline's parameters.", show_default=False),
+]
+Ids = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...",
+        help="Pipeline or task ids, or unique beginnings of them.",
+        autocompletion=complete_id,
+        show_default=False,
+    ),
+]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A task id, a unique beginning of one, or PIPELINE/NAME.",
+        autocompletion=complete_task,
+        show_default=False,
+    ),
+]
+Every = Annotated[int, typer.Option("--every", metavar="MINUTES", help="Minutes between ticks.", min=1, max=60)]

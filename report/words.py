@@ -1,0 +1,86 @@
+"""Reasons in plain words: the one place where a code and its facts become a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from elisa.model.reasons import Fact, Reason, ReasonCode
+from elisa.model.units import format_duration, format_memory
+
+__all__ = ["in_words"]
+
+_C = ReasonCode
+
+# A fact in braces is filled in; a sentence without one of its facts falls back to the code and what facts there are.
+_SENTENCES: Mapping[ReasonCode, str] = {
+    _C.NEEDS_UNMET: "it waits for {waiting_for}",
+    _C.BACKING_OFF: "it waits until {not_before} before it is tried again ({failures} failed so far)",
+    _C.HELD_BY_USER: "{by} holds it; `elisa release` lets it go on",
+    _C.EXPANSION_PENDING: "its tasks are made from what {source} will write",
+    _C.NO_ROOM: "{backend} has no room now: it asks for {asked} {resource}, {free} are free",
+    _C.NEVER_FITS: "it can never start: it asks for {asked} {resource}, the most there is on a node is {largest}",
+    _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {partition} of {backend}, where at most {window} may",
+    _C.BUDGET_EXHAUSTED: "project {project} has {left} {resource} left of {cap}, this asks for {asked}",
+    _C.CONCURRENCY_CAP: "project {project} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
+    _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
+    _C.GANG_INCOMPLETE: "its gang {gang} has {ready} of the {needed} members it needs",
+    _C.BACKEND_UNREACHABLE: "{backend} does not answer: {error}",
+    _C.BACKEND_BUSY: "{backend} asks us to come back later: {words}",
+    _C.NO_BACKEND: "there is no backend {wanted}",
+    _C.SUBMIT_RATE: "{backend} takes at most {limit} submissions a tick",
+    _C.OTHER_OWNER: "it belongs to {owner}; only a tick of its owner may start it",
+    _C.SUBMITTED_BY_USER: "it was submitted",
+    _C.NEEDS_MET: "all that it needs has come",
+    _C.CHOSEN: "it was chosen, as number {rank} of this tick, for {partition} of {backend}",
+    _C.SUCCEEDED: "it finished",
+    _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
+    _C.RESUME: "it goes on after {end}, which cost it no retry",
+    _C.RETRIES_USED_UP: "it failed for good: {end}, and its {limit} retries are used up",
+    _C.NOT_RETRYABLE: "it failed for good: after {end} a retry would not help or is not wanted",
+    _C.SAME_FAILURE: "it failed for good: the same failure ({end}) came {times} times at step {step}",
+    _C.NEED_FAILED: "{task}, which it needs, is {state}",
+    _C.NEED_TIMED_OUT: "what it needs did not come within {waited_s}",
+    _C.CONDITION_FALSE: "its condition `{when}` is false",
+    _C.CONDITION_UNDECIDABLE: "its condition `{when}` cannot be decided: {missing} was never reported",
+    _C.EXPANDED: "{count} tasks were made from it",
+    _C.EXPANSION_INVALID: "no tasks could be made from it: {words}",
+    _C.CANCELLED_BY_USER: "{by} cancelled it",
+    _C.CANCELLED_OUTSIDE: "somebody cancelled its native job {native_id} outside of elisa",
+    _C.HELD: "it was held",
+    _C.RELEASED: "it was released",
+    _C.RETRIED_BY_USER: "a person asked to try it again",
+    _C.RAN_ELSEWHERE: "another attempt had already claimed it, so this one did nothing",
+    _C.INTENT: "it is about to be handed to {backend}",
+    _C.ACCEPTED: "it was accepted as {native_id}",
+    _C.ADOPTED: "the answer was lost; it was found again as {native_id}",
+    _C.NEVER_SUBMITTED: "it never reached the resource manager",
+    _C.SEEN: "the resource manager says {state}",
+    _C.SAID_BY_JOB: "the job itself said so",
+    _C.GONE_AFTER_GRACE: "nobody has heard of it any more",
+    _C.REFUSED_BY_BACKEND: "the resource manager refused it: {words}",
+    _C.DUPLICATE_CANCELLED: "a second native job, {native_id}, carried its tag and was cancelled",
+    _C.PREEMPTED_FOR: "it made room for {task}",
+    _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
+}
+
+
+def in_words(reason: Reason) -> str:
+    """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
+    facts = {name: _fact(name, fact) for name, fact in reason.facts.items()}
+    try:
+        sentence = _SENTENCES[reason.code].format_map(facts)
+    except KeyError:
+        told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
+        sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
+    step = reason.facts.get("resume_step")
+    return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
+
+
+def _fact(name: str, fact: Fact) -> str:
+    if isinstance(fact, int | float):
+        if name.endswith("_mib"):
+            return format_memory(int(fact))
+        if name.endswith("_s"):
+            return format_duration(fact)
+        return f"{fact:g}" if isinstance(fact, float) else str(fact)
+    return fact.replace("_", " ") if name == "end" else fact
