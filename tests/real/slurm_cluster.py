@@ -306,7 +306,8 @@ class SlurmCluster:
 
     def _is_up(self, name: str) -> bool:
         state = self.node_state(name)
-        return bool(state) and not state.startswith(("down", "drain", "unk"))
+        # a star: it has not answered yet
+        return bool(state) and not state.startswith(("down", "drain", "unk")) and not state.endswith("*")
 
     def _all_alive(self) -> bool:
         return all(is_alive(pid) for pid in self._pids.values())
