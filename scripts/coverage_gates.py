@@ -1,0 +1,96 @@
+"""Hold coverage to what was agreed: `coverage_gates.py COVERAGE_JSON`; exits 1 and names what is missing.
+
+The gates are read off one file that `coverage json` wrote, for the whole suite at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+__all__ = ["GATES", "Gate", "Shortfall", "shortfalls"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """At least `percent` of the lines or branches in the files that match one of `patterns`."""
+
+    what: str
+    unit: str  # "lines" or "branches"
+    percent: float
+    patterns: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """A gate that was missed, and the files that miss most."""
+
+    gate: Gate
+    percent: float
+    worst: Sequence[tuple[str, int]]
+
+
+GATES = (
+    Gate(what="all rooms", unit="lines", percent=90, patterns=("*",)),
+    Gate(what="policies", unit="branches", percent=95, patterns=("policies/*",)),
+    Gate(
+        what="allocation",
+        unit="lines",
+        percent=100,
+        patterns=("policies/budgets*.py", "policies/placement*.py", "policies/preemption*.py"),
+    ),
+    Gate(what="checkpoint and resume", unit="lines", percent=100, patterns=("runtime/checkpoint/*",)),
+)
+
+# (covered, all) in the summaries of `coverage json`
+COUNTS = {"lines": ("covered_lines", "num_statements"), "branches": ("covered_branches", "num_branches")}
+
+
+def shortfalls(coverage: Mapping[str, Any], gates: Sequence[Gate] = GATES) -> Iterator[Shortfall]:
+    """Yield each gate that the document of `coverage json` doesn't pass."""
+    for gate in gates:
+        counts = _counts(coverage, gate)
+        percent = _percent(counts)
+        if percent < gate.percent:
+            yield Shortfall(gate=gate, percent=percent, worst=_worst(counts))
+
+
+def _counts(coverage: Mapping[str, Any], gate: Gate) -> Mapping[str, tuple[int, int]]:
+    covered, total = COUNTS[gate.unit]
+    return {
+        name: (file["summary"][covered], file["summary"][total])
+        for name, file in coverage["files"].items()
+        if any(fnmatch(name, pattern) for pattern in gate.patterns)
+    }
+
+
+def _percent(counts: Mapping[str, tuple[int, int]]) -> float:
+    total = sum(total for _, total in counts.values())
+    return 100.0 * sum(covered for covered, _ in counts.values()) / total if total else 100.0
+
+
+def _worst(counts: Mapping[str, tuple[int, int]]) -> Sequence[tuple[str, int]]:
+    missed = {name: total - covered for name, (covered, total) in counts.items() if covered < total}
+    return sorted(missed.items(), key=lambda item: (-item[1], item[0]))[:10]
+
+
+def main(path: str) -> int:
+    coverage = json.loads(Path(path).read_text())
+    found = list(shortfalls(coverage))
+    for shortfall in found:
+        gate = shortfall.gate
+        print(f"error: {gate.what}: {shortfall.percent:.2f} % of {gate.unit} covered; {gate.percent:g} % agreed")
+        for name, missed in shortfall.worst:
+            print(f"  {name}: {missed} {gate.unit} missed")
+    if not found:
+        print(f"coverage: {_percent(_counts(coverage, GATES[0])):.2f} % of lines; every gate passed")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
