@@ -113,6 +113,7 @@ class Attempt:
     cancel_sent: bool = False
     claimed: bool = False
     nodes: str = ""
+    native_detail: str = ""  # the resource manager's latest words about it
     resume_from: CheckpointRef | None = None
     last_checkpoint: CheckpointRef | None = None
     usage: Usage = Usage()

@@ -1,0 +1,90 @@
+"""Ready tasks and usage as plain columns: what the store hands to a plan without building an object for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .changes import Charge
+from .pipeline import SitePlacement
+from .resources import Resources
+
+__all__ = ["GangRow", "PastUse", "ProjectUsage", "ReadyColumns", "Shape", "UsageRow"]
+
+
+class Shape(NamedTuple):
+    """What tasks that are alike ask for; a hundred thousand ready tasks have a few dozen shapes."""
+
+    request: Resources
+    placement: SitePlacement = SitePlacement()
+
+
+class GangRow(NamedTuple):
+    """A gang of one pipeline: `size` members are neither final nor running, `minimum` of them must start together.
+
+    `live` members run already. `minimum` 0 means all of `size`.
+    """
+
+    size: int
+    minimum: int = 0
+    live: int = 0
+
+
+class ReadyColumns(NamedTuple):
+    """All ready tasks, one row each, in any order. The last five columns may be left empty: then nothing is known.
+
+    `priority` is the rank of the class (`model.site.CLASS_RANK`: 0 is critical). `importance` adds the pipeline's to the
+    task's. Times are microseconds since the epoch; `deadline_us` 0 is none. `shape` is an index into `shapes`, `gang` one
+    into `gangs` or -1. `predicted_s` is the expected run time of the task, `path_s` that of the longest chain of
+    unfinished tasks that begins with it; 0 in either is unknown. `progress` is the finished share, 0 to 1.
+    """
+
+    task: Sequence[str]
+    project: Sequence[str]
+    owner_uid: Sequence[int]
+    priority: Sequence[int]
+    importance: Sequence[float]
+    submitted_us: Sequence[int]
+    ready_us: Sequence[int]
+    deadline_us: Sequence[int]
+    shape: Sequence[int]
+    shapes: Sequence[Shape]
+    gang: Sequence[int] = ()
+    gangs: Sequence[GangRow] = ()
+    predicted_s: Sequence[float] = ()
+    path_s: Sequence[float] = ()
+    progress: Sequence[float] = ()
+
+
+class UsageRow(NamedTuple):
+    """What one user of one project holds and has used, for one type of GPU ("" for work without).
+
+    `reserved` belongs to live attempts, `spent` to ended ones. The rest counts what live attempts hold now.
+    """
+
+    project: str
+    owner_uid: int
+    gpu_type: str
+    reserved: Charge
+    spent: Charge
+    jobs: int = 0
+    nodes: int = 0
+    cpus: int = 0
+    memory_mib: int = 0
+    gpus: int = 0
+
+
+class PastUse(NamedTuple):
+    """What was spent in one slice of time (a day, say) that ended `age_s` seconds ago: the memory of fair share."""
+
+    project: str
+    owner_uid: int
+    age_s: float
+    spent: Charge
+
+
+class ProjectUsage(NamedTuple):
+    """All usage rows. Without `past`, fair share counts everything ever spent at its full weight."""
+
+    rows: Sequence[UsageRow] = ()
+    past: Sequence[PastUse] = ()

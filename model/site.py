@@ -1,0 +1,202 @@
+"""The rules of a site: how much of the native queues to fill, who owns which share, and what may be used by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from .ids import BackendName, ProjectName
+from .pipeline import PriorityClass
+
+__all__ = [
+    "CLASS_RANK",
+    "Billing",
+    "Cap",
+    "Factors",
+    "FairShare",
+    "Grant",
+    "Loan",
+    "Metered",
+    "PreemptionRules",
+    "ProjectPolicy",
+    "ServiceClass",
+    "SitePolicy",
+    "Window",
+]
+
+CLASS_RANK: Mapping[PriorityClass, int] = MappingProxyType({name: rank for rank, name in enumerate(PriorityClass)})
+"""Rank of each class, 0 first."""
+
+
+class Metered(StrEnum):
+    """What may be capped. The first four add up over time; the others count what live attempts hold at one moment."""
+
+    NODE_S = "node_s"
+    CPU_S = "cpu_s"
+    MEMORY_MIB_S = "memory_mib_s"
+    GPU_S = "gpu_s"
+    JOBS = "jobs"
+    NODES = "nodes"
+    CPUS = "cpus"
+    MEMORY_MIB = "memory_mib"
+    GPUS = "gpus"
+
+    @property
+    def is_cumulative(self) -> bool:
+        """Tell whether use of it is never given back by an attempt's end."""
+        return self.value.endswith("_s")
+
+
+class ServiceClass(StrEnum):
+    """How firm a project's claim on the machine is; the first is served first among equals."""
+
+    GUARANTEED = "guaranteed"  # its share is kept for it
+    BURSTABLE = "burstable"  # its share, and what is idle
+    BEST_EFFORT = "best_effort"  # only what is idle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A limit on one thing. A hard cap is never exceeded; a soft one only with what nobody else asks for.
+
+    `gpu_type` narrows `gpu_s` and `gpus` to one type; "" counts all types together.
+    """
+
+    resource: Metered
+    limit: int
+    gpu_type: str = ""
+    is_hard: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An amount that may be used from `starts_at` until before `ends_at`; `carry_over` (0 to 1) of what is left lives on."""
+
+    resource: Metered
+    amount: int
+    starts_at: datetime
+    ends_at: datetime
+    gpu_type: str = ""
+    carry_over: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loan:
+    """`amount` of a lender's budget that the borrower may use until `due_at`; `recallable` ones may be called back before."""
+
+    lender: ProjectName
+    borrower: ProjectName
+    resource: Metered
+    amount: int
+    starts_at: datetime
+    due_at: datetime
+    gpu_type: str = ""
+    recallable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPolicy:
+    """One project: its place in the share tree, what it may use, and how high its members may rank their work.
+
+    `group` is a path such as `physics/lattice`. `user_caps` hold for each member on their own. `queue_limit` bounds its
+    unfinished tasks; 0 is no bound.
+    """
+
+    name: ProjectName
+    group: str = ""
+    shares: float = 1.0
+    caps: tuple[Cap, ...] = ()
+    user_caps: tuple[Cap, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    highest: PriorityClass = PriorityClass.HIGH
+    service: ServiceClass = ServiceClass.BURSTABLE
+    queue_limit: int = 0
+    may_lend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How many queued native jobs elisa keeps at once in one partition ("" for every partition) of a backend."""
+
+    backend: BackendName
+    size: int
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Billing:
+    """How use becomes one number for fair share: weights for an hour of each, and of each type of GPU."""
+
+    node: float = 0.0
+    cpu: float = 1.0
+    memory_gib: float = 0.25
+    gpu: float = 16.0
+    gpu_types: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FairShare:
+    """Use counts half after `half_life_s`; 0 never forgets. `group_shares` weighs the inner groups of the tree."""
+
+    half_life_s: float = 7 * 86400.0
+    group_shares: tuple[tuple[str, float], ...] = ()
+    billing: Billing = Billing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """Weights of the multifactor order; each factor lies between 0 and 1. `age_s` is the wait at which age counts 1."""
+
+    age: float = 1000.0
+    fair_share: float = 2000.0
+    deadline: float = 4000.0
+    importance: float = 1000.0
+    size: float = 0.0
+    progress: float = 500.0
+    age_s: float = 7 * 86400.0
+    importance_full: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreemptionRules:
+    """Who may be asked to leave. The beneficiary's class must be at least `class_gap` ranks above the victim's.
+
+    A victim has run for `minimum_run_s`, and was preempted fewer than `times` times. `grace_s` is the time it gets to
+    save, `restart_s` what starting again costs it beside the work since its newest checkpoint.
+    """
+
+    enabled: bool = False
+    class_gap: int = 1
+    minimum_run_s: float = 600.0
+    times: int = 3
+    grace_s: float = 120.0
+    restart_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePolicy:
+    """All rules of a site.
+
+    `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
+    projects that are not named. `aged_s` is the wait after which a task passes all others of its class.
+    """
+
+    projects: tuple[ProjectPolicy, ...] = ()
+    unlisted: ProjectPolicy = ProjectPolicy(name=ProjectName(""))
+    windows: tuple[Window, ...] = ()
+    default_window: int = 20
+    submits_per_tick: int = 1000
+    order: tuple[str, ...] = ("class", "importance", "deadline", "fair_share", "age", "size")
+    fair_share: FairShare = FairShare()
+    factors: Factors = Factors()
+    preemption: PreemptionRules = PreemptionRules()
+    loans: tuple[Loan, ...] = ()
+    aged_s: float = 0.0
+    backfill_depth: int = 1
+
+    def project(self, name: ProjectName) -> ProjectPolicy:
+        """Return the rules for a project, those for unlisted ones if it has none."""
+        return next((project for project in self.projects if project.name == name), self.unlisted)
