@@ -25,6 +25,7 @@ __all__ = [
     "CursorMoved",
     "MetricSeen",
     "Noted",
+    "OutputSeen",
     "PassedOver",
     "PipelineAdded",
     "TaskMoved",
@@ -65,8 +66,8 @@ class TasksAdded:
 class TaskMoved:
     """A task changes state; refused as stale if it is not in `before`.
 
-    `request`, `not_before` and `resume_from` are stored as given: they describe the next attempt. `counts_as_failure`
-    uses up one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel.
+    `request`, `not_before` and `resume_from` describe the next attempt. A move from active to a state that is not final
+    stores `resume_from` as given; elsewhere None leaves it, as it always leaves `request`. `counts_as_failure` uses up one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel.
     """
 
     task: TaskId
@@ -103,7 +104,7 @@ class AttemptMoved:
     """An attempt changes state; refused as stale if it is not in `before`.
 
     A final state carries `end` and `spend`; the writer books `reserve = spend + refund`. `incarnation` rises with a
-    requeue. Times that are given are stored.
+    requeue, which forgets the job's own word (`Attempt.end`) and sets the counters to 0. Times that are given are stored.
     """
 
     attempt: AttemptId
@@ -120,13 +121,17 @@ class AttemptMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptNoted:
-    """Book-keeping that is no change of state and is not audited; None leaves a value."""
+    """Book-keeping that is no change of state and is not audited; None leaves a value.
+
+    `end` is the job's own word about its end, kept in `Attempt.end` of a live attempt until the manager's word is in.
+    """
 
     attempt: AttemptId
     absences: int | None = None
     quiet_ticks: int | None = None
     claimed: bool | None = None
     native_detail: str | None = None
+    end: End | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +185,30 @@ class PassedOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSeen:
+    """An attempt checked one of the task's declared outputs; `why` says what is wrong with it if it is not `ok`."""
+
+    attempt: AttemptId
+    name: str
+    path: str
+    ok: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CursorMoved:
-    """How far an event file has been read, committed together with what was read from it."""
+    """How far an event file has been read, committed together with what was read from it.
+
+    `seq` is the highest sequence number read from it. With `before` (the offset from which it was read; 0 for a file
+    that is new or has another inode) the change is refused as stale if somebody else has read on in the meantime, so
+    that no event counts twice even when two ticks run at once.
+    """
 
     file: str
     inode: int
     offset: int
+    seq: int = -1
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +231,7 @@ Change = (
     | CheckpointSeen
     | MetricSeen
     | UsageSeen
+    | OutputSeen
     | CancelRequested
     | CancelSent
     | PassedOver
