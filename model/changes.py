@@ -67,7 +67,8 @@ class TaskMoved:
     """A task changes state; refused as stale if it is not in `before`.
 
     `request`, `not_before` and `resume_from` describe the next attempt. A move from active to a state that is not final
-    stores `resume_from` as given; elsewhere None leaves it, as it always leaves `request`. `counts_as_failure` uses up one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel.
+    stores `resume_from` as given; elsewhere None leaves it, as it always leaves `request`. `counts_as_failure` uses up
+    one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel.
     """
 
     task: TaskId

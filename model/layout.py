@@ -15,12 +15,16 @@ from elisa.model.ids import AttemptId, BackendName, PipelineId, TaskId, attempt_
 __all__ = [
     "agent_log",
     "attempt_dir",
+    "audit_head",
+    "backend_health",
     "backups",
     "checkpoint_dir",
     "claim",
     "claims",
     "database",
+    "environment_file",
     "event_dir",
+    "event_secret",
     "fence",
     "job_file",
     "local_jobs",
@@ -53,6 +57,11 @@ def database(home: P) -> P:
     return home / "elisa.db"
 
 
+def audit_head(home: P) -> P:
+    """Return the file that repeats the newest hash of the audit outside of the database."""
+    return home / "audit.head"
+
+
 def site_file(home: P) -> P:
     """Return the path of the configuration: backends, windows, budgets."""
     return home / "site.yaml"
@@ -65,6 +74,11 @@ def tick_lock(home: P) -> P:
 def backups(home: P) -> P:
     """Return the folder that keeps copies of the database from before a migration or a rebuild."""
     return home / "backups"
+
+
+def backend_health(home: P) -> P:
+    """Return the file that remembers which resource managers did not answer, and until when each is left alone."""
+    return home / "backends.json"
 
 
 def spool(home: P) -> P:
@@ -87,6 +101,11 @@ def job_file(home: P, attempt: AttemptId) -> P:
 
 def event_dir(home: P, attempt: AttemptId) -> P:
     return spool_dir(home, attempt) / "events"
+
+
+def event_secret(home: P) -> P:
+    """Return the file with the secret from which each attempt's key for signing its events is made."""
+    return home / "events.key"
 
 
 def claims(home: P) -> P:
@@ -113,6 +132,11 @@ def runs(home: P) -> P:
 
 def pipeline_dir(home: P, pipeline: PipelineId) -> P:
     return runs(home) / pipeline
+
+
+def environment_file(home: P, pipeline: PipelineId) -> P:
+    """Return the file that keeps what the pipeline takes from its submitter's environment, out of the database."""
+    return pipeline_dir(home, pipeline) / ".environment.json"
 
 
 def task_dir_name(name: str) -> str:

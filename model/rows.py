@@ -1,0 +1,118 @@
+"""Light rows that the store hands to status, reports and checks: plain values, no object behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from .changes import Charge
+from .ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
+from .reasons import Fact
+from .states import AttemptState, TaskState
+
+__all__ = ["AuditCheck", "AuditRow", "LedgerRow", "PipelineSummary", "ProjectRow", "StoreMeta", "TaskRow"]
+
+
+class StoreMeta(NamedTuple):
+    """What the database says of itself. `host` is the only one that may write when the filesystem is shared.
+
+    `last_tick` holds the facts of the last tick's report; `ticks` counts ticks since the store was made.
+    """
+
+    instance: str
+    schema_version: int
+    host: str
+    created_at: datetime
+    last_tick_at: datetime | None
+    ticks: int
+    last_tick: Mapping[str, Fact]
+
+
+class ProjectRow(NamedTuple):
+    """A project that submitted something or has a policy. `in_policy`: the site's rules name it."""
+
+    name: ProjectName
+    created_at: datetime
+    in_policy: bool
+
+
+class PipelineSummary(NamedTuple):
+    """A pipeline and how many of its tasks are in each state; states without tasks are left out."""
+
+    id: PipelineId
+    name: str
+    project: ProjectName
+    owner_uid: int
+    owner: str
+    submitted_at: datetime
+    deadline: datetime | None
+    counts: Mapping[TaskState, int]
+
+
+class TaskRow(NamedTuple):
+    """One line of `status`: a task, its newest attempt (from `attempt` on, None before the first) and its verdict.
+
+    `reason` is the code of why it was last passed over, "" if it was not since it last moved.
+    """
+
+    id: TaskId
+    name: str
+    group: str
+    pipeline: PipelineId
+    pipeline_name: str
+    project: ProjectName
+    owner_uid: int
+    state: TaskState
+    attempts: int
+    failures: int
+    cancel_requested: bool
+    submitted_at: datetime
+    ready_at: datetime | None
+    ended_at: datetime | None
+    not_before: datetime | None
+    reason: str
+    attempt: AttemptId | None
+    attempt_state: AttemptState | None
+    backend: BackendName | None
+    partition: str
+    native_id: NativeId | None
+    native_detail: str
+    started_at: datetime | None
+    end_reason: str
+
+
+class AuditRow(NamedTuple):
+    """One thing that happened. `hash` covers all other fields, `previous` among them."""
+
+    seq: int
+    at: datetime
+    actor: str
+    kind: str
+    subject: str
+    facts: Mapping[str, object]
+    previous: str
+    hash: str
+
+
+class LedgerRow(NamedTuple):
+    """One booking: `kind` is reserve, spend, refund or overrun. An attempt's reserve is its spend and refund together."""
+
+    attempt: AttemptId
+    incarnation: int
+    kind: str
+    project: ProjectName
+    owner_uid: int
+    at: datetime
+    charge: Charge
+
+
+class AuditCheck(NamedTuple):
+    """The outcome of `verify_audit`: how many rows were read, and a sentence for each thing that does not fit."""
+
+    rows: int
+    problems: tuple[str, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.problems
