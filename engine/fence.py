@@ -1,0 +1,47 @@
+"""Who may still start: the fence that keeps late native jobs out, and the claims that show who is already in.
+
+An agent claims first and then reads the fence; the engine raises the fence first and then looks for claims. Whichever
+comes second sees what the other wrote, so an attempt that was given up can never run beside its successor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elisa.engine.files import Files
+from elisa.model import layout
+from elisa.model.ids import AttemptId, TaskId, attempt_number, is_attempt_id, task_of
+
+__all__ = ["claimed", "highest_claim", "raise_fence", "read_fence", "shut_out"]
+
+
+def read_fence(files: Files, home: Path, task: TaskId) -> int:
+    """Return the number of the oldest attempt that may start, 0 if none was ever released."""
+    text = (files.read(layout.fence(home, task)) or b"0").strip()
+    # A fence that cannot be read keeps everybody out: it says less than any number that may have stood there.
+    return int(text) if text.isdigit() else 0
+
+
+def raise_fence(files: Files, home: Path, task: TaskId, number: int) -> None:
+    """Let only attempts from `number` on start; never lowers a fence that stands higher."""
+    if read_fence(files, home, task) < number:
+        files.make_folder(layout.task_claims(home, task))
+        files.write(layout.fence(home, task), b"%d\n" % number)
+
+
+def claimed(files: Files, home: Path, attempt: AttemptId) -> bool:
+    """Tell whether a native job has claimed this attempt, be it alive or not."""
+    return files.exists(layout.claim(home, attempt))
+
+
+def shut_out(files: Files, home: Path, attempt: AttemptId) -> bool:
+    """Make sure that `attempt` cannot start from now on; False if it has already been claimed."""
+    raise_fence(files, home, task_of(attempt), attempt_number(attempt) + 1)
+    return not claimed(files, home, attempt)
+
+
+def highest_claim(files: Files, home: Path, task: TaskId) -> int:
+    """Return the greatest attempt number that a claim or the fence of `task` knows of, 0 if there is none."""
+    names = (entry.name for entry in files.entries(layout.task_claims(home, task)))
+    numbers = [attempt_number(AttemptId(name)) for name in names if is_attempt_id(name)]
+    return max([*numbers, read_fence(files, home, task)])

@@ -1,0 +1,147 @@
+"""The filesystem as the engine needs it: whole files that appear at once, folders nobody else can read, plain listings."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from elisa.model.ports import CrashPoint, no_crash
+
+__all__ = ["Entry", "Files", "OsFiles"]
+
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A regular file in a folder. Symbolic links, further names of a file, pipes and folders are no entries."""
+
+    name: str
+    inode: int
+    size: int
+    uid: int
+
+
+class Files(Protocol):
+    """Opens the filesystem to the engine; raises OSError as the system gives it."""
+
+    def read(self, path: Path) -> bytes | None:
+        """Return what a regular file holds, or None if there is none; a symbolic link is refused with an OSError."""
+        ...
+
+    def read_from(self, path: Path, offset: int) -> bytes:
+        """Return what a regular file holds from `offset` on."""
+        ...
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Put a file with mode 0600 at `path`, whole and durable, in place of any that is there."""
+        ...
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder with mode 0700, and those above it, unless they are there."""
+        ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def entries(self, folder: Path) -> tuple[Entry, ...]:
+        """Return the regular files in `folder` by name; none if there is no such folder."""
+        ...
+
+    def folders(self, folder: Path) -> tuple[str, ...]:
+        """Return the names of the folders in `folder`, sorted; none if there is no such folder."""
+        ...
+
+
+class OsFiles:
+    """The real filesystem, with a crash point before and after each call that changes it."""
+
+    def __init__(self, crash: CrashPoint = no_crash) -> None:
+        self._crash = crash
+
+    def read(self, path: Path) -> bytes | None:
+        """Return what a regular file holds, or None if there is none."""
+        try:
+            return self.read_from(path, 0)
+        except FileNotFoundError:
+            return None
+
+    def read_from(self, path: Path, offset: int) -> bytes:
+        """Return what a regular file holds from `offset` on."""
+        # O_NONBLOCK: opening a pipe that somebody put there must not hang the tick.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(f"{path} is no regular file")
+            file.seek(offset)
+            return file.readall() or b""
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Put a durable file at `path`: written beside it, synchronised, renamed, its folder synchronised."""
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+        self._crash("files.write.begin")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)
+        with open(descriptor, "wb", buffering=0) as file:
+            _write_all(descriptor, data)
+            self._crash("files.write.written")
+            os.fsync(file)
+        self._crash("files.write.synced")
+        os.replace(fresh, path)
+        self._crash("files.write.renamed")
+        _sync_folder(path.parent)
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder with mode 0700, and those above it, unless they are there."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        self._crash("files.folder.begin")
+        # Somebody else may have made it by now.
+        path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        self._crash("files.folder.made")
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether anything is at `path`; a dangling link counts."""
+        return os.path.lexists(path)
+
+    def entries(self, folder: Path) -> tuple[Entry, ...]:
+        """Return the regular files in `folder` by name; none if there is no such folder."""
+        try:
+            with os.scandir(folder) as found:
+                return tuple(sorted(_regular(found), key=lambda entry: entry.name))
+        except FileNotFoundError:
+            return ()
+
+    def folders(self, folder: Path) -> tuple[str, ...]:
+        """Return the names of the folders in `folder`, sorted; none if there is no such folder."""
+        try:
+            with os.scandir(folder) as found:
+                return tuple(sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False)))
+        except FileNotFoundError:
+            return ()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _regular(found: Iterator[os.DirEntry[str]]) -> Iterator[Entry]:
+    for entry in found:
+        status = entry.stat(follow_symlinks=False)
+        # A second name would let somebody pass another user's file off as an event file.
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            yield Entry(entry.name, status.st_ino, status.st_size, status.st_uid)

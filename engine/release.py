@@ -1,0 +1,242 @@
+"""An attempt made ready to run: its folders and the sealed instructions that its agent follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import elisa
+from elisa.engine.tokens import Lookup, fill, fill_shell, folders_of
+from elisa.model import layout
+from elisa.model.needs import ResolvedNeed, Target
+from elisa.model.pipeline import CheckpointPolicy, NeedKind, Output, PythonCall
+from elisa.model.states import TaskState
+from elisa.model.task import Attempt, CheckpointRef, PipelineRecord, Task
+
+__all__ = ["AGENT_PATH", "JobRules", "Release", "Source", "folders", "job_document", "sources_of"]
+
+_VERSION = 1
+# The folder that holds the package `elisa`: the job's Python finds the agent there.
+AGENT_PATH = str(Path(elisa.__file__).resolve().parent.parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRules:
+    """What a site asks of every job's agent."""
+
+    heartbeat_s: float = 30.0
+    sample_s: float = 5.0
+    grace_s: float = 30.0
+    self_fence_s: float = 900.0
+    output_limit_mib: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A task that another takes something from: these outputs, and its function's return value (None without one)."""
+
+    name: str
+    group: str
+    outputs: tuple[Output, ...]
+    result: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """All that goes into the instructions of one attempt. `environment` was kept from the submitter's own."""
+
+    home: Path
+    record: PipelineRecord
+    task: Task
+    attempt: Attempt
+    key: bytes
+    sources: tuple[Source, ...]
+    environment: Mapping[str, str]
+    rules: JobRules
+
+    @property
+    def task_dir(self) -> Path:
+        return layout.task_dir(self.home, self.record.id, self.task.spec.name)
+
+    @property
+    def look_up(self) -> Lookup:
+        return folders_of(self.home, self.record.id, self.task.spec.name)
+
+
+def sources_of(
+    needs: Iterable[ResolvedNeed], tasks: Mapping[str, Task], results: Mapping[str, Path]
+) -> tuple[Source, ...]:
+    """Return what a task may read, in the order of its needs.
+
+    `tasks` holds every target by id, `results` the files with return values of those that have one.
+    """
+    return tuple(
+        Source(
+            name=target.name,
+            group=tasks[target.id].spec.group,
+            outputs=tuple(_usable(resolved, target, tasks[target.id].spec.outputs)),
+            result=results.get(target.id),
+        )
+        for resolved in needs
+        for target in resolved.targets
+    )
+
+
+def _usable(resolved: ResolvedNeed, target: Target, outputs: Iterable[Output]) -> Iterator[Output]:
+    """Yield the outputs that were waited for and came; a need that went on without them promises nothing."""
+    for output in outputs:
+        match resolved.need.kind:
+            case NeedKind.SUCCESS if target.state is TaskState.SUCCEEDED:
+                yield output
+            case NeedKind.DATA if output.name == resolved.need.output and target.outputs.get(output.name):
+                yield output
+            case _:
+                continue
+
+
+def folders(release: Release) -> tuple[Path, ...]:
+    """Return the folders that must be there before the job starts."""
+    where, name, attempt = (release.home, release.record.id), release.task.spec.name, release.attempt.id
+    return (
+        layout.event_dir(release.home, attempt),
+        layout.task_claims(release.home, release.task.id),
+        layout.checkpoint_dir(*where, name),
+        layout.attempt_dir(*where, name, attempt),
+    )
+
+
+def job_document(release: Release) -> dict[str, Any]:
+    """Return the sealed instructions that the agent reads as JSON."""
+    spec = release.task.spec
+    return {
+        **_identity(release),
+        **_program(release),
+        **_places(release),
+        **_limits(release),
+        "checkpoint": _checkpoint(spec.checkpoint),
+        "resume": _resume(release.attempt.resume_from),
+        "inputs": list(_inputs(release)),
+        "outputs": [_declared(release.task_dir, output, release.look_up) for output in spec.outputs],
+        "parameters": dict(spec.parameters),
+        "metadata": dict(spec.metadata),
+    }
+
+
+def _identity(release: Release) -> dict[str, Any]:
+    return {
+        "v": _VERSION,
+        "attempt": release.attempt.id,
+        "task": release.task.id,
+        "number": release.attempt.number,
+        "home": str(release.home),
+        "key": release.key.hex(),
+        "agent_path": AGENT_PATH,
+    }
+
+
+def _program(release: Release) -> dict[str, Any]:
+    spec, look_up = release.task.spec, release.look_up
+    filler = fill_shell if spec.shell else fill
+    return {
+        "argv": [filler(word, look_up) for word in spec.command] or None,
+        "call": _call(release, spec.call) if spec.call else None,
+        "shell": spec.shell,
+        "workdir": str(_workdir(release)),
+        "env": {**release.environment, **{name: fill(value, look_up) for name, value in spec.environment}},
+        "pass_env": list(spec.pass_environment),
+    }
+
+
+def _workdir(release: Release) -> Path:
+    """Return the folder the program starts in; relative ones count from the pipeline's, or else from the task's."""
+    base = Path(release.record.pipeline.folder or release.task_dir)
+    return base / fill(release.task.spec.workdir, release.look_up)
+
+
+def _places(release: Release) -> dict[str, Any]:
+    where, name = (release.home, release.record.id), release.task.spec.name
+    return {
+        "task_dir": str(release.task_dir),
+        "checkpoint_dir": str(layout.checkpoint_dir(*where, name)),
+        "pipeline_dir": str(layout.pipeline_dir(*where)),
+        "stdout": str(layout.stdout_log(*where, name, release.attempt.id)),
+        "stderr": str(layout.stderr_log(*where, name, release.attempt.id)),
+    }
+
+
+def _limits(release: Release) -> dict[str, Any]:
+    request, rules = release.attempt.request, release.rules
+    return {
+        "walltime_s": request.walltime_s,
+        "memory_mib": request.memory_mib_per_node,
+        "output_limit_mib": rules.output_limit_mib,
+        "grace_s": rules.grace_s,
+        "heartbeat_s": rules.heartbeat_s,
+        "sample_s": rules.sample_s,
+        "self_fence_s": rules.self_fence_s,
+        "nodes": request.nodes,
+        "tasks_per_node": request.tasks_per_node,
+        "cpus_per_task": request.cpus_per_task,
+        "gpus_per_node": request.gpus.per_node,
+        "gpu_types": list(request.gpus.types),
+    }
+
+
+def _call(release: Release, call: PythonCall) -> dict[str, Any]:
+    results = {
+        name: {"paths": list(_result_paths(release.sources, wanted.tasks)), "many": wanted.many}
+        for name, wanted in call.results
+    }
+    own = layout.result_file(release.home, release.record.id, release.task.spec.name, release.attempt.id)
+    return {
+        "file": call.file,
+        "function": call.function,
+        "arguments": dict(call.arguments),
+        "results": results,
+        "result_path": str(own),
+    }
+
+
+def _result_paths(sources: tuple[Source, ...], wanted: tuple[str, ...]) -> Iterator[str]:
+    """Yield the files in the order of `wanted`; a template's name stands for all tasks made from it."""
+    for name in wanted:
+        named = [source for source in sources if source.name == name] or [
+            source for source in sources if source.group == name
+        ]
+        yield from (str(source.result) for source in named if source.result is not None)
+
+
+def _inputs(release: Release) -> Iterator[dict[str, Any]]:
+    for source in release.sources:
+        folder = layout.task_dir(release.home, release.record.id, source.name)
+        look_up = folders_of(release.home, release.record.id, source.name)
+        yield from (_declared(folder, output, look_up) for output in source.outputs)
+
+
+def _declared(folder: Path, output: Output, look_up: Lookup) -> dict[str, Any]:
+    return {
+        "name": output.name,
+        "path": str(folder / fill(output.path, look_up)),
+        "format": output.format,
+        "columns": list(output.columns),
+        "optional": output.optional,
+    }
+
+
+def _checkpoint(policy: CheckpointPolicy | None) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    return {
+        "interval_s": policy.interval_s,
+        "keep": policy.keep,
+        "pattern": policy.pattern,
+        "complete_when": policy.complete_when,
+        "signal": policy.signal,
+        "lead_s": policy.lead_s,
+    }
+
+
+def _resume(checkpoint: CheckpointRef | None) -> dict[str, Any] | None:
+    return {"path": checkpoint.path, "step": checkpoint.step} if checkpoint else None
