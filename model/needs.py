@@ -18,7 +18,8 @@ class Target:
     """One task that others need, as far as it matters to them.
 
     `outputs` tells for each output that was checked whether it has its declared format; one that is absent was not seen
-    yet. `checkpoint_step` is that of its newest checkpoint, None before the first.
+    yet. `checkpoint_step` is that of its newest checkpoint, None before the first. `group` is `TaskSpec.group`: `when`
+    conditions may name the whole group.
     """
 
     id: TaskId
@@ -27,6 +28,7 @@ class Target:
     checkpoint_step: int | None = None
     outputs: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
