@@ -1,0 +1,1 @@
+"""This machine as a resource manager: detached processes, each under a small supervisor of its own."""

@@ -1,0 +1,121 @@
+"""What this machine has to give, and which of it a job gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from elisa.backends.runner import Runner
+from elisa.model.resources import GpuRequest, Resources
+
+__all__ = ["Held", "LocalSlots", "NeverFits", "NoRoom", "assign", "detect_slots", "free_gpus"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSlots:
+    """What jobs may use of this machine. `gpus` names the type of each GPU, in the order of their indices."""
+
+    cpus: int
+    memory_mib: int
+    gpus: tuple[str, ...] = ()
+    gpu_memory_mib: int = 0  # of each; 0: not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What one job holds. `gpus` are indices."""
+
+    cpus: int
+    memory_mib: int
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRoom:
+    """Not now: something else holds what is asked for."""
+
+    resource: str
+    asked: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeverFits:
+    """Not on this machine, however empty."""
+
+    resource: str
+    asked: int
+    largest: int
+
+
+def assign(slots: LocalSlots, taken: Iterable[Held], asked: Resources) -> Held | NoRoom | NeverFits:
+    """Choose what a job gets: cores and memory by count, GPUs by index, all of one type, in its order of preference."""
+    everything = _choose(slots, (), asked)
+    if isinstance(everything, NoRoom):
+        return NeverFits(resource=everything.resource, asked=everything.asked, largest=everything.free)
+    return _choose(slots, tuple(taken), asked)
+
+
+def _choose(slots: LocalSlots, taken: tuple[Held, ...], asked: Resources) -> Held | NoRoom:
+    cpus = slots.cpus if asked.exclusive else asked.cpus_per_node
+    limits = (
+        ("nodes", asked.nodes, 1),
+        ("cpus", cpus, slots.cpus - sum(held.cpus for held in taken)),
+        ("memory_mib", asked.memory_mib_per_node, slots.memory_mib - sum(held.memory_mib for held in taken)),
+        ("gpu_memory_mib", asked.gpus.memory_mib, slots.gpu_memory_mib or asked.gpus.memory_mib),
+    )
+    for resource, wanted, free in limits:
+        if wanted > free:
+            return NoRoom(resource=resource, asked=wanted, free=max(0, free))
+    gpus = _choose_gpus(slots, taken, asked.gpus)
+    if isinstance(gpus, NoRoom):
+        return gpus
+    return Held(cpus=cpus, memory_mib=asked.memory_mib_per_node, gpus=gpus)
+
+
+def _choose_gpus(slots: LocalSlots, taken: tuple[Held, ...], asked: GpuRequest) -> tuple[int, ...] | NoRoom:
+    free = free_gpus(slots, taken)
+    groups = [tuple(gpu for gpu in free if slots.gpus[gpu] == kind) for kind in asked.types] or [free]
+    for group in groups:
+        if len(group) >= asked.per_node:
+            return group[: asked.per_node]
+    return NoRoom(resource="gpus", asked=asked.per_node, free=max(len(group) for group in groups))
+
+
+def free_gpus(slots: LocalSlots, taken: Iterable[Held]) -> tuple[int, ...]:
+    """Return the indices of the GPUs that no job holds."""
+    used = {gpu for held in taken for gpu in held.gpus}
+    return tuple(gpu for gpu in range(len(slots.gpus)) if gpu not in used)
+
+
+def detect_slots(runner: Runner) -> LocalSlots:
+    """Return what this process may use of the machine: its cores, the memory, and the GPUs that nvidia-smi lists."""
+    gpus, gpu_memory_mib = _detect_gpus(runner)
+    return LocalSlots(
+        cpus=len(os.sched_getaffinity(0)), memory_mib=_memory_mib(), gpus=gpus, gpu_memory_mib=gpu_memory_mib
+    )
+
+
+def _memory_mib() -> int:
+    total_kib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        limit = "max"
+    return min(total_kib // 1024, int(limit) // 2**20) if limit.isdigit() else total_kib // 1024
+
+
+def _detect_gpus(runner: Runner) -> tuple[tuple[str, ...], int]:
+    answer = runner.run(
+        ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"), timeout_s=10.0
+    )
+    rows = [line.rpartition(",") for line in answer.stdout.splitlines() if line.count(",")] if answer.ok else []
+    memories = [int(memory) for _, _, memory in rows if memory.strip().isdigit()]
+    return tuple(_gpu_type(name) for name, _, _ in rows), min(memories, default=0)
+
+
+def _gpu_type(name: str) -> str:
+    """Return `a100-sxm4-80gb` for `NVIDIA A100-SXM4-80GB`: a word that can be written in a request."""
+    return "-".join(name.strip().lower().removeprefix("nvidia ").split())
