@@ -1,12 +1,15 @@
 # Needs Python 3.11 or newer, make and a package index; everything else goes into .venv.
-PYTHON ?= python3
-VENV   ?= .venv
-PY      = $(VENV)/bin/python
-STAMP   = $(VENV)/.installed
-ROOMS   = $(notdir $(shell find src/elisa -maxdepth 1 -type l | LC_ALL=C sort))
+PYTHON  ?= python3
+VENV    ?= .venv
+WORKERS ?= 2
+PY       = $(VENV)/bin/python
+STAMP    = $(VENV)/.installed
+DOCS     = $(VENV)/.installed-docs
+CACHE    = .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help env constraints
+.DELETE_ON_ERROR:
+.PHONY: help env demo test check format lint types imports reference wheel bench soak docs docs-reference constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -14,10 +17,62 @@ help: ## Show this list
 env: $(STAMP) ## Create .venv with elisa (editable) and the development tools
 
 $(STAMP): pyproject.toml constraints.txt scripts/make_env.sh
-	@PYTHON="$(PYTHON)" sh scripts/make_env.sh "$(VENV)"
+	@PYTHON="$(PYTHON)" sh scripts/make_env.sh "$(VENV)" dev
 	@touch $@
 
-constraints: env ## Rewrite constraints.txt from what is installed now
-	@{ head -n 1 constraints.txt; $(PY) -m pip freeze --exclude-editable --all \
-	  | grep -vE '^(pip|setuptools|uv|wheel)=='; } > $(VENV)/constraints.new
+$(DOCS): $(STAMP)
+	@PYTHON="$(PYTHON)" sh scripts/make_env.sh "$(VENV)" dev,docs
+	@touch $@
+
+demo: env ## Run a training pipeline, kill it in the middle, and watch it finish from its checkpoint
+	@$(PY) -m examples.digits.demo
+
+test: env ## Run every test; writes pytest_results.json and holds coverage to its gates
+	@mkdir -p $(CACHE)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report= \
+	  --json-report --json-report-file=pytest_results.json --json-report-indent=1 \
+	  --json-report-omit=collectors --json-report-omit=log --json-report-omit=streams $(ARGS)
+	@$(PY) -m coverage json -q -o $(CACHE)/coverage.json
+	@$(PY) -m scripts.coverage_gates $(CACHE)/coverage.json
+
+check: format lint types imports reference docs wheel ## Run every check that is no test
+
+format: env
+	$(PY) -m ruff format --check .
+
+lint: env
+	$(PY) -m ruff check .
+
+types: env
+	$(PY) -m mypy -p elisa
+	MYPYPATH=src $(PY) -m mypy benchmarks scripts
+
+imports: env
+	$(VENV)/bin/lint-imports --no-logo --cache-dir $(CACHE)/import-linter
+
+reference: env
+	$(PY) -m scripts.docs_reference --check
+
+wheel: env
+	sh scripts/check_wheel.sh "$(VENV)"
+
+bench: env ## Measure; make bench ONLY=name runs one benchmark or figure
+	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+soak: env ## Search for faults at length: random seeds, ELISA_SOAK_EXAMPLES cases a law (2000)
+	@ELISA_HYPOTHESIS_PROFILE=soak $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
+
+docs: $(DOCS) ## Build the documentation in site/; a broken link is an error
+	$(VENV)/bin/zensical build --strict --clean
+
+docs-reference: env ## Rewrite the pages of docs/reference that are made from the code
+	@$(PY) -m scripts.docs_reference
+
+constraints: $(DOCS) ## Rewrite constraints.txt from what is installed now
+	@{ head -n 1 constraints.txt; $(PY) -m pip freeze --exclude-editable --all | grep -vE '^(pip|setuptools|uv|wheel)=='; } \
+	  > $(VENV)/constraints.new
 	@mv $(VENV)/constraints.new constraints.txt
+
+clean: ## Remove what the other targets made, except .venv
+	rm -rf $(CACHE) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -54,11 +54,14 @@ def fit_to_commit(report: dict[str, Any], masks: Masks) -> None:
 def _short(test: Mapping[str, Any]) -> dict[str, Any]:
     stages = {name: _stage(test[name]) for name in ("setup", "call", "teardown") if name in test}
     telling = {name: stage for name, stage in stages.items() if name == "call" or stage["outcome"] != "passed"}
-    return {"nodeid": test["nodeid"], "outcome": test["outcome"], **telling}
+    # pytest-xdist appends @group to the name of a test that it keeps together with others
+    name = re.sub(r"@[\w-]+$", "", str(test["nodeid"]))
+    return {"nodeid": name, "outcome": test["outcome"], **telling}
 
 
 def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: stage[key] for key in KEPT_STAGE_KEYS if key in stage}
+    keys = KEPT_STAGE_KEYS[:2] if stage["outcome"] == "passed" else KEPT_STAGE_KEYS
+    kept = {key: stage[key] for key in keys if key in stage}
     return {**kept, "duration": round(float(stage["duration"]), 3)}
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elisa import checkpoint
-    from elisa.pipelines import pipeline, task
+    from elisa.pipelines.decorators import pipeline, task
 
 __all__ = ["__version__", "checkpoint", "pipeline", "task"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"pipeline": "elisa.pipelines", "task": "elisa.pipelines"}
+_HOMES = {"pipeline": "elisa.pipelines.decorators", "task": "elisa.pipelines.decorators"}
 
 
 def __getattr__(name: str) -> Any:

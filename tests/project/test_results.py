@@ -34,10 +34,10 @@ def a_report(root: Path, home: Path) -> dict[str, Any]:
                 "teardown": {"outcome": "passed", "duration": 0.1},
             },
             {
-                "nodeid": "tests/a.py::test_a",
+                "nodeid": "tests/a.py::test_a@real",
                 "outcome": "passed",
                 "setup": {"outcome": "passed", "duration": 0.0},
-                "call": {"outcome": "passed", "duration": 0.0004},
+                "call": {"outcome": "passed", "duration": 0.0004, "longrepr": "[gw1] linux"},
                 "teardown": {"outcome": "passed", "duration": 0.0},
             },
         ],
