@@ -15,6 +15,7 @@ __all__ = ["Entry", "Files", "OsFiles"]
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+_WHOLE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Files(Protocol):
         """Return what a regular file holds, or None if there is none; a symbolic link is refused with an OSError."""
         ...
 
-    def read_from(self, path: Path, offset: int) -> bytes:
-        """Return what a regular file holds from `offset` on."""
+    def read_from(self, path: Path, offset: int, limit: int) -> bytes:
+        """Return at most `limit` bytes of a regular file from `offset` on."""
         ...
 
     def write(self, path: Path, data: bytes) -> None:
@@ -66,19 +67,19 @@ class OsFiles:
     def read(self, path: Path) -> bytes | None:
         """Return what a regular file holds, or None if there is none."""
         try:
-            return self.read_from(path, 0)
+            return self.read_from(path, 0, _WHOLE)
         except FileNotFoundError:
             return None
 
-    def read_from(self, path: Path, offset: int) -> bytes:
-        """Return what a regular file holds from `offset` on."""
+    def read_from(self, path: Path, offset: int, limit: int) -> bytes:
+        """Return at most `limit` bytes of a regular file from `offset` on."""
         # O_NONBLOCK: opening a pipe that somebody put there must not hang the tick.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(f"{path} is no regular file")
             file.seek(offset)
-            return file.readall() or b""
+            return file.read(limit) or b""
 
     def write(self, path: Path, data: bytes) -> None:
         """Put a durable file at `path`: written beside it, synchronised, renamed, its folder synchronised."""

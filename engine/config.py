@@ -1,0 +1,100 @@
+"""The site's configuration, `site.yaml`: which resource managers there are, and what everybody may use of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from elisa.engine.files import Files
+from elisa.engine.site_sections import (
+    BackendConfig,
+    Count,
+    Duration,
+    FactorsConfig,
+    FairShareConfig,
+    JobsConfig,
+    LoanConfig,
+    PreemptionConfig,
+    ProjectConfig,
+    RecoveryConfig,
+    Section,
+    known_settings,
+)
+from elisa.model import layout
+from elisa.model.errors import Problem, SpecError
+from elisa.model.site import SitePolicy
+from elisa.pipelines.nodes import Node, at, plain
+from elisa.pipelines.problems import Problems, nearest
+from elisa.pipelines.strict_yaml import load
+
+__all__ = ["Site", "load_site", "parse_site"]
+
+_POLICY = SitePolicy()
+
+
+class Site(Section):
+    """The whole configuration. All of it may be left out: then this machine is the only backend."""
+
+    backends: Mapping[str, BackendConfig] = {"local": BackendConfig(kind="local")}
+    projects: Mapping[str, ProjectConfig] = {}
+    unlisted: ProjectConfig = ProjectConfig()
+    loans: tuple[LoanConfig, ...] = ()
+    fair_share: FairShareConfig = FairShareConfig()
+    order: tuple[str, ...] = _POLICY.order
+    factors: FactorsConfig = FactorsConfig()
+    preemption: PreemptionConfig = PreemptionConfig()
+    default_window: Count = _POLICY.default_window
+    submits_per_tick: Count = _POLICY.submits_per_tick
+    aged: Duration = int(_POLICY.aged_s)
+    backfill_depth: Count = _POLICY.backfill_depth
+    jobs: JobsConfig = JobsConfig()
+    recovery: RecoveryConfig = RecoveryConfig()
+
+    def policy(self) -> SitePolicy:
+        """Return the rules that a plan follows."""
+        return SitePolicy(
+            projects=tuple(config.policy(name) for name, config in sorted(self.projects.items())),
+            unlisted=self.unlisted.policy(""),
+            windows=tuple(window for name, config in sorted(self.backends.items()) for window in config.limits(name)),
+            default_window=self.default_window,
+            submits_per_tick=self.submits_per_tick,
+            order=self.order,
+            fair_share=self.fair_share.policy(),
+            factors=self.factors.policy(),
+            preemption=self.preemption.policy(),
+            loans=tuple(loan for config in self.loans for loan in config.loans()),
+            aged_s=self.aged,
+            backfill_depth=self.backfill_depth,
+        )
+
+
+def load_site(files: Files, home: Path) -> Site:
+    """Return the configuration of a state folder, the defaults if it has none; raises SpecError with all problems."""
+    path = layout.site_file(home)
+    text = files.read(path)
+    return parse_site(text, str(path)) if text and text.strip() else Site()
+
+
+def parse_site(text: bytes | str, file: str) -> Site:
+    """Return the configuration that `text` describes; raises SpecError with every problem, each with its line."""
+    node = load(text, file)
+    try:
+        return Site.model_validate(plain(node))
+    except ValidationError as err:
+        raise SpecError(_problems(err, node, file)) from err
+
+
+def _problems(err: ValidationError, node: Node, file: str) -> tuple[Problem, ...]:
+    problems = Problems(file)
+    for found in err.errors(include_url=False):
+        path = found["loc"]
+        where = ".".join(map(str, path)) or file
+        if found["type"] == "extra_forbidden":
+            problems.add(
+                at(node, path), f"{where}: there is no such setting", hint=nearest(str(path[-1]), known_settings())
+            )
+        else:
+            problems.add(at(node, path), f"{where}: {found['msg'].removeprefix('Value error, ')}", str(found["input"]))
+    return problems.sorted()
