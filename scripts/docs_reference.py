@@ -81,7 +81,7 @@ def _is_error(kind: object) -> TypeGuard[type[ElisaError]]:
 
 def schema_page() -> str:
     """Render the JSON Schema of pipelines, which editors use to complete and check them."""
-    from elisa.pipelines import json_schema
+    from elisa.pipelines.schema import json_schema
 
     return json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
 

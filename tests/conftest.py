@@ -39,11 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the test a state folder of its own, and hide the user's settings."""
     for name in [name for name in os.environ if name.startswith(FOREIGN) and name not in KEPT]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("ELISA_HOME", str(tmp_path_factory.getbasetemp() / "no-such-home"))
+    monkeypatch.setenv("ELISA_HOME", str(tmp_path / "elisa-home"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TZ", "UTC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class RealPart:
     always_optional: bool = False
 
 
-PARTS: Mapping[str, RealPart] = {
+PARTS: dict[str, RealPart] = {
     "slurm": RealPart(
         programs=("sbatch", "squeue", "slurmctld", "slurmd", "munged"),
         how="apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge",

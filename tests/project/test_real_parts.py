@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.real_parts import PARTS, require_real
+
+
+def test_missing_part_is_skipped_with_the_way_to_get_it() -> None:
+    with pytest.raises(pytest.skip.Exception, match="teapot is not here; get it with: brew tea"):
+        require_real("teapot", how="brew tea", found=False)
+
+
+def test_missing_part_fails_where_it_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELISA_REQUIRE_REAL", "1")
+
+    with pytest.raises(pytest.fail.Exception, match="teapot is not here; get it with: brew tea"):
+        require_real("teapot", how="brew tea", found=False)
+
+
+def test_pyslurm_is_skipped_even_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELISA_REQUIRE_REAL", "1")
+
+    with pytest.raises(pytest.skip.Exception, match=r"elisa-scheduler\[slurm\]"):
+        require_real("pyslurm", found=False)
+
+
+def test_part_is_there_if_all_its_programs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTS, "shell", PARTS["strace"].__class__(programs=("sh", "no-such-program"), how="a miracle"))
+
+    with pytest.raises(
+        pytest.skip.Exception, match=r"shell is not here \(no no-such-program\); get it with: a miracle"
+    ):
+        require_real("shell")
+
+    require_real("shell", found=True)
