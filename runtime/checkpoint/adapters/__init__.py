@@ -1,0 +1,1 @@
+"""How the objects of each framework are saved; a module here is imported when such an object is first met."""

@@ -1,0 +1,223 @@
+"""A state (nested dictionaries, numbers, arrays, bytes, what adapters know) as a JSON tree and files, and back.
+
+What comes back equals what went in, to the bit and to the type. Nothing is unpickled unless the saver asked for pickle.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+import pickle
+from collections import OrderedDict
+from importlib import import_module
+from typing import Any, Callable, Iterator, NamedTuple, Union
+
+from elisa.runtime.checkpoint.manifest import DamagedError
+
+__all__ = ["TREE", "Decoder", "Encoder", "NotSavableError", "Piece"]
+
+TREE = "state.json"
+
+_INLINE = 4096  # bytes; smaller pieces stand in the tree: a file of its own costs a parallel filesystem more than that
+_JSON_INTEGER = 2**53
+
+Chunk = Union[bytes, memoryview]
+Node = Any
+
+# Which module knows the objects of which package, by the package in which any of the object's classes is defined.
+_ADAPTERS = {"numpy": "arrays"}
+
+
+class NotSavableError(TypeError):
+    """The state holds something that no safe format can carry; the message says where and what to do."""
+
+
+class Piece(NamedTuple):
+    """One file to be: its name in the checkpoint, and its bytes in order, each chunk asked for once."""
+
+    name: str
+    chunks: Callable[[], Iterator[Chunk]]
+
+
+def _adapter(name: str) -> Any:  # noqa: ANN401  (a module with `encode` and `decode`)
+    return import_module(f"elisa.runtime.checkpoint.adapters.{name}")
+
+
+class Encoder:
+    """Turns one state into a tree and `pieces`. With `allow_pickle` what nothing else can carry is pickled."""
+
+    def __init__(self, *, allow_pickle: bool = False, prefix: str = "") -> None:
+        self.pieces: list[Piece] = []
+        self._allow_pickle = allow_pickle
+        self._prefix = prefix
+
+    def encode_state(self, state: object) -> list[Piece]:
+        """Return all files of `state`; the tree comes last."""
+        tree = json.dumps(self.encode(state, "state"), separators=(",", ":")).encode()
+        self.pieces.append(Piece(self._prefix + TREE, lambda: iter((tree,))))
+        return self.pieces
+
+    def encode(self, value: Any, where: str) -> Node:  # noqa: ANN401  (anything may be tried)
+        """Return the node of `value`; `where` names it in errors."""
+        method = _ENCODERS.get(type(value))
+        if method is not None:
+            return method(self, value, where)
+        return self._encode_by_adapter(value, where)
+
+    def add(self, suffix: str, chunks: Callable[[], Iterator[Chunk]]) -> str:
+        """Make a file of `chunks` and return its name."""
+        name = f"{self._prefix}{len(self.pieces):05d}{suffix}"
+        self.pieces.append(Piece(name, chunks))
+        return name
+
+    def add_bytes(self, tag: str, suffix: str, content: list[Chunk]) -> Node:
+        """Return a node that holds `content`: in itself if it is short, else in a file."""
+        if sum(len(chunk) for chunk in content) <= _INLINE:
+            return {"$": tag, "v": base64.b64encode(b"".join(content)).decode()}
+        return {"$": tag, "at": self.add(suffix, lambda: iter(content))}
+
+    def _encode_by_adapter(self, value: object, where: str) -> Node:
+        for package in {kind.__module__.partition(".")[0]: None for kind in type(value).__mro__}:
+            if package in _ADAPTERS:
+                node = _adapter(_ADAPTERS[package]).encode(value, self, where)
+                if node is not None:
+                    return node
+        return self._encode_pickle(value, where)
+
+    def _encode_pickle(self, value: object, where: str) -> Node:
+        if not self._allow_pickle:
+            kind = type(value)
+            raise NotSavableError(
+                f"cannot save {where}: a {kind.__module__}.{kind.__qualname__} has no safe format"
+                " (save its numbers and arrays instead, or pass allow_pickle=True)"
+            )
+        return self.add_bytes("pickle", ".pickle", [pickle.dumps(value, protocol=4)])
+
+    def _plain(self, value: object, _where: str) -> Node:
+        return value
+
+    def _float(self, value: float, _where: str) -> Node:
+        return value if math.isfinite(value) else {"$": "float", "v": str(value)}
+
+    def _int(self, value: int, _where: str) -> Node:
+        return value if abs(value) < _JSON_INTEGER else {"$": "int", "v": hex(value)}
+
+    def _complex(self, value: complex, where: str) -> Node:
+        return {"$": "complex", "v": [self._float(value.real, where), self._float(value.imag, where)]}
+
+    def _bytes(self, value: bytes, _where: str) -> Node:
+        return self.add_bytes("bytes", ".bin", [memoryview(value)])
+
+    def _bytearray(self, value: bytearray, _where: str) -> Node:
+        return self.add_bytes("bytearray", ".bin", [memoryview(value)])
+
+    def _list(self, value: list[object], where: str) -> Node:
+        return [self.encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
+
+    def _tuple(self, value: tuple[object, ...], where: str) -> Node:
+        return {"$": "tuple", "v": self._list(list(value), where)}
+
+    def _set(self, value: set[object], where: str) -> Node:
+        return {"$": "set", "v": self._list(list(value), where)}
+
+    def _frozenset(self, value: frozenset[object], where: str) -> Node:
+        return {"$": "frozenset", "v": self._list(list(value), where)}
+
+    def _dict(self, value: dict[object, object], where: str) -> Node:
+        if all(type(key) is str for key in value) and "$" not in value:
+            return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {"$": "dict", "v": self._items(value, where)}
+
+    def _ordered(self, value: OrderedDict[object, object], where: str) -> Node:
+        return {"$": "ordered", "v": self._items(value, where)}
+
+    def _items(self, value: dict[object, object], where: str) -> Node:
+        return [[self.encode(key, where), self.encode(item, f"{where}[{key!r}]")] for key, item in value.items()]
+
+
+_ENCODERS: dict[type, Callable[[Encoder, Any, str], Node]] = {
+    type(None): Encoder._plain,  # noqa: SLF001  (the table of its methods)
+    bool: Encoder._plain,  # noqa: SLF001
+    str: Encoder._plain,  # noqa: SLF001
+    int: Encoder._int,  # noqa: SLF001
+    float: Encoder._float,  # noqa: SLF001
+    complex: Encoder._complex,  # noqa: SLF001
+    bytes: Encoder._bytes,  # noqa: SLF001
+    bytearray: Encoder._bytearray,  # noqa: SLF001
+    list: Encoder._list,  # noqa: SLF001
+    tuple: Encoder._tuple,  # noqa: SLF001
+    set: Encoder._set,  # noqa: SLF001
+    frozenset: Encoder._frozenset,  # noqa: SLF001
+    dict: Encoder._dict,  # noqa: SLF001
+    OrderedDict: Encoder._ordered,  # noqa: SLF001
+}
+
+
+class Decoder:
+    """Turns the files in `folder` back into the state. They must have been verified."""
+
+    def __init__(self, folder: str, *, prefix: str = "") -> None:
+        self._folder = folder
+        self._prefix = prefix
+
+    def decode_state(self) -> Any:  # noqa: ANN401  (whatever was saved)
+        """Return the state; raises DamagedError for a tree that nothing of this version wrote."""
+        with open(self.path(self._prefix + TREE), "rb") as stream:
+            return self.decode(json.loads(stream.read()))
+
+    def path(self, name: str) -> str:
+        """Return the path of the file `name`."""
+        return os.path.join(self._folder, name)
+
+    def decode(self, node: Node) -> Any:  # noqa: ANN401  (whatever was saved)
+        """Return the value of `node`."""
+        if isinstance(node, list):
+            return [self.decode(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$" not in node:
+            return {key: self.decode(item) for key, item in node.items()}
+        return self._decode_tagged(node)
+
+    def _decode_tagged(self, node: dict[str, Any]) -> Any:  # noqa: ANN401
+        tag = node["$"]
+        if tag in _DECODERS:
+            return _DECODERS[tag](self, node)
+        package = tag.partition(".")[0]
+        if package not in _ADAPTERS:
+            raise DamagedError(f"nothing here can read a {tag!r}: it was saved by a newer version")
+        return _adapter(_ADAPTERS[package]).decode(node, self)
+
+    def content(self, node: dict[str, Any]) -> bytes:
+        """Return the bytes that `add_bytes` made `node` of."""
+        if "v" in node:
+            return base64.b64decode(node["v"])
+        with open(self.path(node["at"]), "rb") as stream:
+            return stream.read()
+
+    def stream(self, node: dict[str, Any]) -> io.BufferedIOBase:
+        """Return a stream of the bytes that `add_bytes` made `node` of."""
+        if "v" in node:
+            return io.BytesIO(base64.b64decode(node["v"]))
+        return open(self.path(node["at"]), "rb")
+
+    def _pairs(self, node: dict[str, Any]) -> list[tuple[Any, Any]]:
+        return [(self.decode(key), self.decode(item)) for key, item in node["v"]]
+
+
+_DECODERS: dict[str, Callable[[Decoder, dict[str, Any]], Any]] = {
+    "float": lambda _, node: float(node["v"]),
+    "int": lambda _, node: int(node["v"], 16),
+    "complex": lambda decoder, node: complex(*decoder.decode(node["v"])),
+    "bytes": lambda decoder, node: decoder.content(node),
+    "bytearray": lambda decoder, node: bytearray(decoder.content(node)),
+    "tuple": lambda decoder, node: tuple(decoder.decode(node["v"])),
+    "set": lambda decoder, node: set(decoder.decode(node["v"])),
+    "frozenset": lambda decoder, node: frozenset(decoder.decode(node["v"])),
+    "dict": lambda decoder, node: dict(decoder._pairs(node)),  # noqa: SLF001  (the table of its methods)
+    "ordered": lambda decoder, node: OrderedDict(decoder._pairs(node)),  # noqa: SLF001
+    "pickle": lambda decoder, node: pickle.loads(decoder.content(node)),  # noqa: S301  (verified, asked for)
+}

@@ -1,0 +1,114 @@
+"""Which checkpoint to resume from: the newest that is sound and has not brought the program down before."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Any, Callable, NamedTuple
+
+from elisa.runtime.checkpoint.codec import Decoder
+from elisa.runtime.checkpoint.generations import Generation, Generations
+from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, verify
+from elisa.runtime.crash import crash
+from elisa.runtime.durable import replace_file
+from elisa.runtime.program import tell
+
+__all__ = ["Restored", "clear_loading_marks", "restore_newest"]
+
+_POISON_LOADS = 2  # loads that were begun and never led to a finished step
+_MARKS = ".loading"
+
+Decode = Callable[[Generation, Manifest], Any]
+
+
+class Restored(NamedTuple):
+    """A checkpoint that was loaded."""
+
+    generation: Generation
+    manifest: Manifest
+    state: Any
+
+
+def decode_single(generation: Generation, _manifest: Manifest) -> object:
+    """Return the state that one process saved."""
+    return Decoder(generation.path).decode_state()
+
+
+def restore_newest(
+    generations: Generations, *, decode: Decode = decode_single, at_step: int | None = None
+) -> Restored | None:
+    """Load the newest sound checkpoint and return it; None if there is none: the work begins at its beginning.
+
+    Damaged ones are quarantined, and so is one whose loading was begun twice before without a step being finished after
+    it. With `at_step` newer checkpoints than that step's are set aside too: somebody wants to go back there.
+    """
+    for generation in generations.newest_first():
+        try:
+            manifest = _check(generations, generation, at_step)
+        except DamagedError as error:
+            _set_aside(generations, generation, str(error))
+            continue
+        _mark_loading(generations, generation)
+        return Restored(generation, manifest, decode(generation, manifest))
+    return None
+
+
+def _check(generations: Generations, generation: Generation, at_step: int | None) -> Manifest:
+    loads = _loads(generations, generation)
+    if loads >= _POISON_LOADS:
+        raise DamagedError(f"the program ended {loads} times while it was loading this")
+    manifest = _verify(generation)
+    is_own = manifest.attempt == os.environ.get("ELISA_ATTEMPT")  # saved since this attempt went back
+    if at_step is not None and generation.step > at_step and not is_own:
+        raise DamagedError(f"it is newer than step {at_step}, from which the run was to be resumed")
+    return manifest
+
+
+def _verify(generation: Generation) -> Manifest:
+    try:
+        manifest = verify(generation.path)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise  # the folder may be whole and merely out of reach
+        raise DamagedError(f"the disk cannot read it: {error}") from error
+    if (manifest.generation, manifest.step) != (generation.number, generation.step):
+        raise DamagedError(f"it holds generation {manifest.generation}, step {manifest.step}: it was put here by hand")
+    return manifest
+
+
+def _set_aside(generations: Generations, generation: Generation, why: str) -> None:
+    try:
+        path = generations.quarantine(generation, why)
+    except OSError:
+        path = generation.path  # it can be passed over without being moved
+    tell("quarantined", {"path": path, "why": why})
+
+
+def _mark(generations: Generations, generation: Generation) -> str:
+    return os.path.join(generations.root, _MARKS, os.path.basename(generation.path))
+
+
+def _loads(generations: Generations, generation: Generation) -> int:
+    try:
+        with open(_mark(generations, generation), encoding="ascii", errors="replace") as stream:
+            return len(stream.read(100))
+    except OSError:
+        return 0
+
+
+def _mark_loading(generations: Generations, generation: Generation) -> None:
+    path = _mark(generations, generation)
+    with contextlib.suppress(OSError):  # a read-only folder can still be resumed from
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        crash("checkpoint.mark")
+        replace_file(path, b"x" * (_loads(generations, generation) + 1))
+    crash("checkpoint.marked")
+
+
+def clear_loading_marks(generations: Generations) -> None:
+    """Say that the program works with what it loaded."""
+    folder = os.path.join(generations.root, _MARKS)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
