@@ -1,0 +1,300 @@
+"""What follows the end of an attempt: success, another try from the newest checkpoint, or giving up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil
+
+from elisa.model.changes import TaskMoved
+from elisa.model.pipeline import Backoff, Grow, RestartWhen
+from elisa.model.reasons import Fact, Reason, ReasonCode, because
+from elisa.model.resources import Resources
+from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
+from elisa.model.task import Attempt, CheckpointRef, End, Task
+
+__all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]
+
+_NEVER_AGAIN = frozenset({EndReason.CANCELLED, EndReason.REJECTED, EndReason.INVALID_DATA})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryRules:
+    """How far recovery goes where the task itself is not to blame.
+
+    `fence_s` is how long a successor waits after a claimed job was lost with its node: longer than the agent takes to
+    stop itself when it cannot write. `barren` infrastructure ends in a row, without a new checkpoint, are the most.
+    `alike` own failures in a row at the same step are proof that trying again is no use.
+    """
+
+    fence_s: float = 120.0
+    barren: int = 10
+    alike: int = 2
+
+
+def after_end(  # noqa: PLR0917 - the order in which a reader asks: whose, what, before, when, chance
+    task: Task,
+    attempt: Attempt,
+    siblings: Sequence[Attempt],
+    now: datetime,
+    random_fraction: float,
+    rules: RecoveryRules = RecoveryRules(),
+) -> TaskMoved:
+    """Return what becomes of `task`, whose `attempt` has just ended (`attempt.end` is set).
+
+    `siblings` are the task's other attempts. `random_fraction`, in [0, 1), spreads retries so that many tasks that fail
+    together do not come back together. Raises ValueError for an attempt without an end.
+    """
+    if attempt.end is None:
+        raise ValueError(f"{attempt.id} has not ended")
+    case = _Case(
+        task=task,
+        attempt=attempt,
+        end=attempt.end,
+        before=tuple(sorted((s for s in siblings if s.number < attempt.number), key=lambda s: s.number)),
+        now=now,
+        fraction=random_fraction,
+        rules=rules,
+    )
+    return next(verdict for rule in _RULES if (verdict := rule(case)) is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    task: Task
+    attempt: Attempt
+    end: End
+    before: tuple[Attempt, ...]
+    now: datetime
+    fraction: float
+    rules: RecoveryRules
+
+    @property
+    def failures(self) -> int:
+        """Own failures, this one included."""
+        return self.task.failures + 1
+
+
+def _finished(case: _Case) -> TaskMoved | None:
+    retry = case.task.spec.retry
+    if case.end.reason is not EndReason.COMPLETED:
+        return None
+    if retry.restart is not RestartWhen.ALWAYS or case.task.cancel_requested or case.attempt.number > retry.limit:
+        return _move(case, TaskState.SUCCEEDED, because(ReasonCode.SUCCEEDED))
+    return _again(
+        case, because(ReasonCode.RETRY, end=case.end.reason.value), backoff_s(retry.backoff, 1, case.fraction)
+    )
+
+
+def _cancelled(case: _Case) -> TaskMoved | None:
+    if case.task.cancel_requested:
+        return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_BY_USER))
+    if case.end.reason is not EndReason.CANCELLED or case.attempt.cancel_sent:
+        return None
+    native_id = str(case.attempt.native_id or "")
+    return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_OUTSIDE, native_id=native_id))
+
+
+def _hopeless(case: _Case) -> TaskMoved | None:
+    retry = case.task.spec.retry
+    reason = case.end.reason
+    never_ran = reason is EndReason.LOST and case.attempt.started_at is None and not case.attempt.claimed
+    is_wanted = reason in retry.on if retry.on and not _is_infrastructure(case) else True
+    is_barred = reason in _NEVER_AGAIN and reason not in retry.on and not case.attempt.cancel_sent
+    if is_wanted and not is_barred and (retry.restart is not RestartWhen.NEVER or never_ran):
+        return None
+    return _move(case, TaskState.FAILED, because(ReasonCode.NOT_RETRYABLE, end=reason.value, detail=case.end.detail))
+
+
+def _blameless(case: _Case) -> TaskMoved | None:
+    """Try again without using up a retry: the allocation was taken away, or the time ran out over real progress."""
+    if not _is_infrastructure(case) and not _ran_out_of_time_with_progress(case):
+        return None
+    barren = _barren_ends(case)
+    if barren >= case.rules.barren:
+        facts: dict[str, Fact] = {"end": case.end.reason.value, "failures": barren, "limit": case.rules.barren}
+        return _move(case, TaskState.FAILED, because(ReasonCode.RETRIES_USED_UP, **facts))
+    pause_s = 0.0 if barren == 0 else backoff_s(case.task.spec.retry.backoff, barren, case.fraction)
+    if case.end.reason in {EndReason.LOST, EndReason.NODE_FAILURE} and case.attempt.claimed:
+        pause_s = max(pause_s, case.rules.fence_s)
+    return _again(case, _resume_reason(case), pause_s)
+
+
+def _is_infrastructure(case: _Case) -> bool:
+    return _broke_down(case.attempt) or _made_room(case.attempt)
+
+
+def _ran_out_of_time_with_progress(case: _Case) -> bool:
+    return case.end.reason is EndReason.TIMEOUT and _progressed(case.attempt)
+
+
+def _progressed(attempt: Attempt) -> bool:
+    """Tell whether the attempt left a checkpoint beyond the one it began from."""
+    if attempt.last_checkpoint is None:
+        return False
+    return attempt.resume_from is None or attempt.last_checkpoint.step > attempt.resume_from.step
+
+
+def _barren_ends(case: _Case) -> int:
+    """Count the breakdowns in a row, this one included, that brought no progress; preemptions are none and count nothing."""
+    count = 0
+    for attempt in (case.attempt, *reversed(case.before)):
+        if _progressed(attempt) or not (_broke_down(attempt) or _made_room(attempt)):
+            break
+        count += _broke_down(attempt)
+    return count if _broke_down(case.attempt) else 0
+
+
+def _broke_down(attempt: Attempt) -> bool:
+    return attempt.end is not None and attempt.end.reason in INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED}
+
+
+def _made_room(attempt: Attempt) -> bool:
+    # A cancel that elisa sent without its owner asking for it made room for another task: a preemption.
+    reason = attempt.end.reason if attempt.end is not None else None
+    return reason is EndReason.PREEMPTED or (reason is EndReason.CANCELLED and attempt.cancel_sent)
+
+
+def _failed_alike(case: _Case) -> TaskMoved | None:
+    times = 1
+    for earlier in reversed(case.before):
+        if not _is_alike(earlier, case.attempt):
+            break
+        times += 1
+    if times < case.rules.alike or case.end.step is None or _steps_back(case):
+        return None
+    facts: dict[str, Fact] = {"end": case.end.reason.value, "step": case.end.step, "times": times}
+    return _move(case, TaskState.FAILED, because(ReasonCode.SAME_FAILURE, **facts), counts=True)
+
+
+def _is_alike(one: Attempt, other: Attempt) -> bool:
+    if one.end is None or other.end is None or one.request != other.request:
+        return False
+    return (one.end.reason, one.end.exit_code, one.end.signal, one.end.step) == (
+        other.end.reason,
+        other.end.exit_code,
+        other.end.signal,
+        other.end.step,
+    )
+
+
+def _used_up(case: _Case) -> TaskMoved | None:
+    limit = case.task.spec.retry.limit
+    if case.failures <= limit:
+        return None
+    facts: dict[str, Fact] = {"end": case.end.reason.value, "failures": case.failures, "limit": limit}
+    return _move(case, TaskState.FAILED, because(ReasonCode.RETRIES_USED_UP, **facts), counts=True)
+
+
+def _retried(case: _Case) -> TaskMoved:
+    retry = case.task.spec.retry
+    facts: dict[str, Fact] = {"end": case.end.reason.value, "failures": case.failures, "limit": retry.limit}
+    resume = _resume(case)
+    if resume is not None:
+        facts["resume_step"] = resume.step
+    pause_s = backoff_s(retry.backoff, case.failures, case.fraction)
+    moved = _again(case, because(ReasonCode.RETRY, **facts), pause_s)
+    return replace(
+        moved, counts_as_failure=True, request=_GROW.get(case.end.reason, _same)(case.task.request, retry.grow)
+    )
+
+
+_RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
+    _finished,
+    _cancelled,
+    _hopeless,
+    _blameless,
+    _failed_alike,
+    _used_up,
+    _retried,
+)
+
+
+def backoff_s(backoff: Backoff, failures: int, fraction: float) -> float:
+    """Return the seconds to wait before the retry that follows the `failures`-th failure (from 1), never negative.
+
+    `fraction` 0 is the early end of the jitter, 1 the late one.
+    """
+    # 64 doublings pass every maximum; more would overflow.
+    pause_s = min(backoff.initial_s * backoff.factor ** min(failures - 1, 64), backoff.maximum_s)
+    return max(0.0, pause_s * (1 + backoff.jitter * (2 * fraction - 1)))
+
+
+def newest_checkpoint(task: Task, attempts: Sequence[Attempt]) -> CheckpointRef | None:
+    """Return the checkpoint with the most work in it among those any attempt announced."""
+    known = [a.last_checkpoint for a in attempts if a.last_checkpoint is not None]
+    known += [task.resume_from] if task.resume_from is not None else []
+    return max(known, key=lambda c: (c.step, c.path), default=None)
+
+
+def _resume(case: _Case) -> CheckpointRef | None:
+    """Return where the next attempt begins; one generation back if two attempts in a row died on loading the newest."""
+    attempts = (*case.before, case.attempt)
+    newest = newest_checkpoint(case.task, attempts)
+    if newest is None or not _is_poison(newest, attempts):
+        return newest
+    older = [c for a in attempts for c in (a.last_checkpoint, a.resume_from) if c is not None and c.step < newest.step]
+    return max(older, key=lambda c: (c.step, c.path), default=None)
+
+
+def _steps_back(case: _Case) -> bool:
+    attempts = (*case.before, case.attempt)
+    newest = newest_checkpoint(case.task, attempts)
+    return newest is not None and _is_poison(newest, attempts)
+
+
+def _is_poison(checkpoint: CheckpointRef, attempts: Sequence[Attempt]) -> bool:
+    last_two = attempts[-2:]
+    return len(last_two) == 2 and all(_died_on(attempt, checkpoint) for attempt in last_two)
+
+
+def _died_on(attempt: Attempt, checkpoint: CheckpointRef) -> bool:
+    if attempt.end is None or attempt.resume_from is None or attempt.end.reason is not EndReason.FAILED:
+        return False
+    came_no_further = attempt.end.step is None or attempt.end.step <= checkpoint.step
+    return attempt.resume_from.path == checkpoint.path and came_no_further
+
+
+def _resume_reason(case: _Case) -> Reason:
+    resume = _resume(case)
+    facts: dict[str, Fact] = {"end": case.end.reason.value}
+    if resume is not None:
+        facts["resume_step"] = resume.step
+    return because(ReasonCode.RESUME, **facts)
+
+
+def _again(case: _Case, reason: Reason, pause_s: float) -> TaskMoved:
+    later = case.now + timedelta(seconds=pause_s) if pause_s > 0 else None
+    moved = _move(case, TaskState.READY if later is None else TaskState.WAITING, reason)
+    return replace(moved, request=case.task.request, not_before=later, resume_from=_resume(case))
+
+
+def _move(case: _Case, after: TaskState, reason: Reason, *, counts: bool = False) -> TaskMoved:
+    return TaskMoved(task=case.task.id, before=TaskState.ACTIVE, after=after, reason=reason, counts_as_failure=counts)
+
+
+def _same(request: Resources, grow: Grow) -> Resources:  # noqa: ARG001 - one signature for all growths
+    return request
+
+
+def _more_memory(request: Resources, grow: Grow) -> Resources:
+    return replace(
+        request,
+        memory_mib_per_node=_grown(request.memory_mib_per_node, grow.memory_factor, grow.memory_maximum_mib),
+    )
+
+
+def _more_time(request: Resources, grow: Grow) -> Resources:
+    return replace(request, walltime_s=_grown(request.walltime_s, grow.walltime_factor, grow.walltime_maximum_s))
+
+
+def _grown(value: int, factor: float, maximum: int) -> int:
+    grown = ceil(value * factor)
+    return max(value, min(grown, maximum)) if maximum else max(value, grown)
+
+
+_GROW: Mapping[EndReason, Callable[[Resources, Grow], Resources]] = {
+    EndReason.OUT_OF_MEMORY: _more_memory,
+    EndReason.TIMEOUT: _more_time,
+}
