@@ -9,7 +9,7 @@ CACHE    = .cache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test check format lint types imports reference wheel bench soak docs docs-reference constraints clean
+.PHONY: help env frameworks demo test check format lint types imports reference wheel bench soak docs docs-reference constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +23,10 @@ $(STAMP): pyproject.toml constraints.txt scripts/make_env.sh
 $(DOCS): $(STAMP)
 	@PYTHON="$(PYTHON)" sh scripts/make_env.sh "$(VENV)" dev,docs
 	@touch $@
+
+# By pip alone, and torch by ==: a range may bring a CUDA build of several gigabytes.
+frameworks: env ## Install the frameworks and drivers whose adapters are tested: some gigabytes
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 tensorflow-cpu 'psycopg[binary]'
 
 demo: env ## Run a training pipeline, kill it in the middle, and watch it finish from its checkpoint
 	@$(PY) -m examples.digits.demo

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ EXTRA_FOLDERS = ("/usr/sbin", "/sbin", *sorted(map(str, Path("/usr/lib/postgresq
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealPart:
-    """One real part: the programs that show its presence, and the command that installs it."""
+    """One real part: the programs or Python module that show its presence, and the command that installs it."""
 
-    programs: Sequence[str]
     how: str
+    programs: Sequence[str] = ()
+    module: str = ""
     always_optional: bool = False
 
 
@@ -42,8 +44,12 @@ PARTS: dict[str, RealPart] = {
     "gcc": RealPart(programs=("gcc",), how="apt-get install --no-install-recommends gcc"),
     "chromium": RealPart(programs=("chromium",), how="apt-get install --no-install-recommends chromium"),
     "cron": RealPart(programs=("crontab",), how="apt-get install --no-install-recommends cron"),
+    "torch": RealPart(module="torch", how="make frameworks"),
+    "tensorflow": RealPart(module="tensorflow", how="make frameworks"),
+    "sklearn": RealPart(module="sklearn", how="make env"),
+    "psycopg": RealPart(module="psycopg", how="make frameworks"),
     # No published pyslurm matches the Slurm of a Debian release, so nobody can be asked to have one.
-    "pyslurm": RealPart(programs=(), how="pip install 'elisa-scheduler[slurm]'", always_optional=True),
+    "pyslurm": RealPart(module="pyslurm", how="pip install 'elisa-scheduler[slurm]'", always_optional=True),
 }
 
 
@@ -57,8 +63,10 @@ def require_real(part: str, *, how: str = "", found: bool | None = None) -> None
 
     `part` is a key of PARTS, or any name if `how` (a command that installs it) and `found` are given.
     """
-    known = PARTS.get(part, RealPart(programs=(), how=how))
+    known = PARTS.get(part, RealPart(how=how))
     missing = [name for name in known.programs if find_program(name) is None]
+    if known.module and find_spec(known.module) is None:
+        missing.append(f"module {known.module}")
     if found or (found is None and not missing):
         return
     without = f" (no {', '.join(missing)})" if missing else ""

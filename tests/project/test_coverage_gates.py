@@ -49,6 +49,19 @@ def test_program_exits_with_one_if_a_gate_is_missed(tmp_path: Path, capsys: pyte
     )
 
 
+def test_adapters_are_held_to_their_gate_only_where_every_framework_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "coverage.json"
+    file.write_text(json.dumps(a_document(runtime__checkpoint__adapters__torch=(95, 100, 1, 1))))
+
+    monkeypatch.delenv("ELISA_REQUIRE_REAL", raising=False)
+    without = main(str(file))
+    monkeypatch.setenv("ELISA_REQUIRE_REAL", "1")
+
+    assert (without, main(str(file))) == (0, 1)
+
+
 def test_program_says_the_share_of_lines_if_every_gate_is_passed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

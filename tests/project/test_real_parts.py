@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.real_parts import PARTS, require_real
+from tests.real_parts import PARTS, RealPart, require_real
 
 
 def test_missing_part_is_skipped_with_the_way_to_get_it() -> None:
@@ -25,7 +25,7 @@ def test_pyslurm_is_skipped_even_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_part_is_there_if_all_its_programs_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PARTS, "shell", PARTS["strace"].__class__(programs=("sh", "no-such-program"), how="a miracle"))
+    monkeypatch.setitem(PARTS, "shell", RealPart(programs=("sh", "no-such-program"), how="a miracle"))
 
     with pytest.raises(
         pytest.skip.Exception, match=r"shell is not here \(no no-such-program\); get it with: a miracle"
@@ -33,3 +33,13 @@ def test_part_is_there_if_all_its_programs_are(monkeypatch: pytest.MonkeyPatch) 
         require_real("shell")
 
     require_real("shell", found=True)
+
+
+def test_part_that_is_a_module_is_there_if_it_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTS, "framework", RealPart(module="no_such_framework", how="make frameworks"))
+
+    with pytest.raises(pytest.skip.Exception, match=r"framework is not here \(no module no_such_framework\)"):
+        require_real("framework")
+
+    monkeypatch.setitem(PARTS, "framework", RealPart(module="json", how="make frameworks"))
+    require_real("framework")
