@@ -1,0 +1,109 @@
+"""Questions to the resource managers, each behind a guard: whatever one of them does, the others are still served."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from elisa.backends.protocol import Backend
+from elisa.engine.health import HealthBook
+from elisa.model.errors import BackendError
+from elisa.model.ids import AttemptId, BackendName, NativeId
+from elisa.model.native import ClusterView, Found, Poll, Unreachable
+from elisa.model.ports import RandomSource
+from elisa.model.task import Attempt
+from elisa.policies.lifecycle import Sightings
+
+__all__ = ["Managers", "words_of"]
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Managers:
+    """The backends of one tick. One that fails is not asked again in this tick, nor before its pause is over."""
+
+    def __init__(
+        self, backends: Mapping[BackendName, Backend], health: HealthBook, random: RandomSource, now: datetime
+    ) -> None:
+        self._backends = backends
+        self._health = health
+        self._random = random
+        self._now = now
+        self._silent: dict[BackendName, str] = {}
+
+    @property
+    def unreachable(self) -> Mapping[BackendName, str]:
+        """Those that gave no usable answer in this tick, or were left alone, and why."""
+        return dict(self._silent)
+
+    def poll(self, live: Iterable[Attempt]) -> Mapping[BackendName, Poll]:
+        """Ask each backend once about all live attempts it has native jobs of."""
+        ids: dict[BackendName, list[NativeId]] = defaultdict(list)
+        for attempt in live:
+            if attempt.native_id is not None:
+                ids[attempt.backend].append(attempt.native_id)
+        return {name: self._poll(name, wanted) for name, wanted in sorted(ids.items())}
+
+    def _poll(self, name: BackendName, ids: list[NativeId]) -> Poll:
+        return self._ask(name, lambda backend: backend.poll(ids))
+
+    def find(self, unsettled: Iterable[Attempt]) -> Mapping[AttemptId, Sightings]:
+        """Search each backend once, by tag, for submissions whose answer was lost; nothing for one that does not answer."""
+        tags: dict[BackendName, list[AttemptId]] = defaultdict(list)
+        for attempt in unsettled:
+            tags[attempt.backend].append(attempt.id)
+        answers = [(wanted, self._find(name, wanted)) for name, wanted in sorted(tags.items())]
+        return {
+            tag: Sightings(ids=answer.ids.get(tag, ()), complete=answer.complete)
+            for wanted, answer in answers
+            if isinstance(answer, Found)
+            for tag in wanted
+        }
+
+    def _find(self, name: BackendName, tags: list[AttemptId]) -> Found | Unreachable:
+        return self._ask(name, lambda backend: backend.find(tags))
+
+    def clusters(self) -> tuple[ClusterView, ...]:
+        """Return what each reachable backend has and what of it is free."""
+        answers = [self._ask(name, _cluster) for name in sorted(self._backends)]
+        return tuple(answer for answer in answers if isinstance(answer, ClusterView))
+
+    def _ask(self, name: BackendName, question: Callable[[Backend], T]) -> T | Unreachable:
+        if name not in self._silent and self._health.is_resting(name, self._now):
+            self._silent[name] = f"left alone for a while: {self._health.sick[name].what}"
+        if name in self._silent:
+            return Unreachable(what=self._silent[name])
+        answer = self._guarded(name, question)
+        if isinstance(answer, Unreachable):
+            self._silent[name] = answer.what
+            self._health.failed(name, self._now, answer.what, self._random.uniform())
+        else:
+            self._health.worked(name)
+        return answer
+
+    def _guarded(self, name: BackendName, question: Callable[[Backend], T]) -> T | Unreachable:
+        backend = self._backends.get(name)
+        if backend is None:
+            return Unreachable(what="it is not configured any more, but has live jobs")
+        try:
+            return question(backend)
+        except BackendError as err:
+            return Unreachable(what=words_of(err))
+        except Exception as err:  # noqa: BLE001 - a bug in one backend must not stop the tick of the others
+            _log.exception("backend=%s failed in a way nobody expected", name)
+            return Unreachable(what=words_of(err))
+
+
+def _cluster(backend: Backend) -> ClusterView:
+    return backend.cluster()
+
+
+def words_of(err: Exception) -> str:
+    """Return in one line what an error says."""
+    if isinstance(err, BackendError):
+        return f"{err.what}: {err.why}" if err.why else err.what
+    return f"{type(err).__name__}: {err}"
