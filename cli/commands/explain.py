@@ -1,0 +1,55 @@
+"""`elisa explain`."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from elisa.cli.home import existing_home
+from elisa.cli.output import print_json, show
+from elisa.model.codec import encode
+from elisa.model.text import clean
+from elisa.report.explain import Explanation, read_explanation
+from elisa.store.reader import Reader
+
+__all__ = ["explain"]
+
+
+def explain(*, task: str, home: str | None, json: bool) -> int:
+    """Print why a task is where it is, and how it came there."""
+    with Reader.open(existing_home(home)) as reader:
+        explanation = read_explanation(reader, task)
+    if json:
+        print_json("explain", 1, _data(explanation))
+    else:
+        name = explanation.task.spec.name
+        show(clean(f"{name} ({explanation.task.id}) is {explanation.now}"), _history_table(explanation))
+    return 0
+
+
+def _data(explanation: Explanation) -> dict[str, object]:
+    return {
+        "task": explanation.task.id,
+        "name": explanation.task.spec.name,
+        "state": explanation.task.state,
+        "now": explanation.now,
+        "verdict": encode(explanation.verdict),
+        "history": [
+            {
+                "at": one.at,
+                "subject": one.subject,
+                "became": one.became,
+                "code": one.code,
+                "facts": one.facts,
+                "words": one.words,
+            }
+            for one in explanation.history
+        ],
+    }
+
+
+def _history_table(explanation: Explanation) -> Table:
+    table = Table("when", "what", "became", "because", box=None, pad_edge=False)
+    for one in explanation.history:
+        what = "task" if one.subject == explanation.task.id else f"attempt {one.subject.partition('.')[2]}"
+        table.add_row(f"{one.at.astimezone():%m-%d %H:%M:%S}", what, one.became, clean(one.words))
+    return table

@@ -1,0 +1,79 @@
+"""`elisa plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+
+from rich.table import Table
+
+from elisa.cli.home import existing_home
+from elisa.cli.output import print_json, show
+from elisa.engine.plan import Preview, preview
+from elisa.engine.workspace import open_workspace
+from elisa.model.decisions import Cancel, Decision, Preempt, Submit
+from elisa.model.ids import TaskId
+from elisa.model.text import clean
+from elisa.report.words import in_words
+
+__all__ = ["plan"]
+
+
+def plan(*, limit: int, home: str | None, json: bool) -> int:
+    """Print what the next tick would do, and why the rest waits."""
+    with open_workspace(existing_home(home)) as workspace:
+        seen = preview(workspace)
+    if json:
+        print_json("plan", 1, _data(seen))
+        return 0
+    if not seen.plan.decisions:
+        show("the next tick would start and stop nothing")
+    else:
+        show(_decisions_table(seen.plan.decisions, seen.names))
+    waiting = list(islice(seen.plan.passed_over(), limit + 1))
+    if waiting:
+        table = Table("waits", "name", "because", box=None, pad_edge=False)
+        for one in waiting[:limit]:
+            table.add_row(one.task, clean(seen.names.get(one.task, "")), clean(in_words(one.reason)))
+        show("", table)
+    if len(waiting) > limit:
+        show("and more; `elisa plan --limit N` shows them")
+    return 0
+
+
+def _decisions_table(decisions: tuple[Decision, ...], names: Mapping[TaskId, str]) -> Table:
+    table = Table("would", "task", "name", "where", "because", box=None, pad_edge=False)
+    for decision in decisions:
+        verb, task, where = _parts(decision)
+        table.add_row(verb, task, clean(names.get(task, "")), where, clean(in_words(decision.reason)))
+    return table
+
+
+def _parts(decision: Decision) -> tuple[str, TaskId, str]:
+    match decision:
+        case Submit():
+            return (
+                "submit",
+                decision.task,
+                f"{decision.backend}{'/' + decision.partition if decision.partition else ''}",
+            )
+        case Cancel():
+            return "cancel", TaskId(decision.attempt.partition(".")[0]), decision.attempt
+        case Preempt():
+            return "preempt", TaskId(decision.attempt.partition(".")[0]), decision.attempt
+
+
+def _data(seen: Preview) -> dict[str, object]:
+    return {
+        "decisions": [_decision_data(decision, seen.names) for decision in seen.plan.decisions],
+        "passed_over": [
+            {"task": one.task, "name": seen.names.get(one.task, ""), "code": one.reason.code, "facts": one.reason.facts}
+            for one in seen.plan.passed_over()
+        ],
+    }
+
+
+def _decision_data(decision: Decision, names: Mapping[TaskId, str]) -> dict[str, object]:
+    verb, task, where = _parts(decision)
+    reason = {"code": decision.reason.code, "facts": decision.reason.facts}
+    return {"would": verb, "task": task, "name": names.get(task, ""), "where": where, "reason": reason}

@@ -1,0 +1,56 @@
+"""The tables of `elisa status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from elisa.model.rows import PipelineSummary
+from elisa.model.text import clean
+from elisa.report.status import Status, StatusTask
+
+from .draw import STATE_COLOURS, counts_text
+
+__all__ = ["status_parts"]
+
+
+def status_parts(found: Status, *, native: bool) -> Iterator[RenderableType]:
+    """Give the pipelines, the tasks and a last line, as far as there are any."""
+    if not found.pipelines:
+        yield "nothing is queued; `elisa status --all` shows what has finished"
+        return
+    yield _pipelines_table(found.pipelines)
+    if found.tasks:
+        yield ""
+        yield _tasks_table(found.tasks, native=native)
+    if found.hidden:
+        yield Text(f"and {found.hidden} more tasks; `elisa status --all` shows every one", style="dim")
+
+
+def _pipelines_table(pipelines: tuple[PipelineSummary, ...]) -> Table:
+    table = Table("pipeline", "name", "project", "owner", "submitted", "deadline", "tasks", box=None, pad_edge=False)
+    for one in pipelines:
+        table.add_row(
+            one.id,
+            clean(one.name),
+            clean(one.project),
+            clean(one.owner),
+            f"{one.submitted_at.astimezone():%m-%d %H:%M}",
+            f"{one.deadline.astimezone():%m-%d %H:%M}" if one.deadline else "-",
+            counts_text({state.value: count for state, count in one.counts.items()}),
+        )
+    return table
+
+
+def _tasks_table(tasks: tuple[StatusTask, ...], *, native: bool) -> Table:
+    extra = ("native id", "queue says") if native else ()
+    table = Table("task", "name", "state", "tries", *extra, "note", box=None, pad_edge=False)
+    for task in tasks:
+        row = task.row
+        words = (row.native_id or "-", clean(row.native_detail or "-")) if native else ()
+        state = Text(row.state.value, style=STATE_COLOURS[row.state.value])
+        table.add_row(row.id, clean(row.name), state, str(row.attempts), *words, clean(task.note))
+    return table

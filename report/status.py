@@ -1,0 +1,150 @@
+"""What `elisa status` shows: pipelines, their tasks, and whether somebody still ticks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from elisa.model.ids import PipelineId, TaskId
+from elisa.model.reasons import Reason, ReasonCode
+from elisa.model.rows import PipelineSummary, StoreMeta, TaskRow
+from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
+from elisa.model.units import format_duration
+from elisa.store.reader import Reader
+
+from .words import in_words
+
+__all__ = ["STALE_TICK_S", "Status", "StatusTask", "read_status", "tick_warning"]
+
+# Cron ticks each minute; five missed ones are no accident.
+STALE_TICK_S = 300.0
+
+# The order in which a person wants to see them.
+_ORDER = {
+    TaskState.ACTIVE: 0,
+    TaskState.READY: 1,
+    TaskState.HELD: 2,
+    TaskState.FAILED: 3,
+    TaskState.WAITING: 4,
+    TaskState.CANCELLED: 5,
+    TaskState.SKIPPED: 6,
+    TaskState.SUCCEEDED: 7,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusTask:
+    """One task and, in `note`, the one thing worth knowing about it now."""
+
+    row: TaskRow
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The whole answer. `hidden` tasks are left out of `tasks`; `counts` covers them all."""
+
+    meta: StoreMeta
+    warning: str
+    pipelines: tuple[PipelineSummary, ...]
+    counts: Mapping[TaskState, int]
+    tasks: tuple[StatusTask, ...]
+    hidden: int
+
+
+def read_status(
+    reader: Reader,
+    now: datetime,
+    *,
+    ids: Sequence[str] = (),
+    project: str | None = None,
+    everything: bool = False,
+    limit: int = 40,
+) -> Status:
+    """Read what is unfinished (or everything), narrowed to a project or to pipelines and tasks by id.
+
+    Raises UsageError if an id is not known or not unique.
+    """
+    wanted_pipelines, wanted_tasks = _resolve(reader, ids)
+    pipelines = tuple(
+        one
+        for one in reader.pipelines(project=project, unfinished_only=not (everything or ids))
+        if not ids or one.id in wanted_pipelines
+    )
+    meta = reader.meta()
+    counts = _sum_counts(pipelines)
+    rows = [row for one in pipelines for row in _rows(reader, one, wanted_tasks, everything=everything, limit=limit)]
+    shown = sorted(rows, key=lambda row: (_ORDER[row.state], row.pipeline, row.name))
+    shown = shown if everything else shown[:limit]
+    return Status(
+        meta=meta,
+        warning=tick_warning(
+            meta, now, unfinished=any(counts[state] for state in counts if state not in FINAL_TASK_STATES)
+        ),
+        pipelines=pipelines,
+        counts=counts,
+        tasks=tuple(StatusTask(row=row, note=_note(reader, row, now)) for row in shown),
+        hidden=max(0, (len(wanted_tasks) or sum(counts.values())) - len(shown)),
+    )
+
+
+def _rows(
+    reader: Reader, pipeline: PipelineSummary, wanted: frozenset[TaskId], *, everything: bool, limit: int
+) -> Sequence[TaskRow]:
+    """Rows of one pipeline; succeeded ones only when all were asked for, or when that is all there is."""
+    if wanted:
+        return [row for row in reader.task_rows(pipeline=pipeline.id) if row.id in wanted]
+    if everything:
+        return reader.task_rows(pipeline=pipeline.id)
+    unfinished = [state for state in _ORDER if state is not TaskState.SUCCEEDED and pipeline.counts.get(state)]
+    rows: list[TaskRow] = []
+    for state in unfinished or [TaskState.SUCCEEDED]:
+        rows += reader.task_rows(pipeline=pipeline.id, states=[state], limit=limit)
+    return rows
+
+
+def _resolve(reader: Reader, ids: Sequence[str]) -> tuple[frozenset[PipelineId], frozenset[TaskId]]:
+    found = [reader.resolve(text) for text in ids]
+    tasks = {TaskId(one.partition(".")[0]) for one in found if one.startswith("t")}
+    pipelines = {PipelineId(one) for one in found if one.startswith("p")}
+    owners = {task.pipeline for task in reader.tasks(tasks).values()} if tasks else set()
+    return frozenset(pipelines | owners), frozenset(tasks)
+
+
+def _sum_counts(pipelines: Sequence[PipelineSummary]) -> Counter[TaskState]:
+    total: Counter[TaskState] = Counter()
+    for one in pipelines:
+        total.update(one.counts)
+    return total
+
+
+def tick_warning(meta: StoreMeta, now: datetime, *, unfinished: bool) -> str:
+    """Return a sentence if work waits for ticks that do not come, else nothing."""
+    if not unfinished:
+        return ""
+    if meta.last_tick_at is None:
+        return "no tick has run yet: nothing starts before `elisa tick` runs; `elisa cron install` has cron do it"
+    age_s = (now - meta.last_tick_at).total_seconds()
+    if age_s < STALE_TICK_S:
+        return ""
+    return f"the last tick was {format_duration(age_s)} ago: is cron running it? see `elisa cron show`"
+
+
+def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
+    if row.cancel_requested and row.state not in FINAL_TASK_STATES:
+        return "will be cancelled"
+    if row.state is TaskState.ACTIVE:
+        return _active_note(row, now)
+    if row.reason:
+        verdict = reader.verdict(row.id)
+        return in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
+    return row.end_reason.replace("_", " ") if row.state is TaskState.FAILED else ""
+
+
+def _active_note(row: TaskRow, now: datetime) -> str:
+    if row.attempt_state is AttemptState.RUNNING and row.started_at is not None:
+        return f"running for {format_duration((now - row.started_at).total_seconds())} on {row.backend}"
+    queue = f": {row.native_detail}" if row.native_detail else ""
+    return f"{row.attempt_state.value if row.attempt_state else 'unknown'} on {row.backend}{queue}"
