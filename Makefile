@@ -34,8 +34,8 @@ demo: env ## Run a training pipeline, kill it in the middle, and watch it finish
 test: env ## Run every test; writes pytest_results.json and holds coverage to its gates
 	@mkdir -p $(CACHE)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report= \
-	  --json-report --json-report-file=pytest_results.json --json-report-indent=1 \
-	  --json-report-omit=collectors --json-report-omit=log --json-report-omit=streams $(ARGS)
+	  --json-report --json-report-omit collectors keywords log streams \
+	  --json-report-file=pytest_results.json --json-report-indent=1 $(ARGS)
 	@$(PY) -m coverage json -q -o $(CACHE)/coverage.json
 	@$(PY) -m scripts.coverage_gates $(CACHE)/coverage.json
 
