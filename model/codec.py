@@ -84,7 +84,7 @@ def _decode_dataclass(kind: Any, data: Any) -> Any:  # noqa: ANN401 - works on a
     hints = _hints(kind)
     unknown = set(data) - set(hints)
     if unknown:
-        raise ValueError(f"{kind.__name__} has no field {sorted(unknown)[0]}")
+        raise ValueError(f"{kind.__name__} has no field {min(unknown)}")
     try:
         return kind(**{name: _decode(hints[name], item) for name, item in data.items()})
     except TypeError as err:

@@ -1,18 +1,18 @@
 """Errors that are expected, each with what happened, why, and what to do about it.
 
-    ElisaError                  exit 1
-    ├── UsageError              exit 2   the command line or a name in it is wrong
-    ├── SpecError               exit 2   a pipeline or configuration file is wrong; carries every problem found
-    ├── PolicyError             exit 5   a budget, a right or a rule refuses
-    ├── BackendError            exit 4
-    │   ├── Rejected            exit 1   the resource manager read the request and said no
-    │   ├── Unavailable         exit 4   it did not answer, or asks us to come back later: nothing was submitted
-    │   └── SubmitUncertain     exit 4   it may or may not have accepted the job
-    └── StoreError              exit 1
-        ├── StoreBusy           exit 75  somebody else holds the lock
-        ├── StoreDamaged        exit 1   the database file is not sound: nothing may be submitted from it
-        ├── StoreTooNew         exit 1   written by a newer elisa
-        └── StaleChange         exit 75  the state moved under our feet: read again and decide again
+ElisaError                  exit 1
+├── UsageError              exit 2   the command line or a name in it is wrong
+├── SpecError               exit 2   a pipeline or configuration file is wrong; carries every problem found
+├── PolicyError             exit 5   a budget, a right or a rule refuses
+├── BackendError            exit 4
+│   ├── Rejected            exit 1   the resource manager read the request and said no
+│   ├── Unavailable         exit 4   it did not answer, or asks us to come back later: nothing was submitted
+│   └── SubmitUncertain     exit 4   it may or may not have accepted the job
+└── StoreError              exit 1
+    ├── StoreBusy           exit 75  somebody else holds the lock
+    ├── StoreDamaged        exit 1   the database file is not sound: nothing may be submitted from it
+    ├── StoreTooNew         exit 1   written by a newer elisa
+    └── StaleChange         exit 75  the state moved under our feet: read again and decide again
 """
 
 from __future__ import annotations

@@ -94,6 +94,4 @@ FINAL_ATTEMPT_STATES = frozenset({AttemptState.ENDED, AttemptState.LOST})
 LIVE_ATTEMPT_STATES = frozenset(AttemptState) - FINAL_ATTEMPT_STATES
 
 # Ends that are nobody's fault in the task: they never use up its retries.
-INFRASTRUCTURE_ENDS = frozenset(
-    {EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE, EndReason.LOST}
-)
+INFRASTRUCTURE_ENDS = frozenset({EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE, EndReason.LOST})
