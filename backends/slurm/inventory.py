@@ -1,0 +1,137 @@
+"""scontrol: nodes, partitions and licences, what is free of them and what is out of order.
+
+https://slurm.schedmd.com/scontrol.html, `show node`, `show partition` and `show licenses`, one record a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from elisa.backends.slurm.options import SlurmOptions
+from elisa.model.native import NodeState, NodeView, PartitionView
+
+__all__ = [
+    "licences_argv",
+    "nodes_argv",
+    "parse_licences",
+    "parse_nodes",
+    "parse_partitions",
+    "partitions_argv",
+]
+
+# Values with blanks in them (OS, Reason) are cut short: none of those is read.
+_PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+)=(\S*)")
+_GRES = re.compile(r"gpu(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
+_CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d+):(\d+)$")
+_DOWN = {"DOWN", "ERROR", "FAIL", "FAILING", "NOT_RESPONDING", "POWERED_DOWN*", "INVALID_REG", "UNKNOWN_REG"}
+_DRAINED = {"DRAIN", "DRAINED", "DRAINING", "MAINT", "REBOOT_ISSUED", "BLOCKED"}
+_UP = {"IDLE", "ALLOCATED", "MIXED", "PLANNED", "COMPLETING", "RESERVED", "ALLOC", "COMP", "MIX"}
+
+
+def nodes_argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
+    """Return the question about all nodes, with what is in use of their GPUs."""
+    return (*_argv(scontrol, options), "--detail", "show", "node")
+
+
+def partitions_argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
+    """Return the question about all partitions."""
+    return (*_argv(scontrol, options), "show", "partition")
+
+
+def licences_argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
+    """Return the question about all licences."""
+    return (*_argv(scontrol, options), "show", "licenses")
+
+
+def _argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
+    return (scontrol, *((f"--cluster={options.cluster}",) if options.cluster else ()), "--oneliner")
+
+
+def parse_nodes(text: str) -> tuple[NodeView, ...]:
+    """Return the nodes that exist; future ones are left out."""
+    records = (_pairs(line) for line in text.split("\n"))
+    return tuple(_node(record) for record in records if "NodeName" in record and "FUTURE" not in record["State"])
+
+
+def _pairs(line: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for name, value in _PAIR.findall(line):
+        pairs.setdefault(name, "" if value in {"(null)", "N/A", "n/a"} else value)
+    return pairs
+
+
+def _node(record: Mapping[str, str]) -> NodeView:
+    cpus = _number(record.get("CPUEfctv") or record.get("CPUTot"))
+    memory_mib = _number(record.get("RealMemory"))
+    gpus = _gpus(record.get("Gres", ""))
+    used = _gpus(record.get("GresUsed", ""))
+    return NodeView(
+        name=record["NodeName"],
+        cpus=cpus,
+        memory_mib=memory_mib,
+        free_cpus=max(0, cpus - _number(record.get("CPUAlloc"))),
+        free_memory_mib=max(0, memory_mib - _number(record.get("AllocMem"))),
+        gpus=tuple(gpus.items()),
+        free_gpus=tuple((kind, max(0, count - used.get(kind, 0))) for kind, count in gpus.items()),
+        features=tuple(filter(None, record.get("ActiveFeatures", "").split(","))),
+        partitions=tuple(filter(None, record.get("Partitions", "").split(","))),
+        state=_node_state(record.get("State", "")),
+    )
+
+
+def _number(text: str | None) -> int:
+    digits = re.match(r"\d+", text or "")
+    return int(digits[0]) if digits else 0
+
+
+def _gpus(gres: str) -> dict[str, int]:
+    """Return GPUs by type in `gpu:a100:4(S:0-1),gpu:2`; the type of the second is the empty text."""
+    counts: dict[str, int] = {}
+    for kind, count in _GRES.findall(re.sub(r"\([^)]*\)", "", gres)):
+        counts[kind] = counts.get(kind, 0) + int(count)
+    return counts
+
+
+def _node_state(text: str) -> NodeState:
+    """Read `MIXED+DRAIN`, `IDLE*` and the like: a star means that the node does not answer."""
+    words = {word.rstrip("*~#!%$@^-") for word in text.split("+")}
+    if "*" in text or words & _DOWN:
+        return NodeState.DOWN
+    if words & _DRAINED:
+        return NodeState.DRAINED
+    return NodeState.UP if words & _UP else NodeState.UNKNOWN
+
+
+def parse_partitions(text: str) -> tuple[PartitionView, ...]:
+    """Return the partitions with their limits."""
+    records = (_pairs(line) for line in text.split("\n"))
+    return tuple(_partition(record) for record in records if "PartitionName" in record)
+
+
+def _partition(record: Mapping[str, str]) -> PartitionView:
+    return PartitionView(
+        name=record["PartitionName"],
+        is_default=record.get("Default") == "YES",
+        is_up=record.get("State") == "UP",
+        max_walltime_s=_seconds(record.get("MaxTime", "")),
+        max_nodes=_number(record.get("MaxNodes")),
+        priority=_number(record.get("PriorityTier")),
+        preemptible=record.get("PreemptMode", "OFF") not in {"OFF", ""},
+    )
+
+
+def _seconds(text: str) -> int:
+    """Return the seconds of `1-00:00:00`; 0, which is no limit, for UNLIMITED."""
+    clock = _CLOCK.match(text)
+    if clock is None:
+        return 0
+    days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def parse_licences(text: str) -> Mapping[str, int]:
+    """Return how many of each licence are free."""
+    records = (_pairs(line) for line in text.split("\n"))
+    return MappingProxyType({r["LicenseName"]: _number(r.get("Free")) for r in records if "LicenseName" in r})

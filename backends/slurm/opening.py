@@ -1,0 +1,58 @@
+"""Open a Slurm backend from a site's configuration, with the environment its jobs shall have."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePath
+
+from elisa.backends.runner import Runner, SubprocessRunner
+from elisa.backends.slurm.backend import SlurmBackend
+from elisa.backends.slurm.options import SlurmOptions
+from elisa.model.ids import BackendName
+from elisa.model.ports import Clock
+
+__all__ = ["client_environment", "open_slurm"]
+
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def open_slurm(
+    name: BackendName,
+    options: Mapping[str, object],
+    *,
+    instance: str,
+    clock: Clock,
+    runner: Runner | None = None,
+) -> SlurmBackend:
+    """Return the backend that a configuration describes. Raises UsageError for options that can't be; asks nothing yet."""
+    read = SlurmOptions.read(options)
+    if not read.path:
+        # named in full, so that a job's own PATH does not decide which sbatch is run
+        found = shutil.which("sbatch")
+        read = replace(read, path=str(PurePath(found).parent) if found else "")
+    return SlurmBackend(
+        name=name,
+        instance=instance,
+        options=read,
+        runner=runner or SubprocessRunner(environment=client_environment(read)),
+        clock=clock,
+        uid=os.getuid(),
+    )
+
+
+def client_environment(options: SlurmOptions) -> dict[str, str]:
+    """Return what Slurm's programs, and through sbatch every job, get of the environment: who the user is, no more."""
+    user = pwd.getpwuid(os.getuid())
+    conf = options.conf or os.environ.get("SLURM_CONF", "")
+    return {
+        "HOME": user.pw_dir,
+        "LOGNAME": user.pw_name,
+        "PATH": os.environ.get("PATH", _DEFAULT_PATH),
+        "SHELL": user.pw_shell or "/bin/sh",
+        "USER": user.pw_name,
+        **({"SLURM_CONF": conf} if conf else {}),
+    }

@@ -1,0 +1,103 @@
+"""What sbatch's failure says about the job: refused for good, not taken now, or perhaps taken all the same.
+
+The words are those of slurm_errno.c, as seen on 22.05 and 24.11. What matters is on which side a doubt falls: only an answer of
+the controller, or a failure before it was asked, proves that nothing was accepted.
+"""
+
+from __future__ import annotations
+
+from elisa.backends.runner import Completed
+from elisa.model.errors import BackendError, Rejected, SubmitUncertain, Unavailable
+
+__all__ = ["refusal", "unavailable"]
+
+# The question was, or may have been, on its way: "Socket timed out" was followed by a running job (measured on 22.05).
+_LOST_ANSWER = (
+    "socket timed out",
+    "zero bytes were transmitted or received",
+    "unexpected message received",
+    "communication connection failure",
+    "receive failure",
+    "send failure",
+    "shutdown failure",
+    "connection reset",
+    "connection timed out",
+    "broken pipe",
+    "transport endpoint",
+    "insane message length",
+    "header lengths are longer",
+    "protocol authentication error",
+    "interrupted system call",
+)
+_NOT_ASKED = (
+    "connect failure",
+    "connection refused",
+    "unable to resolve",
+    "in standby mode",
+    "configuration source",
+    "configuration file",
+    "invalid authentication credential",
+    "munge",
+    "no cluster '",
+    "can't be reached now",
+    "command not found",
+    "incompatible versions",
+)
+_AT_A_LIMIT = (
+    "resource temporarily unavailable",
+    "temporarily unable to accept job",
+    "maxsubmitjob",
+    "grpsubmitjob",
+    "submitjoblimit",
+    "rate limit",
+    "required partition not available",
+    "too many",
+    "cannot allocate memory",
+    "unable to create job record",
+)
+# One job that is too big or too long: waiting changes nothing.
+_LIMIT_OF_ONE_JOB = ("perjob", "pernode", "wallduration", "qosmin", "maxtres", "mincpunotsatisfied")
+_LIMIT = "violates accounting/qos policy"
+_ANSWERED = (
+    "batch job submission failed",
+    "sbatch: error",
+    "sbatch: unrecognized option",
+    "sbatch: option ",
+    "sbatch: invalid",
+)
+
+
+def refusal(answer: Completed) -> BackendError:
+    """Return the error that sbatch's unsuccessful answer means, with its own words."""
+    words = _words(answer)
+    said = (answer.stderr or answer.stdout).lower()
+    if answer.timed_out or (answer.exit_code or 0) < 0 or _has(said, _LOST_ANSWER):
+        return SubmitUncertain("sbatch's answer was lost", why=words or f"killed by signal {-(answer.exit_code or 0)}")
+    if answer.exit_code is None or _has(said, _NOT_ASKED):
+        return unavailable("Slurm did not answer", answer)
+    if _has(said, _AT_A_LIMIT):
+        return _busy(words)
+    if _LIMIT in said and not _has(said, _LIMIT_OF_ONE_JOB):
+        return _busy(words)
+    if _has(said, _ANSWERED):
+        return Rejected("Slurm refused the job", why=words)
+    return SubmitUncertain("sbatch failed without saying why", why=words or f"exit status {answer.exit_code}")
+
+
+def unavailable(what: str, answer: Completed) -> Unavailable:
+    """Return the error for a question that got no usable answer."""
+    return Unavailable(what, why=_words(answer), hint="`elisa doctor` shows how Slurm is reached")
+
+
+def _busy(words: str) -> Unavailable:
+    return Unavailable("Slurm takes no more jobs for now", why=words, hint="nothing to do: elisa tries again")
+
+
+def _words(answer: Completed) -> str:
+    """Return what was said in one line, without the program's name on each."""
+    lines = (line.strip() for line in (answer.stderr or answer.stdout).split("\n"))
+    return "; ".join(line.removeprefix("sbatch: error: ") for line in lines if line)[:500]
+
+
+def _has(said: str, words: tuple[str, ...]) -> bool:
+    return any(word in said for word in words)

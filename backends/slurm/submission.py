@@ -1,0 +1,161 @@
+"""sbatch: one job's script, its command line, and what the answer means.
+
+https://slurm.schedmd.com/sbatch.html. The script is fixed and comes on standard input; every wish is an option, for
+options beat the script's directives and the user's SBATCH_ variables. The environment that sbatch runs in is the job's own
+(`--export=ALL`): both `--export=NONE` and a list of names make the node run the user's login shell first (measured on 22.05:
+the whole profile ran, and SLURM_EXPORT_ENV was left for inner sruns to trip over).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from elisa.backends.protocol import tag_of
+from elisa.backends.runner import Completed
+from elisa.backends.slurm.identity import native_id_of, split_native_id
+from elisa.backends.slurm.options import GpuStyle, SlurmOptions
+from elisa.backends.slurm.refusals import refusal
+from elisa.model.errors import Rejected, SubmitUncertain
+from elisa.model.ids import AttemptId, NativeId
+from elisa.model.native import JobRequest
+from elisa.model.resources import Resources
+
+__all__ = ["EXTRAS", "parse_submit", "render_script", "submit_argv"]
+
+EXTRAS = frozenset(
+    {
+        "acctg-freq", "batch", "bb", "begin", "cluster-constraint", "comment", "container", "contiguous", "core-spec",
+        "cores-per-socket", "cpu-freq", "cpus-per-gpu", "deadline", "delay-boot", "distribution", "gpu-bind", "gpu-freq",
+        "gpus-per-socket", "gpus-per-task", "gres-flags", "hint", "mail-type", "mail-user", "mcs-label", "mem-per-cpu",
+        "mem-per-gpu", "network", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "oversubscribe",
+        "power", "prefer", "profile", "segment", "sockets-per-node", "spread-job", "switches", "thread-spec",
+        "threads-per-core", "time-min", "tmp", "tres-bind", "tres-per-task", "use-min-nodes", "wckey",
+    }
+)  # fmt: skip
+"""Options of sbatch that a task may set for itself. All others either belong to elisa or could undo its guarantees."""
+
+_WORD = re.compile(r"[A-Za-z0-9._@%+:/=-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# One answer line: the number, and the cluster where several are known. A site's wrapper may print more around it.
+_ACCEPTED = re.compile(r"^([1-9][0-9]*)(?:;[^\n]*)?$", re.MULTILINE)
+# PriorityClass has five ranks: the highest is not held back at all.
+_TOP_PRIORITY = 4
+
+
+def render_script(request: JobRequest) -> str:
+    """Return the script: its second line becomes the agent, which learns its native id from Slurm's own variable."""
+    words = " ".join(shlex.quote(word) for word in request.argv)
+    return f'#!/bin/sh\nexec env ELISA_NATIVE_ID="$SLURM_JOB_ID".{request.attempt} {words}\n'
+
+
+def submit_argv(sbatch: str, request: JobRequest, instance: str, options: SlurmOptions) -> tuple[str, ...]:
+    """Return sbatch's command line. Raises Rejected for an extra that may not be passed or a value no option can hold."""
+    argv = (sbatch, *_fixed(request, instance, options), *_wishes(request, options), *_extras(request, options))
+    for word in argv:
+        if _CONTROL.search(word):
+            raise Rejected("a control character in an option of sbatch", why=repr(word))
+    return argv
+
+
+def _fixed(request: JobRequest, instance: str, options: SlurmOptions) -> Iterator[str]:
+    yield "--parsable"
+    if options.cluster:
+        yield f"--clusters={options.cluster}"
+    yield f"--job-name={tag_of(instance, request.attempt)}"
+    yield f"--chdir={request.workdir}"
+    yield "--input=/dev/null"
+    yield f"--output={_literal(request.stdout)}"
+    yield f"--error={_literal(request.stderr)}"
+    yield "--open-mode=append"
+    yield "--export=ALL"
+    # a login node's limits on processor time or memory are not meant for jobs
+    yield "--propagate=NONE"
+    # elisa starts the next attempt itself: a site's requeue would run the same one twice
+    yield "--no-requeue"
+    # otherwise a broken chain looks like a cancellation; elisa withdraws it itself
+    yield "--kill-on-invalid-dep=no"
+
+
+def _literal(path: str) -> str:
+    """Return a path in which sbatch replaces nothing: it reads `%j`, and a backslash switches that off for all of it."""
+    return path.replace("%", "%%")
+
+
+def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
+    named = {
+        "partition": request.partition,
+        "account": request.account,
+        "qos": request.qos,
+        "reservation": request.reservation,
+        "exclude": ",".join(request.exclude_nodes),
+        "dependency": _dependency(request.after),
+    }
+    yield from (f"--{name}={value}" for name, value in named.items() if value)
+    yield from _resources(request.resources, options, {name for name, _ in request.extras})
+    nice = max(0, _TOP_PRIORITY - request.priority) * options.nice_step
+    if nice:
+        yield f"--nice={nice}"
+    if request.signal_lead_s > 0:
+        yield f"--signal=B:{options.signal}@{request.signal_lead_s}"
+
+
+def _dependency(after: tuple[NativeId, ...]) -> str:
+    if not after:
+        return ""
+    known = [split_native_id(native_id) for native_id in after]
+    if None in known:
+        raise Rejected("a dependency on a job that is not Slurm's", why=", ".join(after))
+    return "afterok:" + ":".join(parts[0] for parts in known if parts)
+
+
+def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Iterator[str]:
+    yield f"--nodes={asked.nodes}"
+    yield f"--ntasks-per-node={asked.tasks_per_node}"
+    yield f"--cpus-per-task={asked.cpus_per_task}"
+    # whole minutes are Slurm's grain
+    yield f"--time={-(-asked.walltime_s // 60)}"
+    if asked.memory_mib_per_node and not extras & {"mem-per-cpu", "mem-per-gpu"}:
+        yield f"--mem={asked.memory_mib_per_node}M"
+    if asked.gpus.per_node and not extras & {"gpus-per-task", "gpus-per-socket"}:
+        yield _gpus(asked, options.gpu_style)
+    constraint = _constraint(asked)
+    if constraint:
+        yield f"--constraint={constraint}"
+    if asked.licences:
+        yield "--licenses=" + ",".join(f"{name}:{count}" for name, count in asked.licences)
+    if asked.exclusive:
+        yield "--exclusive"
+
+
+def _gpus(asked: Resources, style: GpuStyle) -> str:
+    # Slurm can't say "one of these types": the most preferred one that the placement left
+    kind = ":".join((*asked.gpus.types[:1], str(asked.gpus.per_node)))
+    return f"--gres=gpu:{kind}" if style is GpuStyle.GRES else f"--gpus-per-node={kind}"
+
+
+def _constraint(asked: Resources) -> str:
+    features = "&".join(asked.features)
+    if features and asked.constraint:
+        return f"{features}&({asked.constraint})"
+    return features or asked.constraint
+
+
+def _extras(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
+    allowed = EXTRAS | set(options.extras)
+    for name, value in request.extras:
+        if name not in allowed or not _WORD.fullmatch(name):
+            hint = f"allowed are {', '.join(sorted(allowed))}; a site adds others under `extras` of its slurm backend"
+            raise Rejected(f"`{name}` is no option that a task may pass to sbatch", hint=hint)
+        yield f"--{name}={value}" if value else f"--{name}"
+
+
+def parse_submit(answer: Completed, attempt: AttemptId) -> NativeId:
+    """Return the native id in sbatch's answer. Raises Rejected, Unavailable or SubmitUncertain."""
+    if not answer.ok:
+        raise refusal(answer)
+    numbers = _ACCEPTED.findall(answer.stdout)
+    if len(numbers) != 1:
+        raise SubmitUncertain("sbatch gave no job number", why=repr((answer.stdout + answer.stderr)[:200]))
+    return native_id_of(numbers[0], attempt)
