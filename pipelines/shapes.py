@@ -119,6 +119,14 @@ class Field:
     required: bool = False
 
 
+ReadKind = Callable[[Kind, Node, Problems], Value]
+
+
+def read_kind(kind: Kind, node: Node, problems: Problems) -> Value:
+    """Read `node` afresh."""
+    return kind.read(node, problems)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A map with known keys. `build` gets what was read by attribute name; what was not written it must have defaults for.
@@ -132,7 +140,8 @@ class Record:
     check: Callable[[Any, MapNode, Problems], None] | None = None
     aliases: Sequence[tuple[str, str]] = field(default=())
 
-    def read(self, node: Node, problems: Problems) -> Value:
+    def read(self, node: Node, problems: Problems, read: ReadKind = read_kind) -> Value:
+        """Return what `build` makes; `read` may remember what it read before."""
         if not isinstance(node, MapNode):
             return wanted(node, problems, f"a map ({', '.join(list(self.fields)[:4])}, ...)")
         values = {}
@@ -140,8 +149,8 @@ class Record:
             known = self.fields.get(key.text)
             if known is None:
                 self.report_unknown(key, problems)
-            elif (read := known.kind.read(value, problems)) is not BAD:
-                values[known.to or key.text] = read
+            elif (found := read(known.kind, value, problems)) is not BAD:
+                values[known.to or key.text] = found
         return self._built(node, values, problems)
 
     def report_unknown(self, key: Scalar, problems: Problems) -> None:

@@ -1,0 +1,301 @@
+"""What tasks say of one another, looked up: needs, results, conditions, lists to expand, and folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from elisa.model.conditions import Condition, ConditionError, parse
+from elisa.model.pipeline import (
+    Expansion,
+    JSONScalar,
+    Need,
+    NeedKind,
+    Output,
+    PriorityClass,
+    PythonCall,
+    ResultOf,
+    TaskSpec,
+)
+from elisa.pipelines.instances import Instance
+from elisa.pipelines.language import NeedDraft, TaskDraft
+from elisa.pipelines.nodes import Mark
+from elisa.pipelines.problems import Problems, nearest
+
+__all__ = ["Linker"]
+
+_DIR = re.compile(r"\$\{dir\.([^{}]*)\}")
+_Values = tuple[tuple[str, JSONScalar], ...]
+
+
+class Linker:
+    """Turns instances into task specs; knows every name of the pipeline, and reports those it does not know."""
+
+    def __init__(
+        self, instances: Sequence[Instance], names: Iterable[str], priority: PriorityClass, problems: Problems
+    ) -> None:
+        self._problems = problems
+        self._priority = priority
+        self._by_group: dict[str, list[Instance]] = {name: [] for name in names}
+        for instance in instances:
+            self._by_group.setdefault(instance.group, []).append(instance)
+        self._by_name = {instance.name: instance for instance in instances}
+        self._everybody: dict[str, tuple[str, ...]] = {
+            group: tuple(instance.name for instance in members) for group, members in self._by_group.items()
+        }
+        self._matching: dict[tuple[str, tuple[str, ...]], dict[_Values, tuple[str, ...]]] = {}
+        self._needs: dict[int, tuple[NeedDraft, Need | None]] = {}
+        self._conditions: dict[str, Condition | None] = {}
+
+    def spec(self, instance: Instance) -> TaskSpec:
+        """Return the finished task."""
+        draft = instance.draft
+        call, from_results = self._call(instance)
+        needs = [need for one in draft.needs if (need := self._need(one, instance)) is not None]
+        needs += _missing_needs(needs, from_results, NeedKind.SUCCESS)
+        expansion = self._expansion(instance)
+        if expansion:
+            needs += _missing_needs(needs, [(expansion.source,)], NeedKind.SUCCESS)
+        needs += self._needs_of_condition(instance, needs)
+        finished = TaskSpec(
+            name=instance.name,
+            command=(draft.command,) if isinstance(draft.command, str) else draft.command,
+            shell=draft.shell,
+            call=call,
+            workdir=draft.workdir,
+            environment=draft.environment,
+            pass_environment=draft.pass_environment,
+            needs=tuple(needs),
+            when=draft.when.strip(),
+            parameters=instance.values,
+            group=instance.group if instance.values or expansion else "",
+            expansion=expansion,
+            resources=draft.resources,
+            gang=draft.gang,
+            retry=draft.retry,
+            checkpoint=draft.checkpoint,
+            preemptible=draft.preemptible,
+            priority=draft.priority or self._priority,
+            importance=draft.importance,
+            placement=draft.placement,
+            outputs=draft.outputs,
+            labels=draft.labels,
+            metadata=draft.metadata,
+        )
+        return self._with_folders(finished, instance)
+
+    def _tasks(self, name: str, match: tuple[str, ...], instance: Instance, mark: Mark) -> tuple[str, ...]:
+        """Return the tasks that a name stands for, empty after reporting why there are none."""
+        if name in self._by_name and name not in self._by_group:
+            return (name,)
+        if name not in self._by_group:
+            hint = nearest(name, list(self._by_group))
+            self._problems.add(mark, f"there is no task `{name}`", name, hint)
+            return ()
+        if match:
+            return self._matched(name, match, instance, mark)
+        return self._everybody[name]
+
+    def _matched(self, group: str, match: tuple[str, ...], instance: Instance, mark: Mark) -> tuple[str, ...]:
+        own, members = dict(instance.values), self._by_group[group]
+        if not members:
+            return ()
+        for axis in match:
+            for who, values in ((instance.group, own), (group, dict(members[0].values))):
+                if axis not in values:
+                    self._problems.add(
+                        mark, f"`match`: `{who}` has no axis `{axis}`", axis, nearest(axis, list(values))
+                    )
+                    return ()
+        found = self._index(group, match).get(tuple((axis, own[axis]) for axis in match), ())
+        if not found:
+            values_text = ", ".join(f"{axis}: {own[axis]}" for axis in match)
+            self._problems.add(mark, f"no instance of `{group}` has {values_text}", group, "give both the same values")
+        return found
+
+    def _index(self, group: str, match: tuple[str, ...]) -> Mapping[_Values, tuple[str, ...]]:
+        if (group, match) not in self._matching:
+            index: dict[_Values, tuple[str, ...]] = {}
+            for member in self._by_group[group]:
+                values = dict(member.values)
+                key = tuple((axis, values[axis]) for axis in match)
+                index[key] = (*index.get(key, ()), member.name)
+            self._matching[group, match] = index
+        return self._matching[group, match]
+
+    def _need(self, draft: NeedDraft, instance: Instance) -> Need | None:
+        if draft.match:
+            return self._resolved(draft, instance)
+        if id(draft) not in self._needs:
+            self._needs[id(draft)] = (draft, self._resolved(draft, instance))
+        return self._needs[id(draft)][1]
+
+    def _resolved(self, draft: NeedDraft, instance: Instance) -> Need | None:
+        mark = instance.mark("needs")
+        found = [self._tasks(name, draft.match, instance, mark) for name in draft.tasks]
+        tasks = tuple(dict.fromkeys(task for some in found for task in some))
+        if not tasks or not all(found):
+            return None
+        if draft.at_least is not None and draft.at_least > len(tasks) and not self._has_template(tasks):
+            self._problems.add(mark, f"a need of {draft.at_least} out of {len(tasks)} tasks", hint="lower `at_least`")
+        return Need(
+            tasks=tasks,
+            kind=draft.kind or _implied_kind(draft),
+            at_least=draft.at_least,
+            output=draft.output,
+            step=draft.step or 0,
+            timeout_s=draft.timeout_s,
+            on_unmet=draft.on_unmet,
+        )
+
+    def _has_template(self, tasks: Iterable[str]) -> bool:
+        return any(self._by_name[name].draft.foreach for name in tasks)
+
+    def _call(self, instance: Instance) -> tuple[PythonCall | None, list[tuple[str, ...]]]:
+        draft = instance.draft
+        if not draft.call:
+            return None, []
+        file, _, function = draft.call.rpartition(":")
+        results = tuple(self._results(instance))
+        call = PythonCall(
+            file=file.removeprefix("./"),
+            function=function,
+            arguments=tuple(sorted((name, one.json) for name, one in draft.args if not one.result_of)),
+            results=tuple(sorted(results, key=lambda pair: pair[0])),
+        )
+        return call, [result.tasks for _, result in results]
+
+    def _results(self, instance: Instance) -> Iterator[tuple[str, ResultOf]]:
+        mark = instance.mark("args")
+        for name, argument in instance.draft.args:
+            found = [self._tasks(task, argument.match, instance, mark) for task in argument.result_of]
+            tasks = tuple(dict.fromkeys(task for some in found for task in some))
+            for task in tasks:
+                if not self._by_name[task].draft.call:
+                    what = f"`{task}` calls no function: it has no result"
+                    self._problems.add(mark, what, task, "use its outputs, with `${dir.TASK}`")
+            if tasks:
+                yield name, ResultOf(tasks=tasks, many=len(tasks) > 1 or self._is_many(argument.result_of, tasks))
+
+    def _is_many(self, names: Sequence[str], tasks: Sequence[str]) -> bool:
+        whole_group = len(names) == 1 and names[0] not in self._by_name and len(self._everybody.get(names[0], ())) > 1
+        return self._has_template(tasks) or (whole_group and len(tasks) > 1)
+
+    def _expansion(self, instance: Instance) -> Expansion | None:
+        draft = instance.draft.foreach
+        if draft is None:
+            return None
+        mark = instance.mark("foreach")
+        sources = self._tasks(draft.task, (), instance, mark)
+        if len(sources) > 1 or self._has_template(sources):
+            self._problems.add(
+                mark, f"`{draft.task}` stands for several tasks", draft.task, "the list must come from one"
+            )
+        elif sources:
+            self._check_list(draft.output, self._by_name[sources[0]].draft, sources[0], mark)
+            return Expansion(source=sources[0], output=draft.output, limit=draft.limit)
+        return None
+
+    def _check_list(self, output: str, source: TaskDraft, name: str, mark: Mark) -> None:
+        declared = {one.name: one for one in source.outputs}
+        if not output:
+            if not source.call:
+                what = f"`{name}` calls no function, so `foreach` must say which output holds the list"
+                self._problems.add(mark, what, hint=nearest("", list(declared)) or f"declare one in `{name}`")
+        elif output not in declared:
+            self._problems.add(mark, f"`{name}` declares no output `{output}`", output, nearest(output, list(declared)))
+        elif declared[output].format not in {"json", "any"}:
+            self._problems.add(mark, f"a list must be JSON, and output `{output}` is {declared[output].format}", output)
+
+    def _condition(self, instance: Instance) -> Condition | None:
+        text = instance.draft.when
+        if text not in self._conditions:
+            try:
+                self._conditions[text] = parse(text)
+            except ConditionError as err:
+                what = f"`when`, column {err.column}: {err.what}"
+                self._problems.add(instance.mark("when"), what, text, err.hint)
+                self._conditions[text] = None
+        return self._conditions[text]
+
+    def _needs_of_condition(self, instance: Instance, needs: Sequence[Need]) -> list[Need]:
+        """A condition waits for the end, good or bad, of every task it speaks of and that is not needed anyhow."""
+        condition = self._condition(instance) if instance.draft.when else None
+        if condition is None:
+            return []
+        mark = instance.mark("when")
+        meant: dict[str, tuple[str, ...]] = {}
+        needed = {task for need in needs for task in need.tasks}
+        for name in condition.names:
+            tasks = self._tasks(name, (), instance, mark)
+            meant[name] = tuple(task for task in tasks if task in needed) or tasks
+        self._check_lone(condition, meant, mark)
+        return _missing_needs(needs, [tasks for tasks in meant.values() if tasks], NeedKind.COMPLETION)
+
+    def _check_lone(self, condition: Condition, meant: Mapping[str, tuple[str, ...]], mark: Mark) -> None:
+        for name, column in condition.lone:
+            if len(meant[name]) > 1 or self._has_template(meant[name]):
+                what = f"`when`, column {column}: `{name}` stands for several tasks"
+                hint = f"write max({name}.accuracy), or min, mean, count, any, all"
+                self._problems.add(mark, what, condition.text, hint)
+
+    def _with_folders(self, spec: TaskSpec, instance: Instance) -> TaskSpec:
+        """Turn `${dir.GROUP}` into the one instance that is meant."""
+        if not any("${dir." in text for text in _texts(spec)):
+            return spec
+
+        def named(text: str, field: str) -> str:
+            return _DIR.sub(lambda match: self._folder(match, spec, instance.mark(field), instance), text)
+
+        return replace(
+            spec,
+            command=tuple(named(word, "command") for word in spec.command),
+            environment=tuple((name, named(value, "environment")) for name, value in spec.environment),
+            workdir=named(spec.workdir, "workdir"),
+            outputs=tuple(_moved(output, named(output.path, "outputs")) for output in spec.outputs),
+        )
+
+    def _folder(self, match: re.Match[str], spec: TaskSpec, mark: Mark, instance: Instance) -> str:
+        name = match[1]
+        tasks = self._tasks(name, (), instance, mark)
+        needed = {task for need in spec.needs for task in need.tasks}
+        meant = [task for task in tasks if task in needed] or list(tasks)
+        if len(meant) == 1 and not self._has_template(meant):
+            return f"${{dir.{meant[0]}}}"
+        if tasks:
+            hint = "need just one of them, with `match`, or use ${pipeline_dir}"
+            self._problems.add(mark, f"`{name}` stands for several tasks", match[0], hint)
+        return match[0]
+
+
+def _moved(output: Output, path: str) -> Output:
+    return replace(output, path=path)
+
+
+def _texts(spec: TaskSpec) -> Iterator[str]:
+    yield from spec.command
+    yield from (value for _, value in spec.environment)
+    yield spec.workdir
+    yield from (output.path for output in spec.outputs)
+
+
+def _implied_kind(draft: NeedDraft) -> NeedKind:
+    if draft.output:
+        return NeedKind.DATA
+    return NeedKind.SUCCESS if draft.step is None else NeedKind.CHECKPOINT
+
+
+def _missing_needs(needs: Sequence[Need], wanted: Iterable[tuple[str, ...]], kind: NeedKind) -> list[Need]:
+    """Return needs for the tasks in `wanted` that no need in `needs` waits for strongly enough."""
+    enough = {NeedKind.SUCCESS} if kind is NeedKind.SUCCESS else set(NeedKind)
+    covered = {task for need in needs if need.kind in enough and need.at_least is None for task in need.tasks}
+    if kind is NeedKind.COMPLETION:
+        covered |= {task for need in needs for task in need.tasks}
+    added: list[Need] = []
+    for tasks in wanted:
+        open_tasks = tuple(task for task in tasks if task not in covered)
+        if open_tasks:
+            covered |= set(open_tasks)
+            added.append(Need(tasks=open_tasks, kind=kind))
+    return added
