@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from elisa.model.changes import Charge
-from elisa.model.resources import Resources
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["charge_of"]
+import numpy as np
+import numpy.typing as npt
+
+from elisa.model.changes import Charge
+from elisa.model.columns import UsageRow
+from elisa.model.ids import ProjectName
+from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.resources import Resources
+from elisa.model.site import Cap, Metered, SitePolicy
+
+__all__ = ["Admission", "CapRow", "Meter", "Owner", "cap_rows", "charge_of", "demand_of", "refusal_of", "use_of"]
+
+# numpy compares 64-bit integers; no budget of a real site comes near (2**62 node-seconds: a million nodes for ages).
+_UNLIMITED = 2**62
 
 
 def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> Charge:
@@ -19,3 +34,187 @@ def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> 
         gpu_s=request.gpu_count * seconds,
         gpu_type=gpu_type if request.gpu_count else "",
     )
+
+
+class Meter(NamedTuple):
+    """One thing that is counted: a resource, narrowed to one type of GPU unless that is ""."""
+
+    resource: Metered
+    gpu_type: str = ""
+
+    def counts(self, gpu_type: str) -> bool:
+        """Tell whether use by work on GPUs of `gpu_type` ("" for none) is counted here."""
+        return not self.gpu_type or self.gpu_type == gpu_type
+
+
+class Owner(NamedTuple):
+    """Whose use is counted: a project, or with `uid` one member of it (-1: all members)."""
+
+    project: ProjectName
+    uid: int = -1
+
+
+class CapRow(NamedTuple):
+    """One cap as it stands: `used` of it is spent, reserved or held now."""
+
+    owner: Owner
+    cap: Cap
+    used: int
+
+    @property
+    def meter(self) -> Meter:
+        """What the cap counts."""
+        return Meter(self.cap.resource, self.cap.gpu_type)
+
+    @property
+    def left(self) -> int:
+        """What may still be asked for; negative when a cap was cut below what is in use."""
+        return self.cap.limit - self.used
+
+
+def demand_of(request: Resources, gpu_type: str) -> Mapping[Metered, int]:
+    """Return how much of everything that can be capped `request` takes, for its whole walltime."""
+    charge = charge_of(request, request.walltime_s, gpu_type)
+    return {
+        Metered.NODE_S: charge.node_s,
+        Metered.CPU_S: charge.cpu_s,
+        Metered.MEMORY_MIB_S: charge.memory_mib_s,
+        Metered.GPU_S: charge.gpu_s,
+        Metered.JOBS: 1,
+        Metered.NODES: request.nodes,
+        Metered.CPUS: request.cpus,
+        Metered.MEMORY_MIB: request.memory_mib,
+        Metered.GPUS: request.gpu_count,
+    }
+
+
+def use_of(row: UsageRow) -> Mapping[Metered, int]:
+    """Return what a usage row counts against each kind of cap: reserved and spent amounts, and what is held now."""
+    return {
+        Metered.NODE_S: row.reserved.node_s + row.spent.node_s,
+        Metered.CPU_S: row.reserved.cpu_s + row.spent.cpu_s,
+        Metered.MEMORY_MIB_S: row.reserved.memory_mib_s + row.spent.memory_mib_s,
+        Metered.GPU_S: row.reserved.gpu_s + row.spent.gpu_s,
+        Metered.JOBS: row.jobs,
+        Metered.NODES: row.nodes,
+        Metered.CPUS: row.cpus,
+        Metered.MEMORY_MIB: row.memory_mib,
+        Metered.GPUS: row.gpus,
+    }
+
+
+def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> tuple[CapRow, ...]:
+    """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
+    policies = {policy.name: policy for policy in site.projects}
+    used = _UsedSoFar(usage)
+    rows: list[CapRow] = []
+    for project in dict.fromkeys(owner.project for owner in owners):
+        policy = policies.get(project, site.unlisted)
+        rows.extend(_row(Owner(project), cap, used) for cap in policy.caps)
+    for owner in owners:
+        policy = policies.get(owner.project, site.unlisted)
+        rows.extend(_row(owner, cap, used) for cap in policy.user_caps)
+    return tuple(rows)
+
+
+def _row(owner: Owner, cap: Cap, used: _UsedSoFar) -> CapRow:
+    return CapRow(owner, cap, used.total(owner, Meter(cap.resource, cap.gpu_type)))
+
+
+class _UsedSoFar:
+    """Usage rows, found by their owner."""
+
+    def __init__(self, usage: Sequence[UsageRow]) -> None:
+        self._rows: dict[Owner, list[tuple[str, Mapping[Metered, int]]]] = defaultdict(list)
+        for row in usage:
+            use = (row.gpu_type, use_of(row))
+            project = ProjectName(row.project)
+            self._rows[Owner(project)].append(use)
+            self._rows[Owner(project, row.owner_uid)].append(use)
+
+    def total(self, owner: Owner, meter: Meter) -> int:
+        return sum(use[meter.resource] for gpu_type, use in self._rows.get(owner, ()) if meter.counts(gpu_type))
+
+
+@dataclass(slots=True)
+class Admission:
+    """The hard caps during one plan: every admission lowers what is left, so that a refusal stays a refusal.
+
+    Owners and variants (a request with a type of GPU) are numbered as in `owners` and `variants`.
+    """
+
+    rows: Sequence[CapRow]
+    owners: Sequence[Owner]
+    variants: Sequence[tuple[Resources, str]]
+    left: list[int] = field(init=False)
+    _rows_of: list[tuple[int, ...]] = field(init=False)
+    _demand: list[tuple[int, ...]] = field(init=False)
+    _meters: tuple[Meter, ...] = field(init=False)
+    _meter_of: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = tuple(row for row in self.rows if row.cap.is_hard)
+        self.left = [row.left for row in self.rows]
+        self._meters = tuple(dict.fromkeys(row.meter for row in self.rows))
+        place = {meter: index for index, meter in enumerate(self._meters)}
+        self._meter_of = [place[row.meter] for row in self.rows]
+        bound: dict[Owner, list[int]] = defaultdict(list)
+        for index, row in enumerate(self.rows):
+            bound[row.owner].append(index)
+        self._rows_of = [(*bound.get(Owner(owner.project), ()), *bound.get(owner, ())) for owner in self.owners]
+        self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
+
+    def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
+        demand = demand_of(request, gpu_type)
+        return tuple(demand[meter.resource] if meter.counts(gpu_type) else 0 for meter in self._meters)
+
+    def refused_at_start(self) -> npt.NDArray[np.bool_]:
+        """Return, for each owner and variant, whether a cap refuses it before anything is admitted."""
+        least = np.full((len(self.owners), len(self._meters)), _UNLIMITED, dtype=np.int64)
+        for owner, rows in enumerate(self._rows_of):
+            for row in rows:
+                meter = self._meter_of[row]
+                least[owner, meter] = min(least[owner, meter], self.left[row])
+        refused = np.zeros((len(self.owners), len(self.variants)), dtype=np.bool_)
+        demand = np.array(self._demand, dtype=np.int64).reshape(len(self.variants), len(self._meters))
+        for meter in range(len(self._meters)):
+            asked = demand[None, :, meter]
+            refused |= (asked > least[:, meter, None]) & (asked > 0)
+        return refused
+
+    def refusing_row(self, owner: int, variant: int) -> int | None:
+        """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""
+        demand = self._demand[variant]
+        for row in self._rows_of[owner]:
+            asked = demand[self._meter_of[row]]
+            if asked > self.left[row] and asked > 0:
+                return row
+        return None
+
+    def take(self, owner: int, variant: int, times: int = 1) -> None:
+        """Book `times` of `variant`; negative `times` give it back."""
+        demand = self._demand[variant]
+        for row in self._rows_of[owner]:
+            self.left[row] -= times * demand[self._meter_of[row]]
+
+    def refusal(self, row: int, variant: int) -> Reason:
+        """Return the words for a refusal by cap number `row`."""
+        cap_row = self.rows[row]
+        asked = self._demand[variant][self._meter_of[row]]
+        return refusal_of(cap_row, asked, self.left[row])
+
+
+def refusal_of(row: CapRow, asked: int, left: int) -> Reason:
+    """Return why a cap refuses `asked` with `left` under it."""
+    resource = f"{row.cap.resource.value}:{row.cap.gpu_type}" if row.cap.gpu_type else row.cap.resource.value
+    facts: dict[str, str | int | float] = {
+        "project": row.owner.project,
+        "resource": resource,
+        "asked": asked,
+        "cap": row.cap.limit,
+    }
+    if row.owner.uid >= 0:
+        facts["user"] = row.owner.uid
+    if row.cap.resource.is_cumulative:
+        return because(ReasonCode.BUDGET_EXHAUSTED, left=left, **facts)
+    return because(ReasonCode.CONCURRENCY_CAP, in_use=row.cap.limit - left, **facts)

@@ -1,0 +1,300 @@
+"""Where a request may run: hard filters over partitions and nodes, then real room, in integers.
+
+A *pool* is one partition of one backend. An *option* is a way to run a shape: a pool and a type of GPU ("" for none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from elisa.model.columns import Shape
+from elisa.model.ids import BackendName
+from elisa.model.native import ClusterView, NodeState, NodeView, PartitionView
+from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.resources import Resources
+from elisa.model.units import format_duration, format_memory
+
+__all__ = [
+    "NodeColumns",
+    "Option",
+    "Options",
+    "Pool",
+    "fitting_nodes",
+    "node_columns",
+    "options_of",
+    "pools_of",
+    "reachable_pools",
+]
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NodeColumns:
+    """The nodes of one cluster as columns; GPU columns are one row for each type of `gpu_types`."""
+
+    names: tuple[str, ...]
+    cpus: _Ints
+    memory_mib: _Ints
+    free_cpus: _Ints
+    free_memory_mib: _Ints
+    gpu_types: tuple[str, ...]
+    gpus: _Ints
+    free_gpus: _Ints
+    gpu_memory_mib: _Ints
+    is_up: _Bools
+    features: Mapping[str, _Bools]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pool:
+    """One partition of one backend. `keeps_queue`: jobs may wait there; else a job must fit at once.
+
+    `members` are its nodes as indices into `nodes`; a pool without any known node is judged by its limits alone.
+    `queued` counts elisa's own jobs that wait in it, `window` how many may.
+    """
+
+    backend: BackendName
+    partition: PartitionView
+    nodes: NodeColumns
+    members: _Ints
+    keeps_queue: bool
+    window: int = 0
+    queued: int = 0
+    licences: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Option(NamedTuple):
+    """A way to run one shape."""
+
+    pool: int
+    gpu_type: str
+
+
+class Options(NamedTuple):
+    """The ways to run a shape, best first; without any, `refusal` says why."""
+
+    ways: tuple[Option, ...]
+    refusal: Reason | None = None
+
+
+def node_columns(nodes: Sequence[NodeView]) -> NodeColumns:
+    """Return nodes as columns, in the order of their names."""
+    nodes = sorted(nodes, key=lambda node: node.name)
+    gpu_types = tuple(sorted({gpu_type for node in nodes for gpu_type, _ in node.gpus}))
+    features = sorted({feature for node in nodes for feature in node.features})
+    return NodeColumns(
+        names=tuple(node.name for node in nodes),
+        cpus=_ints([node.cpus for node in nodes]),
+        memory_mib=_ints([node.memory_mib for node in nodes]),
+        free_cpus=_ints([node.free_cpus for node in nodes]),
+        free_memory_mib=_ints([node.free_memory_mib for node in nodes]),
+        gpu_types=gpu_types,
+        gpus=_gpu_table([dict(node.gpus) for node in nodes], gpu_types),
+        free_gpus=_gpu_table([dict(node.free_gpus) for node in nodes], gpu_types),
+        gpu_memory_mib=_ints([node.gpu_memory_mib for node in nodes]),
+        is_up=np.array([node.state is NodeState.UP for node in nodes], dtype=np.bool_),
+        features={
+            feature: np.array([feature in node.features for node in nodes], dtype=np.bool_) for feature in features
+        },
+    )
+
+
+def _ints(values: Sequence[int]) -> _Ints:
+    return np.array(values, dtype=np.int64)
+
+
+def _gpu_table(counts: Sequence[Mapping[str, int]], gpu_types: Sequence[str]) -> _Ints:
+    table = [[count.get(gpu_type, 0) for count in counts] for gpu_type in gpu_types]
+    return np.array(table, dtype=np.int64).reshape(len(gpu_types), len(counts))
+
+
+def pools_of(view: ClusterView, *, keeps_queue: bool) -> tuple[Pool, ...]:
+    """Return the pools of a cluster, the ones to try first in front; a cluster without partitions is one nameless pool."""
+    nodes = node_columns(view.nodes)
+    homes = {node.name: node.partitions for node in view.nodes}
+    partitions = view.partitions or (PartitionView(name="", is_default=True),)
+    ordered = sorted(partitions, key=lambda p: (not p.is_default, -p.priority, p.name))
+    return tuple(
+        Pool(
+            backend=view.backend,
+            partition=partition,
+            nodes=nodes,
+            members=_ints(
+                [i for i, name in enumerate(nodes.names) if not homes[name] or partition.name in homes[name]]
+            ),
+            keeps_queue=keeps_queue,
+            licences=view.licences,
+        )
+        for partition in ordered
+    )
+
+
+def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[BackendName, str]) -> Options:
+    """Return the ways to run a shape on empty pools, in the order of its wishes and then of `pools`.
+
+    Without any way, the refusal names the last filter that one of the pools failed: the one it came nearest by.
+    """
+    wanted = [number for number, pool in enumerate(pools) if _is_wanted(shape, pool)]
+    if not wanted:
+        return Options((), _no_pool(shape, unreachable))
+    refusals: list[tuple[int, Reason]] = []
+    ways: list[tuple[int, Option]] = []
+    for number in wanted:
+        refusal = _limit(shape.request, pools[number])
+        if refusal is not None:
+            refusals.append((0, refusal))
+            continue
+        fits = _types_that_fit(shape.request, pools[number])
+        ways.extend((rank, Option(number, gpu_type)) for rank, gpu_type in fits)
+        if not fits:
+            refusals.append((1, _too_large(shape.request, pools[number])))
+    if not ways:
+        return Options((), max(refusals, key=lambda pair: pair[0])[1])
+    return Options(tuple(option for _, option in sorted(ways, key=lambda way: way[0])))
+
+
+def _is_wanted(shape: Shape, pool: Pool) -> bool:
+    wish = shape.placement
+    return wish.backend in {"", pool.backend} and wish.partition in {"", pool.partition.name}
+
+
+def _no_pool(shape: Shape, unreachable: Mapping[BackendName, str]) -> Reason:
+    wish = shape.placement
+    silent = [name for name in unreachable if wish.backend in {"", name}]
+    if silent:
+        return because(ReasonCode.BACKEND_UNREACHABLE, backend=silent[0], error=unreachable[silent[0]])
+    return because(ReasonCode.NO_BACKEND, wanted=f"{wish.backend or 'any'}/{wish.partition or 'any'}")
+
+
+def _limit(request: Resources, pool: Pool) -> Reason | None:
+    """Return which of the partition's own limits refuses the request."""
+    partition = pool.partition
+    names = {"backend": pool.backend, "partition": partition.name}
+    if not partition.is_up:
+        return because(ReasonCode.NO_ROOM, resource="partition", asked="up", free="down", **names)
+    if 0 < partition.max_walltime_s < request.walltime_s:
+        return because(
+            ReasonCode.NEVER_FITS,
+            resource="walltime",
+            asked=format_duration(request.walltime_s),
+            largest=format_duration(partition.max_walltime_s),
+            **names,
+        )
+    if 0 < partition.max_nodes < request.nodes:
+        return because(
+            ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=partition.max_nodes, **names
+        )
+    return None
+
+
+def _types_that_fit(request: Resources, pool: Pool) -> list[tuple[int, str]]:
+    """Return the types of GPU with which enough nodes could hold the request if they were empty, ranked by its wishes."""
+    if not pool.members.size:
+        kinds = request.gpus.types or ("",)
+        return list(enumerate(kinds)) if pool.keeps_queue else []
+    return [
+        (rank, gpu_type)
+        for rank, gpu_type in _acceptable(request, pool.nodes)
+        if int(fitting_nodes(request, gpu_type, pool, free=False).size) >= request.nodes
+    ]
+
+
+def _acceptable(request: Resources, nodes: NodeColumns) -> list[tuple[int, str]]:
+    if not request.gpus.per_node:
+        return [(0, "")]
+    if not request.gpus.types:
+        return [(0, gpu_type) for gpu_type in nodes.gpu_types]
+    return [(rank, gpu_type) for rank, gpu_type in enumerate(request.gpus.types) if gpu_type in nodes.gpu_types]
+
+
+def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) -> _Ints:
+    """Return the pool's nodes, as indices into its `nodes`, that can hold one node's part of the request.
+
+    With `free`, only what is free on nodes that are up counts, and the tightest node comes first, so that whole nodes
+    stay whole for larger requests; else the nodes are taken as empty and up.
+    """
+    nodes = pool.nodes
+    cpus, memory = (nodes.free_cpus, nodes.free_memory_mib) if free else (nodes.cpus, nodes.memory_mib)
+    fits = (cpus >= request.cpus_per_node) & (memory >= request.memory_mib_per_node)
+    for feature in request.features:
+        fits &= nodes.features.get(feature, False)
+    if free:
+        fits &= nodes.is_up
+        if request.exclusive:
+            fits &= (nodes.free_cpus == nodes.cpus) & (nodes.free_gpus == nodes.gpus).all(axis=0)
+    if request.gpus.per_node:
+        gpus = (nodes.free_gpus if free else nodes.gpus)[nodes.gpu_types.index(gpu_type)]
+        # Most resource managers do not say how much memory a GPU has: 0 is unknown, and no ground to refuse.
+        has_memory = (nodes.gpu_memory_mib >= request.gpus.memory_mib) | (nodes.gpu_memory_mib == 0)
+        fits &= (gpus >= request.gpus.per_node) & has_memory
+    members = pool.members[fits[pool.members]]
+    return _tightest_first(nodes, members) if free else members
+
+
+def _tightest_first(nodes: NodeColumns, members: _Ints) -> _Ints:
+    order = np.lexsort(
+        (members, nodes.free_memory_mib[members], nodes.free_cpus[members], nodes.free_gpus[:, members].sum(axis=0))
+    )
+    return members[order]
+
+
+def _too_large(request: Resources, pool: Pool) -> Reason:
+    """Return the first resource of which no node, or too few nodes, of the pool have enough."""
+    nodes, members = pool.nodes, pool.members
+    names = {"backend": pool.backend, "partition": pool.partition.name}
+    if not members.size:
+        return because(ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=0, **names)
+    for resource, asked, largest in _maxima(request, nodes, members):
+        if resource == "memory" and asked > largest:
+            return because(
+                ReasonCode.NEVER_FITS,
+                resource="memory a node",
+                asked=format_memory(asked),
+                largest=format_memory(largest),
+                **names,
+            )
+        if asked > largest:
+            return because(ReasonCode.NEVER_FITS, resource=resource, asked=asked, largest=largest, **names)
+    missing = [feature for feature in request.features if not _has(nodes, feature, members)]
+    if missing:
+        return because(ReasonCode.NEVER_FITS, resource="feature", asked=missing[0], largest="none", **names)
+    enough = max(
+        (fitting_nodes(request, gpu_type, pool, free=False).size for _, gpu_type in _acceptable(request, nodes)),
+        default=0,
+    )
+    return because(ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=enough, **names)
+
+
+def _maxima(request: Resources, nodes: NodeColumns, members: _Ints) -> list[tuple[str, int, int]]:
+    kinds = [nodes.gpu_types.index(gpu_type) for _, gpu_type in _acceptable(request, nodes) if gpu_type]
+    gpus = int(nodes.gpus[kinds][:, members].max()) if kinds else 0
+    wanted = "/".join(request.gpus.types) or "any"
+    gpu_memory = int(nodes.gpu_memory_mib[members].max()) or request.gpus.memory_mib
+    return [
+        ("cpus a node", request.cpus_per_node, int(nodes.cpus[members].max())),
+        ("memory", request.memory_mib_per_node, int(nodes.memory_mib[members].max())),
+        (f"gpus a node ({wanted})", request.gpus.per_node, gpus),
+        ("gpu memory MiB", request.gpus.memory_mib, gpu_memory),
+    ]
+
+
+def _has(nodes: NodeColumns, feature: str, members: _Ints) -> bool:
+    column = nodes.features.get(feature)
+    return column is not None and bool(column[members].any())
+
+
+def reachable_pools(clusters: Collection[ClusterView], queueing: Collection[BackendName]) -> tuple[Pool, ...]:
+    """Return the pools of all clusters that answered, by backend name."""
+    return tuple(
+        pool
+        for view in sorted(clusters, key=lambda view: view.backend)
+        for pool in pools_of(view, keeps_queue=view.backend in queueing)
+    )

@@ -1,0 +1,297 @@
+"""Who starts now, and why every other ready task does not.
+
+The order is walked once. Everything a start needs (budgets, nodes, places in a queue) only shrinks on the way, so a
+refusal is final for all later tasks of the same owner and shape: the walk costs about as much as there are starts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from elisa.model.changes import Charge, PassedOver
+from elisa.model.decisions import Decision, Submit
+from elisa.model.ids import TaskId
+from elisa.model.reasons import Fact, Reason, ReasonCode, because
+from elisa.model.resources import Resources
+from elisa.policies.budgets import Admission, charge_of
+from elisa.policies.order import ranking
+from elisa.policies.placement import Options, options_of
+from elisa.policies.room import Room, Taken, Way
+from elisa.policies.snapshot import Ints, Snapshot
+
+__all__ = ["Plan", "plan"]
+
+_CHUNK = 4096
+
+
+def plan(snapshot: Snapshot) -> Plan:
+    """Return what to start now, in order, with a reason for every ready task. The same snapshot gives the same plan."""
+    order = ranking(snapshot)
+    walk = _Walk(snapshot)
+    walk.run(order)
+    return Plan(snapshot, order, walk.starts, walk.refusals)
+
+
+class Start(NamedTuple):
+    """Room and budget taken for one task (a row of the snapshot)."""
+
+    row: int
+    taken: Taken
+    way: Way
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Why tasks do not start, by what they have in common: their user, gang, owner and shape, or shape alone."""
+
+    of_user: dict[int, Reason] = field(default_factory=dict)
+    of_gang: dict[int, Reason] = field(default_factory=dict)
+    of_owner: dict[tuple[int, int], Reason] = field(default_factory=dict)
+    of_shape: dict[int, Reason] = field(default_factory=dict)
+
+
+class Plan:
+    """Decisions in the order in which to carry them out, and the reasons for everything else."""
+
+    def __init__(self, snapshot: Snapshot, order: Ints, starts: Sequence[Start], refusals: Refusals) -> None:
+        self.snapshot = snapshot
+        self.order = order
+        self._starts = {start.row: start for start in starts}
+        self._refusals = refusals
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One `Submit` for each task that starts."""
+        return tuple(self._submit(start) for start in self._starts.values())
+
+    @cached_property
+    def _rank(self) -> Ints:
+        rank = np.empty(len(self.order), dtype=np.int64)
+        rank[self.order] = np.arange(1, len(self.order) + 1)
+        return rank
+
+    def passed_over(self) -> Iterator[PassedOver]:
+        """Give the reason for every ready task that does not start."""
+        for reason, tasks in self.passed_over_groups():
+            for task in tasks:
+                yield PassedOver(task=task, reason=reason)
+
+    def passed_over_groups(self) -> Iterator[tuple[Reason, tuple[TaskId, ...]]]:
+        """Give each reason once, with all tasks that share it, in the order of the queue."""
+        groups: dict[int, tuple[Reason, list[TaskId]]] = {}
+        for row in self.order.tolist():
+            if row not in self._starts:
+                reason = self._refusal(row)
+                groups.setdefault(id(reason), (reason, []))[1].append(TaskId(self.snapshot.tasks.ids[row]))
+        for reason, tasks in groups.values():
+            yield reason, tuple(tasks)
+
+    def rank(self, task: TaskId) -> int:
+        """Return the task's place in the queue, from 1; KeyError if it was not ready."""
+        return int(self._rank[self._row(task)])
+
+    def reason(self, task: TaskId) -> Reason:
+        """Return why a ready task starts or does not; KeyError if it was not ready."""
+        row = self._row(task)
+        return self._submit(self._starts[row]).reason if row in self._starts else self._refusal(row)
+
+    def charge(self, task: TaskId) -> Charge:
+        """Return what the plan reserved for a task that starts; KeyError for any other."""
+        way = self._starts[self._row(task)].way
+        return charge_of(way.request, way.request.walltime_s, way.gpu_type)
+
+    def request(self, task: TaskId) -> Resources:
+        """Return the request of a task that starts, narrowed to the type of GPU it was admitted for; KeyError for any other."""
+        way = self._starts[self._row(task)].way
+        if not way.gpu_type:
+            return way.request
+        return replace(way.request, gpus=replace(way.request.gpus, types=(way.gpu_type,)))
+
+    def _row(self, task: TaskId) -> int:
+        ids = self.snapshot.tasks.ids
+        row = bisect_left(ids, task)
+        if row >= len(ids) or ids[row] != task:
+            raise KeyError(task)
+        return row
+
+    def _submit(self, start: Start) -> Submit:
+        pool = self.snapshot.pools[start.way.pool]
+        rank = int(self._rank[start.row])
+        facts: dict[str, Fact] = {"rank": rank, "backend": pool.backend, "partition": pool.partition.name}
+        if start.way.gpu_type:
+            facts["gpu_type"] = start.way.gpu_type
+        return Submit(
+            task=TaskId(self.snapshot.tasks.ids[start.row]),
+            backend=pool.backend,
+            partition=pool.partition.name,
+            rank=rank,
+            reason=because(ReasonCode.CHOSEN, **facts),
+        )
+
+    def _refusal(self, row: int) -> Reason:
+        tasks, refusals = self.snapshot.tasks, self._refusals
+        gang, owner, shape = int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
+        reason = refusals.of_user.get(int(tasks.uid[row])) or refusals.of_gang.get(gang)
+        return reason or refusals.of_owner.get((owner, shape)) or refusals.of_shape[shape]
+
+
+class _Walk:
+    """One pass over the order."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.refusals = Refusals()
+        self.starts: list[Start] = []
+        self.ways: list[Way] = []
+        self.ways_of: list[range] = []
+        self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
+        self._open_shapes()
+        self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
+        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick)
+        self._closed: tuple[set[int], set[int]] = (set(), set())
+        self.on_trial = False
+        self._gangs = _members(snapshot)
+
+    def _open_shapes(self) -> None:
+        for number, shape in enumerate(self.snapshot.shapes):
+            options: Options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
+            first = len(self.ways)
+            self.ways.extend(Way(shape.request, option.pool, option.gpu_type) for option in options.ways)
+            self.ways_of.append(range(first, len(self.ways)))
+            self._is_open[number] = bool(options.ways)
+            if options.refusal is not None:
+                self.refusals.of_shape[number] = options.refusal
+
+    def run(self, order: Ints) -> None:
+        tasks = self.snapshot.tasks
+        candidates = order[self._may_start(order)]
+        for first in range(0, len(candidates), _CHUNK):
+            chunk = candidates[first : first + _CHUNK]
+            chunk = chunk[self._is_open[tasks.shape[chunk]]]
+            columns = (chunk.tolist(), tasks.owner[chunk].tolist(), tasks.shape[chunk].tolist())
+            for row, owner, shape in zip(*columns, strict=True):
+                if (owner, shape) not in self.refusals.of_owner and self._is_open[shape]:
+                    self._try(row, owner, shape)
+            if not self._is_open.any():
+                break
+
+    def _may_start(self, order: Ints) -> npt.NDArray[np.bool_]:
+        """Return which tasks of the order no rule refuses before the walk; those it does refuse get their reason."""
+        tasks = self.snapshot.tasks
+        may = self._is_open[tasks.shape[order]]
+        if self.snapshot.uid is not None:
+            may = may & self._own(order)
+        refused = self._refused_by_caps()
+        return may & ~refused[tasks.owner[order], tasks.shape[order]]
+
+    def _own(self, order: Ints) -> npt.NDArray[np.bool_]:
+        uid = self.snapshot.tasks.uid[order]
+        own: npt.NDArray[np.bool_] = uid == self.snapshot.uid
+        for owner in np.unique(uid[~own]).tolist():
+            self.refusals.of_user[owner] = because(ReasonCode.OTHER_OWNER, owner=owner)
+        return own
+
+    def _refused_by_caps(self) -> npt.NDArray[np.bool_]:
+        """Return, by owner and shape, whether a hard cap refuses every way before anything starts."""
+        by_way = self.admission.refused_at_start()
+        refused = np.zeros((len(self.snapshot.owners), len(self.snapshot.shapes)), dtype=np.bool_)
+        present = np.zeros_like(refused)
+        present[self.snapshot.tasks.owner, self.snapshot.tasks.shape] = True
+        for shape, ways in enumerate(self.ways_of):
+            if ways:
+                refused[:, shape] = by_way[:, ways.start : ways.stop].all(axis=1)
+        refused &= present
+        for owner, shape in np.argwhere(refused).tolist():
+            way = self.ways_of[shape].start
+            row = self.admission.refusing_row(owner, way)
+            if row is not None:
+                self.refusals.of_owner[owner, shape] = self.admission.refusal(row, way)
+        return refused
+
+    def _try(self, row: int, owner: int, shape: int) -> None:
+        gang = int(self.snapshot.tasks.gang[row])
+        if gang >= 0:
+            self._try_gang(gang)
+            return
+        start = self._place(row, owner, shape)
+        if isinstance(start, Start):
+            self.starts.append(start)
+        elif start is not None:
+            self.refusals.of_owner[owner, shape] = start
+
+    def _place(self, row: int, owner: int, shape: int) -> Start | Reason | None:
+        """Take budget and room for one task: free nodes if any way has them, else a place in a queue.
+
+        Returns the cap that refuses it, or None when there is no room by any way; a shape without room is closed.
+        """
+        cap: Reason | None = None
+        for number, place in enumerate((self.room.place_now, self.room.place_in_queue)):
+            closed = self._closed[number]
+            for way in self.ways_of[shape]:
+                if way in closed:
+                    continue
+                refusing = self.admission.refusing_row(owner, way)
+                if refusing is not None:
+                    cap = cap or self.admission.refusal(refusing, way)
+                    continue
+                taken = place(way)
+                if taken is not None:
+                    self.admission.take(owner, way)
+                    return Start(row, taken, self.ways[way])
+                if not self.on_trial:
+                    closed.add(way)
+        if cap is None and not self.on_trial:
+            self._is_open[shape] = False
+            self.refusals.of_shape[shape] = self.room.refusal(self.ways_of[shape].start)
+        return cap
+
+    def _try_gang(self, gang: int) -> None:
+        """Start as many members as must start together, and all others that fit; or none, as if none had been tried."""
+        if gang not in self._gangs:
+            return
+        rows, wanted = self._gangs.pop(gang), self.snapshot.gangs[gang]
+        needed = max(1, (wanted.minimum or wanted.size + wanted.live) - wanted.live)
+        starts: list[Start] = []
+        refusal: Reason | None = None
+        self.on_trial = True
+        for row in rows if len(rows) >= needed else ():
+            start = self._place_member(row)
+            if isinstance(start, Start):
+                starts.append(start)
+            else:
+                refusal = refusal or start
+        self.on_trial = False
+        if refusal is not None or len(starts) < needed:
+            self.refusals.of_gang[gang] = refusal or because(ReasonCode.GANG_INCOMPLETE, ready=len(rows), needed=needed)
+        if len(starts) >= needed:
+            self.starts.extend(starts)
+        else:
+            self._undo(starts)
+
+    def _place_member(self, row: int) -> Start | Reason:
+        tasks = self.snapshot.tasks
+        owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
+        if not self._is_open[shape]:
+            return self.refusals.of_shape[shape]
+        return self._place(row, owner, shape) or self.room.refusal(self.ways_of[shape].start)
+
+    def _undo(self, starts: Sequence[Start]) -> None:
+        for start in reversed(starts):
+            self.room.give_back(start.taken)
+            self.admission.take(int(self.snapshot.tasks.owner[start.row]), start.taken.way, -1)
+
+
+def _members(snapshot: Snapshot) -> dict[int, list[int]]:
+    rows = np.flatnonzero(snapshot.tasks.gang >= 0)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        members[int(snapshot.tasks.gang[row])].append(row)
+    return members

@@ -1,0 +1,197 @@
+"""The room that is left while a plan is made: it only shrinks, so that what does not fit once need not be tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from elisa.model.ids import BackendName
+from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.resources import Resources
+from elisa.policies.placement import NodeColumns, Pool, fitting_nodes
+
+__all__ = ["Room", "Taken", "Way"]
+
+
+class Way(NamedTuple):
+    """A request to be placed in one pool with one type of GPU ("" for none)."""
+
+    request: Resources
+    pool: int
+    gpu_type: str
+
+
+class Taken(NamedTuple):
+    """Room that was taken: nodes by index, or a place in the queue when `nodes` is empty."""
+
+    way: int
+    nodes: tuple[int, ...]
+
+
+class Room:
+    """Free nodes, places in native queues and submissions of this tick.
+
+    Ways are numbered as in `ways`. In a pool with a queue, a job that fits on free nodes does not use up the window, as
+    long as fewer jobs wait there than the window allows: so an idle cluster fills in one tick, and a full one is not
+    flooded.
+    """
+
+    def __init__(self, pools: Sequence[Pool], ways: Sequence[Way], submits_per_tick: int) -> None:
+        self._pools = pools
+        self._ways = ways
+        self._limit = submits_per_tick
+        self._submits: dict[BackendName, int] = {pool.backend: submits_per_tick for pool in pools}
+        self._window = [pool.window - pool.queued for pool in pools]
+        free = {id(pool.nodes): _Free(pool.nodes, pool.licences) for pool in pools}
+        self._free = [free[id(pool.nodes)] for pool in pools]
+        self._candidates: dict[int, list[int]] = {}
+
+    def place_now(self, way: int) -> Taken | None:
+        """Take free nodes for one request, or return None: then nothing fits this way until something is given back."""
+        request, number, gpu_type = self._ways[way]
+        pool = self._pools[number]
+        if self._submits[pool.backend] <= 0 or (pool.keeps_queue and self._window[number] <= 0):
+            return None
+        nodes = self._fit(way)
+        if nodes is None:
+            return None
+        self._submits[pool.backend] -= 1
+        self._free[number].take(request, gpu_type, nodes, 1)
+        return Taken(way, nodes)
+
+    def place_in_queue(self, way: int) -> Taken | None:
+        """Take a place in the pool's queue for one request, or return None if it keeps none or none is left."""
+        number = self._ways[way].pool
+        pool = self._pools[number]
+        if self._submits[pool.backend] <= 0 or not pool.keeps_queue or self._window[number] <= 0:
+            return None
+        self._submits[pool.backend] -= 1
+        self._window[number] -= 1
+        return Taken(way, ())
+
+    def give_back(self, taken: Taken) -> None:
+        """Undo one placement; ways that were tried in between are open again."""
+        request, number, gpu_type = self._ways[taken.way]
+        self._submits[self._pools[number].backend] += 1
+        self._free[number].take(request, gpu_type, taken.nodes, -1)
+        if not taken.nodes:
+            self._window[number] += 1
+        self._candidates.clear()
+
+    def _fit(self, way: int) -> tuple[int, ...] | None:
+        request, number, gpu_type = self._ways[way]
+        pool = self._pools[number]
+        free = self._free[number]
+        if not free.has_licences(request):
+            return None
+        candidates = self._candidates.get(way)
+        if candidates is None:
+            # The last comes first: taking from the end of a list is cheap.
+            candidates = fitting_nodes(request, gpu_type, pool, free=True)[::-1].tolist()
+            self._candidates[way] = candidates
+        return _first_fits(candidates, free.fits(request, gpu_type), request.nodes)
+
+    def refusal(self, way: int) -> Reason:
+        """Return why the way is closed."""
+        request, number, gpu_type = self._ways[way]
+        pool = self._pools[number]
+        names: dict[str, str | int | float] = {"backend": pool.backend, "partition": pool.partition.name}
+        if self._submits[pool.backend] <= 0:
+            return because(ReasonCode.SUBMIT_RATE, backend=pool.backend, limit=self._limit)
+        if pool.keeps_queue:
+            queued = pool.window - self._window[number]
+            return because(ReasonCode.WINDOW_FULL, window=pool.window, queued=queued, **names)
+        return self._free[number].refusal(request, gpu_type, pool, names)
+
+
+def _first_fits(candidates: list[int], fits: _Fits, wanted: int) -> tuple[int, ...] | None:
+    """Return the first `wanted` nodes that fit; those that no longer do are dropped for good."""
+    found: list[int] = []
+    while candidates and len(found) < wanted:
+        node = candidates.pop()
+        if fits(node):
+            found.append(node)
+    candidates.extend(reversed(found))
+    return tuple(found) if len(found) == wanted else None
+
+
+class _Fits:
+    """Whether one node still has enough."""
+
+    __slots__ = ("cpus", "exclusive", "free", "gpu_row", "gpus", "memory")
+
+    def __init__(self, free: _Free, request: Resources, gpu_type: str) -> None:
+        self.free = free
+        self.cpus = request.cpus_per_node
+        self.memory = request.memory_mib_per_node
+        self.gpus = request.gpus.per_node
+        self.exclusive = request.exclusive
+        self.gpu_row = free.gpus[gpu_type] if request.gpus.per_node else None
+
+    def __call__(self, node: int) -> bool:
+        free = self.free
+        if free.cpus[node] < self.cpus or free.memory[node] < self.memory:
+            return False
+        if self.gpu_row is not None and self.gpu_row[node] < self.gpus:
+            return False
+        return not self.exclusive or not free.is_shared[node]
+
+
+class _Free:
+    """What is free on each node of one cluster, as plain lists: they are read one number at a time."""
+
+    def __init__(self, nodes: NodeColumns, licences: Mapping[str, int]) -> None:
+        self.cpus: list[int] = nodes.free_cpus.tolist()
+        self.memory: list[int] = nodes.free_memory_mib.tolist()
+        self.gpus: dict[str, list[int]] = dict(zip(nodes.gpu_types, nodes.free_gpus.tolist(), strict=True))
+        self.is_shared: list[bool] = (
+            (nodes.free_cpus < nodes.cpus) | (nodes.free_gpus < nodes.gpus).any(axis=0)
+        ).tolist()
+        self.licences = dict(licences)
+        self._whole = nodes
+
+    def fits(self, request: Resources, gpu_type: str) -> _Fits:
+        return _Fits(self, request, gpu_type)
+
+    def has_licences(self, request: Resources) -> bool:
+        return all(self.licences.get(name, 0) >= count for name, count in request.licences)
+
+    def take(self, request: Resources, gpu_type: str, nodes: Sequence[int], sign: int) -> None:
+        """Take the request's parts from `nodes`, or with `sign` -1 give them back."""
+        for node in nodes:
+            self.cpus[node] -= sign * self._cpus(request, node)
+            self.memory[node] -= sign * request.memory_mib_per_node
+            if request.gpus.per_node:
+                self.gpus[gpu_type][node] -= sign * request.gpus.per_node
+            self.is_shared[node] = self._is_shared(node)
+        if nodes:
+            for name, count in request.licences:
+                self.licences[name] = self.licences.get(name, 0) - sign * count
+
+    def _cpus(self, request: Resources, node: int) -> int:
+        return int(self._whole.cpus[node]) if request.exclusive else request.cpus_per_node
+
+    def _is_shared(self, node: int) -> bool:
+        return self.cpus[node] < self._whole.cpus[node] or any(
+            row[node] < self._whole.gpus[kind, node] for kind, row in enumerate(self.gpus.values())
+        )
+
+    def refusal(self, request: Resources, gpu_type: str, pool: Pool, names: Mapping[str, str | int | float]) -> Reason:
+        """Return which resource is short on the pool's nodes that are up."""
+        members = [node for node in pool.members.tolist() if pool.nodes.is_up[node]]
+        wanted: list[tuple[str, int, Sequence[int]]] = [
+            ("cpus a node", request.cpus_per_node, self.cpus),
+            ("memory MiB a node", request.memory_mib_per_node, self.memory),
+        ]
+        if request.gpus.per_node:
+            wanted.insert(0, (f"{gpu_type} gpus a node", request.gpus.per_node, self.gpus[gpu_type]))
+        for resource, asked, column in wanted:
+            most = max((column[node] for node in members), default=0)
+            if asked > most:
+                return because(ReasonCode.NO_ROOM, resource=resource, asked=asked, free=most, **names)
+        for name, count in request.licences:
+            if self.licences.get(name, 0) < count:
+                return because(ReasonCode.NO_ROOM, resource=name, asked=count, free=self.licences.get(name, 0), **names)
+        fits = self.fits(request, gpu_type)
+        free_nodes = sum(1 for node in members if fits(node))
+        return because(ReasonCode.NO_ROOM, resource="nodes", asked=request.nodes, free=free_nodes, **names)
