@@ -1,0 +1,124 @@
+"""What changes of attempts make of their rows."""
+
+from __future__ import annotations
+
+from elisa.model.changes import AttemptIntended, AttemptMoved, AttemptNoted, AttemptSubmitted, CancelSent
+from elisa.model.errors import StaleChange
+from elisa.model.states import ATTEMPT_MOVES, FINAL_ATTEMPT_STATES, AttemptState, TaskState
+from elisa.store.batch import Batch, because_facts
+from elisa.store.connection import Row
+from elisa.store.convert import attempt_row, optional_json, resources_from, to_us
+from elisa.store.ledger import NO_CHARGE, reserve, settle, spend
+from elisa.store.schema import AttemptTable
+from elisa.store.tasks import enter_state
+
+__all__ = ["intend_attempt", "move_attempt", "note_attempt", "send_cancel", "submit_attempt"]
+
+
+def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
+    """Make the attempt, its task active, and its reservation.
+
+    Raises StaleChange if the task is not ready or had another attempt meanwhile, PolicyError if a hard cap forbids it.
+    """
+    attempt = change.attempt
+    task = batch.change_task(attempt.task)
+    if attempt.number != task["attempts"] + 1:
+        raise StaleChange(
+            f"{attempt.id} cannot be the next attempt at {attempt.task}",
+            f"there were {task['attempts']} attempts",
+            "read again and decide again",
+        )
+    task["attempts"] = attempt.number
+    enter_state(batch, task, TaskState.READY, TaskState.ACTIVE, change.reason)
+    row = attempt_row(attempt, task, change.reserve)
+    batch.attempts[attempt.id] = row
+    batch.created.add(attempt.id)
+    batch.inserts[AttemptTable].append(row)
+    reserve(batch, row, attempt.request, change.reserve)
+    place = {"backend": attempt.backend, "partition": attempt.partition, "reserve": change.reserve}
+    _audit_move(batch, row, None, {**place, **because_facts(change.reason)}, "attempt.intended")
+
+
+def submit_attempt(batch: Batch, change: AttemptSubmitted) -> None:
+    """Store the native id; the attempt is submitted unless news of it came first."""
+    row = batch.change_attempt(change.attempt)
+    if row["native_id"] == change.native_id:
+        return
+    before = AttemptState(row["state"])
+    if row["native_id"] is not None or before in FINAL_ATTEMPT_STATES:
+        raise StaleChange(
+            f"attempt {change.attempt} cannot become native job {change.native_id}",
+            f"it is {before.value}, its native job {row['native_id']}",
+            "read again and decide again",
+        )
+    row["native_id"] = change.native_id
+    row["submitted_at"] = batch.now_us
+    row["state"] = (AttemptState.SUBMITTED if before is AttemptState.INTENDED else before).value
+    _audit_move(batch, row, before, because_facts(change.reason), "attempt.submitted")
+
+
+def move_attempt(batch: Batch, change: AttemptMoved) -> None:
+    """Move an attempt; a final state books its spend and gives back the rest of its reservation.
+
+    Raises StaleChange if the attempt is not in `before`, ValueError if no attempt may make that move.
+    """
+    row = batch.change_attempt(change.attempt)
+    _check_move(row, change)
+    row["state"] = change.after.value
+    given = {"nodes": change.nodes, "started_at": to_us(change.started_at), "ended_at": to_us(change.ended_at)}
+    row.update({name: value for name, value in given.items() if value is not None})
+    if change.after in FINAL_ATTEMPT_STATES:
+        _end(batch, row, change)
+    elif change.spend is not None:
+        spend(batch, row, change.spend)
+    if change.incarnation is not None:
+        row["incarnation"] = change.incarnation
+    facts = {"end": change.end, "spend": change.spend, **because_facts(change.reason)}
+    _audit_move(batch, row, change.before, facts, "attempt.moved")
+
+
+def _check_move(row: Row, change: AttemptMoved) -> None:
+    if row["state"] != change.before:
+        raise StaleChange(
+            f"attempt {change.attempt} is {row['state']}, not {change.before.value}",
+            f"something moved it before it could become {change.after.value}",
+            "read again and decide again",
+        )
+    if change.after not in ATTEMPT_MOVES[change.before]:
+        raise ValueError(f"no attempt goes from {change.before} to {change.after}")
+    rises = (change.incarnation or 0) > row["incarnation"]
+    if change.spend is not None and change.after not in FINAL_ATTEMPT_STATES and not rises:
+        raise ValueError(f"{change.attempt} goes on: only a new incarnation settles what the last one spent")
+
+
+def _end(batch: Batch, row: Row, change: AttemptMoved) -> None:
+    settle(batch, row, resources_from(row["request"]), change.spend or NO_CHARGE)
+    row["ending"] = optional_json(change.end)
+    row["end_reason"] = change.end.reason.value if change.end else ""
+    if row["ended_at"] is None:
+        row["ended_at"] = batch.now_us
+
+
+def _audit_move(batch: Batch, row: Row, before: AttemptState | None, facts: dict[str, object], kind: str) -> None:
+    now = {"before": before, "after": row["state"], "incarnation": row["incarnation"], "native_id": row["native_id"]}
+    batch.audit.add(kind, row["id"], {**now, **facts})
+
+
+def note_attempt(batch: Batch, change: AttemptNoted) -> None:
+    """Keep what is no change of state."""
+    given = {
+        "absences": change.absences,
+        "quiet_ticks": change.quiet_ticks,
+        "claimed": None if change.claimed is None else int(change.claimed),
+        "native_detail": change.native_detail,
+    }
+    batch.change_attempt(change.attempt).update({name: value for name, value in given.items() if value is not None})
+
+
+def send_cancel(batch: Batch, change: CancelSent) -> None:
+    """Write down that the resource manager is about to be asked, unless it was asked before."""
+    row = batch.attempt(change.attempt)
+    if row["cancel_sent"]:
+        return
+    batch.change_attempt(change.attempt)["cancel_sent"] = 1
+    batch.audit.add("cancel.sent", change.attempt, because_facts(change.reason))

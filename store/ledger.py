@@ -1,0 +1,132 @@
+"""The ledger: what is reserved for an attempt, what it spent, what was given back, and the hard caps that bound it.
+
+For each attempt and each amount, reserve = spend + refund. What an attempt used beyond its reservation is booked as an
+overrun: it counts as used when the next attempt asks, but no attempt was ever let in beyond a cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+
+from elisa.model.changes import Charge
+from elisa.model.errors import PolicyError
+from elisa.model.resources import Resources
+from elisa.model.site import Metered
+from elisa.store.batch import AccountKey, Batch, CapRow
+from elisa.store.connection import Row
+from elisa.store.convert import CHARGES
+from elisa.store.schema import AccountTable, DailyUseTable, LedgerTable
+
+__all__ = ["NO_CHARGE", "account_row", "reserve", "settle", "spend"]
+
+NO_CHARGE = Charge()
+_HOLDINGS = ("jobs", "nodes", "cpus", "memory_mib", "gpus")
+
+
+def account_row(key: AccountKey) -> Row:
+    """Return the account of somebody who used nothing yet."""
+    amounts = (f"{side}_{name}" for side in ("reserved", "spent") for name in CHARGES)
+    row: Row = dict.fromkeys((*amounts, *_HOLDINGS), 0)
+    return {"project": key[0], "owner_uid": key[1], "gpu_type": key[2], **row}
+
+
+def reserve(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> None:
+    """Reserve for a new attempt. Raises PolicyError if a hard cap would be exceeded."""
+    account = _account(batch, attempt)
+    wanted = {name: getattr(charge, name) for name in CHARGES}
+    holdings = _holdings(request)
+    for name, amount in wanted.items():
+        account[f"reserved_{name}"] += amount
+    for name, amount in holdings.items():
+        account[name] += amount
+    _check_caps(batch, attempt, {name for name, amount in {**wanted, **holdings}.items() if amount})
+    _book(batch, attempt, "reserve", wanted)
+
+
+def spend(batch: Batch, attempt: Row, charge: Charge) -> None:
+    """Book what an attempt used of its reservation, and what it used beyond it."""
+    used = {name: getattr(charge, name) for name in CHARGES}
+    within = {name: min(amount, attempt[f"held_{name}"]) for name, amount in used.items()}
+    beyond = {name: amount - within[name] for name, amount in used.items()}
+    account = _account(batch, attempt)
+    for name in CHARGES:
+        attempt[f"held_{name}"] -= within[name]
+        account[f"reserved_{name}"] -= within[name]
+        account[f"spent_{name}"] += used[name]
+    _book(batch, attempt, "spend", within)
+    if any(beyond.values()):
+        _book(batch, attempt, "overrun", beyond)
+    _remember(batch, attempt, used)
+
+
+def settle(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> None:
+    """Book an ended attempt: what it spent, and back what is left of its reservation."""
+    spend(batch, attempt, charge)
+    left = {name: attempt[f"held_{name}"] for name in CHARGES}
+    account = _account(batch, attempt)
+    for name, amount in left.items():
+        attempt[f"held_{name}"] = 0
+        account[f"reserved_{name}"] -= amount
+    for name, amount in _holdings(request).items():
+        account[name] -= amount
+    _book(batch, attempt, "refund", left)
+
+
+def _holdings(request: Resources) -> Mapping[str, int]:
+    amounts = (1, request.nodes, request.cpus, request.memory_mib, request.gpu_count)
+    return dict(zip(_HOLDINGS, amounts, strict=True))
+
+
+def _account(batch: Batch, attempt: Row) -> Row:
+    key = (attempt["project"], attempt["owner_uid"], attempt["gpu_type"])
+    row = batch.accounts.setdefault(key, account_row(key))
+    batch.upserts[AccountTable][key] = row
+    return row
+
+
+def _book(batch: Batch, attempt: Row, kind: str, amounts: Mapping[str, int]) -> None:
+    owner = {name: attempt[name] for name in ("project", "owner_uid", "gpu_type", "incarnation")}
+    row = {"attempt": attempt["id"], "kind": kind, "at": batch.now_us, **owner, **amounts}
+    batch.inserts[LedgerTable].append(row)
+
+
+def _remember(batch: Batch, attempt: Row, used: Mapping[str, int]) -> None:
+    key = (attempt["project"], attempt["owner_uid"], attempt["gpu_type"], batch.today)
+    names = ("project", "owner_uid", "gpu_type", "day")
+    row = batch.daily.setdefault(key, {**dict(zip(names, key, strict=True)), **dict.fromkeys(CHARGES, 0)})
+    for name, amount in used.items():
+        row[name] += amount
+    batch.upserts[DailyUseTable][key] = row
+
+
+def _check_caps(batch: Batch, attempt: Row, asked: Set[str]) -> None:
+    project = attempt["project"]
+    governed = project if batch.projects.get(project) else ""
+    for cap in batch.caps:
+        if cap.project == governed and cap.resource in asked and cap.gpu_type in {"", attempt["gpu_type"]}:
+            used = sum(_used(row, Metered(cap.resource)) for row in _accounts_under(batch, attempt, cap))
+            if used > cap.cap:
+                raise _refusal(project, cap, used)
+
+
+def _accounts_under(batch: Batch, attempt: Row, cap: CapRow) -> Iterator[Row]:
+    for (project, owner_uid, gpu_type), row in batch.accounts.items():
+        is_owner = not cap.per_user or owner_uid == attempt["owner_uid"]
+        if project == attempt["project"] and is_owner and cap.gpu_type in {"", gpu_type}:
+            yield row
+
+
+def _used(account: Row, resource: Metered) -> int:
+    if resource.is_cumulative:
+        return int(account[f"reserved_{resource.value}"] + account[f"spent_{resource.value}"])
+    return int(account[resource.value])
+
+
+def _refusal(project: str, cap: CapRow, used: int) -> PolicyError:
+    who = "a member of project" if cap.per_user else "project"
+    what = f"{cap.resource} of {cap.gpu_type}" if cap.gpu_type else cap.resource
+    return PolicyError(
+        f"{who} `{project}` would exceed its hard cap on {what}",
+        f"this attempt would bring it to {used}, the cap is {cap.cap}",
+        "wait for other work to end, ask for less, or have the cap raised in site.yaml",
+    )

@@ -1,0 +1,27 @@
+"""The steps by which a database of any earlier version becomes one of this version, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from elisa.store.migrations import v0001_first_tables
+
+__all__ = ["MIGRATIONS", "Migration", "latest_version"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One step. `run` is given a function that executes one statement; it runs in a transaction of its own."""
+
+    version: int
+    name: str
+    run: Callable[[Callable[[str], object]], None]
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(version=1, name="first tables", run=v0001_first_tables.run),)
+
+
+def latest_version(migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Return the version of the schema that this elisa reads and writes."""
+    return migrations[-1].version

@@ -1,0 +1,51 @@
+"""The hard caps of a site's rules, kept where every commit can be checked against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from elisa.model.site import Cap, ProjectPolicy, SitePolicy
+from elisa.store.batch import Batch, CapRow
+from elisa.store.connection import Connection
+from elisa.store.schema import BudgetTable, ProjectTable
+
+__all__ = ["is_stored", "store_policy"]
+
+
+def is_stored(connection: Connection, site: SitePolicy) -> bool:
+    """Tell whether the database has just these caps and projects."""
+    caps = {CapRow(*row) for row in connection.rows("SELECT project, per_user, resource, gpu_type, cap FROM budget")}
+    named = {row[0] for row in connection.rows("SELECT name FROM project WHERE in_policy = 1")}
+    return caps == set(_caps(site)) and named == _named(site)
+
+
+def store_policy(connection: Connection, batch: Batch, site: SitePolicy) -> None:
+    """Replace all caps; projects are named in the policy or not, and none is forgotten."""
+    known = {row[0]: row[1] for row in connection.rows("SELECT name, created_at FROM project")}
+    named = _named(site)
+    for name in sorted(known.keys() | named):
+        row = {"name": name, "created_at": known.get(name, batch.now_us), "in_policy": int(name in named)}
+        batch.upserts[ProjectTable][name] = row
+    caps = sorted(_caps(site))
+    batch.clears.add(BudgetTable)
+    batch.inserts[BudgetTable] = [cap._asdict() for cap in caps]
+    batch.audit.add("policy.set", "site", {"caps": [list(cap) for cap in caps], "projects": sorted(named)})
+
+
+def _named(site: SitePolicy) -> set[str]:
+    return {str(project.name) for project in site.projects}
+
+
+def _caps(site: SitePolicy) -> Iterator[CapRow]:
+    for project in (*site.projects, site.unlisted):
+        yield from _caps_of(project)
+
+
+def _caps_of(project: ProjectPolicy) -> Iterator[CapRow]:
+    hard = [(0, cap) for cap in project.caps if cap.is_hard] + [(1, cap) for cap in project.user_caps if cap.is_hard]
+    lowest: dict[tuple[int, str, str], Cap] = {}
+    for per_user, cap in hard:
+        key = (per_user, cap.resource.value, cap.gpu_type)
+        lowest[key] = min(lowest.get(key, cap), cap, key=lambda one: one.limit)
+    for (per_user, resource, gpu_type), cap in lowest.items():
+        yield CapRow(project.name, per_user, resource, gpu_type, cap.limit)

@@ -1,0 +1,133 @@
+"""What the store says of itself, of projects and pipelines; and which thing a person means by a few letters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from elisa.model.errors import UsageError
+from elisa.model.ids import AttemptId, PipelineId, ProjectName, TaskId
+from elisa.model.rows import PipelineSummary, ProjectRow, StoreMeta
+from elisa.model.states import FINAL_TASK_STATES, TaskState
+from elisa.model.task import PipelineRecord
+from elisa.store.connection import Connection
+from elisa.store.convert import PIPELINE_COLUMNS, from_us, pipeline_from, read_json, spec_from
+from elisa.store.database import schema_version
+
+__all__ = ["LookupQueries"]
+
+_LISTED_CANDIDATES = 10
+# Above every letter and digit that an id is made of, in any collation.
+_LAST = "zzzzzzzzzzzzzzzz"
+
+
+class LookupQueries:
+    """Queries by name and id."""
+
+    _db: Connection
+
+    def meta(self) -> StoreMeta:
+        """Return what the store says of itself."""
+        query = "SELECT instance, host, created_at, last_tick_at, ticks, last_tick FROM meta"
+        instance, host, created_at, last_tick_at, ticks, last_tick = self._db.rows(query)[0]
+        return StoreMeta(
+            instance=instance,
+            schema_version=schema_version(self._db),
+            host=host,
+            created_at=from_us(created_at),
+            last_tick_at=from_us(last_tick_at),
+            ticks=ticks,
+            last_tick=read_json(last_tick),
+        )
+
+    def revision(self) -> int:
+        """Return the number of transactions so far: as long as it stays, nothing has changed."""
+        return int(self._db.rows("SELECT revision FROM meta")[0][0])
+
+    def projects(self) -> tuple[ProjectRow, ...]:
+        """Return every project, by name."""
+        rows = self._db.rows("SELECT name, created_at, in_policy FROM project ORDER BY name")
+        return tuple(ProjectRow(ProjectName(name), from_us(at), bool(listed)) for name, at, listed in rows)
+
+    def pipelines(self, *, project: str | None = None, unfinished_only: bool = False) -> tuple[PipelineSummary, ...]:
+        """Return pipelines with their counts of tasks by state, the oldest first."""
+        query = "SELECT id, name, project, owner_uid, owner, submitted_at, deadline FROM pipeline"
+        order = " ORDER BY submitted_at, id"
+        rows = (
+            self._db.rows(query + order)
+            if project is None
+            else self._db.rows(f"{query} WHERE project = ?{order}", project)
+        )
+        counts = self._counts()
+        summaries = (_summary(row, counts.get(row[0], {})) for row in rows)
+        return tuple(row for row in summaries if not unfinished_only or not row.counts.keys() <= FINAL_TASK_STATES)
+
+    def _counts(self) -> dict[str, dict[TaskState, int]]:
+        counts: defaultdict[str, dict[TaskState, int]] = defaultdict(dict)
+        for pipeline, state, count in self._db.rows(
+            "SELECT pipeline, state, COUNT(*) FROM task GROUP BY pipeline, state"
+        ):
+            counts[pipeline][TaskState(state)] = count
+        return counts
+
+    def pipeline(self, pipeline: PipelineId) -> PipelineRecord:
+        """Return a pipeline with the specs of the tasks it was submitted with. Raises UsageError if there is none."""
+        rows = self._db.rows(f"SELECT {PIPELINE_COLUMNS} FROM pipeline WHERE id = ?", pipeline)
+        if not rows:
+            raise _nothing(pipeline)
+        specs = self._db.rows("SELECT spec FROM task WHERE pipeline = ? AND parent IS NULL ORDER BY position", pipeline)
+        return pipeline_from(rows[0], tuple(spec_from(spec) for (spec,) in specs))
+
+    def resolve(self, prefix: str) -> PipelineId | TaskId | AttemptId:
+        """Return the one id that begins with `prefix`, or that of the task named by `pipeline/task`.
+
+        The pipeline may be given by its name or the beginning of its id. Raises UsageError, with the candidates, if
+        nothing or more than one thing is meant.
+        """
+        name, slash, task = prefix.partition("/")
+        found = self._task_named(name, task) if slash else self._beginning_with(prefix)
+        if len(found) != 1:
+            raise _ambiguous(prefix, found) if found else _nothing(prefix)
+        return found[0]
+
+    def _beginning_with(self, prefix: str) -> list[AttemptId] | list[TaskId] | list[PipelineId]:
+        table = "pipeline" if prefix.startswith("p") else "attempt" if "." in prefix else "task"
+        exact = self._db.rows(f"SELECT id FROM {table} WHERE id = ?", prefix)
+        query = f"SELECT id FROM {table} WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?"
+        rows = exact or self._db.rows(query, prefix, prefix + _LAST, _LISTED_CANDIDATES + 1)
+        return [row[0] for row in rows if prefix]
+
+    def _task_named(self, pipeline: str, task: str) -> list[TaskId]:
+        query = (
+            "SELECT t.id FROM task t JOIN pipeline p ON p.id = t.pipeline"
+            " WHERE t.name = ? AND (p.name = ? OR (p.id >= ? AND p.id <= ?)) ORDER BY p.submitted_at DESC, t.id LIMIT ?"
+        )
+        rows = self._db.rows(query, task, pipeline, pipeline, pipeline + _LAST, _LISTED_CANDIDATES + 1)
+        return [TaskId(row[0]) for row in rows]
+
+
+def _summary(row: tuple[Any, ...], counts: dict[TaskState, int]) -> PipelineSummary:
+    key, name, project, owner_uid, owner, submitted_at, deadline = row
+    return PipelineSummary(
+        id=PipelineId(key),
+        name=name,
+        project=ProjectName(project),
+        owner_uid=owner_uid,
+        owner=owner,
+        submitted_at=from_us(submitted_at),
+        deadline=from_us(deadline),
+        counts=counts,
+    )
+
+
+def _nothing(prefix: str) -> UsageError:
+    return UsageError(
+        f"nothing is called `{prefix}`",
+        "no pipeline, task or attempt has that id",
+        "`elisa status` lists what there is",
+    )
+
+
+def _ambiguous(prefix: str, found: list[Any]) -> UsageError:
+    listed = ", ".join(found[:_LISTED_CANDIDATES]) + (", ..." if len(found) > _LISTED_CANDIDATES else "")
+    return UsageError(f"`{prefix}` means more than one thing", listed, "write more of the id")

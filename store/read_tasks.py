@@ -1,0 +1,160 @@
+"""Tasks and attempts: whole, or as the light rows of a status table."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from elisa.model.errors import UsageError
+from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
+from elisa.model.reasons import Fact
+from elisa.model.rows import TaskRow
+from elisa.model.states import AttemptState, TaskState
+from elisa.model.task import Attempt, CheckpointRef, Task, Verdict
+from elisa.store.connection import Connection
+from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, from_us, read_json, task_from
+
+__all__ = ["TaskQueries"]
+
+_TASK_STATES = {state.value: state for state in TaskState}
+_ATTEMPT_STATES = {state.value: state for state in AttemptState}
+_STATUS = (
+    "SELECT t.id, t.name, t.group_name, t.pipeline, p.name, t.project, t.owner_uid, t.state, t.attempts, t.failures,"
+    " t.cancel_requested, t.submitted_at, t.ready_at, t.ended_at, t.not_before, v.code, a.id, a.state, a.backend,"
+    " a.partition_name, a.native_id, a.native_detail, a.started_at, a.end_reason FROM task t"
+    " JOIN pipeline p ON p.id = t.pipeline"
+    " LEFT JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
+    " LEFT JOIN verdict v ON v.task = t.id"
+)
+
+
+class TaskQueries:
+    """Queries for tasks and their attempts."""
+
+    _db: Connection
+
+    def task(self, task: TaskId) -> Task:
+        """Return a task. Raises UsageError if there is none."""
+        found = self.tasks((task,))
+        if task not in found:
+            raise UsageError(f"there is no task `{task}`", "no task has that id", "`elisa status` lists what there is")
+        return found[task]
+
+    def tasks(self, tasks: Collection[TaskId]) -> Mapping[TaskId, Task]:
+        """Return those of the tasks that exist."""
+        metrics = self.metrics(tasks)
+        rows = self._db.rows_in(f"SELECT {TASK_COLUMNS} FROM task WHERE id IN ({{keys}})", tasks)
+        return {row[0]: task_from(row, metrics.get(row[0], _NO_METRICS)) for row in rows}
+
+    def tasks_of(self, pipeline: PipelineId) -> tuple[Task, ...]:
+        """Return every task of a pipeline, each template before what was made from it."""
+        rows = self._db.rows("SELECT id FROM task WHERE pipeline = ? ORDER BY position", pipeline)
+        found = self.tasks([TaskId(row[0]) for row in rows])
+        return tuple(found[TaskId(row[0])] for row in rows)
+
+    def metrics(self, tasks: Collection[TaskId]) -> Mapping[TaskId, Mapping[str, float]]:
+        """Return the newest numbers of each task that reported any."""
+        found: defaultdict[TaskId, dict[str, float]] = defaultdict(dict)
+        query = "SELECT task, name, value FROM latest_metric WHERE task IN ({keys})"
+        for task, name, value in self._db.rows_in(query, tasks):
+            found[task][name] = math.nan if value is None else value
+        return {task: MappingProxyType(values) for task, values in found.items()}
+
+    def task_rows(
+        self,
+        *,
+        project: str | None = None,
+        pipeline: str | None = None,
+        states: Collection[TaskState] | None = None,
+        limit: int | None = None,
+    ) -> tuple[TaskRow, ...]:
+        """Return tasks by submission, pipeline and place in it, as light rows."""
+        given = {"t.project": project, "t.pipeline": pipeline}
+        values: list[object] = [value for value in given.values() if value is not None]
+        conditions = [f"{column} = ?" for column, value in given.items() if value is not None]
+        if states is not None:
+            conditions.append(f"t.state IN ({','.join('?' * len(states))})")
+            values += [state.value for state in states]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"{_STATUS}{where} ORDER BY p.submitted_at, p.id, t.position"
+        if limit is not None:
+            query += " LIMIT ?"
+            values.append(limit)
+        return tuple(_status_row(row) for row in self._db.rows(query, *values))
+
+    def children_of(self, template: TaskId) -> tuple[TaskId, ...]:
+        """Return the tasks made from a template, in the order of the list they were made from."""
+        rows = self._db.rows("SELECT id FROM task WHERE parent = ? ORDER BY position", template)
+        return tuple(TaskId(row[0]) for row in rows)
+
+    def attempts_of(self, task: TaskId) -> tuple[Attempt, ...]:
+        """Return all attempts at a task, the first one first."""
+        rows = self._db.rows(f"SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE task = ? ORDER BY number", task)
+        return tuple(attempt_from(row) for row in rows)
+
+    def attempts(self, attempts: Collection[AttemptId]) -> Mapping[AttemptId, Attempt]:
+        """Return those of the attempts that exist."""
+        rows = self._db.rows_in(f"SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE id IN ({{keys}})", attempts)
+        return {row[0]: attempt_from(row) for row in rows}
+
+    def live_attempts(self) -> tuple[Attempt, ...]:
+        """Return every attempt that has not ended, by id."""
+        query = f"SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE state NOT IN ('ended', 'lost') ORDER BY id"
+        return tuple(attempt_from(row) for row in self._db.rows(query))
+
+    def checkpoints_of(self, task: TaskId) -> tuple[CheckpointRef, ...]:
+        """Return the checkpoints that attempts at a task announced, the newest last."""
+        query = "SELECT path, step, size_bytes, seconds, saved_at FROM checkpoint WHERE task = ? ORDER BY seen_at, step"
+        return tuple(
+            CheckpointRef(path=path, step=step, size_bytes=size, seconds=seconds, saved_at=from_us(saved_at))
+            for path, step, size, seconds, saved_at in self._db.rows(query, task)
+        )
+
+    def verdict(self, task: TaskId) -> Verdict | None:
+        """Return why a task was last passed over, None if it was not since it last moved."""
+        return self.verdicts((task,)).get(task)
+
+    def verdicts(self, tasks: Collection[TaskId]) -> Mapping[TaskId, Verdict]:
+        """Return the verdicts of those of the tasks that have one."""
+        rows = self._db.rows_in("SELECT task, code, facts, since FROM verdict WHERE task IN ({keys})", tasks)
+        return {row[0]: _verdict(row) for row in rows}
+
+
+_NO_METRICS: Mapping[str, float] = MappingProxyType({})
+
+
+def _verdict(row: tuple[Any, ...]) -> Verdict:
+    facts: dict[str, Fact] = read_json(row[2])
+    return Verdict(task=TaskId(row[0]), code=row[1], facts=MappingProxyType(facts), since=from_us(row[3]))
+
+
+def _status_row(row: tuple[Any, ...]) -> TaskRow:
+    return TaskRow(
+        id=TaskId(row[0]),
+        name=row[1],
+        group=row[2],
+        pipeline=PipelineId(row[3]),
+        pipeline_name=row[4],
+        project=ProjectName(row[5]),
+        owner_uid=row[6],
+        state=_TASK_STATES[row[7]],
+        attempts=row[8],
+        failures=row[9],
+        cancel_requested=bool(row[10]),
+        submitted_at=from_us(row[11]),
+        ready_at=from_us(row[12]),
+        ended_at=from_us(row[13]),
+        not_before=from_us(row[14]),
+        reason=row[15] or "",
+        attempt=None if row[16] is None else AttemptId(row[16]),
+        attempt_state=None if row[17] is None else _ATTEMPT_STATES[row[17]],
+        backend=None if row[18] is None else BackendName(row[18]),
+        partition=row[19] or "",
+        native_id=None if row[20] is None else NativeId(row[20]),
+        native_detail=row[21] or "",
+        started_at=from_us(row[22]),
+        end_reason=row[23] or "",
+    )

@@ -1,0 +1,158 @@
+"""What a tick reads to decide: tasks to look at, what they need, ready tasks in columns, and use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from elisa.model.changes import Charge
+from elisa.model.columns import GangRow, PastUse, ProjectUsage, ReadyColumns, Shape, UsageRow
+from elisa.model.ids import TaskId
+from elisa.model.needs import ResolvedNeed, Target
+from elisa.model.states import TaskState
+from elisa.store.connection import Connection
+from elisa.store.convert import CHARGES, needs_from, placement_from, resources_from, to_us
+from elisa.store.read_tasks import TaskQueries
+
+__all__ = ["TickQueries"]
+
+_DAY_S = 86_400
+_HOLDINGS = "jobs, nodes, cpus, memory_mib, gpus"
+_READY = (
+    "SELECT t.id, t.project, t.owner_uid, t.priority, t.importance, t.submitted_at, COALESCE(t.ready_at, t.submitted_at),"
+    " COALESCE(p.deadline, 0), t.request, t.placement, t.pipeline, t.gang"
+    " FROM task t JOIN pipeline p ON p.id = t.pipeline WHERE t.state = 'ready' AND t.cancel_requested = 0"
+)
+
+
+class TickQueries(TaskQueries):
+    """Queries of the tick."""
+
+    _db: Connection
+
+    def to_check(self, now: datetime) -> tuple[TaskId, ...]:
+        """Return waiting tasks whose needs may have changed, or for which a wait or a time limit is over."""
+        query = "SELECT id FROM task WHERE state = 'waiting' AND (check_needs > 0 OR due_at <= ?) ORDER BY id"
+        return tuple(TaskId(row[0]) for row in self._db.rows(query, to_us(now)))
+
+    def cancel_wanted(self) -> tuple[TaskId, ...]:
+        """Return the tasks that somebody wants cancelled and that are not over."""
+        return tuple(
+            TaskId(row[0]) for row in self._db.rows("SELECT id FROM task WHERE cancel_requested = 1 ORDER BY id")
+        )
+
+    def upstream(self, tasks: Collection[TaskId]) -> Mapping[TaskId, tuple[ResolvedNeed, ...]]:
+        """Return the needs of each task with the tasks behind them: for a template, the tasks made from it if any."""
+        needs = {row[0]: needs_from(row[1]) for row in self._db.rows_in(_NEEDS, tasks)}
+        edges: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+        for task, need, target in self._db.rows_in(_EDGES, tasks):
+            edges[task, need].append(target)
+        targets = self._targets({target for found in edges.values() for target in found})
+        return {
+            task: tuple(
+                ResolvedNeed(need=need, targets=tuple(t for key in edges[task, number] for t in targets[key]))
+                for number, need in enumerate(found)
+            )
+            for task, found in needs.items()
+        }
+
+    def _targets(self, ids: Collection[str]) -> Mapping[str, tuple[Target, ...]]:
+        children: defaultdict[str, list[str]] = defaultdict(list)
+        for template, child in self._db.rows_in(_CHILDREN, ids):
+            children[template].append(child)
+        everyone = [TaskId(task) for key in ids for task in children.get(key, [key])]
+        metrics = self.metrics(everyone)
+        outputs: defaultdict[str, dict[str, bool]] = defaultdict(dict)
+        for task, name, ok in self._db.rows_in("SELECT task, name, ok FROM output WHERE task IN ({keys})", everyone):
+            outputs[task][name] = bool(ok)
+        steps = dict(self._db.rows_in(_NEWEST_STEP, everyone))
+        found = {
+            task: Target(
+                id=task,
+                name=name,
+                group=group,
+                state=TaskState(state),
+                checkpoint_step=steps.get(task),
+                outputs=MappingProxyType(outputs[task]),
+                metrics=metrics.get(task, MappingProxyType({})),
+            )
+            for task, name, group, state in self._db.rows_in(
+                "SELECT id, name, group_name, state FROM task WHERE id IN ({keys})", everyone
+            )
+        }
+        return {key: tuple(found[TaskId(task)] for task in children.get(key, [key])) for key in ids}
+
+    def ready_columns(self) -> ReadyColumns:
+        """Return every ready task that nobody wants cancelled, column by column."""
+        rows = self._db.rows(_READY)
+        if not rows:
+            return ReadyColumns(*((),) * 10)
+        columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
+        shapes: dict[tuple[str, str], int] = {}
+        gangs: dict[tuple[str, str], int] = {}
+        task, project, owner_uid, priority, importance, submitted_us, ready_us, deadline_us = columns[:8]
+        return ReadyColumns(
+            task=task,
+            project=project,
+            owner_uid=owner_uid,
+            priority=priority,
+            importance=importance,
+            submitted_us=submitted_us,
+            ready_us=ready_us,
+            deadline_us=deadline_us,
+            shape=[shapes.setdefault(key, len(shapes)) for key in zip(columns[8], columns[9], strict=True)],
+            shapes=[Shape(resources_from(request), placement_from(placement)) for request, placement in shapes],
+            gang=[
+                gangs.setdefault((pipeline, gang), len(gangs)) if gang else -1
+                for pipeline, gang in zip(columns[10], columns[11], strict=True)
+            ],
+            gangs=self._gangs(gangs),
+        )
+
+    def _gangs(self, wanted: Collection[tuple[str, str]]) -> list[GangRow]:
+        if not wanted:
+            return []
+        found = {(row[0], row[1]): GangRow(size=row[2], minimum=row[3], live=row[4]) for row in self._db.rows(_GANGS)}
+        return [found[key] for key in wanted]
+
+    def usage(self, now: datetime) -> ProjectUsage:
+        """Return what is reserved, spent and held by project and user; by day, too, for use to be forgotten."""
+        sides = ", ".join(f"{side}_{name}" for side in ("reserved", "spent") for name in CHARGES)
+        query = f"SELECT project, owner_uid, gpu_type, {sides}, {_HOLDINGS} FROM account ORDER BY 1, 2, 3"
+        rows = tuple(
+            UsageRow(row[0], row[1], row[2], _charge(row[3:7], row[2]), _charge(row[7:11], row[2]), *row[11:])
+            for row in self._db.rows(query)
+        )
+        today_s = now.timestamp()
+        query = f"SELECT project, owner_uid, gpu_type, day, {', '.join(CHARGES)} FROM daily_use ORDER BY 1, 2, 3, 4"
+        past = tuple(
+            PastUse(row[0], row[1], max(0.0, today_s - (row[3] + 1) * _DAY_S), _charge(row[4:], row[2]))
+            for row in self._db.rows(query)
+        )
+        return ProjectUsage(rows, past)
+
+    def events_cursor(self) -> Mapping[str, tuple[int, int]]:
+        """Return how far each event file was read: its inode and the offset to read on from."""
+        rows = self._db.rows("SELECT file, inode, position FROM event_cursor")
+        return {file: (int(inode), position) for file, inode, position in rows}
+
+    def last_seqs(self) -> Mapping[str, int]:
+        """Return the highest sequence number that was read from each event file: no event up to it counts again."""
+        return dict(self._db.rows("SELECT file, seq FROM event_cursor"))
+
+
+def _charge(amounts: tuple[int, ...], gpu_type: str) -> Charge:
+    return Charge(**dict(zip(CHARGES, amounts, strict=True)), gpu_type=gpu_type)
+
+
+_NEEDS = "SELECT id, needs FROM task WHERE id IN ({keys})"
+_EDGES = "SELECT task, need, target FROM need_edge WHERE task IN ({keys}) ORDER BY task, need, target"
+_CHILDREN = "SELECT parent, id FROM task WHERE parent IN ({keys}) ORDER BY position"
+_NEWEST_STEP = "SELECT task, MAX(step) FROM checkpoint WHERE task IN ({keys}) GROUP BY task"
+_GANGS = (
+    "SELECT pipeline, gang, SUM(CASE WHEN state IN ('waiting', 'ready', 'held') THEN 1 ELSE 0 END), MAX(gang_minimum),"
+    " SUM(CASE WHEN state = 'active' THEN 1 ELSE 0 END) FROM task WHERE gang <> '' GROUP BY pipeline, gang"
+)

@@ -1,0 +1,90 @@
+"""What changes of tasks make of their rows."""
+
+from __future__ import annotations
+
+from elisa.model.changes import CancelRequested, PassedOver, TaskMoved
+from elisa.model.errors import StaleChange
+from elisa.model.reasons import Reason
+from elisa.model.states import FINAL_TASK_STATES, TASK_MOVES, TaskState
+from elisa.store.batch import Batch, because_facts
+from elisa.store.connection import Row
+from elisa.store.convert import optional_json, to_json, to_us
+from elisa.store.looks import next_look
+from elisa.store.schema import VerdictTable
+
+__all__ = ["enter_state", "move_task", "pass_over", "request_cancel"]
+
+
+def move_task(batch: Batch, change: TaskMoved) -> None:
+    """Move a task, and store what its next attempt shall be like."""
+    row = batch.change_task(change.task)
+    if change.request is not None:
+        row["request"] = to_json(change.request)
+    row["not_before"] = to_us(change.not_before)
+    goes_on = change.before is TaskState.ACTIVE and change.after not in FINAL_TASK_STATES
+    if change.resume_from is not None or goes_on:
+        row["resume_from"] = optional_json(change.resume_from)
+    row["failures"] = 0 if change.resets_failures else row["failures"] + change.counts_as_failure
+    enter_state(batch, row, change.before, change.after, change.reason)
+
+
+def enter_state(batch: Batch, row: Row, before: TaskState, after: TaskState, reason: Reason) -> None:
+    """Change a task's state with all that follows from it; the row is one to be changed.
+
+    Raises StaleChange if the task is not in `before`, ValueError if no task may make that move.
+    """
+    if row["state"] != before:
+        raise StaleChange(
+            f"task {row['id']} is {row['state']}, not {before.value}",
+            f"something moved it before it could become {after.value}",
+            "read again and decide again",
+        )
+    if after not in TASK_MOVES[before]:
+        raise ValueError(f"no task goes from {before} to {after}")
+    row["state"] = after.value
+    _note_times(batch, row, after)
+    _drop_verdict(batch, row["id"])
+    if before in FINAL_TASK_STATES or after in FINAL_TASK_STATES:
+        batch.marks.add(row["id"])
+    facts = {"before": before, "after": after, "attempts": row["attempts"], "failures": row["failures"]}
+    batch.audit.add("task.moved", row["id"], {**facts, **because_facts(reason)})
+
+
+def _note_times(batch: Batch, row: Row, after: TaskState) -> None:
+    is_final = after in FINAL_TASK_STATES
+    is_waiting = after is TaskState.WAITING
+    row["ended_at"] = batch.now_us if is_final else None
+    if after is TaskState.READY:
+        row["ready_at"] = batch.now_us
+    if is_final:
+        row["cancel_requested"] = 0
+    row["check_needs"] = batch.revision if is_waiting else 0
+    row["due_at"] = next_look(row, batch.now_us) if is_waiting else None
+
+
+def _drop_verdict(batch: Batch, task: str) -> None:
+    batch.verdicts.pop(task, None)
+    batch.upserts[VerdictTable].pop(task, None)
+    if task not in batch.created:
+        batch.dropped_verdicts.add(task)
+
+
+def request_cancel(batch: Batch, change: CancelRequested) -> None:
+    """Write down the wish, unless it was there already or the task is over."""
+    row = batch.task(change.task)
+    if row["cancel_requested"] or row["state"] in FINAL_TASK_STATES:
+        return
+    batch.change_task(change.task)["cancel_requested"] = 1
+    batch.audit.add("cancel.requested", change.task, {"by": change.by})
+
+
+def pass_over(batch: Batch, change: PassedOver) -> None:
+    """Store a verdict that differs from the stored one; the task has now looked at its needs."""
+    batch.looked_at.add(change.task)
+    code, facts = change.reason.code.value, to_json(change.reason.facts)
+    known = batch.verdicts.get(change.task)
+    if known and (known["code"], known["facts"]) == (code, facts):
+        return
+    since = known["since"] if known and known["code"] == code else batch.now_us
+    row = {"task": change.task, "code": code, "facts": facts, "since": since}
+    batch.verdicts[change.task] = batch.upserts[VerdictTable][change.task] = row

@@ -1,0 +1,193 @@
+"""The only way to change the state: one call, one transaction, one audit row for each thing that happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from elisa.model.changes import (
+    AttemptIntended,
+    AttemptMoved,
+    AttemptNoted,
+    AttemptSubmitted,
+    CancelRequested,
+    CancelSent,
+    Change,
+    CheckpointSeen,
+    CursorMoved,
+    MetricSeen,
+    Noted,
+    OutputSeen,
+    PassedOver,
+    PipelineAdded,
+    TaskMoved,
+    TasksAdded,
+    UsageSeen,
+)
+from elisa.model.errors import StaleChange, StoreBusy
+from elisa.model.ids import TaskId
+from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
+from elisa.model.reasons import Fact
+from elisa.model.site import SitePolicy
+from elisa.store.attempts import intend_attempt, move_attempt, note_attempt, send_cancel, submit_attempt
+from elisa.store.audit import GENESIS, AuditTrail
+from elisa.store.audit_head import mirror_head
+from elisa.store.batch import Batch
+from elisa.store.connection import Connection
+from elisa.store.convert import to_json, to_us
+from elisa.store.create import create_database, new_instance
+from elisa.store.database import open_for_writing
+from elisa.store.load import load, read_meta
+from elisa.store.pipelines import add_pipeline, add_tasks
+from elisa.store.policy import is_stored, store_policy
+from elisa.store.reader import Reader
+from elisa.store.tasks import move_task, pass_over, request_cancel
+from elisa.store.told import move_cursor, note, see_checkpoint, see_metric, see_output, see_usage
+from elisa.store.write import statements
+
+__all__ = ["Writer"]
+
+_MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
+    PipelineAdded: add_pipeline,
+    TasksAdded: add_tasks,
+    TaskMoved: move_task,
+    AttemptIntended: intend_attempt,
+    AttemptSubmitted: submit_attempt,
+    AttemptMoved: move_attempt,
+    AttemptNoted: note_attempt,
+    CheckpointSeen: see_checkpoint,
+    MetricSeen: see_metric,
+    UsageSeen: see_usage,
+    OutputSeen: see_output,
+    CancelRequested: request_cancel,
+    CancelSent: send_cancel,
+    PassedOver: pass_over,
+    CursorMoved: move_cursor,
+    Noted: note,
+}
+_TIMEOUT_S = 20.0
+_NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
+
+
+class Writer(Reader):
+    """The store, open for writing. Also answers all that a Reader does, from its own connection."""
+
+    def __init__(self, connection: Connection, home: Path, clock: Clock, actor: str, crash: CrashPoint) -> None:
+        super().__init__(connection, home)
+        self._clock = clock
+        self._actor = actor
+        self._crash = crash
+        self._seen_revision = 0
+        self._canary = ""
+
+    @classmethod
+    def create(
+        cls, home: Path, *, clock: Clock, random: RandomSource, actor: str, crash: CrashPoint = no_crash
+    ) -> Writer:
+        """Make the database of a state folder that has none, and open it. Raises StoreError if there is one."""
+        create_database(home, now_us=to_us(clock.now()), instance=new_instance(random), crash=crash)
+        writer = cls.open(home, clock=clock, actor=actor, crash=crash)
+        writer.apply((Noted(subject=writer.meta().instance, what="created", facts={}),))
+        return writer
+
+    @classmethod
+    def open(  # type: ignore[override]  # a writer says who writes and when
+        cls, home: Path, *, clock: Clock, actor: str, crash: CrashPoint = no_crash, timeout_s: float = _TIMEOUT_S
+    ) -> Writer:
+        """Open a state folder, first bringing its database up to date if an older elisa wrote it.
+
+        `actor` is who stands in the audit. Raises StoreError: none there, busy, damaged, too new, on a host of its own.
+        """
+        connection = open_for_writing(home, now_us=to_us(clock.now()), crash=crash, timeout_s=timeout_s)
+        return cls(connection, home, clock, actor, crash)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make all the changes in one transaction, or none.
+
+        Raises StaleChange if one of them assumes a state that is no longer true, PolicyError if an attempt would exceed
+        a hard cap, StoreBusy if another writer does not finish in time.
+        """
+        if changes:
+            with self._transaction() as batch:
+                load(self._db, batch, changes)
+                for change in changes:
+                    _MAKERS[type(change)](batch, change)
+
+    def to_check(self, now: datetime) -> tuple[TaskId, ...]:
+        """Return what `Reader.to_check` does, and remember when: a task passed over later counts as looked at until then.
+
+        What happens to its needs after this call marks the task again.
+        """
+        self._seen_revision = self.revision()
+        return super().to_check(now)
+
+    def begin_tick(self, canary: str) -> None:
+        """Put a word that nobody else uses into the database; from now on every transaction makes sure it is still there.
+
+        Finding another's means that two ticks hold the tick lock: locks do not work on this filesystem.
+        """
+        with self._transaction() as batch:
+            batch.meta["canary"] = canary
+        self._canary = canary
+
+    def ticked(self, facts: Mapping[str, Fact] = _NO_FACTS) -> None:
+        """Note that a tick was completed, with the facts of its report."""
+        with self._transaction() as batch:
+            ticks = batch.meta["ticks"] + 1
+            batch.meta.update(last_tick_at=batch.now_us, last_tick=to_json(facts), ticks=ticks)
+
+    def set_policy(self, site: SitePolicy) -> None:
+        """Store the hard caps of a site's rules, against which every intended attempt is checked from now on."""
+        if not is_stored(self._db, site):
+            with self._transaction() as batch:
+                store_policy(self._db, batch, site)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Batch]:
+        self._crash("store.begin")
+        self._db.begin()
+        try:
+            batch = self._new_batch()
+            yield batch
+            self._write(batch)
+            self._crash("store.commit")
+            self._db.commit()
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._crash("store.committed")
+        mirror_head(self._home, batch.audit.seq, batch.audit.head)
+        self._crash("store.mirrored")
+
+    def _new_batch(self) -> Batch:
+        now_us = to_us(self._clock.now())
+        meta = read_meta(self._db)
+        if self._canary and meta["canary"] != self._canary:
+            raise StoreBusy(
+                "another tick has begun although this one holds the lock",
+                f"locks do not work on the filesystem of {self._home}",
+                "run elisa on one host only, or keep its state in PostgreSQL; `elisa doctor` tells more",
+            )
+        seq, head = self._db.one("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1") or (0, GENESIS)
+        return Batch(
+            now_us=now_us,
+            revision=meta["revision"] + 1,
+            seen_revision=self._seen_revision,
+            audit=AuditTrail(seq, head, now_us, self._actor),
+            meta={**meta, "revision": meta["revision"] + 1},
+        )
+
+    def _write(self, batch: Batch) -> None:
+        for number, statement in enumerate(statements(batch, self._db.dialect)):
+            self._crash(f"store.statement.{number}")
+            changed = self._db.run_many(statement.sql, statement.rows)
+            if statement.matches and changed != len(statement.rows):
+                raise StaleChange(
+                    "the state moved while it was being changed",
+                    f"{len(statement.rows) - changed} rows were no longer as they had been read",
+                    "read again and decide again",
+                )
