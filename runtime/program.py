@@ -148,13 +148,14 @@ def should_stop() -> bool:
 
 
 class listen_for_stop:  # noqa: N801  (reads as a function: `with listen_for_stop():`)
-    """Within this block SIGTERM, SIGUSR2 and the checkpoint signal ask for a stop instead of ending the process.
+    """Within this block SIGTERM and SIGUSR2 ask for a stop instead of ending the process.
 
     Only the main thread may listen; in another one the block changes nothing. A second SIGTERM acts as it did before.
     """
 
     def __init__(self) -> None:
         self._before: dict[int, _Handler] = {}
+        self._was_told = False
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -162,11 +163,12 @@ class listen_for_stop:  # noqa: N801  (reads as a function: `with listen_for_sto
                 self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        voice = mine()
-        if voice.stop_asked and number == signal.SIGTERM:
-            signal.signal(number, self._before[number] or signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        voice.stop_asked = True
+        mine().stop_asked = True
+        if number == signal.SIGTERM:
+            if self._was_told:
+                signal.signal(number, self._before[number] or signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            self._was_told = True
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

@@ -13,6 +13,7 @@ import os
 import pickle
 from collections import OrderedDict
 from importlib import import_module
+from pathlib import Path, PurePath
 from typing import Any, Callable, Iterator, NamedTuple, Union
 
 from elisa.runtime.checkpoint.manifest import DamagedError
@@ -49,9 +50,10 @@ def _adapter(name: str) -> Any:  # noqa: ANN401  (a module with `encode` and `de
 class Encoder:
     """Turns one state into a tree and `pieces`. With `allow_pickle` what nothing else can carry is pickled."""
 
-    def __init__(self, *, allow_pickle: bool = False, prefix: str = "") -> None:
+    def __init__(self, *, allow_pickle: bool = False, prefix: str = "", absolute_paths: bool = False) -> None:
         self.pieces: list[Piece] = []
         self._allow_pickle = allow_pickle
+        self._absolute_paths = absolute_paths
         self._prefix = prefix
 
     def encode_state(self, state: object) -> list[Piece]:
@@ -80,6 +82,8 @@ class Encoder:
         return {"$": tag, "at": self.add(suffix, lambda: iter(content))}
 
     def _encode_by_adapter(self, value: object, where: str) -> Node:
+        if isinstance(value, PurePath):
+            return {"$": "path", "v": os.path.abspath(value) if self._absolute_paths else str(value)}
         for package in {kind.__module__.partition(".")[0]: None for kind in type(value).__mro__}:
             if package in _ADAPTERS:
                 node = _adapter(_ADAPTERS[package]).encode(value, self, where)
@@ -219,5 +223,6 @@ _DECODERS: dict[str, Callable[[Decoder, dict[str, Any]], Any]] = {
     "frozenset": lambda decoder, node: frozenset(decoder.decode(node["v"])),
     "dict": lambda decoder, node: dict(decoder._pairs(node)),  # noqa: SLF001  (the table of its methods)
     "ordered": lambda decoder, node: OrderedDict(decoder._pairs(node)),  # noqa: SLF001
+    "path": lambda _, node: Path(node["v"]),
     "pickle": lambda decoder, node: pickle.loads(decoder.content(node)),  # noqa: S301  (verified, asked for)
 }

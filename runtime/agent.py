@@ -1,0 +1,223 @@
+"""The agent: the first process of every job. It claims the task, runs its program within limits, and tells how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from typing import IO, Callable, Dict, NamedTuple
+
+from elisa.runtime.claim import (
+    Claim,
+    NativeJob,
+    RefusedError,
+    claim_task,
+    is_superseded,
+    native_job,
+    read_done,
+    release,
+    write_done,
+)
+from elisa.runtime.courier import Courier
+from elisa.runtime.crash import crash
+from elisa.runtime.environment import argv_of, environment_of
+from elisa.runtime.eventfile import EventFiles, Scalar, read_records
+from elisa.runtime.job import DataFile, Job, JobError, read_job
+from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
+from elisa.runtime.supervise import Ending, Supervisor, block_signals, usage_data
+
+__all__ = ["CANNOT_START", "INVALID_DATA", "REFUSED", "run_job"]
+
+REFUSED = 75
+INVALID_DATA = 74
+CANNOT_START = 73
+STOPPED = 143  # of a program that was made to stop and still claims success
+
+_REFUSED_RANK = 2**40  # an agent that is refused must not take numbers from the one that holds the claim
+_TELL_S = 60.0
+
+
+_Tell = Callable[[str, Dict[str, Scalar]], object]
+
+
+class _Session(NamedTuple):
+    job: Job
+    claim: Claim
+    files: EventFiles
+
+
+def run_job(path: str) -> int:
+    """Do what the instructions at `path` say; return the status to exit with."""
+    block_signals()
+    try:
+        job = read_job(path)
+    except JobError as error:
+        _log(str(error))
+        return CANNOT_START
+    native = native_job(dict(os.environ))
+    try:
+        os.makedirs(job.event_dir, mode=0o700, exist_ok=True)
+        claim = claim_task(job, native)
+    except OSError as error:
+        return _refused(job, native, RefusedError(f"the claim cannot be made: {error}"))
+    except RefusedError as error:
+        return _refused(job, native, error)
+    return _run_claimed(_Session(job, claim, EventFiles(job.event_dir, job.attempt, claim.incarnation, job.key)))
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"elisa agent: {text}\n")
+    sys.stderr.flush()
+
+
+def _write(files: EventFiles, kind: str, data: dict[str, Scalar], *, is_durable: bool = False) -> None:
+    try:
+        files.write(kind, data, time.time(), is_durable=is_durable)
+    except OSError as error:
+        _log(f"event {kind} could not be written: {error}")
+
+
+def _refused(job: Job, native: NativeJob, refusal: RefusedError) -> int:
+    _log(str(refusal))
+    done = read_done(job)
+    if done is not None and not _has_told_end(job):
+        # The holder was killed between finishing the task and telling it: nobody else will ever use this number.
+        _write(EventFiles(job.event_dir, job.attempt, done[0] + 1, job.key), "exited", done[1], is_durable=True)
+    rank = _REFUSED_RANK + os.getpid()
+    files = EventFiles(job.event_dir, job.attempt, refusal.incarnation, job.key, rank=rank, stride=2**23)
+    _write(files, "refused", {"why": str(refusal), "native_id": native.native_id}, is_durable=True)
+    return REFUSED
+
+
+def _has_told_end(job: Job) -> bool:
+    return any(record.kind == "exited" for record in read_records(job.event_dir, job.key))
+
+
+def _run_claimed(session: _Session) -> int:
+    job, claim, files = session
+    data: dict[str, Scalar] = {"host": socket.gethostname(), "pid": os.getpid(), "native_id": claim.native_id}
+    _write(files, "claimed", data, is_durable=True)
+    _forget_stop(job)
+    bad = _first_bad(job.inputs, job.task_dir)
+    if bad:
+        return _tell_end_at_once(session, INVALID_DATA, "invalid_data", f"input {bad}")
+    try:
+        outputs = _open_outputs(job)
+        return _supervise(session, _start(session, outputs), outputs)
+    except StartError as error:
+        return _tell_end_at_once(session, CANNOT_START, "cannot_start", str(error))
+
+
+def _forget_stop(job: Job) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(job.stop_file)
+
+
+def _first_bad(declared: tuple[DataFile, ...], folder: str, tell: _Tell | None = None) -> str:
+    """Check declared files, tell about each, and return what is wrong with the first bad one."""
+    bad = ""
+    for item in declared:
+        path = os.path.join(folder, item.path)
+        is_ok, why = _check(item, path)
+        if tell is not None:
+            tell("output", {"name": item.name, "path": path, "ok": is_ok, "why": why})
+        if not is_ok and not bad and not (item.optional and not os.path.lexists(path)):
+            bad = f"{item.name} ({path}): {why}"
+    return bad
+
+
+def _check(item: DataFile, path: str) -> tuple[bool, str]:
+    from elisa.runtime.formats import check_format  # most jobs declare nothing, and it brings csv and zipfile
+
+    return check_format(path, item.format, item.columns)
+
+
+def _open_outputs(job: Job) -> tuple[IO[bytes], IO[bytes]]:
+    stdout = open_output(job.stdout or os.devnull)
+    stderr = stdout if job.stderr == job.stdout else open_output(job.stderr or os.devnull)
+    return stdout, stderr
+
+
+def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
+    job, claim, _ = session
+    deadline = time.time() + job.walltime_s if job.walltime_s else None
+    env = environment_of(job, os.environ, incarnation=claim.incarnation, deadline=deadline)
+    for folder in filter(None, (job.task_dir, job.checkpoint_dir)):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    adopt_orphans()
+    crash("agent.start")
+    workdir = job.workdir or job.task_dir
+    started = start_program(argv_of(job), workdir=workdir, env=env, stdout=outputs[0], stderr=outputs[1])
+    crash("agent.started")
+    return started
+
+
+def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO[bytes]]) -> int:
+    job, claim, files = session
+    courier = Courier(files, lambda: is_superseded(job, claim))
+    courier.send(
+        "started",
+        {"host": socket.gethostname(), "pid": started.pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
+    )
+    supervisor = Supervisor(job, started, courier, tuple(dict.fromkeys(outputs)))
+    try:
+        ending = supervisor.run()
+    except BaseException as error:
+        supervisor.kill()
+        _tell_end(session, courier, {"exit_code": None, "signal": None, "why": "agent_failed", "detail": repr(error)})
+        raise
+    crash("agent.ended")
+    return _conclude(session, courier, ending)
+
+
+def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
+    job, claim, _ = session
+    status, why, detail = ending.status(), ending.why, ""
+    is_success = status == 0 and not why
+    bad = _first_bad(job.outputs, job.task_dir, courier.send) if is_success else ""
+    if bad:
+        status, why, detail, is_success = INVALID_DATA, "invalid_data", f"output {bad}", False
+    data: dict[str, Scalar] = {
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "why": why,
+        "detail": detail,
+        "run_s": ending.run_s,
+        **usage_data(ending.usage),
+    }
+    if is_success:
+        _say_done(job, claim, data)
+    _tell_end(session, courier, data)
+    return status if status or not why else STOPPED
+
+
+def _tell_end(session: _Session, courier: Courier, data: dict[str, Scalar]) -> None:
+    courier.send("exited", data, is_durable=True)
+    if not courier.close(min(_TELL_S, session.job.self_fence_s)):
+        _log(f"the end could not be written: {data}")
+    _release(session.job, session.claim)
+
+
+def _say_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> None:
+    try:
+        write_done(job, claim, data)
+    except OSError as error:
+        _log(f"the task could not be marked as done: {error}")
+
+
+def _release(job: Job, claim: Claim) -> None:
+    try:
+        release(job, claim)
+    except OSError as error:
+        _log(f"the claim could not be released: {error}")
+
+
+def _tell_end_at_once(session: _Session, status: int, why: str, detail: str) -> int:
+    """Tell the end of a program that never ran."""
+    _log(detail)
+    data: dict[str, Scalar] = {"exit_code": None, "signal": None, "why": why, "detail": detail, "run_s": 0.0}
+    _write(session.files, "exited", data, is_durable=True)
+    _release(session.job, session.claim)
+    return status

@@ -1,0 +1,90 @@
+"""The environment of a program: only what is named here or in its instructions, and what elisa tells it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import Mapping
+
+from elisa.runtime.job import Job
+
+__all__ = ["argv_of", "environment_of"]
+
+_PASSED = frozenset(
+    {
+        "CUDA_VISIBLE_DEVICES",
+        "GPU_DEVICE_ORDINAL",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LOGNAME",
+        "NVIDIA_VISIBLE_DEVICES",
+        "OMP_NUM_THREADS",
+        "PATH",
+        "ROCR_VISIBLE_DEVICES",
+        "SHELL",
+        "TERM",
+        "TMPDIR",
+        "TZ",
+        "USER",
+    }
+)
+_PASSED_PREFIXES = ("LC_", "SLURM_", "PBS_")
+
+
+def environment_of(job: Job, outside: Mapping[str, str], *, incarnation: int, deadline: float | None) -> dict[str, str]:
+    """Return the whole environment of the program. `deadline` is when its walltime ends, in seconds since the epoch."""
+    env = {name: value for name, value in outside.items() if _is_passed(name, job.pass_env)}
+    env.update(job.env)
+    env.update(_told(job, incarnation, deadline))
+    if job.call is not None:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (_own_folder(), env.get("PYTHONPATH", ""))))
+    return env
+
+
+def _is_passed(name: str, wanted: tuple[str, ...]) -> bool:
+    if name in _PASSED or name.startswith(_PASSED_PREFIXES):
+        return True
+    return any(name == item or (item.endswith("*") and name.startswith(item[:-1])) for item in wanted)
+
+
+def _told(job: Job, incarnation: int, deadline: float | None) -> dict[str, str]:
+    told = {
+        "ELISA_ATTEMPT": job.attempt,
+        "ELISA_TASK": job.task,
+        "ELISA_TASK_DIR": job.task_dir,
+        "ELISA_PIPELINE_DIR": job.pipeline_dir,
+        "ELISA_CHECKPOINT_DIR": job.checkpoint_dir,
+        "ELISA_EVENTS": job.event_dir,
+        "ELISA_INCARNATION": str(incarnation),
+        "ELISA_JOB": job.path,
+        "ELISA_STOP": job.stop_file,
+    }
+    if deadline is not None:
+        told["ELISA_DEADLINE"] = f"{deadline:.3f}"
+    if job.resume_path:
+        told["ELISA_RESUME_FROM"] = job.resume_path
+        told["ELISA_RESUME_STEP"] = str(job.resume_step or 0)
+    for name, value in job.parameters.items():
+        told["ELISA_PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())] = _as_text(value)
+    return told
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _own_folder() -> str:
+    """Return the folder that holds the package this runs from."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def argv_of(job: Job) -> list[str]:
+    """Return what to execute. A shell has its say only where the author asked for one."""
+    if job.call is not None:
+        return [sys.executable, "-m", "elisa.runtime", "call", "--job", job.path]
+    if job.shell:
+        return ["/bin/sh", "-c", *job.argv]
+    return list(job.argv)

@@ -1,0 +1,257 @@
+"""Watching over a running program until nothing of it is left: heartbeats, limits, signals, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import IO, NamedTuple
+
+from elisa.runtime.courier import Courier
+from elisa.runtime.eventfile import Scalar
+from elisa.runtime.job import Job
+from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
+from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
+from elisa.runtime.start import Started
+
+__all__ = ["SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
+
+SIGNALS = frozenset(
+    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGCHLD}
+)
+"""What an agent waits for. They are blocked, so that each is received in its turn and none can interrupt anything."""
+
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_USUAL_LEAD_S = 30.0
+_LEFTOVER_GRACE_S = 1.0
+_LEFTOVER_LIMIT_S = 10.0
+_POLL_S = 0.02
+
+
+class Ending(NamedTuple):
+    """How the program ended. `why` is empty when it ended by itself."""
+
+    exit_code: int | None
+    signal: int | None
+    why: str
+    run_s: float
+    usage: Sample
+
+    def status(self) -> int:
+        """Return the status a shell would report."""
+        return 128 + self.signal if self.signal else self.exit_code or 0
+
+
+class _Stop(NamedTuple):
+    why: str
+    kill_at: float
+
+
+def block_signals() -> None:
+    """Receive `SIGNALS` by waiting for them from now on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+class Supervisor:
+    """Watches one program. All times inside are of the monotonic clock."""
+
+    def __init__(self, job: Job, started: Started, courier: Courier, outputs: tuple[IO[bytes], ...]) -> None:
+        self._job = job
+        self._pid = started.pid
+        self._started = started
+        self._courier = courier
+        self._outputs = outputs
+        self._limits = Limits(job.memory_mib, job.walltime_s, job.output_limit_mib)
+        self._sampler = Sampler(exact_above_mib=job.memory_mib)
+        self._began = time.monotonic()
+        self._usage = Sample()
+        self._seen = Seen()
+        self._look_at = self._began
+        self._beat_at = self._began
+        self._save_at = self._first_save_at()
+        self._stop: _Stop | None = None
+        self._wait_status: int | None = None
+
+    def _first_save_at(self) -> float:
+        """Return when the program is asked to save because its walltime comes to an end."""
+        rules = self._job.checkpoint
+        if rules is None or not self._job.walltime_s:
+            return float("inf")
+        lead_s = _USUAL_LEAD_S if rules.lead_s is None else rules.lead_s
+        return self._began + max(self._job.walltime_s - lead_s, self._job.walltime_s / 2)
+
+    def run(self) -> Ending:
+        """Watch until the program has ended and nothing of it is left."""
+        while self._wait_status is None:
+            self._do_what_is_due()
+            self._receive(self._next_due() - time.monotonic())
+        run_s = time.monotonic() - self._began
+        self._end_leftovers()
+        if self._stop is not None and self._stop.why == "output_limit":
+            self._cut_outputs()
+        return self._ending(run_s)
+
+    def kill(self) -> None:
+        """End the program and everything below it at once."""
+        self._signal_group(signal.SIGKILL)
+        self._end_leftovers()
+
+    def _next_due(self) -> float:
+        kill_at = self._stop.kill_at if self._stop else float("inf")
+        return min(self._look_at, self._beat_at, self._save_at, kill_at)
+
+    def _receive(self, timeout_s: float) -> None:
+        info = signal.sigtimedwait(SIGNALS, max(0.0, timeout_s))
+        if info is None:
+            return
+        if info.si_signo == signal.SIGCHLD:
+            self._reap()
+        elif info.si_signo in _ENDING:
+            self._courier.send("stopping", {"signal": info.si_signo, "why": "asked"})
+            self._ask_to_save()
+            self._begin_stop("stopped", info.si_signo, self._job.grace_s)
+        elif info.si_signo == signal.SIGCONT:
+            self._signal_group(signal.SIGCONT)
+        else:
+            self._courier.send("stopping", {"signal": info.si_signo, "why": "warned"})
+            self._ask_to_save()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._pid:
+                self._wait_status = status
+                self._started.process.returncode = status  # so that nobody else waits for it
+
+    def _do_what_is_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look(now)
+        if now >= self._beat_at:
+            self._beat_at = now + self._job.heartbeat_s
+            self._courier.send("heartbeat", usage_data(self._usage))
+        if now >= self._save_at:
+            self._save_at = float("inf")
+            self._courier.send("stopping", {"signal": None, "why": "walltime"})
+            self._ask_to_save()
+        if self._stop and now >= self._stop.kill_at:
+            self._signal_group(signal.SIGKILL)
+            self._stop = self._stop._replace(kill_at=now + 1.0)
+
+    def _look(self, now: float) -> None:
+        """Sample, and act on limits and on the fence."""
+        before = self._seen
+        self._usage = self._sampler.sample()
+        self._seen = Seen(self._usage.memory_mib, now - self._began, self._output_mib())
+        self._look_at = min(
+            now + next_look_s(self._limits, before, self._seen, self._job.sample_s), self._walltime_ends_after(now)
+        )
+        over = first_over(self._limits, self._seen)
+        if over is not None and (self._stop is None or (over.is_emergency and self._stop.why == "stopped")):
+            self._stop_because(over)
+        if self._courier.superseded or self._courier.silent_s() > self._job.self_fence_s:
+            self._fence()
+
+    def _walltime_ends_after(self, now: float) -> float:
+        end = self._began + self._job.walltime_s
+        return end if self._job.walltime_s and end > now else float("inf")
+
+    def _output_mib(self) -> float:
+        return sum(os.fstat(output.fileno()).st_size for output in self._outputs) / 2**20
+
+    def _stop_because(self, over: OverLimit) -> None:
+        self._courier.send(
+            "over_limit", {"resource": over.resource, "limit": over.limit, "seen": round(over.seen, 3)}, is_durable=True
+        )
+        self._begin_stop(over.why, signal.SIGTERM, 0.0 if over.is_emergency else self._job.grace_s)
+
+    def _fence(self) -> None:
+        """Kill the program: another may run in its place, or this node is cut off and nobody can know that it lives."""
+        self._stop = _Stop("fenced", time.monotonic())
+        self._signal_group(signal.SIGKILL)
+
+    def _begin_stop(self, why: str, number: int, grace_s: float) -> None:
+        kill_at = time.monotonic() + grace_s
+        if self._stop is None:
+            self._stop = _Stop(why, kill_at)
+        elif kill_at < self._stop.kill_at:
+            self._stop = self._stop._replace(kill_at=kill_at)
+        self._signal_group(number)
+        self._signal_group(signal.SIGCONT)
+
+    def _ask_to_save(self) -> None:
+        """Tell the program's library by a file, and those of its processes that listen to it by the agreed signal."""
+        with contextlib.suppress(OSError):  # the signal says the same
+            os.close(os.open(self._job.stop_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        number = _signal_number(self._job)
+        for pid in descendants(os.getpid()):
+            if catches_signal(pid, number):
+                _send(pid, number)
+
+    def _cut_outputs(self) -> None:
+        """Keep the beginning of what flooded the disk: there stands why."""
+        most = int(self._limits.output_mib * 2**20)
+        for output in self._outputs:
+            if os.fstat(output.fileno()).st_size > most:
+                os.truncate(output.fileno(), most)
+                output.write(b"\n[elisa: the rest is cut off, and the program was stopped]\n")
+
+    def _signal_group(self, number: int) -> None:
+        _send(-self._pid, number)
+        if number == signal.SIGKILL:
+            for pid in descendants(os.getpid()):
+                _send(pid, number)
+
+    def _end_leftovers(self) -> None:
+        """End every process the program left, wherever it hid."""
+        began = time.monotonic()
+        while time.monotonic() - began < _LEFTOVER_LIMIT_S:
+            self._reap()
+            left = descendants(os.getpid())
+            if not left:
+                return
+            is_patient = time.monotonic() - began < _LEFTOVER_GRACE_S
+            for pid in left:
+                _send(pid, signal.SIGTERM if is_patient else signal.SIGKILL)
+            signal.sigtimedwait({signal.SIGCHLD}, _POLL_S)
+
+    def _ending(self, run_s: float) -> Ending:
+        status = self._wait_status or 0
+        usage = self._sampler.final()
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        exit_code = None if number else os.WEXITSTATUS(status)
+        return Ending(exit_code, number, self._why(exit_code), round(run_s, 3), usage)
+
+    def _why(self, exit_code: int | None) -> str:
+        if self._stop is not None:
+            return self._stop.why
+        was_warned = self._save_at == float("inf") and self._first_save_at() != float("inf")
+        return "timeout" if was_warned and exit_code != 0 else ""
+
+
+def usage_data(usage: Sample) -> dict[str, Scalar]:
+    """Return `usage` as the data of an event."""
+    return {
+        "cpu_s": round(usage.cpu_s, 3),
+        "memory_mib": round(usage.memory_mib),
+        "max_memory_mib": round(usage.max_memory_mib),
+        "gpu_s": 0.0,
+        "max_gpu_memory_mib": 0,
+        "processes": usage.processes,
+    }
+
+
+def _signal_number(job: Job) -> int:
+    name = job.checkpoint.signal if job.checkpoint else "USR2"
+    return int(getattr(signal, "SIG" + name.upper().replace("SIG", "", 1), signal.SIGUSR2))
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is somebody else's by now
+        os.kill(pid, number)
