@@ -164,7 +164,7 @@ class Linker:
             arguments=tuple(sorted((name, one.json) for name, one in draft.args if not one.result_of)),
             results=tuple(sorted(results, key=lambda pair: pair[0])),
         )
-        return call, [result.tasks for _, result in results]
+        return call, [result.tasks for _, result in call.results]
 
     def _results(self, instance: Instance) -> Iterator[tuple[str, ResultOf]]:
         mark = instance.mark("args")
@@ -176,11 +176,13 @@ class Linker:
                     what = f"`{task}` calls no function: it has no result"
                     self._problems.add(mark, what, task, "use its outputs, with `${dir.TASK}`")
             if tasks:
-                yield name, ResultOf(tasks=tasks, many=len(tasks) > 1 or self._is_many(argument.result_of, tasks))
+                many = len(argument.result_of) > 1 or self._stands_for_many(argument.result_of[0], argument.match)
+                yield name, ResultOf(tasks=tasks, many=many)
 
-    def _is_many(self, names: Sequence[str], tasks: Sequence[str]) -> bool:
-        whole_group = len(names) == 1 and names[0] not in self._by_name and len(self._everybody.get(names[0], ())) > 1
-        return self._has_template(tasks) or (whole_group and len(tasks) > 1)
+    def _stands_for_many(self, name: str, match: tuple[str, ...]) -> bool:
+        """Tell whether a name means a list, even if it should have just one item today."""
+        members = self._by_group.get(name, [])
+        return any(one.draft.foreach or {axis for axis, _ in one.values} - set(match) for one in members)
 
     def _expansion(self, instance: Instance) -> Expansion | None:
         draft = instance.draft.foreach

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +25,21 @@ def load(path: Path, overrides: Mapping[str, str] | None = None, *, now: datetim
     """
     where = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as the author sees them
     origin = Origin(file=str(path), folder=where.parent, now=now or datetime.now(UTC))
+    if where.suffix == ".py" or (".py:" in where.name and not where.exists()):
+        return _load_python(where, origin, overrides or {})
     return assemble(_document(where, origin), origin, overrides or {})
+
+
+def _load_python(where: Path, origin: Origin, overrides: Mapping[str, str]) -> Pipeline:
+    from elisa.pipelines.python_file import document_of
+
+    file, _, name = where.name.partition(":")
+    shown = origin.file.removesuffix(f":{name}") if name else origin.file
+    own = replace(origin, file=shown)
+    path = where.with_name(file)
+    if not path.is_file():
+        raise _unreadable(shown, "no such file")
+    return assemble(document_of(path, shown, name, overrides), own, {})
 
 
 def load_text(text: str | bytes, origin: Origin, overrides: Mapping[str, str] | None = None) -> Pipeline:
@@ -37,6 +52,9 @@ def _document(path: Path, origin: Origin) -> Node:
         with path.open("rb") as file:
             text = file.read(strict_yaml.MAX_BYTES + 1)
     except OSError as err:
-        what = f"cannot be read: {err.strerror}"
-        raise SpecError((Problem(file=origin.file, line=0, what=what, hint="check the name"),)) from err
+        raise _unreadable(origin.file, str(err.strerror)) from err
     return strict_yaml.load(text, origin.file)
+
+
+def _unreadable(file: str, why: str) -> SpecError:
+    return SpecError((Problem(file=file, line=0, what=f"cannot be read: {why}", hint="check the name"),))

@@ -23,7 +23,12 @@ from elisa.pipelines.shapes import Either, Field, ListOf, MapOf, OneOrMany, Reco
 
 __all__ = ["CHECKPOINT", "FORMATS", "GANG", "NAME", "OUTPUTS", "PLACEMENT", "RESOURCES", "RETRY"]
 
-FORMATS = ("any", "text", "json", "jsonl", "csv", "tsv", "npy", "npz", "hdf5", "netcdf", "parquet", "directory")
+# What the agent inside a job can check; tests hold the two lists together.
+FORMATS = (
+    "any", "text", "json", "jsonl", "csv", "npy", "npz", "hdf5", "netcdf", "parquet", "safetensors", "gzip", "zip",
+    "directory",
+)  # fmt: skip
+_WITH_COLUMNS = {"csv", "jsonl"}
 
 NAME = Text(words="a name of letters, digits, `_`, `-` and `.`", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 # What goes on a resource manager's command line as it is: no spaces, quotes, commas or leading dashes.
@@ -265,8 +270,12 @@ def _refuse_outside(node: MapNode, name: str, problems: Problems) -> None:
         problems.add(entry.value.mark, f"`{name}` is not inside the task's folder", path, hint)
 
 
-def _check_output(_output: Output, node: MapNode, problems: Problems) -> None:
+def _check_output(output: Output, node: MapNode, problems: Problems) -> None:
     _refuse_outside(node, "path", problems)
+    entry = node.find("columns")
+    if entry and output.format not in _WITH_COLUMNS:
+        hint = f"leave `columns` out, or declare `format: {min(_WITH_COLUMNS)}`"
+        problems.add(entry.key.mark, f"the columns of {output.format} cannot be checked", "columns", hint)
 
 
 _OUTPUT_PATH = Text(words="a path", longest=1024)
@@ -276,7 +285,7 @@ _OUTPUT = Record(
         "path": Field(kind=_OUTPUT_PATH, about="The file, relative to the task's folder.", required=True),
         "format": Field(kind=Choice(values=FORMATS), about="What it must be before anybody reads it."),
         "columns": Field(
-            kind=ListOf(kind=Text(words="a column's name"), unique=True), about="Columns or variables it must have."
+            kind=ListOf(kind=Text(words="a column's name"), unique=True), about="Columns it must have (csv, jsonl)."
         ),
         "optional": Field(kind=Boolean(), about="The task may succeed without it."),
     },
