@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,52 +88,51 @@ def demand_of(request: Resources, gpu_type: str) -> Mapping[Metered, int]:
     }
 
 
-def use_of(row: UsageRow) -> Mapping[Metered, int]:
-    """Return what a usage row counts against each kind of cap: reserved and spent amounts, and what is held now."""
-    return {
-        Metered.NODE_S: row.reserved.node_s + row.spent.node_s,
-        Metered.CPU_S: row.reserved.cpu_s + row.spent.cpu_s,
-        Metered.MEMORY_MIB_S: row.reserved.memory_mib_s + row.spent.memory_mib_s,
-        Metered.GPU_S: row.reserved.gpu_s + row.spent.gpu_s,
-        Metered.JOBS: row.jobs,
-        Metered.NODES: row.nodes,
-        Metered.CPUS: row.cpus,
-        Metered.MEMORY_MIB: row.memory_mib,
-        Metered.GPUS: row.gpus,
-    }
+_USE: Mapping[Metered, Callable[[UsageRow], int]] = {
+    Metered.NODE_S: lambda row: row.reserved.node_s + row.spent.node_s,
+    Metered.CPU_S: lambda row: row.reserved.cpu_s + row.spent.cpu_s,
+    Metered.MEMORY_MIB_S: lambda row: row.reserved.memory_mib_s + row.spent.memory_mib_s,
+    Metered.GPU_S: lambda row: row.reserved.gpu_s + row.spent.gpu_s,
+    Metered.JOBS: lambda row: row.jobs,
+    Metered.NODES: lambda row: row.nodes,
+    Metered.CPUS: lambda row: row.cpus,
+    Metered.MEMORY_MIB: lambda row: row.memory_mib,
+    Metered.GPUS: lambda row: row.gpus,
+}
+
+
+def use_of(rows: Sequence[UsageRow], meter: Meter) -> int:
+    """Return what usage rows count on a meter: amounts reserved and spent, or what is held now."""
+    use = _USE[meter.resource]
+    return sum(use(row) for row in rows if meter.counts(row.gpu_type))
 
 
 def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> tuple[CapRow, ...]:
     """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
     policies = {policy.name: policy for policy in site.projects}
-    used = _UsedSoFar(usage)
+    of_owner = _usage_by_owner(usage)
     rows: list[CapRow] = []
     for project in dict.fromkeys(owner.project for owner in owners):
         policy = policies.get(project, site.unlisted)
-        rows.extend(_row(Owner(project), cap, used) for cap in policy.caps)
+        rows.extend(_rows(Owner(project), policy.caps, of_owner))
     for owner in owners:
         policy = policies.get(owner.project, site.unlisted)
-        rows.extend(_row(owner, cap, used) for cap in policy.user_caps)
+        rows.extend(_rows(owner, policy.user_caps, of_owner))
     return tuple(rows)
 
 
-def _row(owner: Owner, cap: Cap, used: _UsedSoFar) -> CapRow:
-    return CapRow(owner, cap, used.total(owner, Meter(cap.resource, cap.gpu_type)))
+def _usage_by_owner(usage: Sequence[UsageRow]) -> Mapping[Owner, Sequence[UsageRow]]:
+    of_owner: dict[Owner, list[UsageRow]] = defaultdict(list)
+    for row in usage:
+        project = ProjectName(row.project)
+        of_owner[Owner(project)].append(row)
+        of_owner[Owner(project, row.owner_uid)].append(row)
+    return of_owner
 
 
-class _UsedSoFar:
-    """Usage rows, found by their owner."""
-
-    def __init__(self, usage: Sequence[UsageRow]) -> None:
-        self._rows: dict[Owner, list[tuple[str, Mapping[Metered, int]]]] = defaultdict(list)
-        for row in usage:
-            use = (row.gpu_type, use_of(row))
-            project = ProjectName(row.project)
-            self._rows[Owner(project)].append(use)
-            self._rows[Owner(project, row.owner_uid)].append(use)
-
-    def total(self, owner: Owner, meter: Meter) -> int:
-        return sum(use[meter.resource] for gpu_type, use in self._rows.get(owner, ()) if meter.counts(gpu_type))
+def _rows(owner: Owner, caps: Sequence[Cap], usage: Mapping[Owner, Sequence[UsageRow]]) -> Iterator[CapRow]:
+    for cap in caps:
+        yield CapRow(owner, cap, use_of(usage.get(owner, ()), Meter(cap.resource, cap.gpu_type)))
 
 
 @dataclass(slots=True)
@@ -198,10 +197,15 @@ class Admission:
             self.left[row] -= times * demand[self._meter_of[row]]
 
     def refusal(self, row: int, variant: int) -> Reason:
-        """Return the words for a refusal by cap number `row`."""
-        cap_row = self.rows[row]
-        asked = self._demand[variant][self._meter_of[row]]
-        return refusal_of(cap_row, asked, self.left[row])
+        """Return the words for a refusal by cap number `row`, as things stand now."""
+        return refusal_of(self.rows[row], self._demand[variant][self._meter_of[row]], self.left[row])
+
+    def first_refusal(self, owner: int, variant: int) -> Reason:
+        """Return why `variant` was refused at the start, before anything was admitted."""
+        demand = self._demand[variant]
+        rows = ((self.rows[row], demand[self._meter_of[row]]) for row in self._rows_of[owner])
+        row, asked = next((row, asked) for row, asked in rows if asked > row.left and asked > 0)
+        return refusal_of(row, asked, row.left)
 
 
 def refusal_of(row: CapRow, asked: int, left: int) -> Reason:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -52,10 +52,16 @@ class Start(NamedTuple):
 class Refusals:
     """Why tasks do not start, by what they have in common: their user, gang, owner and shape, or shape alone."""
 
+    explain: Callable[[int, int], Reason]
     of_user: dict[int, Reason] = field(default_factory=dict)
     of_gang: dict[int, Reason] = field(default_factory=dict)
     of_owner: dict[tuple[int, int], Reason] = field(default_factory=dict)
     of_shape: dict[int, Reason] = field(default_factory=dict)
+
+    def by(self, uid: int, gang: int, owner: int, shape: int) -> Reason:
+        """Return the first rule that refused a task."""
+        reason = self.of_user.get(uid) or self.of_gang.get(gang) or self.of_owner.get((owner, shape))
+        return reason or self.of_shape.get(shape) or self.explain(owner, shape)
 
 
 class Plan:
@@ -137,10 +143,10 @@ class Plan:
         )
 
     def _refusal(self, row: int) -> Reason:
-        tasks, refusals = self.snapshot.tasks, self._refusals
-        gang, owner, shape = int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
-        reason = refusals.of_user.get(int(tasks.uid[row])) or refusals.of_gang.get(gang)
-        return reason or refusals.of_owner.get((owner, shape)) or refusals.of_shape[shape]
+        tasks = self.snapshot.tasks
+        return self._refusals.by(
+            int(tasks.uid[row]), int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
+        )
 
 
 class _Walk:
@@ -148,7 +154,7 @@ class _Walk:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.refusals = Refusals()
+        self.refusals = Refusals(self.explain)
         self.starts: list[Start] = []
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
@@ -156,6 +162,7 @@ class _Walk:
         self._open_shapes()
         self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
         self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick)
+        self._is_refused = self._refused_by_caps()
         self._closed: tuple[set[int], set[int]] = (set(), set())
         self.on_trial = False
         self._gangs = _members(snapshot)
@@ -189,8 +196,7 @@ class _Walk:
         may = self._is_open[tasks.shape[order]]
         if self.snapshot.uid is not None:
             may = may & self._own(order)
-        refused = self._refused_by_caps()
-        return may & ~refused[tasks.owner[order], tasks.shape[order]]
+        return may & ~self._is_refused[tasks.owner[order], tasks.shape[order]]
 
     def _own(self, order: Ints) -> npt.NDArray[np.bool_]:
         uid = self.snapshot.tasks.uid[order]
@@ -203,18 +209,19 @@ class _Walk:
         """Return, by owner and shape, whether a hard cap refuses every way before anything starts."""
         by_way = self.admission.refused_at_start()
         refused = np.zeros((len(self.snapshot.owners), len(self.snapshot.shapes)), dtype=np.bool_)
-        present = np.zeros_like(refused)
-        present[self.snapshot.tasks.owner, self.snapshot.tasks.shape] = True
         for shape, ways in enumerate(self.ways_of):
             if ways:
                 refused[:, shape] = by_way[:, ways.start : ways.stop].all(axis=1)
-        refused &= present
-        for owner, shape in np.argwhere(refused).tolist():
-            way = self.ways_of[shape].start
-            row = self.admission.refusing_row(owner, way)
-            if row is not None:
-                self.refusals.of_owner[owner, shape] = self.admission.refusal(row, way)
         return refused
+
+    def explain(self, owner: int, shape: int) -> Reason:
+        """Return, and remember, the words for a refusal that was left without them: by a cap at the start, or for want of room."""
+        way = self.ways_of[shape].start
+        if self._is_refused[owner, shape]:
+            reason = self.refusals.of_owner[owner, shape] = self.admission.first_refusal(owner, way)
+        else:
+            reason = self.refusals.of_shape[shape] = self.room.refusal(way)
+        return reason
 
     def _try(self, row: int, owner: int, shape: int) -> None:
         gang = int(self.snapshot.tasks.gang[row])
@@ -250,7 +257,6 @@ class _Walk:
                     closed.add(way)
         if cap is None and not self.on_trial:
             self._is_open[shape] = False
-            self.refusals.of_shape[shape] = self.room.refusal(self.ways_of[shape].start)
         return cap
 
     def _try_gang(self, gang: int) -> None:
@@ -279,9 +285,8 @@ class _Walk:
     def _place_member(self, row: int) -> Start | Reason:
         tasks = self.snapshot.tasks
         owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
-        if not self._is_open[shape]:
-            return self.refusals.of_shape[shape]
-        return self._place(row, owner, shape) or self.room.refusal(self.ways_of[shape].start)
+        start = self._place(row, owner, shape) if self.ways_of[shape] else self.refusals.of_shape[shape]
+        return start or self.room.refusal(self.ways_of[shape].start)
 
     def _undo(self, starts: Sequence[Start]) -> None:
         for start in reversed(starts):

@@ -25,7 +25,7 @@ __all__ = ["Snapshot", "TaskTable"]
 _MICRO = 1e-6
 _WAITING = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
 
-_T = TypeVar("_T", str, tuple[str, int])
+_T = TypeVar("_T", str, int)
 
 Ints = npt.NDArray[np.int64]
 Smalls = npt.NDArray[np.int32]
@@ -96,21 +96,21 @@ class Snapshot:
         `queueing` names the backends with a queue of their own, `unreachable` those that gave no answer, and why. With
         `uid`, only tasks of that user are started.
         """
-        order = np.array(sorted(range(len(ready.task)), key=ready.task.__getitem__), dtype=np.int64)
-        owners, owner = _numbered(list(zip(ready.project, ready.owner_uid, strict=True)))
-        projects, project_of = _numbered([name for name, _ in owners])
-        owner = owner[order]
-        members = tuple(Owner(ProjectName(name), uid_) for name, uid_ in owners)
+        ready = _by_id(ready)
+        projects, project = _numbered(ready.project)
+        uids, uid_number = _numbered(ready.owner_uid)
+        pairs, owner = _pairs(project, uid_number, len(uids))
+        owners = tuple(Owner(ProjectName(projects[one]), uids[other]) for one, other in pairs)
         return cls(
             now_s=now.timestamp(),
             site=site,
-            tasks=_table(ready, order, owner, project_of[owner] if len(owners) else owner),
+            tasks=_table(ready, owner, project),
             shapes=tuple(ready.shapes),
             gangs=tuple(ready.gangs),
-            owners=members,
+            owners=owners,
             projects=tuple(ProjectName(name) for name in projects),
             usage=usage,
-            caps=cap_rows(site, members, usage.rows),
+            caps=cap_rows(site, owners, usage.rows),
             pools=_with_windows(reachable_pools(clusters, queueing), live, site),
             live=tuple(live),
             unreachable=unreachable or {},
@@ -118,41 +118,62 @@ class Snapshot:
         )
 
 
+def _by_id(ready: ReadyColumns) -> ReadyColumns:
+    """Return the rows in the order of their ids: the store keeps them so, and then this costs nothing."""
+    ids = list(ready.task)
+    if ids == sorted(ids):
+        return ready
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    columns = {
+        name: [column[i] for i in order] if column and name not in {"shapes", "gangs"} else column
+        for name, column in ready._asdict().items()
+    }
+    return ReadyColumns(**columns)
+
+
 def _numbered(values: Sequence[_T]) -> tuple[list[_T], Smalls]:
     """Number distinct values in their own order, so that the order of the input leaves no trace."""
     distinct = sorted(set(values))
     numbers = {value: number for number, value in enumerate(distinct)}
-    return distinct, np.array([numbers[value] for value in values], dtype=np.int32)
+    return distinct, np.fromiter(map(numbers.__getitem__, values), dtype=np.int32, count=len(values))
 
 
-def _table(ready: ReadyColumns, order: Ints, owner: Smalls, project: Smalls) -> TaskTable:
-    count = len(order)
-    shape = np.array(ready.shape, dtype=np.int32)[order]
+def _pairs(first: Smalls, second: Smalls, width: int) -> tuple[list[tuple[int, int]], Smalls]:
+    """Number the pairs that occur."""
+    code = first.astype(np.int64) * width + second
+    distinct, numbers = np.unique(code, return_inverse=True)
+    return [divmod(pair, width) for pair in distinct.tolist()], numbers.astype(np.int32)
+
+
+def _table(ready: ReadyColumns, owner: Smalls, project: Smalls) -> TaskTable:
+    count = len(ready.task)
+    shape = np.array(ready.shape, dtype=np.int32)
     walltime = np.array([shape_.request.walltime_s for shape_ in ready.shapes], dtype=np.float64)
     asked_s = walltime[shape] if count else np.zeros(0)
-    deadline_us = np.array(ready.deadline_us, dtype=np.float64)[order]
+    deadline_us = _floats(ready.deadline_us, 0, count)
     return TaskTable(
-        ids=tuple(ready.task[i] for i in order.tolist()),
+        ids=tuple(ready.task),
         owner=owner,
         project=project,
-        uid=np.array(ready.owner_uid, dtype=np.int64)[order],
-        priority=np.array(ready.priority, dtype=np.int8)[order],
-        importance=np.array(ready.importance, dtype=np.float64)[order],
-        submitted_s=np.array(ready.submitted_us, dtype=np.float64)[order] * _MICRO,
-        ready_s=np.array(ready.ready_us, dtype=np.float64)[order] * _MICRO,
+        uid=np.array(ready.owner_uid, dtype=np.int64),
+        priority=np.array(ready.priority, dtype=np.int8),
+        importance=_floats(ready.importance, 0, count),
+        submitted_s=_floats(ready.submitted_us, 0, count) * _MICRO,
+        ready_s=_floats(ready.ready_us, 0, count) * _MICRO,
         deadline_s=np.where(deadline_us > 0, deadline_us * _MICRO, np.inf),
         shape=shape,
-        gang=_optional(ready.gang, -1, order).astype(np.int32),
-        predicted_s=_known(_optional(ready.predicted_s, 0, order), asked_s),
-        path_s=_known(_optional(ready.path_s, 0, order), asked_s),
-        progress=_optional(ready.progress, 0, order),
+        gang=_floats(ready.gang, -1, count).astype(np.int32),
+        predicted_s=_known(_floats(ready.predicted_s, 0, count), asked_s),
+        path_s=_known(_floats(ready.path_s, 0, count), asked_s),
+        progress=_floats(ready.progress, 0, count),
     )
 
 
-def _optional(column: Sequence[float], default: float, order: Ints) -> Floats:
-    if not column:
-        return np.full(len(order), default, dtype=np.float64)
-    return np.array(column, dtype=np.float64)[order]
+def _floats(column: Sequence[float], default: float, count: int) -> Floats:
+    """Return a column; an empty one, of which nothing is known, is `default` throughout."""
+    if not len(column):
+        return np.full(count, default, dtype=np.float64)
+    return np.array(column, dtype=np.float64)
 
 
 def _known(column: Floats, otherwise: Floats) -> Floats:
