@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +91,10 @@ def free_gpus(slots: LocalSlots, taken: Iterable[Held]) -> tuple[int, ...]:
     return tuple(gpu for gpu in range(len(slots.gpus)) if gpu not in used)
 
 
-def detect_slots(runner: Runner) -> LocalSlots:
+def detect_slots(runner: Runner, *, look_for_gpus: bool = True) -> LocalSlots:
     """Return what this process may use of the machine: its cores, the memory, and the GPUs that nvidia-smi lists."""
-    gpus, gpu_memory_mib = _detect_gpus(runner)
+    # Where there is no nvidia-smi, looking for it costs nothing; where there is one, it may take a second.
+    gpus, gpu_memory_mib = _detect_gpus(runner) if look_for_gpus and shutil.which("nvidia-smi") else ((), 0)
     return LocalSlots(
         cpus=len(os.sched_getaffinity(0)), memory_mib=_memory_mib(), gpus=gpus, gpu_memory_mib=gpu_memory_mib
     )

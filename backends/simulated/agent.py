@@ -1,0 +1,132 @@
+"""What the agent in a simulated job would write: its claim, its events, the program's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from elisa.backends.simulated.job import Cause, SimJob
+from elisa.backends.simulated.program import Voice
+from elisa.backends.simulated.sink import SpoolSink
+from elisa.model import layout
+from elisa.model.events import EventKind
+from elisa.model.ids import AttemptId, TaskId
+from elisa.runtime.eventfile import Record, Scalar, encode_record
+
+__all__ = ["Agent"]
+
+_SECOND = 1_000_000
+_TERM, _KILL = 15, 9
+
+
+class Agent:
+    """Speaks for all jobs that have a voice. Event times are virtual."""
+
+    def __init__(self, sink: SpoolSink) -> None:
+        self._sink = sink
+
+    def begin(self, job: SimJob, us: int) -> str:
+        """Claim the attempt and announce the start; return why the job must not run, or nothing."""
+        voice = job.program.voice
+        if voice is None:
+            return ""
+        why = self._claim(voice, job, us)
+        if why:
+            self._say(job, us, EventKind.REFUSED, why=why, native_id=job.id)
+            return why
+        host = job.node_names.partition(",")[0]
+        self._say(job, us, EventKind.CLAIMED, host=host, pid=job.order, native_id=job.id)
+        step = job.saved or None
+        gpus = ",".join(str(index) for index in range(job.shape.gpus))
+        self._say(job, us, EventKind.STARTED, host=host, pid=job.order, resumed_step=step, gpus=gpus)
+        return ""
+
+    def _claim(self, voice: Voice, job: SimJob, us: int) -> str:
+        """Claim first, then look at the fence: the engine does it the other way round."""
+        home, attempt = Path(voice.home), AttemptId(voice.attempt)
+        path = layout.claim(home, attempt)
+        text = {"native_id": job.id, "host": job.node_names, "pid": job.order, "boot_id": "simulated"}
+        claim = {**text, "incarnation": job.restarts, "at": us / _SECOND}
+        if not self._sink.create(path, json.dumps(claim).encode()):
+            holder = json.loads(self._sink.read(path) or b"{}").get("native_id")
+            if holder != job.id:
+                return f"the claim is held by {holder}"
+        fence = self._sink.read(layout.fence(home, TaskId(voice.task))) or b"0"
+        return f"the fence stands at {int(fence)}" if voice.number < int(fence) else ""
+
+    def beat(self, job: SimJob, us: int) -> None:
+        """Report use."""
+        self._say(job, us, EventKind.HEARTBEAT, **_use(job, us))
+
+    def save(self, job: SimJob, us: int, step: int) -> None:
+        """Announce a checkpoint, with the progress and the metrics of its step."""
+        voice = job.program.voice
+        if voice is None:
+            return
+        path = str(Path(voice.checkpoint_dir) / f"step-{step:012d}")
+        seconds = job.program.save_us / _SECOND
+        self._say(job, us, EventKind.CHECKPOINT, path=path, step=step, size_bytes=0, seconds=seconds)
+        self._report(job, us, step)
+
+    def _report(self, job: SimJob, us: int, step: int) -> None:
+        program = job.program
+        self._say(job, us, EventKind.PROGRESS, step=step, total=program.steps)
+        for name, first, last in program.metrics:
+            value = first + (last - first) * step / program.steps
+            self._say(job, us, EventKind.METRIC, name=name, value=value, step=step)
+
+    def stop(self, job: SimJob, us: int, why: str) -> None:
+        """Announce that the program was told to end."""
+        self._say(job, us, EventKind.STOPPING, signal="TERM", why=why)
+
+    def end(self, job: SimJob, us: int) -> None:
+        """Say the last words; after a node's death there are none."""
+        if job.cause is Cause.NODE or job.program.voice is None:
+            return
+        if job.cause is Cause.COMPLETION:
+            self._deliver(job, us)
+        exit_code, signal = _status(job)
+        run_s = (us - job.started_us) / _SECOND
+        self._say(job, us, EventKind.EXITED, exit_code=exit_code, signal=signal, why="", run_s=run_s, **_use(job, us))
+
+    def _deliver(self, job: SimJob, us: int) -> None:
+        for path, text in job.program.files:
+            self._sink.create(Path(path), text.encode())
+        for name, path in job.program.outputs:
+            self._say(job, us, EventKind.OUTPUT, name=name, path=path, ok=True, why="")
+        self._report(job, us, job.program.steps)
+
+    def _say(self, job: SimJob, us: int, kind: EventKind, **data: Scalar) -> None:
+        voice = job.program.voice
+        if voice is None:
+            return
+        record = Record(voice.attempt, job.restarts, 0, job.seq, us / _SECOND, kind.value, data)
+        folder = layout.event_dir(Path(voice.home), AttemptId(voice.attempt))
+        self._sink.append(folder / f"{job.restarts}-0-0.jsonl", encode_record(record, bytes.fromhex(voice.key)))
+        job.seq += 1
+
+
+def _use(job: SimJob, us: int) -> dict[str, Scalar]:
+    ran_s = (us - job.started_us) / _SECOND
+    memory_mib = job.program.memory_mib or job.shape.memory_mib // 2
+    return {
+        "cpu_s": ran_s * job.shape.cpus * job.shape.nodes * 0.9,
+        "max_memory_mib": memory_mib,
+        "memory_mib": memory_mib,
+        "gpu_s": ran_s * job.shape.gpus * job.shape.nodes * 0.8,
+        "max_gpu_memory_mib": job.shape.gpu_memory_mib,
+        "processes": job.shape.nodes,
+    }
+
+
+def _status(job: SimJob) -> tuple[int | None, int | None]:
+    failure = job.program.failure
+    match job.cause:
+        case Cause.COMPLETION:
+            return 0, None
+        case Cause.FAILURE if failure is not None:
+            return failure.exit_code, failure.signal
+        case Cause.MEMORY:
+            return None, _KILL
+        case _:
+            return None, _TERM

@@ -1,0 +1,479 @@
+"""The course of events on a simulated cluster."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from elisa.backends.simulated.agent import Agent
+from elisa.backends.simulated.dice import Dice, Distribution
+from elisa.backends.simulated.job import Cause, SimJob, Stage
+from elisa.backends.simulated.queue import Queue
+from elisa.backends.simulated.room import Place, Room
+from elisa.backends.simulated.spec import ClusterSpec, PartitionSpec
+from elisa.model.ids import AttemptId, NativeId
+from elisa.model.states import EndReason
+
+__all__ = ["Cluster"]
+
+_SECOND = 1_000_000
+# What a program needs to leave once it is told to, beside its save.
+_LEAVE_US = _SECOND
+_REQUEUE_US = 10 * _SECOND
+
+
+class _Event(NamedTuple):
+    """Something that will happen; `version` tells whether it still will. Fields in the order that settles ties."""
+
+    at_us: int
+    rank: int
+    number: int
+    version: int
+
+
+_NODE_UP, _JOB_ENDS, _JOB_READY, _TIMER = range(4)
+_TIMERS = ("node_down", "preempt", "outage")
+_REASONS: Mapping[Cause, EndReason] = {
+    Cause.COMPLETION: EndReason.COMPLETED,
+    Cause.FAILURE: EndReason.FAILED,
+    Cause.REFUSAL: EndReason.FAILED,
+    Cause.MEMORY: EndReason.OUT_OF_MEMORY,
+    Cause.WALLTIME: EndReason.TIMEOUT,
+    Cause.CANCEL: EndReason.CANCELLED,
+    Cause.PREEMPTION: EndReason.PREEMPTED,
+    Cause.NODE: EndReason.NODE_FAILURE,
+}
+
+
+class Cluster:
+    """Nodes, a queue and running jobs; time passes only in `advance`."""
+
+    def __init__(self, spec: ClusterSpec, dice: Dice, agent: Agent, now_us: int) -> None:
+        self.spec = spec
+        self.now_us = now_us
+        self.jobs: dict[NativeId, SimJob] = {}
+        self.tags: dict[AttemptId, list[NativeId]] = {}
+        self.count = 0
+        self.outage_until_us = 0
+        self.timers: dict[str, tuple[int, int]] = {}  # how many there were, when the next is
+        self._touched: set[NativeId] = set()
+        self._purged: set[NativeId] = set()
+        self.room = Room(spec)
+        self._dice = dice
+        self._agent = agent
+        self._partitions = {partition.name: partition for partition in spec.partitions}
+        self._queue = Queue(lambda name: self._partitions[name].priority)
+        self._events: list[_Event] = []
+        self._quiet: list[_Event] = []
+        self._by_order: dict[int, SimJob] = {}
+        self._ended: list[tuple[int, int, NativeId]] = []
+        self._waiting: dict[NativeId, list[SimJob]] = {}
+        self._live = 0
+        self._is_stale = False
+        for name in _TIMERS:
+            self._wind(name, 0, now_us)
+
+    def partition(self, name: str) -> PartitionSpec | None:
+        """Return the partition of that name, the default one for no name."""
+        if name:
+            return self._partitions.get(name)
+        default = next((partition for partition in self.spec.partitions if partition.is_default), None)
+        return default or self.spec.partitions[0]
+
+    def next_native_id(self) -> NativeId:
+        """Return the number of the next job; numbers of ended jobs come again where the cluster reuses them."""
+        while True:
+            self.count += 1
+            number = (self.count - 1) % self.spec.reuse_ids + 1 if self.spec.reuse_ids else self.count
+            native_id = NativeId(str(number))
+            if native_id not in self.jobs or self.jobs[native_id].stage is Stage.ENDED:
+                return native_id
+
+    def accept(self, job: SimJob) -> None:
+        """Take a job in."""
+        self.forget(job.id)
+        self.jobs[job.id] = job
+        self.tags.setdefault(job.attempt, []).append(job.id)
+        self._by_order[job.order] = job
+        self._live += 1
+        self._watch(job)
+        self._note(job)
+
+    def _watch(self, job: SimJob) -> None:
+        """Wait for the job's time, or for what it depends on."""
+        unmet = self._unmet(job)
+        job.detail = "Dependency" if unmet else ("BeginTime" if job.ready_us > self.now_us else "")
+        for native_id in unmet:
+            self._waiting.setdefault(native_id, []).append(job)
+        heapq.heappush(self._events, _Event(job.ready_us, _JOB_READY, job.order, job.version))
+
+    def _unmet(self, job: SimJob) -> list[NativeId]:
+        return [
+            native_id
+            for native_id in job.after
+            if native_id in self.jobs and self.jobs[native_id].reason is not EndReason.COMPLETED
+        ]
+
+    def restore(self, jobs: Iterable[SimJob], down: Mapping[int, int]) -> None:
+        """Take up a course of events where it was written down."""
+        for index, until_us in down.items():
+            self.room.nodes[index].down_until_us = until_us
+            heapq.heappush(self._events, _Event(until_us, _NODE_UP, index, until_us))
+        for job in jobs:
+            self.jobs[job.id] = self._by_order[job.order] = job
+        for job in self.jobs.values():
+            self._restore_job(job)
+        self._is_stale = True
+
+    def _restore_job(self, job: SimJob) -> None:
+        self._live += job.stage is not Stage.ENDED
+        match job.stage:
+            case Stage.PENDING:
+                self._watch(job)
+            case Stage.QUEUED:
+                self._queue.add(job)
+            case Stage.ENDED:
+                self._remember_end(job)
+            case _:
+                self.room.take(job.shape, Place(job.nodes, job.gpu_type))
+                self._foresee(job)
+
+    def next_us(self) -> int | None:
+        """Return when the cluster next does something that an observer could see; None if nothing is going on."""
+        while self._events and not self._holds(self._events[0]):
+            heapq.heappop(self._events)
+        timers = [at for name, (_, at) in self.timers.items() if name != "outage"] if self._live else []
+        return min([*timers, *(event.at_us for event in self._events[:1])], default=None)
+
+    def _holds(self, event: _Event) -> bool:
+        if event.rank == _NODE_UP:
+            return self.room.nodes[event.number].down_until_us == event.version
+        job = self._by_order.get(event.number)
+        return job is not None and job.version == event.version and job.stage is not Stage.ENDED
+
+    def advance(self, to_us: int) -> None:
+        """Let everything happen up to a moment, in order."""
+        self._serve_queue()
+        while True:
+            at_us = self._next_event_us()
+            if at_us is None or at_us > to_us:
+                break
+            self.now_us = max(self.now_us, at_us)
+            self._happen(self.now_us)
+            self._serve_queue()
+        self.now_us = max(self.now_us, to_us)
+        self._speak(self.now_us)
+        self._purge()
+
+    def _next_event_us(self) -> int | None:
+        timers = (at for _, at in self.timers.values())
+        return min([*timers, *(event.at_us for event in self._events[:1])], default=None)
+
+    def _happen(self, now_us: int) -> None:
+        while self._events and self._events[0].at_us <= now_us:
+            event = heapq.heappop(self._events)
+            if self._holds(event):
+                self._play(event)
+        for name, (count, at_us) in list(self.timers.items()):
+            if at_us <= now_us:
+                self._strike(name, count)
+                self._wind(name, count + 1, at_us)
+
+    def _play(self, event: _Event) -> None:
+        if event.rank == _NODE_UP:
+            self.node_up(event.number)
+        elif event.rank == _JOB_ENDS:
+            self._end(self._by_order[event.number])
+        else:
+            self._make_ready(self._by_order[event.number])
+
+    def _make_ready(self, job: SimJob) -> None:
+        """Queue a job whose time has come, if all it depends on is done."""
+        if job.stage is not Stage.PENDING or job.ready_us > self.now_us:
+            return
+        unmet = self._unmet(job)
+        if any(self.jobs[native_id].stage is Stage.ENDED for native_id in unmet):
+            job.detail = "DependencyNeverSatisfied"
+            self._finish(job, EndReason.CANCELLED)
+        elif not unmet:
+            job.stage, job.detail = Stage.QUEUED, "Priority"
+            self._queue.add(job)
+            self._is_stale = True
+        self._note(job)
+
+    def _serve_queue(self) -> None:
+        if self._is_stale:
+            self._is_stale = False
+            self._queue.serve(self._start)
+
+    def _start(self, job: SimJob) -> bool:
+        place = self.room.find(job.shape)
+        if place is None:
+            if job.detail != "Resources":
+                job.detail = "Resources"
+                self._note(job)
+            self._push_out_for(job)
+            return False
+        self.room.take(job.shape, place)
+        job.nodes, job.gpu_type = place
+        job.node_names = ",".join(self.room.nodes[index].name for index in place.nodes)
+        job.stage, job.detail, job.started_us = Stage.RUNNING, "", self.now_us
+        job.speed = self._speed(job)
+        self._resume(job)
+        why = self._agent.begin(job, self.now_us)
+        job.plan()
+        if why:
+            job.cause, job.end_us = Cause.REFUSAL, self.now_us
+        self._foresee(job)
+        self._note(job)
+        return True
+
+    def _speed(self, job: SimJob) -> float:
+        faults = self.spec.faults
+        speed = min(self.room.nodes[index].kind.speed for index in job.nodes)
+        return speed / faults.slow_factor if self._dice.happens(faults.slow, "slow", job.order) else speed
+
+    def _resume(self, job: SimJob) -> None:
+        job.saved = max(job.saved, job.program.resume_step)
+        job.base_us = job.program.work_of(job.saved)
+        job.saves = job.beats = 0
+
+    def _foresee(self, job: SimJob) -> None:
+        heapq.heappush(self._events, _Event(job.end_us, _JOB_ENDS, job.order, job.version))
+        self._listen(job)
+
+    def _listen(self, job: SimJob) -> None:
+        """Note when the job will next say something of itself."""
+        if job.program.voice is None:
+            return
+        moments = [self._next_beat_us(job), job.next_save_us()]
+        at_us = min((at for at in moments if at is not None), default=None)
+        if at_us is not None:
+            heapq.heappush(self._quiet, _Event(at_us, 0, job.order, job.version))
+
+    def _next_beat_us(self, job: SimJob) -> int | None:
+        if not self.spec.heartbeat_s:
+            return None
+        return job.started_us + round((job.beats + 1) * self.spec.heartbeat_s * _SECOND)
+
+    def _speak(self, now_us: int) -> None:
+        """Let running jobs say what they had to say until now."""
+        while self._quiet and self._quiet[0].at_us <= now_us:
+            event = heapq.heappop(self._quiet)
+            if self._holds(event):
+                job = self._by_order[event.number]
+                self._speak_for(job, now_us)
+                self._listen(job)
+
+    def _speak_for(self, job: SimJob, until_us: int) -> None:
+        """Say everything up to a moment, in the order in which it happened."""
+        if job.program.voice is None:
+            self._count_saves(job, until_us)
+            return
+        while True:
+            save_us, beat_us = job.next_save_us(), self._next_beat_us(job)
+            at_us = min((at for at in (save_us, beat_us) if at is not None), default=until_us + 1)
+            if at_us > until_us:
+                break
+            if at_us == save_us:
+                job.saves += 1
+                self._save(job, at_us)
+            else:
+                job.beats += 1
+                self._agent.beat(job, at_us)
+        self._note(job)
+
+    def _count_saves(self, job: SimJob, until_us: int) -> None:
+        if job.cycle_us:
+            job.saves = (min(until_us, job.end_us) - job.started_us) // job.cycle_us
+            job.saved = max(job.saved, job.program.step_at(job.work_at(job.started_us + job.saves * job.cycle_us)))
+
+    def _save(self, job: SimJob, at_us: int) -> None:
+        step = job.program.step_at(job.work_at(at_us))
+        if step > job.saved:
+            job.saved = step
+            self._agent.save(job, at_us, step)
+
+    def _end(self, job: SimJob) -> None:
+        """Bring a run to the end that was foreseen for it."""
+        self._speak_for(job, job.end_us)
+        told = {Cause.CANCEL, Cause.PREEMPTION}
+        if job.cause in told and job.cycle_us and job.program.save_us <= job.grace_us:
+            self._save(job, job.end_us)
+        if job.cause is Cause.WALLTIME:
+            if job.lead_us and job.cycle_us:
+                self._save(job, job.end_us)
+            self._agent.stop(job, job.end_us, "walltime")
+        if job.cause is not Cause.REFUSAL:
+            self._agent.end(job, job.end_us)
+        self._leave(job)
+
+    def _leave(self, job: SimJob) -> None:
+        self.room.take(job.shape, Place(job.nodes, job.gpu_type), -1)
+        self._is_stale = True
+        if self.spec.requeue and job.cause in {Cause.NODE, Cause.PREEMPTION}:
+            self._requeue(job)
+            return
+        job.exit_code, job.signal = self._status(job)
+        self._finish(job, _REASONS[job.cause])
+
+    def _status(self, job: SimJob) -> tuple[int | None, int | None]:
+        failure = job.program.failure
+        match job.cause:
+            case Cause.COMPLETION:
+                return 0, None
+            case Cause.REFUSAL:
+                return 75, None
+            case Cause.FAILURE if failure is not None:
+                return failure.exit_code, failure.signal
+            case Cause.MEMORY:
+                return None, 9
+            case Cause.NODE:
+                return None, None
+            case _:
+                return None, 15
+
+    def _requeue(self, job: SimJob) -> None:
+        job.stage, job.node_names, job.nodes = Stage.PENDING, "", ()
+        job.ready_us = self.now_us + _REQUEUE_US
+        job.restarts += 1
+        job.seq = 0
+        job.version += 1
+        self._watch(job)
+        self._note(job)
+
+    def _finish(self, job: SimJob, reason: EndReason) -> None:
+        job.stage, job.reason, job.ended_us = Stage.ENDED, reason, self.now_us
+        self._live -= 1
+        job.version += 1
+        self._remember_end(job)
+        self._note(job)
+        for other in self._waiting.pop(job.id, []):
+            self._make_ready(other)
+
+    def _remember_end(self, job: SimJob) -> None:
+        purge_us = job.ended_us + round(self.spec.purge_after_s * _SECOND)
+        heapq.heappush(self._ended, (purge_us, job.order, job.id))
+
+    def _purge(self) -> None:
+        while self._ended and self._ended[0][0] < self.now_us:
+            _, order, native_id = heapq.heappop(self._ended)
+            if native_id in self.jobs and self.jobs[native_id].order == order:
+                self.forget(native_id)
+
+    def forget(self, native_id: NativeId) -> None:
+        """Drop a job as if it had never been; only accounting may still know its name."""
+        job = self.jobs.pop(native_id, None)
+        if job is None:
+            return
+        if job.is_up:
+            self.room.take(job.shape, Place(job.nodes, job.gpu_type), -1)
+            self._is_stale = True
+        self._live -= job.stage is not Stage.ENDED
+        self._by_order.pop(job.order, None)
+        self._purged.add(native_id)
+        self._touched.discard(native_id)
+        if not self.spec.accounting:
+            self.tags[job.attempt].remove(native_id)
+
+    def stop(self, job: SimJob, cause: Cause) -> None:
+        """Tell a job to end: at once if it has not started, within its grace if it runs."""
+        if job.stage in {Stage.PENDING, Stage.QUEUED}:
+            job.cause = cause
+            self._finish(job, _REASONS[cause])
+        elif job.stage is Stage.RUNNING:
+            self._speak_for(job, self.now_us)
+            self._agent.stop(job, self.now_us, cause.value)
+            job.stage = Stage.STOPPING
+            leave_us = self.now_us + min(job.grace_us, job.program.save_us + _LEAVE_US)
+            if leave_us < job.end_us:
+                job.cause, job.end_us = cause, leave_us
+            job.version += 1
+            self._foresee(job)
+            self._note(job)
+
+    def node_down(self, index: int, for_s: float) -> None:
+        """Take a node away with everything that runs on it."""
+        node = self.room.nodes[index]
+        node.down_until_us = self.now_us + max(1, round(for_s * _SECOND))
+        node.view = None
+        heapq.heappush(self._events, _Event(node.down_until_us, _NODE_UP, index, node.down_until_us))
+        for job in [job for job in self.jobs.values() if job.is_up and index in job.nodes]:
+            self._speak_for(job, self.now_us)
+            job.cause, job.end_us = Cause.NODE, self.now_us
+            job.detail = f"{node.name} failed"
+            self._leave(job)
+
+    def node_up(self, index: int) -> None:
+        """Give a node back."""
+        self.room.nodes[index].down_until_us = 0
+        self.room.nodes[index].view = None
+        self.room.look_again()
+        self._is_stale = True
+
+    def _push_out_for(self, job: SimJob) -> None:
+        """Tell as many preemptible jobs of lower partitions to leave as this one needs, the youngest first."""
+        priority = self._partitions[job.shape.partition].priority
+        if not any(partition.preemptible and partition.priority < priority for partition in self.spec.partitions):
+            return
+        victims, is_enough = self._choose_victims(job, priority)
+        if is_enough:
+            for victim in victims:
+                self.stop(victim, Cause.PREEMPTION)
+
+    def _choose_victims(self, job: SimJob, priority: int) -> tuple[list[SimJob], bool]:
+        """Take jobs away in thought until this one fits; those that are leaving anyway come first."""
+        leaving = [other for other in self.jobs.values() if other.stage is Stage.STOPPING]
+        removed: list[SimJob] = []
+        is_enough = False
+        for victim in [*leaving, *self._candidates(priority)]:
+            self.room.take(victim.shape, Place(victim.nodes, victim.gpu_type), -1)
+            removed.append(victim)
+            is_enough = self.room.find(job.shape) is not None
+            if is_enough:
+                break
+        for victim in removed:
+            self.room.take(victim.shape, Place(victim.nodes, victim.gpu_type))
+        return removed[len(leaving) :], is_enough
+
+    def _candidates(self, priority: int) -> list[SimJob]:
+        found = [job for job in self.jobs.values() if job.stage is Stage.RUNNING and self._is_victim(job, priority)]
+        return sorted(found, key=lambda job: (-job.started_us, -job.order))
+
+    def _is_victim(self, job: SimJob, priority: int) -> bool:
+        partition = self._partitions[job.shape.partition]
+        return partition.preemptible and partition.priority < priority
+
+    def _wind(self, name: str, count: int, now_us: int) -> None:
+        """Set the time of the next fault of a kind."""
+        mean_s = getattr(self.spec.faults, f"{name}_every_s")
+        if mean_s:
+            pause_s = self._dice.draw(Distribution(kind="exponential", numbers=(mean_s,)), name, count)
+            self.timers[name] = (count, now_us + max(1, round(pause_s * _SECOND)))
+
+    def _strike(self, name: str, count: int) -> None:
+        faults = self.spec.faults
+        if name == "outage":
+            self.outage_until_us = self.now_us + round(faults.outage_for_s * _SECOND)
+        elif name == "preempt":
+            running = [job for job in self.jobs.values() if job.stage is Stage.RUNNING]
+            if running:
+                self.stop(running[int(self._dice.uniform("victim", count) * len(running))], Cause.PREEMPTION)
+        else:
+            for number in range(min(faults.nodes_at_once, len(self.room.nodes))):
+                index = int(self._dice.uniform("node", count, number) * len(self.room.nodes))
+                if not self.room.nodes[index].down_until_us:
+                    self.node_down(index, faults.node_down_for_s)
+
+    def _note(self, job: SimJob) -> None:
+        self._touched.add(job.id)
+        self._purged.discard(job.id)
+
+    def take_changes(self) -> tuple[list[SimJob], list[NativeId]]:
+        """Return the jobs that changed since the last call, oldest first, and the ids of those that were forgotten."""
+        changed = sorted((self.jobs[native_id] for native_id in self._touched), key=lambda job: job.order)
+        purged = sorted(self._purged)
+        self._touched.clear()
+        self._purged.clear()
+        return changed, purged

@@ -1,0 +1,183 @@
+"""What a simulated job does with its time, as its instructions and its author's metadata say.
+
+A task's metadata may hold, beside the author's own keys:
+
+    sim_duration   seconds, "2h", or a distribution: the work, at a node's speed 1
+    sim_steps      into how many steps the work is divided (otherwise a step is a second)
+    sim_save       how long a save takes
+    sim_memory     MiB or "20GiB" at its peak: more than was asked for is an end by out_of_memory
+    sim_metrics    {name: value}, {name: [at the beginning, at the end]} or {name: distribution}
+    sim_fail       {exit_code or signal, at: fraction of the work, times: attempts that fail, probability}
+    sim_outputs    {output: what its file holds, as JSON}
+    sim_result     what its function returns
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elisa.backends.simulated.dice import Dice, Distribution, parse_distribution
+from elisa.backends.simulated.sink import SpoolSink
+from elisa.backends.simulated.spec import ClusterSpec
+from elisa.model.errors import Rejected
+from elisa.model.native import JobRequest
+from elisa.model.units import parse_memory_mib
+from elisa.runtime.job import Job, JobError, parse_job
+
+__all__ = ["Failure", "Program", "Voice", "read_program"]
+
+_SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """As whom a job's agent speaks."""
+
+    home: str
+    key: str
+    attempt: str
+    task: str
+    number: int
+    checkpoint_dir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How the program fails once it has come so far in its work."""
+
+    at_us: int
+    exit_code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The work of one attempt. `checkpoint_us` 0: it never saves. Without a `voice` it is silent."""
+
+    work_us: int
+    steps: int
+    resume_step: int = 0
+    checkpoint_us: int = 0
+    save_us: int = 0
+    memory_mib: int = 0
+    failure: Failure | None = None
+    metrics: tuple[tuple[str, float, float], ...] = ()
+    outputs: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    voice: Voice | None = None
+
+    def step_at(self, work_us: int) -> int:
+        """Return the last step that so much work completes."""
+        return self.steps if work_us >= self.work_us else self.steps * work_us // self.work_us
+
+    def work_of(self, step: int) -> int:
+        """Return the least work that completes `step`."""
+        return min(self.work_us, -(-step * self.work_us // self.steps))
+
+
+def read_program(request: JobRequest, spec: ClusterSpec, dice: Dice, sink: SpoolSink) -> Program:
+    """Return what the job will do: by its sealed instructions if it has some, by its environment otherwise.
+
+    Raises Rejected for metadata that cannot be understood, with the words for its author.
+    """
+    instructions = _instructions(request, sink)
+    try:
+        if instructions is None:
+            return _bare(request, spec, dice)
+        return _told(parse_job(instructions), instructions, spec, dice)
+    except (ValueError, TypeError, KeyError, JobError) as err:
+        raise Rejected(f"the simulation of {request.attempt} is described wrongly", str(err)) from err
+
+
+def _instructions(request: JobRequest, sink: SpoolSink) -> Mapping[str, Any] | None:
+    if "--job" not in request.argv[:-1]:
+        return None
+    data = sink.read(Path(request.argv[request.argv.index("--job") + 1]))
+    if data is None:
+        raise Rejected(f"{request.attempt} has no instructions", "its job.json is missing")
+    content = json.loads(data)
+    return content if isinstance(content, Mapping) else {}
+
+
+def _bare(request: JobRequest, spec: ClusterSpec, dice: Dice) -> Program:
+    """A job without an agent, as tests submit it: `SIM_DURATION` in seconds, `SIM_EXIT` its status, `SIM_SIGNAL`."""
+    told = dict(request.environment)
+    work_us = _work_us(told.get("SIM_DURATION"), spec, dice, request.attempt)
+    exit_code, signal = int(told.get("SIM_EXIT", "0")), int(told.get("SIM_SIGNAL", "0"))
+    failure = None
+    if exit_code or signal:
+        failure = Failure(at_us=work_us, exit_code=None if signal else exit_code, signal=signal or None)
+    memory_mib = int(told.get("SIM_MEMORY", "0"))
+    return Program(work_us=work_us, steps=max(1, work_us // _SECOND), failure=failure, memory_mib=memory_mib)
+
+
+def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -> Program:
+    told = {name: json.loads(text) for name, text in dict(content.get("metadata") or {}).items()}
+    work_us = _work_us(told.get("sim_duration"), spec, dice, job.task)
+    steps = int(told.get("sim_steps", 0)) or max(1, work_us // _SECOND)
+    rules = job.checkpoint
+    return Program(
+        work_us=work_us,
+        steps=steps,
+        resume_step=min(steps, job.resume_step or 0),
+        checkpoint_us=round((rules.interval_s or spec.checkpoint_s) * _SECOND) if rules else 0,
+        save_us=round(float(told.get("sim_save", 0.0)) * _SECOND),
+        memory_mib=_memory_mib(told.get("sim_memory", 0)),
+        failure=_failure(told.get("sim_fail"), job, work_us, dice),
+        metrics=tuple(_metric(name, value, job, dice) for name, value in dict(told.get("sim_metrics") or {}).items()),
+        outputs=tuple((output.name, output.path) for output in job.outputs),
+        files=tuple(_files(job, told)),
+        voice=Voice(
+            home=job.home,
+            key=job.key.hex(),
+            attempt=job.attempt,
+            task=job.task,
+            number=job.number,
+            checkpoint_dir=job.checkpoint_dir,
+        ),
+    )
+
+
+def _work_us(told: object, spec: ClusterSpec, dice: Dice, subject: str) -> int:
+    if isinstance(told, str) and told.replace(".", "", 1).isdecimal():
+        told = float(told)  # a variable of the environment
+    source = spec.duration if told is None else parse_distribution(told)
+    return max(1, round(dice.draw(source, "duration", subject) * _SECOND))
+
+
+def _memory_mib(told: object) -> int:
+    return parse_memory_mib(told) if isinstance(told, str) else int(str(told))
+
+
+def _failure(told: Mapping[str, Any] | None, job: Job, work_us: int, dice: Dice) -> Failure | None:
+    if not told or job.number > int(told.get("times", 1)):
+        return None
+    if not dice.happens(float(told.get("probability", 1.0)), "fail", job.attempt):
+        return None
+    signal = told.get("signal")
+    return Failure(
+        at_us=round(work_us * float(told.get("at", 0.5))),
+        exit_code=None if signal else int(told.get("exit_code", 1)),
+        signal=int(signal) if signal else None,
+    )
+
+
+def _metric(name: str, told: object, job: Job, dice: Dice) -> tuple[str, float, float]:
+    if isinstance(told, list) and len(told) == 2:
+        return name, float(told[0]), float(told[1])
+    source = parse_distribution(told)
+    value = dice.draw(source, "metric", job.task, name)
+    return name, value if source == Distribution(kind="constant", numbers=(value,)) else 0.0, value
+
+
+def _files(job: Job, told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the files the program leaves when it succeeds, with what they hold."""
+    paths = {output.name: output.path for output in job.outputs}
+    files = [(paths[name], json.dumps(value)) for name, value in dict(told.get("sim_outputs") or {}).items()]
+    if job.call and job.call.get("result_path"):
+        files.append((str(job.call["result_path"]), json.dumps(told.get("sim_result"))))
+    return files

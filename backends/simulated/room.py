@@ -1,0 +1,172 @@
+"""The nodes of a simulated cluster: what fits where, and what is free."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from elisa.backends.simulated.job import Shape
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.model.native import NodeState, NodeView
+
+__all__ = ["Node", "Place", "Room"]
+
+
+class Place(NamedTuple):
+    """Where a job could run."""
+
+    nodes: tuple[int, ...]
+    gpu_type: str
+
+
+class Node:
+    """One node and what jobs have left of it. `down_until_us` 0: it is up."""
+
+    __slots__ = ("down_until_us", "free_cpus", "free_gpus", "free_memory_mib", "index", "jobs", "kind", "name", "view")
+
+    def __init__(self, index: int, name: str, kind: NodeType) -> None:
+        self.index = index
+        self.name = name
+        self.kind = kind
+        self.down_until_us = 0
+        self.jobs = 0
+        self.free_cpus = kind.cpus
+        self.free_memory_mib = kind.memory_mib
+        self.free_gpus = Counter(dict(kind.gpus))
+        self.view: NodeView | None = None
+
+    def fits(self, shape: Shape, gpu_type: str) -> bool:
+        """Tell whether a job of this shape finds enough that is free."""
+        return (
+            self.free_cpus >= shape.cpus
+            and not self.down_until_us
+            and self.free_memory_mib >= shape.memory_mib
+            and self.free_gpus[gpu_type] >= shape.gpus
+            and not (shape.exclusive and self.jobs)
+        )
+
+    def take(self, shape: Shape, gpu_type: str, sign: int) -> None:
+        """Give a job what it asks for (`sign` 1), or take it back (-1)."""
+        self.jobs += sign
+        self.free_cpus -= sign * (self.kind.cpus if shape.exclusive else shape.cpus)
+        self.free_memory_mib -= sign * shape.memory_mib
+        if shape.gpus:
+            self.free_gpus[gpu_type] -= sign * shape.gpus
+        self.view = None
+
+    def describe(self, partitions: tuple[str, ...]) -> NodeView:
+        """Say what the resource manager says of the node."""
+        self.view = self.view or NodeView(
+            name=self.name,
+            cpus=self.kind.cpus,
+            memory_mib=self.kind.memory_mib,
+            free_cpus=self.free_cpus,
+            free_memory_mib=self.free_memory_mib,
+            gpus=self.kind.gpus,
+            free_gpus=tuple((kind, self.free_gpus[kind]) for kind, _ in self.kind.gpus),
+            gpu_memory_mib=self.kind.gpu_memory_mib,
+            features=self.kind.features,
+            partitions=partitions,
+            state=NodeState.DOWN if self.down_until_us else NodeState.UP,
+        )
+        return self.view
+
+
+class Room:
+    """All nodes, in the order of the description, and the licences."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        everywhere = tuple(partition.name for partition in spec.partitions)
+        kinds = [(f"{kind.name}{number:04d}", kind) for kind in spec.nodes for number in range(1, kind.count + 1)]
+        self.nodes = tuple(Node(index, name, kind) for index, (name, kind) in enumerate(kinds))
+        self._partitions = {kind.name: kind.partitions or everywhere for kind in spec.nodes}
+        self._members = {
+            name: tuple(node for node in self.nodes if name in self._partitions[node.kind.name]) for name in everywhere
+        }
+        self._first_free = dict.fromkeys(everywhere, 0)
+        self._possible: dict[Shape, bool] = {}
+        self.licences = Counter(dict(spec.licences))
+
+    def find(self, shape: Shape) -> Place | None:
+        """Return the first place where such a job could start now."""
+        if any(self.licences[name] < count for name, count in shape.licences):
+            return None
+        for gpu_type in self._gpu_types(shape):
+            found: list[int] = []
+            for node in self._candidates(shape.partition):
+                if node.fits(shape, gpu_type) and _suits(node, shape):
+                    found.append(node.index)
+                    if len(found) == shape.nodes:
+                        return Place(tuple(found), gpu_type)
+        return None
+
+    def _candidates(self, partition: str) -> Sequence[Node]:
+        """Leave out the full nodes at the beginning, which are most of them on a busy cluster."""
+        members, first = self._members[partition], self._first_free[partition]
+        while first < len(members) and members[first].free_cpus <= 0:
+            first += 1
+        self._first_free[partition] = first
+        return members[first:] if first else members
+
+    def _gpu_types(self, shape: Shape) -> tuple[str, ...]:
+        if not shape.gpus:
+            return ("",)
+        known = dict.fromkeys(name for node in self._members[shape.partition] for name, _ in node.kind.gpus)
+        return shape.gpu_types or tuple(known)
+
+    def could_ever(self, shape: Shape) -> bool:
+        """Tell whether such a job could start on the empty cluster with every node up."""
+        if shape not in self._possible:
+            self._possible[shape] = self._has_enough(shape)
+        return self._possible[shape]
+
+    def _has_enough(self, shape: Shape) -> bool:
+        members = [node for node in self._members[shape.partition] if _suits(node, shape)]
+        return any(
+            sum(_is_large_enough(node.kind, shape, gpu_type) for node in members) >= shape.nodes
+            for gpu_type in self._gpu_types(shape)
+        )
+
+    def take(self, shape: Shape, place: Place, sign: int = 1) -> None:
+        """Give a job its nodes and licences (`sign` 1), or take them back (-1)."""
+        for index in place.nodes:
+            self.nodes[index].take(shape, place.gpu_type, sign)
+        for name, count in shape.licences:
+            self.licences[name] -= sign * count
+        if sign < 0:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Forget which nodes were full."""
+        self._first_free = dict.fromkeys(self._first_free, 0)
+
+    def describe(self) -> tuple[NodeView, ...]:
+        """Say what the resource manager says of every node."""
+        return tuple(node.view or node.describe(self._partitions[node.kind.name]) for node in self.nodes)
+
+
+def _suits(node: Node, shape: Shape) -> bool:
+    features = node.kind.features
+    return (
+        all(feature in features for feature in shape.features)
+        and (not shape.constraint or _satisfies(features, shape.constraint))
+        and shape.gpu_memory_mib <= (node.kind.gpu_memory_mib or shape.gpu_memory_mib)
+        and node.name not in shape.excluded
+    )
+
+
+def _satisfies(features: Sequence[str], constraint: str) -> bool:
+    """Judge `a&b|c` and `a,b`: any of the alternatives, all of its features."""
+    return any(
+        all(name.strip() in features for name in re.split("[&,]", alternative)) for alternative in constraint.split("|")
+    )
+
+
+def _is_large_enough(kind: NodeType, shape: Shape, gpu_type: str) -> bool:
+    return (
+        kind.cpus >= shape.cpus
+        and kind.memory_mib >= shape.memory_mib
+        and dict(kind.gpus).get(gpu_type, 0) >= shape.gpus
+    )
