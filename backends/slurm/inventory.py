@@ -26,7 +26,7 @@ _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+)=(\S*)")
 _GRES = re.compile(r"gpu(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
 _CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d+):(\d+)$")
 _DOWN = {"DOWN", "ERROR", "FAIL", "FAILING", "NOT_RESPONDING", "POWERED_DOWN*", "INVALID_REG", "UNKNOWN_REG"}
-_DRAINED = {"DRAIN", "DRAINED", "DRAINING", "MAINT", "REBOOT_ISSUED", "BLOCKED"}
+_DRAINED = {"DRAIN", "DRAINED", "DRAINING", "MAINT", "MAINTENANCE", "REBOOT_ISSUED", "BLOCKED"}
 _UP = {"IDLE", "ALLOCATED", "MIXED", "PLANNED", "COMPLETING", "RESERVED", "ALLOC", "COMP", "MIX"}
 
 

@@ -48,9 +48,11 @@ def poll_argv(squeue: str, uid: int, options: SlurmOptions) -> tuple[str, ...]:
 def parse_listing(text: str, instance: str) -> Mapping[tuple[str, AttemptId], Record]:
     """Return this instance's jobs by number and attempt. Raises ListingError for an answer that squeue can't have given.
 
-    Jobs of other names are skipped, with the lines that a newline in such a name makes. Two rows that contradict each
-    other about one job make its state UNKNOWN.
+    Jobs of other names are skipped, with the lines that a newline in such a name makes: those are shorter than a row,
+    for the name is cut off at its width.
     """
+    if text and not text.endswith("\n"):
+        raise ListingError(f"squeue's answer breaks off: {text[-40:]!r}")
     found: dict[tuple[str, AttemptId], Record] = {}
     may_continue = False
     for line in text.split("\n"):
@@ -62,8 +64,7 @@ def parse_listing(text: str, instance: str) -> Mapping[tuple[str, AttemptId], Re
         attempt = attempt_of_tag(instance, record.name)
         may_continue = attempt is None
         if attempt is not None:
-            key = (record.job, attempt)
-            found[key] = record if found.get(key, record) == record else _contradictory(record)
+            found[record.job, attempt] = record
     return found
 
 
@@ -88,7 +89,3 @@ def _row(line: str) -> Record | None:
         started_at=parse_time(cells["StartTime"]),
         ended_at=parse_time(cells["EndTime"]),
     )
-
-
-def _contradictory(record: Record) -> Record:
-    return Record(job=record.job, name=record.name, state="CONTRADICTORY")

@@ -54,6 +54,9 @@ _ENDED: Mapping[str, EndReason] = {
 # slurmstepd reports this signal when it could not start the job's script at all: no folder, no output file, failed setup.
 _LAUNCH_FAILURE_SIGNAL = 53
 
+# In all other states the exit status is Slurm's doing: squeue shows the signal it sent, sacct 0:0, NODE_FAIL even 0:1.
+_OWN_STATUS = ("COMPLETED", "FAILED")
+
 _HELD_REASONS = ("JobHeldUser", "JobHeldAdmin")
 _HELD_WORDS = "held"
 
@@ -127,12 +130,13 @@ def _detail_alive(record: Record, state: NativeState) -> str:
 
 def _ended(record: Record, native_id: NativeId) -> Seen:
     reason, detail = _end_reason(record)
+    is_own = record.state in _OWN_STATUS and reason is not EndReason.REJECTED
     return Seen(
         native_id=native_id,
         state=NativeState.ENDED,
         end_reason=reason,
-        exit_code=record.exit_code,
-        signal=record.signal,
+        exit_code=record.exit_code if is_own else None,
+        signal=record.signal if is_own else None,
         detail=detail,
         nodes=record.nodes,
         restarts=record.restarts,
@@ -144,8 +148,8 @@ def _ended(record: Record, native_id: NativeId) -> Seen:
 
 
 def _end_reason(record: Record) -> tuple[EndReason, str]:
-    if record.state == "FAILED" and record.reason == "BadConstraints":
-        return EndReason.REJECTED, "BadConstraints: no node fits what it asks for"
+    if record.state == "FAILED" and not record.nodes:
+        return EndReason.REJECTED, f"it never started: {record.reason or 'no node fits what it asks for'}"
     if record.state == "FAILED" and record.signal == _LAUNCH_FAILURE_SIGNAL:
         where = f" on {record.nodes}" if record.nodes else ""
         return EndReason.BOOT_FAILURE, f"launch failed{where}: its working folder or log can't be reached there"

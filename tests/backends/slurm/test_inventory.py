@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from elisa.backends.slurm.inventory import nodes_argv, parse_licences, parse_nodes, parse_partitions
+from elisa.backends.slurm.options import SlurmOptions
+from elisa.model.native import NodeState, NodeView, PartitionView
+from tests.backends.slurm.jobs import VERSIONS, recording
+
+
+def node(words: str) -> NodeView:
+    (view,) = parse_nodes(f"NodeName=x {words}\n")
+    return view
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_nodes_are_read(version: str) -> None:
+    nodes = parse_nodes(recording("scontrol-node", version))
+
+    assert [node.state for node in nodes] == [NodeState.UP] * 3 + [NodeState.DOWN]
+    assert nodes[0] == NodeView(
+        name="n1",
+        cpus=8,
+        memory_mib=16000,
+        free_cpus=8,
+        free_memory_mib=16000,
+        gpus=(("a100", 4),),
+        free_gpus=(("a100", 4),),
+        features=("ib",),
+        partitions=("low", "high"),
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_partitions_are_read(version: str) -> None:
+    assert parse_partitions(recording("scontrol-partition", version)) == (
+        PartitionView(name="low", is_default=True, priority=1, preemptible=True),
+        PartitionView(name="high", max_walltime_s=86400, priority=10),
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_licences_are_read(version: str) -> None:
+    assert parse_licences(recording("scontrol-licenses", version)) == {"matlab": 2}
+
+
+def test_what_is_in_use_is_not_free() -> None:
+    view = node(
+        "CPUAlloc=5 CPUEfctv=62 CPUTot=64 Gres=gpu:a100:2(S:0-1),gpu:v100:4(S:0),tmp:5 "
+        "GresUsed=gpu:a100:1(IDX:0),gpu:v100:4(IDX:0-3) RealMemory=1000 AllocMem=600 State=MIXED"
+    )
+
+    assert (view.cpus, view.free_cpus, view.free_memory_mib) == (62, 57, 400)
+    assert (view.gpus, view.free_gpus) == ((("a100", 2), ("v100", 4)), (("a100", 1), ("v100", 0)))
+
+
+def test_gpu_without_a_type_has_an_empty_one() -> None:
+    assert node("CPUTot=1 Gres=gpu:4 GresUsed=gpu:3 State=IDLE").free_gpus == (("", 1),)
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        ("IDLE", NodeState.UP),
+        ("ALLOCATED+PLANNED", NodeState.UP),
+        ("IDLE+CLOUD+POWERED_DOWN", NodeState.UP),
+        ("MIXED+DRAIN", NodeState.DRAINED),
+        ("IDLE+MAINTENANCE+RESERVED", NodeState.DRAINED),
+        ("IDLE*", NodeState.DOWN),
+        ("DOWN*+DRAIN", NodeState.DOWN),
+        ("IDLE+NOT_RESPONDING", NodeState.DOWN),
+        ("UNKNOWN", NodeState.UNKNOWN),
+        ("NOVEL", NodeState.UNKNOWN),
+    ],
+)
+def test_state_of_a_node_is_read_from_its_flags(words: str, state: NodeState) -> None:
+    assert node(f"CPUTot=8 State={words}").state is state
+
+
+def test_future_node_is_left_out() -> None:
+    assert parse_nodes("NodeName=x CPUTot=8 State=FUTURE\n") == ()
+
+
+def test_question_can_name_a_cluster() -> None:
+    assert nodes_argv("scontrol", SlurmOptions(cluster="big")) == (
+        "scontrol",
+        "--cluster=big",
+        "--oneliner",
+        "--detail",
+        "show",
+        "node",
+    )

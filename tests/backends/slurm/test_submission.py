@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elisa.backends.runner import Completed
+from elisa.backends.slurm.options import GpuStyle, SlurmOptions
+from elisa.backends.slurm.submission import parse_submit, render_script, submit_argv
+from elisa.model.errors import Rejected, SubmitUncertain
+from elisa.model.ids import NativeId
+from elisa.model.native import JobRequest
+from elisa.model.resources import GpuRequest, Resources
+from tests.backends.slurm.jobs import INSTANCE, PLAIN, a_request, attempt
+
+
+def options_of(request: JobRequest, options: SlurmOptions = PLAIN) -> set[str]:
+    return set(submit_argv("sbatch", request, INSTANCE, options))
+
+
+def test_script_is_two_lines_and_becomes_the_agent() -> None:
+    request = a_request(argv=("/usr/bin/python3", "-m", "elisa.runtime", "run", "--job", "/home/ada/my job.json"))
+
+    assert render_script(request) == (
+        "#!/bin/sh\n"
+        'exec env ELISA_NATIVE_ID="$SLURM_JOB_ID".t000000001.1 '
+        "/usr/bin/python3 -m elisa.runtime run --job '/home/ada/my job.json'\n"
+    )
+
+
+@given(words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)))
+def test_every_word_reaches_the_program_as_it_is(words: list[str]) -> None:
+    request = a_request(argv=("printf", "%s\\0", *words, "end"))
+
+    done = subprocess.run(
+        ["/bin/sh"],
+        input=render_script(request).encode(),
+        env={"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7"},
+        capture_output=True,
+        check=True,
+    )
+
+    assert done.stdout == b"".join(word.encode() + b"\0" for word in [*words, "end"])
+
+
+def test_agent_learns_its_native_id_from_the_script() -> None:
+    request = a_request(argv=("sh", "-c", "echo $ELISA_NATIVE_ID"))
+
+    environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "4711"}
+    done = subprocess.run(
+        ["/bin/sh"], input=render_script(request), env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "4711.t000000001.1\n"
+
+
+def test_plain_job_is_asked_for_with_everything_said() -> None:
+    assert submit_argv("/opt/slurm/bin/sbatch", a_request(priority=4), INSTANCE, SlurmOptions()) == (
+        "/opt/slurm/bin/sbatch",
+        "--parsable",
+        "--job-name=el.ab12.t000000001.1",
+        "--chdir=/home/ada/run",
+        "--input=/dev/null",
+        "--output=/home/ada/run/agent.log",
+        "--error=/home/ada/run/agent.log",
+        "--open-mode=append",
+        "--export=ALL",
+        "--propagate=NONE",
+        "--no-requeue",
+        "--kill-on-invalid-dep=no",
+        "--nodes=1",
+        "--ntasks-per-node=1",
+        "--cpus-per-task=1",
+        "--time=60",
+    )
+
+
+def test_every_wish_has_its_option() -> None:
+    request = a_request(
+        resources=Resources(
+            nodes=2,
+            tasks_per_node=4,
+            cpus_per_task=2,
+            memory_mib_per_node=16000,
+            walltime_s=3601,
+            gpus=GpuRequest(per_node=4, types=("a100", "v100")),
+            licences=(("matlab", 2), ("abaqus", 1)),
+            features=("ib", "nvme"),
+            constraint="rack1|rack2",
+            exclusive=True,
+        ),
+        partition="gpu",
+        account="climate",
+        qos="high",
+        reservation="school",
+        exclude_nodes=("n7", "n9"),
+        after=(NativeId("12.t000000002.1"), NativeId("13.t000000003.2")),
+        signal_lead_s=90,
+        priority=1,
+        extras=(("switches", "1@10:00"), ("contiguous", "")),
+    )
+
+    assert options_of(request) - options_of(a_request(priority=4)) == {
+        "--nodes=2",
+        "--ntasks-per-node=4",
+        "--cpus-per-task=2",
+        "--mem=16000M",
+        "--time=61",
+        "--gres=gpu:a100:4",
+        "--licenses=matlab:2,abaqus:1",
+        "--constraint=ib&nvme&(rack1|rack2)",
+        "--exclusive",
+        "--partition=gpu",
+        "--account=climate",
+        "--qos=high",
+        "--reservation=school",
+        "--exclude=n7,n9",
+        "--dependency=afterok:12:13",
+        "--signal=B:USR2@90",
+        "--nice=30",
+        "--switches=1@10:00",
+        "--contiguous",
+    }
+
+
+def test_gpus_of_any_type_name_none() -> None:
+    assert "--gres=gpu:2" in options_of(a_request(resources=Resources(gpus=GpuRequest(per_node=2))))
+
+
+def test_site_may_prefer_the_newer_gpu_option() -> None:
+    request = a_request(resources=Resources(gpus=GpuRequest(per_node=2, types=("h100",))))
+
+    assert "--gpus-per-node=h100:2" in options_of(request, SlurmOptions(gpu_style=GpuStyle.GPUS_PER_NODE))
+
+
+def test_extra_takes_the_place_of_what_it_contradicts() -> None:
+    resources = Resources(memory_mib_per_node=1000, gpus=GpuRequest(per_node=2))
+    request = a_request(resources=resources, extras=(("mem-per-cpu", "500M"), ("gpus-per-task", "1")))
+
+    asked = options_of(request)
+
+    assert {"--mem-per-cpu=500M", "--gpus-per-task=1"} <= asked
+    assert not {word for word in asked if word.startswith(("--mem=", "--gres="))}
+
+
+@pytest.mark.parametrize(
+    "name", ["requeue", "job-name", "export", "wrap", "array", "uid", "output", "dependency", "--mem"]
+)
+def test_extra_that_could_undo_a_guarantee_is_refused(name: str) -> None:
+    with pytest.raises(Rejected, match="no option that a task may pass"):
+        submit_argv("sbatch", a_request(extras=((name, "x"),)), INSTANCE, SlurmOptions())
+
+
+def test_site_may_allow_an_option_of_its_own() -> None:
+    assert "--lustre=on" in options_of(a_request(extras=(("lustre", "on"),)), SlurmOptions(extras=("lustre",)))
+
+
+def test_control_character_never_reaches_sbatch() -> None:
+    with pytest.raises(Rejected, match="control character"):
+        submit_argv("sbatch", a_request(extras=(("comment", "a\nb"),)), INSTANCE, SlurmOptions())
+
+
+def test_dependency_on_another_backends_job_is_refused() -> None:
+    with pytest.raises(Rejected, match="not Slurm's"):
+        submit_argv("sbatch", a_request(after=(NativeId("local-7"),)), INSTANCE, SlurmOptions())
+
+
+def test_percent_in_a_path_is_no_pattern() -> None:
+    request = replace(a_request(), stdout="/home/ada/100%j/log")
+
+    assert "--output=/home/ada/100%%j/log" in options_of(request)
+
+
+def test_no_environment_value_stands_on_the_command_line() -> None:
+    request = a_request(environment=(("TOKEN", "hush"),))
+
+    assert not any("hush" in word for word in options_of(request))
+    assert "hush" not in render_script(request)
+
+
+def test_cluster_is_named_where_there_are_several() -> None:
+    assert "--clusters=big" in options_of(a_request(), SlurmOptions(cluster="big"))
+
+
+@pytest.mark.parametrize("stdout", ["4711\n", "4711;big\n", "Welcome to Big!\n4711\nHave a nice day\n"])
+def test_number_is_found_in_the_answer(stdout: str) -> None:
+    assert parse_submit(Completed(exit_code=0, stdout=stdout), attempt("1")) == NativeId("4711.t000000001.1")
+
+
+@pytest.mark.parametrize("stdout", ["", "Submitted\n", "12\n13\n", "0\n"])
+def test_success_without_one_number_is_uncertain(stdout: str) -> None:
+    with pytest.raises(SubmitUncertain, match="no job number"):
+        parse_submit(Completed(exit_code=0, stdout=stdout), attempt("1"))
+
+
+def test_failure_is_raised_as_what_it_means() -> None:
+    answer = Completed(
+        exit_code=1, stderr="sbatch: error: Batch job submission failed: Invalid partition name specified\n"
+    )
+
+    with pytest.raises(Rejected, match="Invalid partition name"):
+        parse_submit(answer, attempt("1"))
