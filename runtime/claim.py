@@ -67,12 +67,16 @@ class Claim(NamedTuple):
 
 
 def native_job(env: dict[str, str]) -> NativeJob:
-    """Return the native job that `env` describes; its id is empty outside of any resource manager."""
+    """Return the native job that `env` describes; its id is empty outside of any resource manager.
+
+    A backend that gives out other ids than its resource manager says so in ELISA_NATIVE_ID: the id must be the same one.
+    """
+    given = env.get("ELISA_NATIVE_ID", "")
     if env.get("SLURM_JOB_ID"):
-        return NativeJob(env["SLURM_JOB_ID"], _count(env.get("SLURM_RESTART_COUNT", "0")))
+        return NativeJob(given or env["SLURM_JOB_ID"], _count(env.get("SLURM_RESTART_COUNT", "0")))
     if env.get("PBS_JOBID"):
-        return NativeJob(env["PBS_JOBID"], _count(env.get("PBS_RUN_COUNT") or env.get("PBS_RUNCOUNT") or ""))
-    return NativeJob(env.get("ELISA_NATIVE_ID", ""), is_managed=False)
+        return NativeJob(given or env["PBS_JOBID"], _count(env.get("PBS_RUN_COUNT") or env.get("PBS_RUNCOUNT") or ""))
+    return NativeJob(given, is_managed=False)
 
 
 def _count(text: str) -> int | None:
