@@ -47,6 +47,10 @@ class Files(Protocol):
         """Make a folder with mode 0700, and those above it, unless they are there."""
         ...
 
+    def remove(self, path: Path) -> None:
+        """Remove a file for good, if it is there."""
+        ...
+
     def exists(self, path: Path) -> bool: ...
 
     def entries(self, folder: Path) -> tuple[Entry, ...]:
@@ -104,6 +108,13 @@ class OsFiles:
         # Somebody else may have made it by now.
         path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         self._crash("files.folder.made")
+
+    def remove(self, path: Path) -> None:
+        """Remove a file for good, if it is there."""
+        self._crash("files.remove.begin")
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        self._crash("files.remove.done")
 
     def exists(self, path: Path) -> bool:
         """Tell whether anything is at `path`; a dangling link counts."""

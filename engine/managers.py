@@ -12,7 +12,7 @@ from elisa.backends.protocol import Backend
 from elisa.engine.health import HealthBook
 from elisa.model.errors import BackendError
 from elisa.model.ids import AttemptId, BackendName, NativeId
-from elisa.model.native import ClusterView, Found, Poll, Unreachable
+from elisa.model.native import CancelOutcome, ClusterView, Found, Poll, Unreachable
 from elisa.model.ports import RandomSource
 from elisa.model.task import Attempt
 from elisa.policies.lifecycle import Sightings
@@ -71,6 +71,11 @@ class Managers:
         """Return what each reachable backend has and what of it is free."""
         answers = [self._ask(name, _cluster) for name in sorted(self._backends)]
         return tuple(answer for answer in answers if isinstance(answer, ClusterView))
+
+    def cancel(self, name: BackendName, ids: list[NativeId]) -> Mapping[NativeId, CancelOutcome]:
+        """Ask a backend to stop these jobs; nothing for any of them if it does not answer."""
+        answer = self._ask(name, lambda backend: backend.cancel(ids))
+        return {} if isinstance(answer, Unreachable) else answer
 
     def _ask(self, name: BackendName, question: Callable[[Backend], T]) -> T | Unreachable:
         if name not in self._silent and self._health.is_resting(name, self._now):

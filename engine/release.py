@@ -10,9 +10,10 @@ from typing import Any
 import elisa
 from elisa.engine.tokens import Lookup, fill, fill_shell, folders_of
 from elisa.model import layout
+from elisa.model.ids import TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import CheckpointPolicy, NeedKind, Output, PythonCall
-from elisa.model.states import TaskState
+from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, PipelineRecord, Task
 
 __all__ = ["AGENT_PATH", "JobRules", "Release", "Source", "folders", "job_document", "sources_of"]
@@ -45,7 +46,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """All that goes into the instructions of one attempt. `environment` was kept from the submitter's own."""
+    """All that goes into the instructions of one attempt.
+
+    `environment` was kept from the submitter's own; `earlier` are the task's other attempts.
+    """
 
     home: Path
     record: PipelineRecord
@@ -55,6 +59,7 @@ class Release:
     sources: tuple[Source, ...]
     environment: Mapping[str, str]
     rules: JobRules
+    earlier: tuple[Attempt, ...] = ()
 
     @property
     def task_dir(self) -> Path:
@@ -66,7 +71,7 @@ class Release:
 
 
 def sources_of(
-    needs: Iterable[ResolvedNeed], tasks: Mapping[str, Task], results: Mapping[str, Path]
+    needs: Iterable[ResolvedNeed], tasks: Mapping[TaskId, Task], results: Mapping[TaskId, Path]
 ) -> tuple[Source, ...]:
     """Return what a task may read, in the order of its needs.
 
@@ -121,7 +126,13 @@ def job_document(release: Release) -> dict[str, Any]:
         "outputs": [_declared(release.task_dir, output, release.look_up) for output in spec.outputs],
         "parameters": dict(spec.parameters),
         "metadata": dict(spec.metadata),
+        "confirmed_ended": list(_confirmed_ended(release)),
     }
+
+
+def _confirmed_ended(release: Release) -> Iterator[str]:
+    """Yield the attempts whose end was told by themselves or their manager: nothing of them runs any more."""
+    yield from (earlier.id for earlier in release.earlier if earlier.state is AttemptState.ENDED)
 
 
 def _identity(release: Release) -> dict[str, Any]:

@@ -29,12 +29,16 @@ _MAXIMUM_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolNews:
-    """What was read. Unless `mounted`, nothing was, and the silence of jobs means nothing."""
+    """What was read. Unless `mounted`, nothing was, and the silence of jobs means nothing.
+
+    `unreadable` says which files the filesystem would not give us.
+    """
 
     mounted: bool = True
     events: tuple[RuntimeEvent, ...] = ()
     cursors: tuple[CursorMoved, ...] = ()
     bad: tuple[Noted, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,19 @@ def read_new(reading: Reading, attempts: Collection[AttemptId], cursors: Cursors
         events=tuple(event for part in parts for event in part.events),
         cursors=tuple(cursor for part in parts for cursor in part.cursors),
         bad=tuple(note for part in parts for note in part.bad),
+        unreadable=tuple(words for part in parts for words in part.unreadable),
     )
 
 
 def _read_attempt(reading: Reading, attempt: AttemptId, cursors: Cursors) -> Iterator[SpoolNews]:
+    try:
+        yield from _read_files(reading, attempt, cursors)
+    except OSError as err:
+        # A stale handle or a bad block under one job must not keep the others waiting.
+        yield SpoolNews(unreadable=(f"events of {attempt}: {err.strerror or err}",))
+
+
+def _read_files(reading: Reading, attempt: AttemptId, cursors: Cursors) -> Iterator[SpoolNews]:
     for entry in reading.files.entries(layout.event_dir(reading.home, attempt)):
         name = f"{attempt}/{entry.name}"
         offset = _offset(entry, cursors.get(name))

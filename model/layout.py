@@ -22,6 +22,7 @@ __all__ = [
     "claim",
     "claims",
     "database",
+    "done_mark",
     "environment_file",
     "event_dir",
     "event_secret",
@@ -114,6 +115,11 @@ def claims(home: P) -> P:
 
 def task_claims(home: P, task: TaskId) -> P:
     return claims(home) / task
+
+
+def done_mark(home: P, task: TaskId) -> P:
+    """Return the file in which the attempt that finished the task says so."""
+    return task_claims(home, task) / "done"
 
 
 def fence(home: P, task: TaskId) -> P:

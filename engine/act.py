@@ -1,0 +1,240 @@
+"""Submissions carried out: each attempt written down before the resource manager is asked, and its answer after."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from elisa.engine.handover import Handover
+from elisa.engine.health import HealthBook
+from elisa.engine.managers import words_of
+from elisa.engine.workspace import Workspace
+from elisa.model.changes import AttemptIntended, AttemptMoved, AttemptSubmitted, Change, Charge, TaskMoved
+from elisa.model.decisions import Submit
+from elisa.model.errors import PolicyError, Rejected, StaleChange, SubmitUncertain, Unavailable
+from elisa.model.ids import AttemptId, BackendName, NativeId, attempt_id
+from elisa.model.native import JobRequest
+from elisa.model.reasons import ReasonCode, because
+from elisa.model.states import AttemptState, EndReason, TaskState
+from elisa.model.task import Attempt, End, Task
+from elisa.policies.budgets import charge_of
+from elisa.policies.plan import Plan
+from elisa.policies.recovery import after_end
+from elisa.store.writer import Writer
+
+__all__ = ["Acted", "Submitting"]
+
+_log = logging.getLogger(__name__)
+# A manager that turns out to be full costs few attempts in vain; one that takes what it gets is served in bulk.
+_FIRST_CHUNK, _LARGEST_CHUNK = 4, 64
+# Outcomes wait no longer than this to be written down: what is not written must be searched for after a crash.
+_FLUSH_AFTER = timedelta(seconds=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Acted:
+    """What became of a plan's submissions."""
+
+    submitted: list[AttemptId] = field(default_factory=list)
+    rejected: list[AttemptId] = field(default_factory=list)
+    withdrawn: list[AttemptId] = field(default_factory=list)
+    uncertain: list[AttemptId] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    task: Task
+    attempt: Attempt
+
+
+class Submitting:
+    """Submissions of one plan. A backend that is full or leaves an answer in doubt gets nothing more in this tick."""
+
+    def __init__(self, ws: Workspace, writer: Writer, health: HealthBook, plan: Plan, now: datetime) -> None:
+        self._ws = ws
+        self._writer = writer
+        self._health = health
+        self._plan = plan
+        self._now = now
+        self._handover = Handover(ws, writer)
+        self._stopped: dict[BackendName, str] = {}
+        self._outcomes: list[Change] = []
+        self._flushed_at = ws.clock.now()
+        self.acted = Acted()
+
+    def carry_out(self) -> Acted:
+        """Submit in the order of the plan; raises OSError, with everything settled, if the disk fails us."""
+        rest = [decision for decision in self._plan.decisions if isinstance(decision, Submit)]
+        size = _FIRST_CHUNK
+        while rest:
+            chunk = [decision for decision in rest[:size] if self._takes_more(decision.backend)]
+            rest, size = rest[size:], min(2 * size, _LARGEST_CHUNK)
+            self._submit_chunk(self._intend(chunk))
+        return self.acted
+
+    def _takes_more(self, name: BackendName) -> bool:
+        return name not in self._stopped and not self._health.is_resting(_submits(name), self._now)
+
+    def _intend(self, decisions: Sequence[Submit]) -> list[_Item]:
+        """Write down the intents in one transaction; where a rule or a change of mind forbids one, each by itself."""
+        tasks = self._writer.tasks([decision.task for decision in decisions])
+        pairs = [(decision, tasks[decision.task]) for decision in decisions if decision.task in tasks]
+        wanted = [(decision, _Item(task=task, attempt=self._attempt(decision, task))) for decision, task in pairs]
+        wanted = [(decision, item) for decision, item in wanted if self._is_ours(item.task)]
+        try:
+            self._writer.apply([self._intent(decision, item) for decision, item in wanted])
+        except (PolicyError, StaleChange):
+            return [item for decision, item in wanted if self._intend_alone(decision, item)]
+        return [item for _, item in wanted]
+
+    def _intend_alone(self, decision: Submit, item: _Item) -> bool:
+        try:
+            self._writer.apply([self._intent(decision, item)])
+        except (PolicyError, StaleChange) as err:
+            _log.info("attempt=%s not submitted: %s", item.attempt.id, err.what)
+            return False
+        return True
+
+    def _is_ours(self, task: Task) -> bool:
+        """Tell whether the task is still to be submitted, by the user who runs this tick and nobody else."""
+        return task.owner_uid == self._ws.uid and task.state is TaskState.READY and not task.cancel_requested
+
+    def _attempt(self, decision: Submit, task: Task) -> Attempt:
+        number = task.attempts + 1
+        return Attempt(
+            id=attempt_id(task.id, number),
+            task=task.id,
+            number=number,
+            backend=decision.backend,
+            partition=decision.partition,
+            request=self._plan.request(task.id),
+            state=AttemptState.INTENDED,
+            intended_at=self._now,
+            resume_from=task.resume_from,
+        )
+
+    def _intent(self, decision: Submit, item: _Item) -> AttemptIntended:
+        return AttemptIntended(attempt=item.attempt, reserve=self._plan.charge(decision.task), reason=decision.reason)
+
+    def _submit_chunk(self, items: Sequence[_Item]) -> None:
+        self._ws.crash("act.intended")
+        left = list(items)
+        try:
+            requests = self._prepare(left)
+            while left:
+                self._submit_one(left[0], requests.get(left[0].attempt.id))
+                del left[0]
+                self._flush_if_due()
+        except OSError:
+            # The disk failed before the manager was asked about these: they certainly do not run.
+            for item in left:
+                self._withdraw(item, ReasonCode.BACKEND_BUSY, "the state folder cannot be written")
+            self._flush()
+            raise
+        self._flush()
+
+    def _prepare(self, items: Sequence[_Item]) -> dict[AttemptId, JobRequest]:
+        fresh = [item for item in items if not self._handover.is_used(item.attempt.id)]
+        return dict(self._handover.prepare([(item.task, item.attempt) for item in fresh]))
+
+    def _submit_one(self, item: _Item, request: JobRequest | None) -> None:
+        name = item.attempt.backend
+        if request is None:
+            self._withdraw(item, ReasonCode.NEVER_SUBMITTED, "an attempt of this number was released before")
+        elif name in self._stopped:
+            self._withdraw(item, ReasonCode.BACKEND_BUSY, self._stopped[name])
+        else:
+            self._ask(item, request)
+
+    def _ask(self, item: _Item, request: JobRequest) -> None:
+        self._ws.crash("act.submit.begin")
+        try:
+            native_id = self._ws.backends[item.attempt.backend].submit(request)
+        except Rejected as err:
+            self._reject(item, words_of(err))
+        except Unavailable as err:
+            self._stop(item.attempt.backend, words_of(err))
+            self._withdraw(item, ReasonCode.BACKEND_BUSY, words_of(err))
+        except SubmitUncertain as err:
+            self._doubt(item, words_of(err))
+        except Exception as err:  # noqa: BLE001 - a bug in one backend must not stop the tick of the others
+            _log.exception("backend=%s attempt=%s", item.attempt.backend, item.attempt.id)
+            self._doubt(item, words_of(err))
+        else:
+            self._accept(item, native_id)
+        self._ws.crash("act.submit.answered")
+
+    def _accept(self, item: _Item, native_id: NativeId) -> None:
+        reason = because(ReasonCode.ACCEPTED, native_id=native_id)
+        self._outcomes.append(AttemptSubmitted(attempt=item.attempt.id, native_id=native_id, reason=reason))
+        self._health.worked(_submits(item.attempt.backend))
+        self.acted.submitted.append(item.attempt.id)
+
+    def _reject(self, item: _Item, words: str) -> None:
+        end = End(reason=EndReason.REJECTED, detail=words)
+        ended = self._end(item, end, ReasonCode.REFUSED_BY_BACKEND, words)
+        self._outcomes.append(after_end(item.task, ended, (), self._now, self._ws.random.uniform()))
+        self.acted.rejected.append(item.attempt.id)
+
+    def _withdraw(self, item: _Item, code: ReasonCode, words: str) -> None:
+        """Take back an intent that certainly reached nobody: the task is ready again, as if nothing had been."""
+        # Not `lost`: nothing was, and a row of these must not look like a task that keeps losing its place.
+        self._end(item, End(reason=EndReason.CANCELLED, detail=f"not submitted: {words}"), code, words)
+        reason = because(code, backend=item.attempt.backend, words=words)
+        self._outcomes.append(
+            TaskMoved(
+                task=item.task.id,
+                before=TaskState.ACTIVE,
+                after=TaskState.READY,
+                reason=reason,
+                resume_from=item.task.resume_from,
+            )
+        )
+        self.acted.withdrawn.append(item.attempt.id)
+
+    def _end(self, item: _Item, end: End, code: ReasonCode, words: str) -> Attempt:
+        reason = because(code, backend=item.attempt.backend, words=words)
+        self._outcomes.append(
+            AttemptMoved(
+                attempt=item.attempt.id,
+                before=AttemptState.INTENDED,
+                after=AttemptState.ENDED,
+                reason=reason,
+                end=end,
+                spend=Charge(gpu_type=charge_of(item.attempt.request, 0).gpu_type),
+                ended_at=self._now,
+            )
+        )
+        return _ended(item.attempt, end)
+
+    def _doubt(self, item: _Item, words: str) -> None:
+        """Leave the attempt as it is intended: a later tick finds out what became of it."""
+        _log.warning("attempt=%s backend=%s may have been submitted: %s", item.attempt.id, item.attempt.backend, words)
+        self._stop(item.attempt.backend, words)
+        self.acted.uncertain.append(item.attempt.id)
+
+    def _stop(self, name: BackendName, words: str) -> None:
+        self._stopped[name] = words
+        self._health.failed(_submits(name), self._now, words, self._ws.random.uniform())
+
+    def _flush_if_due(self) -> None:
+        if self._ws.clock.now() - self._flushed_at >= _FLUSH_AFTER:
+            self._flush()
+
+    def _flush(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            self._writer.apply(outcomes)
+            self._ws.crash("act.recorded")
+        self._flushed_at = self._ws.clock.now()
+
+
+def _submits(name: BackendName) -> str:
+    """Return the name under which the health of submitting to a backend is kept."""
+    return f"{name}:submit"
+
+
+def _ended(attempt: Attempt, end: End) -> Attempt:
+    return replace(attempt, state=AttemptState.ENDED, end=end)

@@ -1,0 +1,96 @@
+"""Everything an attempt needs on disk, written before its resource manager hears of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from elisa.engine.fence import raise_fence
+from elisa.engine.release import Release, folders, job_document, sources_of
+from elisa.engine.request import job_request
+from elisa.engine.results import result_of
+from elisa.engine.seals import event_key, read_secret
+from elisa.engine.submit import kept_environment
+from elisa.engine.workspace import Workspace
+from elisa.model import layout
+from elisa.model.ids import AttemptId, PipelineId, TaskId
+from elisa.model.native import JobRequest
+from elisa.model.needs import ResolvedNeed
+from elisa.model.states import AttemptState
+from elisa.model.task import Attempt, PipelineRecord, Task
+from elisa.store.writer import Writer
+
+__all__ = ["Handover"]
+
+
+class Handover:
+    """Prepares attempts of one tick; what several of them share is read once."""
+
+    def __init__(self, ws: Workspace, writer: Writer) -> None:
+        self._ws = ws
+        self._writer = writer
+        self._secret = read_secret(ws.files, ws.home)
+        self._records: dict[PipelineId, PipelineRecord] = {}
+
+    def is_used(self, attempt: AttemptId) -> bool:
+        """Tell whether an attempt of this id was released before: by a life of this database that was lost."""
+        return self._ws.files.exists(layout.job_file(self._ws.home, attempt))
+
+    def prepare(self, pairs: Sequence[tuple[Task, Attempt]]) -> Mapping[AttemptId, JobRequest]:
+        """Write the instructions of these attempts and raise their fences; return what to ask the managers for."""
+        needs = self._writer.upstream([task.id for task, _ in pairs])
+        targets = self._targets(needs)
+        return {attempt.id: self._prepare(task, attempt, needs.get(task.id, ()), targets) for task, attempt in pairs}
+
+    def _targets(self, needs: Mapping[TaskId, Sequence[ResolvedNeed]]) -> Mapping[TaskId, Task]:
+        ids = {target.id for resolved in needs.values() for need in resolved for target in need.targets}
+        return self._writer.tasks(sorted(ids))
+
+    def _prepare(
+        self, task: Task, attempt: Attempt, needs: Sequence[ResolvedNeed], targets: Mapping[TaskId, Task]
+    ) -> JobRequest:
+        ws = self._ws
+        record = self._record(task.pipeline)
+        release = Release(
+            home=ws.home,
+            record=record,
+            task=task,
+            attempt=attempt,
+            key=event_key(self._secret, attempt.id),
+            sources=sources_of(needs, targets, self._results(task, needs, targets)),
+            environment=kept_environment(ws, task.pipeline, task.spec),
+            rules=ws.site.jobs.rules(),
+            earlier=self._writer.attempts_of(task.id) if attempt.number > 1 else (),
+        )
+        self._write(release)
+        return job_request(release, account=ws.site.backends[attempt.backend].account)
+
+    def _record(self, pipeline: PipelineId) -> PipelineRecord:
+        if pipeline not in self._records:
+            self._records[pipeline] = self._writer.pipeline(pipeline)
+        return self._records[pipeline]
+
+    def _results(
+        self, task: Task, needs: Sequence[ResolvedNeed], targets: Mapping[TaskId, Task]
+    ) -> Mapping[TaskId, Path]:
+        """Return the files with return values that the task's call takes arguments from."""
+        if task.spec.call is None or not task.spec.call.results:
+            return {}
+        ids = {target.id for need in needs for target in need.targets}
+        found = {target: result_of(self._ws.home, self._writer, targets[target]) for target in sorted(ids)}
+        return {target: path for target, path in found.items() if path is not None}
+
+    def _write(self, release: Release) -> None:
+        files, home, task = self._ws.files, release.home, release.task
+        for folder in folders(release):
+            files.make_folder(folder)
+        self._ws.crash("release.folders")
+        if any(attempt.state is AttemptState.ENDED for attempt in release.earlier):
+            # An earlier attempt finished a task that shall run again: its mark would turn this one away.
+            files.remove(layout.done_mark(home, task.id))
+        document = json.dumps(job_document(release), ensure_ascii=True, indent=1)
+        files.write(layout.job_file(home, release.attempt.id), document.encode())
+        self._ws.crash("release.job")
+        raise_fence(files, home, task.id, release.attempt.number)
+        self._ws.crash("release.fence")

@@ -1,0 +1,67 @@
+"""What a tick did, for whoever ran it and for `elisa status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from elisa.model.errors import ExitCode
+from elisa.model.ids import AttemptId, BackendName
+from elisa.model.reasons import Fact
+
+__all__ = ["TickReport"]
+
+_NOBODY: Mapping[BackendName, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickReport:
+    """Counts and ids of one tick. `moved` tasks changed state because of what they need; `waiting` ones were passed over.
+
+    `unsettled` attempts may or may not have been submitted: later ticks find out. `alarms` are for a person.
+    """
+
+    at: datetime
+    events: int = 0
+    bad_events: int = 0
+    ended: tuple[AttemptId, ...] = ()
+    moved: int = 0
+    submitted: tuple[AttemptId, ...] = ()
+    rejected: tuple[AttemptId, ...] = ()
+    withdrawn: tuple[AttemptId, ...] = ()
+    stopped: tuple[AttemptId, ...] = ()
+    unsettled: tuple[AttemptId, ...] = ()
+    waiting: int = 0
+    live: int = 0
+    unreachable: Mapping[BackendName, str] = field(default_factory=lambda: _NOBODY)
+    alarms: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Done, or unreachable if anything is uncertain: what was not known was not acted upon."""
+        is_certain = not (self.unreachable or self.unsettled or self.alarms)
+        return ExitCode.DONE if is_certain else ExitCode.UNREACHABLE
+
+    @property
+    def did_something(self) -> bool:
+        """Tell whether the state of any task or attempt changed."""
+        return bool(self.ended or self.moved or self.submitted or self.rejected or self.withdrawn or self.stopped)
+
+    def facts(self) -> Mapping[str, Fact]:
+        """Return the counts as the store keeps them."""
+        return {
+            "events": self.events,
+            "bad_events": self.bad_events,
+            "ended": len(self.ended),
+            "submitted": len(self.submitted),
+            "rejected": len(self.rejected),
+            "withdrawn": len(self.withdrawn),
+            "stopped": len(self.stopped),
+            "unsettled": len(self.unsettled),
+            "waiting": self.waiting,
+            "live": self.live,
+            "unreachable": ", ".join(sorted(self.unreachable)),
+            "alarms": "; ".join(self.alarms),
+        }

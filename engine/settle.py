@@ -1,0 +1,60 @@
+"""Make sure that an attempt given up for lost cannot come to life after its successor was released."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from elisa.engine.fence import raise_fence, shut_out
+from elisa.engine.files import Files
+from elisa.model import layout
+from elisa.model.changes import AttemptMoved, AttemptNoted
+from elisa.model.ids import AttemptId, is_attempt_id, task_of
+from elisa.model.states import AttemptState
+from elisa.model.task import Attempt
+from elisa.policies.lifecycle import Observed
+
+__all__ = ["confirm_losses", "finished_by"]
+
+
+def confirm_losses(files: Files, home: Path, observed: Observed) -> Observed:
+    """Return `observed` without the losses that turn out to be none.
+
+    Every attempt in it that was never claimed is shut out for good. Where a claim is found all the same, the job came to
+    life while we were looking: the attempt stays live, now known to be claimed.
+    """
+    lost = [attempt for attempt in observed.ended if attempt.state is AttemptState.LOST]
+    alive = {attempt.id for attempt in lost if not _is_dead(files, home, attempt)}
+    return _without(observed, alive) if alive else observed
+
+
+def _is_dead(files: Files, home: Path, attempt: Attempt) -> bool:
+    if attempt.claimed:
+        raise_fence(files, home, task_of(attempt.id), attempt.number + 1)
+        return True
+    return shut_out(files, home, attempt.id)
+
+
+def finished_by(files: Files, home: Path, ended: Attempt) -> AttemptId | None:
+    """Return the earlier attempt that finished the task of one that was turned away; None if none did."""
+    if ended.state is not AttemptState.LOST or ended.number == 1:
+        return None
+    try:
+        mark = json.loads(files.read(layout.done_mark(home, ended.task)) or b"{}")
+        finisher, exit_code = mark.get("attempt"), (mark.get("exited") or {}).get("exit_code")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    is_earlier = isinstance(finisher, str) and is_attempt_id(finisher) and finisher != ended.id
+    return AttemptId(finisher) if is_earlier and exit_code == 0 and task_of(AttemptId(finisher)) == ended.task else None
+
+
+def _without(observed: Observed, alive: set[AttemptId]) -> Observed:
+    kept = (change for change in observed.changes if not (isinstance(change, AttemptMoved) and change.attempt in alive))
+    noted = (AttemptNoted(attempt=attempt, claimed=True) for attempt in sorted(alive))
+    return replace(
+        observed,
+        changes=(*kept, *noted),
+        ended=tuple(attempt for attempt in observed.ended if attempt.id not in alive),
+        unsettled=(*observed.unsettled, *sorted(alive)),
+    )

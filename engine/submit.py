@@ -1,0 +1,114 @@
+"""A pipeline taken into the queue: ids given, rules checked, all of it stored or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from elisa.engine.workspace import Workspace
+from elisa.model import layout
+from elisa.model.changes import PipelineAdded
+from elisa.model.errors import PolicyError
+from elisa.model.ids import PipelineId, TaskId, new_pipeline_id, new_task_id
+from elisa.model.pipeline import Pipeline, TaskSpec
+from elisa.model.site import CLASS_RANK, ProjectPolicy
+from elisa.model.states import FINAL_TASK_STATES, TaskState
+from elisa.model.task import PipelineRecord, Task
+from elisa.store.writer import Writer
+
+__all__ = ["KEPT_VARIABLES", "Submitted", "kept_environment", "submit"]
+
+# What a program needs to find its interpreter, its user's files and its language, wherever it is started from.
+KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "VIRTUAL_ENV")
+_UNFINISHED = frozenset(TaskState) - FINAL_TASK_STATES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What was stored: the ids of the pipeline and of its tasks by name."""
+
+    pipeline_id: PipelineId
+    tasks: Mapping[str, TaskId]
+    warnings: tuple[str, ...] = ()
+
+
+def submit(ws: Workspace, pipeline: Pipeline, *, source: str = "") -> Submitted:
+    """Store a pipeline; the next tick begins with it. Raises PolicyError if the site's rules forbid it."""
+    record = PipelineRecord(
+        id=new_pipeline_id(ws.random),
+        pipeline=pipeline,
+        owner_uid=ws.uid,
+        owner=ws.actor,
+        submitted_at=ws.clock.now(),
+        source=source,
+    )
+    tasks = tuple(_task(ws, record, spec) for spec in pipeline.tasks)
+    with ws.writer() as writer:
+        _check(writer, pipeline, ws.site.policy().project(pipeline.project))
+        _keep_environment(ws, record)
+        writer.apply([PipelineAdded(record=record, tasks=tasks)])
+    return Submitted(
+        pipeline_id=record.id,
+        tasks={task.spec.name: task.id for task in tasks},
+        warnings=tuple(_warnings(ws, pipeline)),
+    )
+
+
+def _task(ws: Workspace, record: PipelineRecord, spec: TaskSpec) -> Task:
+    return Task(
+        id=new_task_id(ws.random),
+        pipeline=record.id,
+        project=record.pipeline.project,
+        owner_uid=record.owner_uid,
+        spec=spec,
+        state=TaskState.WAITING,
+        request=spec.resources,
+        submitted_at=record.submitted_at,
+    )
+
+
+def _check(writer: Writer, pipeline: Pipeline, rules: ProjectPolicy) -> None:
+    wanted = min((pipeline.priority, *(spec.priority for spec in pipeline.tasks)), key=CLASS_RANK.__getitem__)
+    if CLASS_RANK[wanted] < CLASS_RANK[rules.highest]:
+        raise PolicyError(
+            f"project {pipeline.project} may not submit work of class {wanted.value}",
+            f"its highest class is {rules.highest.value}",
+            "lower `priority`, or ask the site's administrator",
+        )
+    if rules.queue_limit:
+        _check_length(writer, pipeline, rules.queue_limit)
+
+
+def _check_length(writer: Writer, pipeline: Pipeline, limit: int) -> None:
+    waiting = len(writer.task_rows(project=pipeline.project, states=_UNFINISHED))
+    if waiting + len(pipeline.tasks) > limit:
+        raise PolicyError(
+            f"project {pipeline.project} may have {limit} unfinished tasks",
+            f"it has {waiting}, and this pipeline would add {len(pipeline.tasks)}",
+            "wait for some to finish, or cancel some",
+        )
+
+
+def _keep_environment(ws: Workspace, record: PipelineRecord) -> None:
+    """Keep the submitter's variables in a file that only they can read: secrets do not belong in the database."""
+    names = {*KEPT_VARIABLES, *(name for spec in record.pipeline.tasks for name in spec.pass_environment)}
+    kept = {name: ws.environment[name] for name in sorted(names) if name in ws.environment}
+    path = layout.environment_file(ws.home, record.id)
+    ws.files.make_folder(path.parent)
+    ws.files.write(path, json.dumps(kept).encode("utf-8", "surrogateescape"))
+
+
+def kept_environment(ws: Workspace, pipeline: PipelineId, spec: TaskSpec) -> Mapping[str, str]:
+    """Return what the task's program gets of its submitter's environment."""
+    content = json.loads(ws.files.read(layout.environment_file(ws.home, pipeline)) or b"{}")
+    wanted = {*KEPT_VARIABLES, *spec.pass_environment}
+    return {name: value for name, value in content.items() if name in wanted}
+
+
+def _warnings(ws: Workspace, pipeline: Pipeline) -> Iterator[str]:
+    wanted = {spec.placement.backend for spec in pipeline.tasks if spec.placement.backend}
+    for name in sorted(wanted - set(ws.site.backends)):
+        yield f"no backend is called `{name}`: its tasks will wait until site.yaml has one"
+    if ws.site.projects and pipeline.project not in ws.site.projects:
+        yield f"site.yaml knows no project `{pipeline.project}`: the rules for unlisted projects hold"

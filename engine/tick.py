@@ -1,0 +1,128 @@
+"""One tick: learn what happened, decide what follows, do it. A function of the state folder and the ports alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from elisa.engine.act import Submitting
+from elisa.engine.advance import Evidence, advance
+from elisa.engine.decide import decide
+from elisa.engine.health import HealthBook
+from elisa.engine.lock import tick_lock
+from elisa.engine.managers import Managers
+from elisa.engine.outcome import TickReport
+from elisa.engine.readiness import settle_waiting
+from elisa.engine.seals import read_secret
+from elisa.engine.spool import Reading, SpoolNews, read_new
+from elisa.engine.stop import cancel_idle, send_stops, stops_due, stops_of
+from elisa.engine.workspace import Workspace
+from elisa.model import layout
+from elisa.model.errors import StaleChange, StoreError
+from elisa.model.task import Attempt
+from elisa.store.writer import Writer
+
+__all__ = ["tick"]
+
+_log = logging.getLogger(__name__)
+_TRIES = 3
+_CANARY_BITS = 64
+
+
+def tick(ws: Workspace) -> TickReport:
+    """Bring the store up to date with the world, decide, act, and write down what was done.
+
+    Raises StoreBusy if another tick is running; StoreError, having submitted nothing, if the store cannot be trusted.
+    """
+    try:
+        with tick_lock(ws.home, ws.clock.now()), ws.writer() as writer:
+            writer.begin_tick(f"{ws.random.bits(_CANARY_BITS):016x}")
+            writer.set_policy(ws.site.policy())
+            return _try_round(ws, writer)
+    except OSError as err:
+        why = f"{err.filename or ws.home}: {err.strerror or err}"
+        raise StoreError(
+            "the state folder cannot be used", why, "see `elisa doctor`; what was begun is not lost"
+        ) from err
+
+
+def _try_round(ws: Workspace, writer: Writer) -> TickReport:
+    """Do a round again if a command changed its ground: each step is safe to repeat."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _round(ws, writer, ws.clock.now())
+        except StaleChange as err:
+            _log.info("the state moved during the tick, which begins again: %s", err.what)
+    return _round(ws, writer, ws.clock.now())
+
+
+def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
+    health = HealthBook(ws.files, ws.home)
+    managers = Managers(ws.backends, health, ws.random, now)
+    live = writer.live_attempts()
+    # 1. Ask the resource managers, before reading the spool: a job that is over by then has said all it will.
+    polls = managers.poll(live)
+    # 2. Read what jobs said.
+    news = _read_spool(ws, writer, live)
+    if not news.mounted:
+        return _unmounted(ws, writer, now)
+    # 3. Search for submissions whose answer was lost.
+    found = managers.find(attempt for attempt in live if attempt.native_id is None)
+    # 4. Advance: commit what happened and what follows from it.
+    observed = advance(ws, writer, Evidence(now=now, live=live, news=news, polls=polls, found=found))
+    cancel_idle(writer)
+    moved = settle_waiting(ws, writer, now)
+    # 5. Plan.
+    live = writer.live_attempts() if observed.changes else live
+    plan = decide(ws, writer, managers, live, now)
+    passed_over = tuple(plan.passed_over())
+    writer.apply(passed_over)
+    # 6. Act: stop what must stop, submit what shall start; every step written down first.
+    by_id = {attempt.id: attempt for attempt in live}
+    stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]
+    stopped = send_stops(ws, writer, managers, stops)
+    acted = Submitting(ws, writer, health, plan, now).carry_out()
+    health.save()
+    report = TickReport(
+        at=now,
+        events=len(news.events),
+        bad_events=len(news.bad),
+        ended=tuple(attempt.id for attempt in observed.ended),
+        moved=moved,
+        submitted=tuple(acted.submitted),
+        rejected=tuple(acted.rejected),
+        withdrawn=tuple(acted.withdrawn),
+        stopped=stopped,
+        unsettled=(*observed.unsettled, *acted.uncertain),
+        waiting=len(passed_over),
+        live=len(live) + len(acted.submitted) + len(acted.uncertain),
+        unreachable=managers.unreachable,
+        alarms=_alarms(health, news),
+    )
+    writer.ticked(report.facts())
+    # 7. Telling others, after the commit, is up to whoever ran the tick.
+    return report
+
+
+def _read_spool(ws: Workspace, writer: Writer, live: Sequence[Attempt]) -> SpoolNews:
+    reading = Reading(files=ws.files, home=ws.home, secret=read_secret(ws.files, ws.home), uid=ws.uid)
+    return read_new(reading, [attempt.id for attempt in live], writer.events_cursor())
+
+
+def _unmounted(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
+    alarm = (
+        f"{layout.spool_sentinel(ws.home)} is missing: the spool is not mounted, or was wiped; nothing was concluded"
+    )
+    report = TickReport(at=now, alarms=(alarm,))
+    writer.ticked(report.facts())
+    return report
+
+
+def _alarms(health: HealthBook, news: SpoolNews) -> tuple[str, ...]:
+    sick = (
+        f"{name} failed {state.failures} times since {state.since.isoformat()}: {state.what}"
+        for name, state in sorted(health.sick.items())
+        if state.is_alarming
+    )
+    return (*sick, *news.unreadable)

@@ -1,0 +1,165 @@
+"""A state folder, opened: its configuration, its resource managers and the ports through which the engine acts."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from elisa.backends.protocol import Backend
+from elisa.backends.registry import choose_clock, open_backend
+from elisa.engine.config import Site, load_site
+from elisa.engine.files import Files, OsFiles
+from elisa.engine.ports import SystemClock, SystemRandom, crash_point_from
+from elisa.engine.seals import create_secret
+from elisa.engine.spool import make_spool
+from elisa.model import layout
+from elisa.model.errors import StoreError, UsageError
+from elisa.model.ids import BackendName
+from elisa.model.ports import Clock, CrashPoint, RandomSource
+from elisa.store.reader import Reader
+from elisa.store.writer import Writer
+
+__all__ = ["Made", "Workspace", "check_ancestors", "init_workspace", "open_workspace"]
+
+_SITE_TEMPLATE = b"""\
+# What elisa may use. All of it may be left out: then this machine is the only backend.
+# `elisa doctor` checks this file; every setting is described in docs/reference/site.md.
+
+backends:
+  local: {kind: local}
+  # cluster: {kind: slurm, account: my-account, window: 20}
+
+# projects:
+#   my-project:
+#     shares: 1
+#     budget: {gpu_hours: 1000}
+#     at_once: {gpus: 8}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """All that a command needs; nothing in the engine reaches the world but through what stands here."""
+
+    home: Path
+    site: Site
+    clock: Clock
+    random: RandomSource
+    crash: CrashPoint
+    files: Files
+    backends: Mapping[BackendName, Backend]
+    actor: str
+    uid: int
+    environment: Mapping[str, str]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for backend in self.backends.values():
+            close: Callable[[], None] | None = getattr(backend, "close", None)
+            if close is not None:
+                close()
+
+    def writer(self) -> Writer:
+        """Open the store for changes; a context manager."""
+        return Writer.open(self.home, clock=self.clock, actor=self.actor, crash=self.crash)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What `init_workspace` did."""
+
+    home: Path
+    created: bool
+    backends: tuple[str, ...]
+
+
+def init_workspace(home: Path) -> Made:
+    """Create a state folder, or add what is missing of one; doing it twice changes nothing.
+
+    Raises StoreError if others could tamper with it.
+    """
+    check_ancestors(home, os.geteuid())
+    files, clock, random, crash = _ports()
+    created = not files.exists(layout.database(home))
+    for folder in (home, layout.claims(home), layout.runs(home)):
+        files.make_folder(folder)
+    create_secret(files, home, random)
+    make_spool(files, home)
+    if not files.exists(layout.site_file(home)):
+        files.write(layout.site_file(home), _SITE_TEMPLATE)
+    if created:
+        Writer.create(home, clock=clock, random=random, actor=_actor(), crash=crash).close()
+    return Made(home=home, created=created, backends=tuple(load_site(files, home).backends))
+
+
+def _ports() -> tuple[Files, Clock, RandomSource, CrashPoint]:
+    crash = crash_point_from(os.environ)
+    return OsFiles(crash), SystemClock(), SystemRandom(), crash
+
+
+def open_workspace(home: Path) -> Workspace:
+    """Open a state folder with the real world behind its ports.
+
+    Raises UsageError if there is none, SpecError if its configuration is wrong, StoreError if it is not safe to use.
+    """
+    if not layout.database(home).exists():
+        raise UsageError(f"there is no elisa state in {home}", hint="run `elisa init`")
+    check_ancestors(home, os.geteuid())
+    files, clock, random, crash = _ports()
+    site = load_site(files, home)
+    clock = choose_clock([config.kind for config in site.backends.values()], clock)
+    with Reader.open(home) as reader:
+        instance = reader.meta().instance
+    backends = {
+        BackendName(name): open_backend(
+            name, config.kind, config.options, home=home, instance=instance, clock=clock, random=random, crash=crash
+        )
+        for name, config in site.backends.items()
+    }
+    return Workspace(
+        home=home,
+        site=site,
+        clock=clock,
+        random=random,
+        crash=crash,
+        files=files,
+        backends=backends,
+        actor=_actor(),
+        uid=os.geteuid(),
+        environment=dict(os.environ),
+    )
+
+
+def _actor() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
+
+
+def check_ancestors(home: Path, uid: int) -> None:
+    """Make sure that nobody else can put another folder in the place of `home`; raises StoreError.
+
+    Every folder above must belong to root or to `uid`; others may write in it only if it is sticky, as /tmp is.
+    """
+    for folder in (home, *home.parents):
+        with suppress(FileNotFoundError):
+            status = folder.stat()
+            others_write = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+            if others_write or status.st_uid not in {0, uid}:
+                raise StoreError(
+                    f"{folder} is not safe above a state folder",
+                    "everybody may write in it" if others_write else f"it belongs to user {status.st_uid}",
+                    f"choose another folder with --home or ELISA_HOME, or `chmod o-w {folder}`",
+                )
