@@ -215,7 +215,7 @@ class _Walk:
         return refused
 
     def explain(self, owner: int, shape: int) -> Reason:
-        """Return, and remember, the words for a refusal that was left without them: by a cap at the start, or for want of room."""
+        """Return, and remember, why nothing of a shape starts for an owner: a cap at the start, or else want of room."""
         way = self.ways_of[shape].start
         if self._is_refused[owner, shape]:
             reason = self.refusals.of_owner[owner, shape] = self.admission.first_refusal(owner, way)
