@@ -62,10 +62,16 @@ def _task(ws: Workspace, record: PipelineRecord, spec: TaskSpec) -> Task:
         project=record.pipeline.project,
         owner_uid=record.owner_uid,
         spec=spec,
-        state=TaskState.WAITING,
+        state=TaskState.READY if _starts(spec) else TaskState.WAITING,
         request=spec.resources,
         submitted_at=record.submitted_at,
+        ready_at=record.submitted_at if _starts(spec) else None,
     )
+
+
+def _starts(spec: TaskSpec) -> bool:
+    """Tell whether the task waits for nothing, so that `elisa plan` shows it before the first tick."""
+    return not (spec.needs or spec.when or spec.expansion)
 
 
 def _check(writer: Writer, pipeline: Pipeline, rules: ProjectPolicy) -> None:

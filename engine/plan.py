@@ -1,0 +1,36 @@
+"""What the next tick would do, found out with the tick's own code and nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from elisa.engine.decide import decide
+from elisa.engine.health import HealthBook
+from elisa.engine.managers import Managers
+from elisa.engine.workspace import Workspace
+from elisa.model.ids import TaskId
+from elisa.model.states import TaskState
+from elisa.policies.plan import Plan
+from elisa.store.reader import Reader
+
+__all__ = ["Preview", "preview"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A plan, and the names of the tasks in it."""
+
+    plan: Plan
+    names: Mapping[TaskId, str]
+
+
+def preview(ws: Workspace) -> Preview:
+    """Return what a tick would decide at this moment; news that nobody has read yet is not in it."""
+    now = ws.clock.now()
+    managers = Managers(ws.backends, HealthBook(ws.files, ws.home), ws.random, now)
+    with Reader.open(ws.home) as reader:
+        plan = decide(ws, reader, managers, reader.live_attempts(), now)
+        ready = reader.task_rows(states=(TaskState.READY,))
+        active = reader.task_rows(states=(TaskState.ACTIVE,))
+    return Preview(plan=plan, names={row.id: row.name for row in (*ready, *active)})
