@@ -34,6 +34,7 @@ __all__ = [
 _FENCE_MARGIN_S = 5.0
 _KILL_WAIT_S = 10.0
 _RACES = 100
+_NOBODY = 10**9  # a fence that cannot be read keeps everybody out
 
 
 class RefusedError(Exception):
@@ -123,7 +124,7 @@ def _read_fence(job: Job) -> int:
             text = stream.read(20).strip()
     except FileNotFoundError:
         return 0
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdigit() else _NOBODY
 
 
 def _attempts(job: Job) -> list[tuple[str, int]]:
