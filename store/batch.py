@@ -40,13 +40,15 @@ class CapRow(NamedTuple):
 class Batch:
     """The unit of work: rows by key as they were read, changed in place; new rows by table.
 
-    `task_states` and `attempt_states` hold the state that each changed row has in the database. `seen_revision` is that
-    at which the writer last listed the tasks to check. `marks` are tasks whose dependents must look at their needs again.
+    `task_states` and `attempt_states` hold the state that each changed row has in the database. `seen_revision` and
+    `seen_us` are when the writer last listed the tasks to check. `marks` are tasks whose dependents must look at their
+    needs again.
     """
 
     now_us: int
     revision: int
     seen_revision: int
+    seen_us: int
     audit: AuditTrail
     meta: Row
     projects: dict[str, int] = field(default_factory=dict)

@@ -33,7 +33,7 @@ __all__ = [
     "pipeline_from",
     "pipeline_row",
     "placement_from",
-    "read_json",
+    "read_facts",
     "resources_from",
     "spec_from",
     "task_from",
@@ -89,9 +89,10 @@ def optional_json(value: object | None) -> str | None:
     return None if value is None else to_json(value)
 
 
-def read_json(text: str) -> Any:
-    """Return what `to_json` was given, as plain JSON values."""
-    return json.loads(text)
+def read_facts(text: str) -> Mapping[str, Any]:
+    """Return the JSON object that a text stands for."""
+    facts: Mapping[str, Any] = MappingProxyType(json.loads(text))
+    return facts
 
 
 # Tens of thousands of tasks ask for the same few things: each text is decoded once.

@@ -1,20 +1,41 @@
-"""Make a new database."""
+"""Make a new database: whole, or not there."""
 
 from __future__ import annotations
 
-import socket
+import errno
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from elisa.model import layout
-from elisa.model.errors import StoreError
 from elisa.model.ports import CrashPoint, RandomSource
-from elisa.store.database import connect_sqlite, migrate
+from elisa.store.audit import GENESIS, AuditTrail
+from elisa.store.connection import Connection
+from elisa.store.filesystem import Filesystem
+from elisa.store.guard import set_journal
+from elisa.store.migrate import migrate
+from elisa.store.schema import AuditTable, MetaTable
+from elisa.store.sqlite import connect
+from elisa.store.statements import insert_into
 
-__all__ = ["create_database", "new_instance"]
+__all__ = ["Birth", "create_file", "fill", "new_instance"]
 
 # As in ids: no i, l, o, u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 12
+_TIMEOUT_S = 10.0
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """What a new database knows of itself: its instance's name, where it was made and when."""
+
+    instance: str
+    host: str
+    filesystem: str
+    at_us: int
 
 
 def new_instance(random: RandomSource) -> str:
@@ -22,21 +43,70 @@ def new_instance(random: RandomSource) -> str:
     return "".join(_ALPHABET[random.bits(5)] for _ in range(_LENGTH))
 
 
-def create_database(home: Path, *, now_us: int, instance: str, crash: CrashPoint) -> None:
-    """Make the database file with all its tables. Raises StoreError if it is there already."""
-    path = layout.database(home)
-    if path.exists() and path.stat().st_size:
-        raise StoreError(f"there is an elisa state in {home} already", f"{path} exists", "use it as it is")
-    path.touch(mode=0o600)
-    connection = connect_sqlite(path, "rw", 20.0)
-    migrate(connection, now_us=now_us, crash=crash)
+def create_file(path: Path, birth: Birth, filesystem: Filesystem, crash: CrashPoint) -> None:
+    """Make a database file beside its place, then put it there; one that is there already is left alone."""
+    new = path.with_name(f"{path.name}.new-{os.getpid()}")
+    new.unlink(missing_ok=True)
+    _touch(new)
+    connection = connect(new, "rw", _TIMEOUT_S)
+    try:
+        set_journal(connection, filesystem)
+        migrate(connection, now_us=birth.at_us, crash=crash)
+        fill(connection, birth)
+    finally:
+        connection.close()
+    crash("store.create.link")
+    _put(new, path)
+    crash("store.create.linked")
+
+
+def _touch(path: Path) -> None:
+    """Make an empty file of the mode that the database is to have; journals inherit it.
+
+    SQLite itself would honour the umask, so that the members of a shared folder could not write each other's files.
+    """
+    folder = path.parent.stat().st_mode
+    shared = folder & stat.S_ISGID and folder & stat.S_IWGRP
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o660 if shared else 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _put(new: Path, path: Path) -> None:
+    try:
+        with suppress(FileExistsError):
+            os.link(new, path)
+        new.unlink()
+    except OSError as err:
+        if err.errno not in _NO_LINKS:
+            raise
+        new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def fill(connection: Connection, birth: Birth) -> None:
+    """Put the first rows into an empty database."""
+    audit = AuditTrail(0, GENESIS, birth.at_us, "elisa")
+    audit.add("store.created", birth.instance, {"host": birth.host, "filesystem": birth.filesystem})
+    meta = {
+        "id": 1,
+        "instance": birth.instance,
+        "host": birth.host,
+        "filesystem": birth.filesystem,
+        "created_at": birth.at_us,
+        "last_tick_at": None,
+        "ticks": 0,
+        "last_tick": "{}",
+        "canary": "",
+        "revision": 0,
+    }
     connection.begin()
-    connection.run(
-        "INSERT INTO meta (id, instance, host, filesystem, created_at, ticks, last_tick, canary, revision)"
-        " VALUES (1, ?, ?, '', ?, 0, '{}', '', 0)",
-        instance,
-        socket.gethostname(),
-        now_us,
-    )
+    connection.run_many(insert_into(MetaTable, connection.dialect), [meta])
+    connection.run_many(insert_into(AuditTable, connection.dialect), audit.rows)
     connection.commit()
-    connection.close()

@@ -1,97 +1,104 @@
-"""Open the database in the one way that is safe for where it lies, or say in three lines why not."""
+"""Open the database of a state folder in the one way that is safe for where it lies, or say in three lines why not."""
 
 from __future__ import annotations
 
-import sqlite3
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from elisa.model import layout
-from elisa.model.errors import StoreError, StoreTooNew
-from elisa.model.ports import CrashPoint
-from elisa.store.connection import Connection, SqliteConnection, sqlite_error
-from elisa.store.migrations import MIGRATIONS, latest_version
+from elisa.model.errors import StoreDamaged, StoreError
+from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
+from elisa.store.connection import Connection
+from elisa.store.convert import to_us
+from elisa.store.filesystem import probe
+from elisa.store.guard import check_file, check_host, check_owner, check_soundness, has_leftovers, set_journal
+from elisa.store.migrate import bring_up_to_date, refuse_newer
+from elisa.store.migrations import latest_version
+from elisa.store.sqlite import SqliteConnection, connect
 
-__all__ = ["connect_sqlite", "migrate", "open_for_reading", "open_for_writing", "schema_version", "too_new"]
-
-
-def connect_sqlite(path: Path, mode: str, timeout_s: float) -> SqliteConnection:
-    """Open a database file that exists; `mode` is ro or rw. No transaction begins but by `begin`."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    try:
-        raw = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, cached_statements=512)
-    except sqlite3.Error as err:
-        raise sqlite_error(err, str(path)) from err
-    connection = SqliteConnection(raw, str(path))
-    connection.run("PRAGMA foreign_keys = ON")
-    connection.run("PRAGMA mmap_size = 0")
-    return connection
+__all__ = ["create", "open_for_reading", "open_for_writing"]
 
 
-def schema_version(connection: Connection) -> int:
-    """Return the version of the schema that the database has, 0 if it is empty."""
-    found = connection.one("PRAGMA user_version")
-    return int(found[0]) if found else 0
+def create(home: Path, *, clock: Clock, random: RandomSource, crash: CrashPoint = no_crash) -> None:
+    """Make the database of a state folder that has none yet; an existing one is left as it is."""
+    from elisa.store.create import Birth, create_file, new_instance
+
+    path = layout.database(home)
+    if not path.exists():
+        filesystem = probe(home)
+        birth = Birth(
+            instance=new_instance(random),
+            host=socket.gethostname(),
+            filesystem=filesystem.name,
+            at_us=to_us(clock.now()),
+        )
+        create_file(path, birth, filesystem, crash)
 
 
 def open_for_reading(home: Path, timeout_s: float) -> Connection:
     """Open the database of a state folder without the right to change it."""
     path = layout.database(home)
-    _check_exists(path)
-    connection = connect_sqlite(path, "ro", timeout_s)
-    _check_readable_version(connection)
+    check_file(path)
+    connection = _open_unchanged(path, timeout_s)
+    with _closed_if_refused(connection):
+        _check_readable(connection)
     return connection
 
 
-def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        raise StoreError(
-            f"there is no elisa state in {path.parent}", f"{path} does not exist", "run `elisa init`, or set ELISA_HOME"
-        )
+def _open_unchanged(path: Path, timeout_s: float) -> SqliteConnection:
+    connection = connect(path, "ro", timeout_s)
+    try:
+        connection.schema_version()
+    except StoreDamaged:
+        connection.close()
+        raise
+    except StoreError:
+        # A writer died and its transaction must be undone before anybody can read; that takes the right to write.
+        connection.close()
+        connection = connect(path, "rw", timeout_s)
+        connection.run("PRAGMA query_only = ON")
+    return connection
 
 
-def _check_readable_version(connection: Connection) -> None:
-    version, latest = schema_version(connection), latest_version()
-    if version > latest:
-        raise too_new(connection.where, version)
-    if version < latest:
+def _check_readable(connection: Connection) -> None:
+    refuse_newer(connection)
+    version = connection.schema_version()
+    if version < latest_version():
         raise StoreError(
-            f"the database has schema {version}, this elisa reads schema {latest}",
+            f"the database has schema {version}, this elisa reads schema {latest_version()}",
             f"{connection.where} was last written by an older elisa",
             "run `elisa tick` once: it makes a backup and brings the database up to date",
         )
 
 
-def too_new(where: str, version: int) -> StoreTooNew:
-    return StoreTooNew(
-        f"the database has schema {version}, this elisa knows schemas up to {latest_version()}",
-        f"{where} was written by a newer elisa",
-        "install the newer elisa again; nothing was changed",
-    )
+def open_for_writing(
+    home: Path, *, now_us: int, crash: CrashPoint, timeout_s: float, take_over: bool = False
+) -> Connection:
+    """Open the database of a state folder to write it; one of an older elisa is backed up and brought up to date.
 
-
-def open_for_writing(home: Path, *, now_us: int, crash: CrashPoint, timeout_s: float) -> Connection:
-    """Open the database of a state folder, bringing it up to date first."""
+    With `take_over` it may belong to another host, for the caller to change that.
+    """
     path = layout.database(home)
-    _check_exists(path)
-    connection = connect_sqlite(path, "rw", timeout_s)
-    connection.run("PRAGMA synchronous = FULL")
-    if schema_version(connection) > latest_version():
-        raise too_new(connection.where, schema_version(connection))
-    migrate(connection, now_us=now_us, crash=crash)
+    check_file(path)
+    check_owner(path)
+    is_interrupted, filesystem = has_leftovers(path), probe(home)
+    connection = connect(path, "rw", timeout_s)
+    with _closed_if_refused(connection):
+        refuse_newer(connection)
+        check_soundness(connection, path, thoroughly=is_interrupted)
+        if not take_over:
+            check_host(connection, filesystem, socket.gethostname())
+        set_journal(connection, filesystem)
+        bring_up_to_date(connection, layout.backups(home), now_us=now_us, crash=crash)
     return connection
 
 
-def migrate(connection: Connection, *, now_us: int, crash: CrashPoint) -> None:
-    """Apply every migration that the database has not seen, each in a transaction of its own."""
-    for migration in MIGRATIONS:
-        if migration.version > schema_version(connection):
-            connection.begin()
-            migration.run(connection.run_script)
-            connection.run(
-                "INSERT INTO migration (version, name, applied_at) VALUES (?, ?, ?)",
-                migration.version,
-                migration.name,
-                now_us,
-            )
-            connection.run(f"PRAGMA user_version = {migration.version}")
-            connection.commit()
+@contextmanager
+def _closed_if_refused(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise

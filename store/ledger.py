@@ -6,7 +6,7 @@ overrun: it counts as used when the next attempt asks, but no attempt was ever l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 
 from elisa.model.changes import Charge
 from elisa.model.errors import PolicyError
@@ -99,7 +99,7 @@ def _remember(batch: Batch, attempt: Row, used: Mapping[str, int]) -> None:
     batch.upserts[DailyUseTable][key] = row
 
 
-def _check_caps(batch: Batch, attempt: Row, asked: Set[str]) -> None:
+def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:
     project = attempt["project"]
     governed = project if batch.projects.get(project) else ""
     for cap in batch.caps:

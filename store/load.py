@@ -28,16 +28,16 @@ from elisa.model.codec import decode
 from elisa.model.pipeline import Pipeline
 from elisa.store.batch import Batch, CapRow
 from elisa.store.connection import Connection, Row
-from elisa.store.convert import CHARGES, read_json
+from elisa.store.convert import CHARGES, read_facts
 from elisa.store.ledger import account_row
 from elisa.store.pipelines import names_of
 
 __all__ = ["load", "read_meta"]
 
-_META = ("id", "revision", "canary", "last_tick_at", "ticks", "last_tick")
+_META = ("id", "host", "revision", "canary", "last_tick_at", "ticks", "last_tick")
 _TASK = (
     "id", "pipeline", "project", "owner_uid", "parent", "position", "needs", "state", "request", "ready_at", "ended_at",
-    "not_before", "attempts", "failures", "cancel_requested", "resume_from", "check_needs", "due_at",
+    "not_before", "submitted_at", "attempts", "failures", "cancel_requested", "resume_from", "check_needs", "due_at",
 )  # fmt: skip
 _ATTEMPT = (
     "id", "task", "project", "owner_uid", "request", "gpu_type", "state", "native_id", "native_detail", "submitted_at",
@@ -121,12 +121,12 @@ def _load_checkpoints(connection: Connection, batch: Batch) -> None:
 
 
 def _load_unchecked(connection: Connection, batch: Batch) -> None:
-    names = ("id", "needs", "not_before", "check_needs", "due_at", "pipeline_at")
+    names = ("id", "needs", "not_before", "submitted_at", "check_needs", "due_at", "pipeline_at")
     query = (
-        "SELECT t.id, t.needs, t.not_before, t.check_needs, t.due_at, p.submitted_at FROM task t"
+        "SELECT t.id, t.needs, t.not_before, t.submitted_at, t.check_needs, t.due_at, p.submitted_at FROM task t"
         " JOIN pipeline p ON p.id = t.pipeline WHERE t.state = 'waiting' AND (t.check_needs > 0 OR t.due_at <= ?)"
     )
-    batch.unchecked = {row["id"]: row for row in _named(names, connection.rows(query, batch.now_us))}
+    batch.unchecked = {row["id"]: row for row in _named(names, connection.rows(query, batch.seen_us))}
 
 
 def _load_accounts(connection: Connection, batch: Batch) -> None:
@@ -144,4 +144,4 @@ def _load_accounts(connection: Connection, batch: Batch) -> None:
 def _load_pipeline(connection: Connection, batch: Batch, pipeline: str) -> None:
     spec = connection.rows("SELECT spec FROM pipeline WHERE id = ?", pipeline)[0][0]
     names = connection.rows("SELECT name, group_name, id FROM task WHERE pipeline = ? AND parent IS NULL", pipeline)
-    batch.pipelines[pipeline] = (decode(Pipeline, read_json(spec)), names_of(names))
+    batch.pipelines[pipeline] = (decode(Pipeline, read_facts(spec)), names_of(names))

@@ -11,8 +11,7 @@ from elisa.model.rows import PipelineSummary, ProjectRow, StoreMeta
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import PipelineRecord
 from elisa.store.connection import Connection
-from elisa.store.convert import PIPELINE_COLUMNS, from_us, pipeline_from, read_json, spec_from
-from elisa.store.database import schema_version
+from elisa.store.convert import PIPELINE_COLUMNS, from_us, pipeline_from, read_facts, spec_from
 
 __all__ = ["LookupQueries"]
 
@@ -32,12 +31,12 @@ class LookupQueries:
         instance, host, created_at, last_tick_at, ticks, last_tick = self._db.rows(query)[0]
         return StoreMeta(
             instance=instance,
-            schema_version=schema_version(self._db),
+            schema_version=self._db.schema_version(),
             host=host,
             created_at=from_us(created_at),
             last_tick_at=from_us(last_tick_at),
             ticks=ticks,
-            last_tick=read_json(last_tick),
+            last_tick=read_facts(last_tick),
         )
 
     def revision(self) -> int:

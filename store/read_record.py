@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from elisa.model.changes import Charge
 from elisa.model.ids import AttemptId, ProjectName
 from elisa.model.rows import AuditCheck, AuditRow, LedgerRow
 from elisa.store.connection import Connection
-from elisa.store.convert import CHARGES, from_us, read_json
+from elisa.store.convert import CHARGES, from_us, read_facts
 
 __all__ = ["RecordQueries"]
 
@@ -34,7 +35,7 @@ class RecordQueries:
             query += " LIMIT ?"
             values.append(limit)
         return tuple(
-            AuditRow(seq, from_us(at), actor, kind, about, read_json(facts), previous, seal)
+            AuditRow(seq, from_us(at), actor, kind, about, read_facts(facts), previous, seal)
             for seq, at, actor, kind, about, facts, previous, seal in self._db.rows(query, *values)
         )
 
@@ -46,7 +47,7 @@ class RecordQueries:
             if project is None
             else self._db.rows(f"{_LEDGER} WHERE project = ?{order}", project)
         )
-        return tuple(_booking(*row) for row in rows)
+        return tuple(_booking(row) for row in rows)
 
     def verify_audit(self) -> AuditCheck:
         """Check every link of the audit, and that state and accounts are what audit and ledger add up to."""
@@ -55,8 +56,7 @@ class RecordQueries:
         return verify(self._db, self._home)
 
 
-def _booking(
-    attempt: str, incarnation: int, kind: str, project: str, owner_uid: int, at: int, gpu_type: str, *amounts: int
-) -> LedgerRow:
+def _booking(row: tuple[Any, ...]) -> LedgerRow:
+    attempt, incarnation, kind, project, owner_uid, at, gpu_type, *amounts = row
     charge = Charge(**dict(zip(CHARGES, amounts, strict=True)), gpu_type=gpu_type)
     return LedgerRow(AttemptId(attempt), incarnation, kind, ProjectName(project), owner_uid, from_us(at), charge)

@@ -10,12 +10,11 @@ from typing import Any
 
 from elisa.model.errors import UsageError
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
-from elisa.model.reasons import Fact
 from elisa.model.rows import TaskRow
 from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, Task, Verdict
 from elisa.store.connection import Connection
-from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, from_us, read_json, task_from
+from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, from_us, read_facts, task_from
 
 __all__ = ["TaskQueries"]
 
@@ -127,8 +126,7 @@ _NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
 def _verdict(row: tuple[Any, ...]) -> Verdict:
-    facts: dict[str, Fact] = read_json(row[2])
-    return Verdict(task=TaskId(row[0]), code=row[1], facts=MappingProxyType(facts), since=from_us(row[3]))
+    return Verdict(task=TaskId(row[0]), code=row[1], facts=read_facts(row[2]), since=from_us(row[3]))
 
 
 def _status_row(row: tuple[Any, ...]) -> TaskRow:

@@ -52,7 +52,10 @@ def table_of(model: type[SQLModel]) -> Table:
 
 
 class MetaTable(_Table, table=True):
-    """One row. `revision` counts transactions. `canary` is changed by whoever begins a tick: a tick that finds another's knows that locks are broken."""
+    """One row. `revision` counts transactions.
+
+    `canary` is changed by whoever begins a tick: a tick that finds another's knows that locks are broken.
+    """
 
     __tablename__ = "meta"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from sqlalchemy import ColumnElement, Dialect, bindparam, insert, update
+from sqlalchemy import BindParameter, ColumnElement, Dialect, bindparam, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement
 from sqlmodel import SQLModel
@@ -36,7 +36,7 @@ def update_where(model: type[SQLModel], columns: tuple[str, ...], keys: tuple[st
     """Return an UPDATE of `columns` where each of `keys` has the value called `old_<key>`."""
     table = table_of(model)
     conditions: Sequence[ColumnElement[bool]] = [table.c[key] == bindparam(f"old_{key}") for key in keys]
-    values = {name: bindparam(name) for name in columns}
+    values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
     return _compiled(update(table).where(*conditions).values(values), dialect)
 
 
@@ -45,6 +45,6 @@ def _compiled(statement: ClauseElement, dialect: str) -> str:
 
 
 _DIALECTS: dict[str, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(paramstyle="named"),
     "postgresql": postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
 }

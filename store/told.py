@@ -15,7 +15,7 @@ from elisa.model.ids import task_of
 from elisa.model.task import Usage
 from elisa.store.batch import Batch
 from elisa.store.connection import Row
-from elisa.store.convert import read_json, to_json, to_us
+from elisa.store.convert import read_facts, to_json, to_us
 from elisa.store.schema import (
     CheckpointTable,
     EventCursorTable,
@@ -66,7 +66,7 @@ def see_metric(batch: Batch, change: MetricSeen) -> None:
 def see_usage(batch: Batch, change: UsageSeen) -> None:
     """Raise what the attempt used so far to what it now says; an older message lowers nothing."""
     row = batch.change_attempt(change.attempt)
-    known, told = decode(Usage, read_json(row["usage"])), change.usage
+    known, told = decode(Usage, read_facts(row["usage"])), change.usage
     most = Usage(
         cpu_s=max(known.cpu_s, told.cpu_s),
         max_memory_mib=max(known.max_memory_mib, told.max_memory_mib),

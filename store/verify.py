@@ -7,7 +7,7 @@ mirrors outside of the database shows that too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from elisa.model.rows import AuditCheck
 from elisa.store.audit import GENESIS, row_hash
 from elisa.store.audit_head import mirrored_head
 from elisa.store.connection import Connection
-from elisa.store.convert import CHARGES, read_json
+from elisa.store.convert import CHARGES, read_facts
 
 __all__ = ["verify"]
 
@@ -33,7 +33,7 @@ def verify(connection: Connection, home: Path) -> AuditCheck:
     return AuditCheck(len(rows), tuple(problems))
 
 
-def _broken_links(rows: list[tuple[Any, ...]]) -> Iterator[str]:
+def _broken_links(rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
     previous = GENESIS
     for number, row in enumerate(rows, start=1):
         if row[0] != number:
@@ -44,7 +44,7 @@ def _broken_links(rows: list[tuple[Any, ...]]) -> Iterator[str]:
         previous = row[7]
 
 
-def _wrong_head(rows: list[tuple[Any, ...]], home: Path) -> Iterator[str]:
+def _wrong_head(rows: Sequence[tuple[Any, ...]], home: Path) -> Iterator[str]:
     mirrored = mirrored_head(home)
     if mirrored is None:
         return
@@ -55,14 +55,14 @@ def _wrong_head(rows: list[tuple[Any, ...]], home: Path) -> Iterator[str]:
         yield f"the audit up to row {seq} was rewritten"
 
 
-def _fold(rows: list[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
+def _fold(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
     """Return the tasks and attempts, by id, that the audit adds up to."""
     tasks: dict[str, tuple[Any, ...]] = {}
     attempts: dict[str, tuple[Any, ...]] = {}
     for row in rows:
         into, fields = _FOLDED.get(row[3], (None, ()))
         if into is not None:
-            facts = read_json(row[5])
+            facts = read_facts(row[5])
             {"task": tasks, "attempt": attempts}[into][row[4]] = tuple(facts[name] for name in fields)
     return tasks, attempts
 

@@ -42,7 +42,7 @@ _ATTEMPT = (
     "quiet_ticks", "cancel_sent", "claimed", "nodes", "last_checkpoint", "usage", "end_reason", "ending", "held_node_s",
     "held_cpu_s", "held_memory_mib_s", "held_gpu_s",
 )  # fmt: skip
-_META = ("revision", "canary", "last_tick_at", "ticks", "last_tick")
+_META = ("host", "revision", "canary", "last_tick_at", "ticks", "last_tick")
 # A row comes after those it refers to.
 _INSERTED = (BudgetTable, ProjectTable, PipelineTable, TaskTable, NeedEdgeTable, AttemptTable, LedgerTable)
 _UPSERTED = (
@@ -115,7 +115,7 @@ def _looked_at(batch: Batch) -> Iterator[Row]:
         check = 0 if row["check_needs"] <= batch.seen_revision else row["check_needs"]
         yield {
             "check_needs": check,
-            "due_at": next_look(row, batch.now_us),
+            "due_at": next_look(row, batch.seen_us),
             "old_id": task,
             "old_state": "waiting",
         }

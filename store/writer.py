@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,13 +35,12 @@ from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
 from elisa.model.reasons import Fact
 from elisa.model.site import SitePolicy
 from elisa.store.attempts import intend_attempt, move_attempt, note_attempt, send_cancel, submit_attempt
-from elisa.store.audit import GENESIS, AuditTrail
+from elisa.store.audit import AuditTrail
 from elisa.store.audit_head import mirror_head
 from elisa.store.batch import Batch
 from elisa.store.connection import Connection
 from elisa.store.convert import to_json, to_us
-from elisa.store.create import create_database, new_instance
-from elisa.store.database import open_for_writing
+from elisa.store.database import create, open_for_writing
 from elisa.store.load import load, read_meta
 from elisa.store.pipelines import add_pipeline, add_tasks
 from elisa.store.policy import is_stored, store_policy
@@ -82,20 +82,19 @@ class Writer(Reader):
         self._actor = actor
         self._crash = crash
         self._seen_revision = 0
+        self._seen_us = 0
         self._canary = ""
 
     @classmethod
     def create(
         cls, home: Path, *, clock: Clock, random: RandomSource, actor: str, crash: CrashPoint = no_crash
     ) -> Writer:
-        """Make the database of a state folder that has none, and open it. Raises StoreError if there is one."""
-        create_database(home, now_us=to_us(clock.now()), instance=new_instance(random), crash=crash)
-        writer = cls.open(home, clock=clock, actor=actor, crash=crash)
-        writer.apply((Noted(subject=writer.meta().instance, what="created", facts={}),))
-        return writer
+        """Make the database of a state folder that has none yet, and open it."""
+        create(home, clock=clock, random=random, crash=crash)
+        return cls.open(home, clock=clock, actor=actor, crash=crash)
 
     @classmethod
-    def open(  # type: ignore[override]  # a writer says who writes and when
+    def open(  # type: ignore[override]  # a writer must say who writes and when
         cls, home: Path, *, clock: Clock, actor: str, crash: CrashPoint = no_crash, timeout_s: float = _TIMEOUT_S
     ) -> Writer:
         """Open a state folder, first bringing its database up to date if an older elisa wrote it.
@@ -104,6 +103,21 @@ class Writer(Reader):
         """
         connection = open_for_writing(home, now_us=to_us(clock.now()), crash=crash, timeout_s=timeout_s)
         return cls(connection, home, clock, actor, crash)
+
+    @classmethod
+    def take_over(cls, home: Path, *, clock: Clock, actor: str) -> Writer:
+        """Open a state folder that belongs to another host, and make it this host's.
+
+        Only for when nothing on the other host will ever write there again.
+        """
+        now_us = to_us(clock.now())
+        connection = open_for_writing(home, now_us=now_us, crash=no_crash, timeout_s=_TIMEOUT_S, take_over=True)
+        writer = cls(connection, home, clock, actor, no_crash)
+        with writer._transaction() as batch:
+            host = socket.gethostname()
+            batch.audit.add("store.taken_over", host, {"from": batch.meta["host"]})
+            batch.meta["host"] = host
+        return writer
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make all the changes in one transaction, or none.
@@ -122,7 +136,7 @@ class Writer(Reader):
 
         What happens to its needs after this call marks the task again.
         """
-        self._seen_revision = self.revision()
+        self._seen_revision, self._seen_us = self.revision(), to_us(now)
         return super().to_check(now)
 
     def begin_tick(self, canary: str) -> None:
@@ -172,11 +186,12 @@ class Writer(Reader):
                 f"locks do not work on the filesystem of {self._home}",
                 "run elisa on one host only, or keep its state in PostgreSQL; `elisa doctor` tells more",
             )
-        seq, head = self._db.one("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1") or (0, GENESIS)
+        seq, head = self._db.rows("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")[0]
         return Batch(
             now_us=now_us,
             revision=meta["revision"] + 1,
             seen_revision=self._seen_revision,
+            seen_us=self._seen_us or now_us,
             audit=AuditTrail(seq, head, now_us, self._actor),
             meta={**meta, "revision": meta["revision"] + 1},
         )

@@ -1,0 +1,125 @@
+"""SQLite as a database of elisa: how it is opened, what its errors mean, and which journal is safe where."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from elisa.model.errors import StaleChange, StoreBusy, StoreDamaged, StoreError
+from elisa.store.connection import Connection
+
+__all__ = ["SqliteConnection", "allows_wal", "connect"]
+
+_Version = tuple[int, int, int]
+# Since these versions a WAL file cannot be reset under a reader that still needs it (sqlite.org/wal.html, section 11).
+_WAL_FIXED: _Version = (3, 51, 3)
+_WAL_FIXED_BRANCHES: tuple[_Version, ...] = ((3, 44, 6), (3, 50, 7))
+
+
+def allows_wal(version: tuple[int, ...]) -> bool:
+    """Tell whether this version of SQLite may be trusted with a write-ahead log."""
+    return version >= _WAL_FIXED or any(version[:2] == fixed[:2] and version >= fixed for fixed in _WAL_FIXED_BRANCHES)
+
+
+class SqliteConnection(Connection):
+    """A connection on which no transaction begins by itself: the driver's implicit ones lose updates."""
+
+    dialect = "sqlite"
+    failure = sqlite3.Error
+    _raw: sqlite3.Connection
+
+    def begin(self) -> None:
+        self.run("BEGIN IMMEDIATE")
+
+    def rollback(self) -> None:
+        if self._raw.in_transaction:
+            self.run("ROLLBACK")
+
+    def schema_version(self) -> int:
+        return int(self.rows("PRAGMA user_version")[0][0])
+
+    def mark_migrated(self, version: int, name: str, now_us: int) -> None:
+        super().mark_migrated(version, name, now_us)
+        self.run(f"PRAGMA user_version = {version}")
+
+    def back_up(self, target: Path) -> None:
+        """Copy the whole database to a new file, in a consistent state.
+
+        Never copy the file itself: closing any other descriptor of it drops this process's locks.
+        """
+        with self.translated():
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            copy = sqlite3.connect(target)
+            try:
+                self._raw.backup(copy)
+            finally:
+                copy.close()
+
+    def _translate(self, err: Exception) -> StoreError:
+        return _error(err, self.where)
+
+
+def connect(path: Path, mode: str, timeout_s: float) -> SqliteConnection:
+    """Open a database file that exists; `mode` is ro or rw."""
+    try:
+        raw = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=timeout_s,
+            isolation_level=None,
+            cached_statements=512,
+        )
+    except sqlite3.Error as err:
+        raise _error(err, str(path)) from err
+    connection = SqliteConnection(raw, str(path))
+    for pragma in ("foreign_keys = ON", "mmap_size = 0", "trusted_schema = OFF"):
+        connection.run(f"PRAGMA {pragma}")
+    return connection
+
+
+def _error(err: Exception, where: str) -> StoreError:
+    # The primary code is the low byte of the extended one.
+    code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+    kind, what, hint = _MEANINGS.get(code, _ELSE)
+    return kind(what, f"{where}: {err}", hint)
+
+
+_ELSE = (StoreError, "the database cannot be used", "run `elisa doctor`")
+_BUSY = (StoreBusy, "another process holds the database", "try again in a moment; `elisa doctor` tells who holds it")
+_DAMAGED = (
+    StoreDamaged,
+    "the database is damaged: nothing is submitted from it",
+    "copy the state folder, then see `elisa doctor` for the backups it can be restored from",
+)
+_STALE = (StaleChange, "the state moved while it was being changed", "read again and decide again")
+_MEANINGS: Mapping[int, tuple[type[StoreError], str, str]] = {
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_PROTOCOL: _BUSY,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CONSTRAINT: _STALE,
+    sqlite3.SQLITE_FULL: (
+        StoreError,
+        "there is no space left for the database; nothing was changed",
+        "free space or quota where the state folder lies, then run the command again",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        StoreError,
+        "the database cannot be written",
+        "check the permissions of the state folder, and that its filesystem is not mounted read-only",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        StoreError,
+        "the database cannot be opened",
+        "check the permissions of the state folder, and that its filesystem is not mounted read-only",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        StoreError,
+        "the filesystem failed under the database; nothing was changed",
+        "check the disk, its space and your quota, then run the command again",
+    ),
+    sqlite3.SQLITE_PERM: (StoreError, "the database may not be opened", "check the permissions of the state folder"),
+}
