@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.fakes.slurm.programs import PROGRAMS, cluster, start_what_fits
+from tests.fakes.slurm.programs import PROGRAMS, accept, cluster, start_what_fits
 
 __all__ = ["FakeSlurm"]
 
@@ -25,10 +25,10 @@ class FakeSlurm:
         self.bin.mkdir(parents=True)
         for name in PROGRAMS:
             program = self.bin / name
-            words = f"import runpy, sys; runpy.run_path({str(HERE / 'programs.py')!r}, run_name='__main__')"
+            words = f"import sys; sys.path.insert(0, {str(HERE)!r}); import programs; programs.main()"
             program.write_text(f"#!{sys.executable} -I\n{words}\n")
             program.chmod(0o755)
-        state = {"next": 1, "jobs": {}, "faults": [], "accounting": accounting, "paused": False}
+        state = {"next": 1, "jobs": {}, "faults": [], "late": [], "accounting": accounting, "paused": False}
         (home / "state.json").write_text(json.dumps(state))
         for name in ("node", "partition", "licenses"):
             (home / f"{name}.txt").write_text((HERE / f"scontrol-{name}-22.05.txt").read_text())
@@ -37,11 +37,18 @@ class FakeSlurm:
         """Let the next `times` calls of a program go wrong.
 
         All: `hang`, `fail` (words, status), `garbage` (words), `cut` (the answer ends in its midst, status 0). sbatch:
-        `lose_answer` (accepts and says it timed out), `late` (the same, and accepts `after_s` later), `lose_number`
+        `lose_answer` (accepts and says it timed out), `late` (the same, and accepts at `let_late_in`), `lose_number`
         (accepts and prints nothing), `twice`. squeue: `partial` (half of the jobs, status 0).
         """
         with cluster(self.home) as state:
             state["faults"].append({"program": program, "kind": kind, "times": times, **facts})
+
+    def let_late_in(self) -> None:
+        """Accept now what was answered with a time-out before."""
+        with cluster(self.home) as state:
+            late, state["late"] = state["late"], []
+        for wanted, script in late:
+            accept(self.home, wanted, script)
 
     def set(self, number: str, **facts: str | int | bool) -> None:
         """Change what Slurm says of a job: state, reason, status (a wait status), restarts, nodes."""
