@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from .charge import Charge
 from .ids import AttemptId, NativeId, TaskId
 from .reasons import Fact, Reason
 from .resources import Resources
@@ -32,17 +33,6 @@ __all__ = [
     "TasksAdded",
     "UsageSeen",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
-    """An amount for the ledger, in exact integers."""
-
-    node_s: int = 0
-    cpu_s: int = 0
-    memory_mib_s: int = 0
-    gpu_s: int = 0
-    gpu_type: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

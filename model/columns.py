@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .changes import Charge
+from .charge import Charge
 from .pipeline import SitePlacement
 from .resources import Resources
 

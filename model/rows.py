@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from .changes import Charge
+from .charge import Charge
 from .ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
 from .reasons import Fact
 from .states import AttemptState, TaskState

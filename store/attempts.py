@@ -7,8 +7,9 @@ from elisa.model.errors import StaleChange
 from elisa.model.states import ATTEMPT_MOVES, FINAL_ATTEMPT_STATES, AttemptState, TaskState
 from elisa.store.batch import Batch, because_facts
 from elisa.store.connection import Row
-from elisa.store.convert import attempt_row, optional_json, resources_from, to_us
+from elisa.store.convert import optional_json, resources_from, to_us
 from elisa.store.ledger import NO_CHARGE, reserve, settle, spend
+from elisa.store.new_rows import attempt_row
 from elisa.store.schema import AttemptTable
 from elisa.store.tasks import enter_state
 

@@ -10,15 +10,12 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, overload
 
-from elisa.model.changes import Charge
 from elisa.model.codec import decode, encode
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
-from elisa.model.pipeline import Need, Pipeline, PriorityClass, SitePlacement, TaskSpec
+from elisa.model.pipeline import Need, Pipeline, SitePlacement, TaskSpec
 from elisa.model.resources import Resources
-from elisa.model.site import CLASS_RANK
 from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, PipelineRecord, Task, Usage
-from elisa.store.connection import Row
 
 __all__ = [
     "ATTEMPT_COLUMNS",
@@ -26,18 +23,15 @@ __all__ = [
     "PIPELINE_COLUMNS",
     "TASK_COLUMNS",
     "attempt_from",
-    "attempt_row",
     "from_us",
     "needs_from",
     "optional_json",
     "pipeline_from",
-    "pipeline_row",
     "placement_from",
     "read_facts",
     "resources_from",
     "spec_from",
     "task_from",
-    "task_row",
     "to_json",
     "to_us",
 ]
@@ -120,20 +114,6 @@ def _checkpoint_from(text: str | None) -> CheckpointRef | None:
     return None if text is None else decode(CheckpointRef, json.loads(text))
 
 
-def pipeline_row(record: PipelineRecord) -> Row:
-    return {
-        "id": record.id,
-        "project": record.pipeline.project,
-        "name": record.pipeline.name,
-        "owner_uid": record.owner_uid,
-        "owner": record.owner,
-        "submitted_at": to_us(record.submitted_at),
-        "deadline": to_us(record.pipeline.deadline),
-        "source": record.source,
-        "spec": to_json(replace(record.pipeline, tasks=())),
-    }
-
-
 def pipeline_from(row: Sequence[Any], tasks: tuple[TaskSpec, ...]) -> PipelineRecord:
     """Return the record of a row of PIPELINE_COLUMNS."""
     return PipelineRecord(
@@ -144,41 +124,6 @@ def pipeline_from(row: Sequence[Any], tasks: tuple[TaskSpec, ...]) -> PipelineRe
         submitted_at=from_us(row[4]),
         source=row[5],
     )
-
-
-def task_row(task: Task, position: int, pipeline: Pipeline) -> Row:
-    """Return the row of a new task; what it does not say itself of its rank, its pipeline says."""
-    spec = task.spec
-    own = spec.priority is not PriorityClass.NORMAL
-    return {
-        "id": task.id,
-        "pipeline": task.pipeline,
-        "project": task.project,
-        "owner_uid": task.owner_uid,
-        "parent": task.parent,
-        "position": position,
-        "name": spec.name,
-        "group_name": spec.group,
-        "spec": to_json(spec),
-        "needs": to_json(spec.needs),
-        "placement": to_json(spec.placement),
-        "gang": spec.gang.name if spec.gang else "",
-        "gang_minimum": spec.gang.minimum if spec.gang else 0,
-        "priority": CLASS_RANK[spec.priority if own else pipeline.priority],
-        "importance": spec.importance + pipeline.importance,
-        "submitted_at": to_us(task.submitted_at),
-        "state": task.state.value,
-        "request": to_json(task.request),
-        "ready_at": to_us(task.ready_at),
-        "ended_at": to_us(task.ended_at),
-        "not_before": to_us(task.not_before),
-        "attempts": task.attempts,
-        "failures": task.failures,
-        "cancel_requested": int(task.cancel_requested),
-        "resume_from": optional_json(task.resume_from),
-        "check_needs": 0,
-        "due_at": None,
-    }
 
 
 def task_from(row: Sequence[Any], metrics: Mapping[str, float] = _NO_METRICS) -> Task:
@@ -202,40 +147,6 @@ def task_from(row: Sequence[Any], metrics: Mapping[str, float] = _NO_METRICS) ->
         resume_from=_checkpoint_from(row[15]),
         metrics=metrics,
     )
-
-
-def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
-    """Return the row of a new attempt at the task of which `task` is the row."""
-    return {
-        "id": attempt.id,
-        "task": attempt.task,
-        "project": task["project"],
-        "owner_uid": task["owner_uid"],
-        "number": attempt.number,
-        "backend": attempt.backend,
-        "partition_name": attempt.partition,
-        "request": to_json(attempt.request),
-        "intended_at": to_us(attempt.intended_at),
-        "resume_from": optional_json(attempt.resume_from),
-        "gpu_type": reserve.gpu_type,
-        "state": attempt.state.value,
-        "native_id": attempt.native_id,
-        "native_detail": attempt.native_detail,
-        "submitted_at": to_us(attempt.submitted_at),
-        "started_at": to_us(attempt.started_at),
-        "ended_at": to_us(attempt.ended_at),
-        "incarnation": attempt.incarnation,
-        "absences": attempt.absences,
-        "quiet_ticks": attempt.quiet_ticks,
-        "cancel_sent": int(attempt.cancel_sent),
-        "claimed": int(attempt.claimed),
-        "nodes": attempt.nodes,
-        "last_checkpoint": optional_json(attempt.last_checkpoint),
-        "usage": to_json(attempt.usage),
-        "end_reason": "",
-        "ending": None,
-        **{f"held_{name}": getattr(reserve, name) for name in CHARGES},
-    }
 
 
 def attempt_from(row: Sequence[Any]) -> Attempt:

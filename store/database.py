@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +30,7 @@ def create(home: Path, *, clock: Clock, random: RandomSource, crash: CrashPoint 
         filesystem = probe(home)
         birth = Birth(
             instance=new_instance(random),
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             filesystem=filesystem.name,
             at_us=to_us(clock.now()),
         )
@@ -89,7 +89,7 @@ def open_for_writing(
         refuse_newer(connection)
         check_soundness(connection, path, thoroughly=is_interrupted)
         if not take_over:
-            check_host(connection, filesystem, socket.gethostname())
+            check_host(connection, filesystem, os.uname().nodename)
         set_journal(connection, filesystem)
         bring_up_to_date(connection, layout.backups(home), now_us=now_us, crash=crash)
     return connection

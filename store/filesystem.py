@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from dataclasses import dataclass
@@ -71,6 +70,8 @@ def _is_below(path: str, point: str) -> bool:
 
 def magic_of(path: str) -> int | None:
     """Return the number by which statfs(2) names a filesystem, None where it cannot be asked."""
+    import ctypes  # 6 ms, which only writers pay
+
     try:
         statfs = ctypes.CDLL(None, use_errno=True).statfs
     except (AttributeError, OSError):

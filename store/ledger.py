@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from elisa.model.changes import Charge
+from elisa.model.charge import Charge
 from elisa.model.errors import PolicyError
 from elisa.model.resources import Resources
 from elisa.model.site import Metered

@@ -11,8 +11,8 @@ from elisa.model.states import TaskState
 from elisa.model.task import Task
 from elisa.store.batch import Batch, Names, because_facts
 from elisa.store.connection import Row
-from elisa.store.convert import pipeline_row, task_row
 from elisa.store.looks import next_look
+from elisa.store.new_rows import pipeline_row, task_row
 from elisa.store.schema import NeedEdgeTable, PipelineTable, ProjectTable, TaskTable
 
 __all__ = ["add_pipeline", "add_tasks", "names_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from elisa.model.changes import Charge
+from elisa.model.charge import Charge
 from elisa.model.ids import AttemptId, ProjectName
 from elisa.model.rows import AuditCheck, AuditRow, LedgerRow
 from elisa.store.connection import Connection

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from elisa.model.changes import Charge
+from elisa.model.charge import Charge
 from elisa.model.columns import GangRow, PastUse, ProjectUsage, ReadyColumns, Shape, UsageRow
 from elisa.model.ids import TaskId
 from elisa.model.needs import ResolvedNeed, Target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -114,7 +114,7 @@ class Writer(Reader):
         connection = open_for_writing(home, now_us=now_us, crash=no_crash, timeout_s=_TIMEOUT_S, take_over=True)
         writer = cls(connection, home, clock, actor, no_crash)
         with writer._transaction() as batch:
-            host = socket.gethostname()
+            host = os.uname().nodename
             batch.audit.add("store.taken_over", host, {"from": batch.meta["host"]})
             batch.meta["host"] = host
         return writer
