@@ -130,7 +130,7 @@ class LocalJob:
 
     def describe(self, life: Life, native_id: NativeId) -> Seen:
         """Say what is known of a job that once was started."""
-        started_at = _time(self._program())
+        started_at = _time(self._program()) or _time(self.record or {})
         match life:
             case Life.SUPERVISED | Life.ORPHANED:
                 state, reason, detail = NativeState.RUNNING, None, ""

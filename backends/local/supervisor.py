@@ -176,6 +176,8 @@ def _say_last_word(folder: str, fields: dict[str, object]) -> None:
         try:
             write_fields(f"{folder}/exit", fields, durable=True)
             break
+        except FileNotFoundError:  # somebody removed the whole folder: nobody will ask
+            return
         except OSError:
             time.sleep(1.0)
     parent, _, tag = folder.rpartition("/")
@@ -280,10 +282,10 @@ def _signal(pid: int, number: int) -> bool:
 
 
 def _kill_group(pid: int, number: int) -> None:
-    try:  # noqa: SIM105 - contextlib would be one more import
+    try:
         os.killpg(pid, number)
-    except ProcessLookupError:
-        pass
+    except ProcessLookupError:  # it has not come so far as to have a group of its own
+        _signal(pid, number)
 
 
 def _read(path: str) -> bytes:

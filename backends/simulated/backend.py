@@ -79,10 +79,8 @@ class SimulatedBackend:
         self._hidden: set[NativeId] = set()
         self._seen: dict[NativeId, Seen] = {}
         self._kept_us = 0
-        self._cluster = Cluster(spec, self._dice, Agent(self._sink), to_us(clock.now()))
         self._memory = Memory(memory) if memory is not None else None
-        if self._memory is not None and self._memory.load(self._cluster) and isinstance(clock, VirtualClock):
-            clock.jump_to(from_us(self._cluster.now_us))
+        self._cluster = self._remember()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -188,7 +186,18 @@ class SimulatedBackend:
         """Leave jobs out of every listing from now on, until `hide` is called with others or with none."""
         self._hidden = set(ids)
 
+    def _remember(self) -> Cluster:
+        """Return the cluster as it was left, and bring a clock that can jump to that moment."""
+        cluster = Cluster(self.spec, self._dice, Agent(self._sink), to_us(self._clock.now()))
+        if self._memory is not None and self._memory.load(cluster):
+            if isinstance(self._clock, VirtualClock):
+                self._clock.jump_to(from_us(cluster.now_us))
+            self._seen.clear()
+        return cluster
+
     def _catch_up(self) -> None:
+        if self._memory is not None and self._memory.is_older_than_file():
+            self._cluster = self._remember()
         self._cluster.advance(to_us(self._clock.now()))
         self._keep()
 

@@ -27,9 +27,23 @@ class Memory:
         self._path = path
         self._lines = 0
         self._handle = -1
+        self._state = (0, 0)
+
+    def is_older_than_file(self) -> bool:
+        """Tell whether somebody else has written to the file since it was read or written here."""
+        return self._file_state() != self._state
+
+    def _file_state(self) -> tuple[int, int]:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (status.st_ino, status.st_size)
 
     def load(self, cluster: Cluster) -> bool:
         """Bring a fresh cluster to where the file says it was; False if there is no file."""
+        self.close()
+        self._state = self._file_state()
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -54,6 +68,7 @@ class Memory:
             self._rewrite(cluster)
         else:
             self._append(_entry(cluster, changed, purged))
+        self._state = self._file_state()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         if self._handle < 0:
