@@ -82,7 +82,7 @@ class Room:
         request, number, gpu_type = self._ways[way]
         pool = self._pools[number]
         free = self._free[number]
-        if not free.has_licences(request):
+        if not pool.members.size or not free.has_licences(request):
             return None
         candidates = self._candidates.get(way)
         if candidates is None:
