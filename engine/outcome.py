@@ -20,7 +20,9 @@ _NOBODY: Mapping[BackendName, str] = MappingProxyType({})
 class TickReport:
     """Counts and ids of one tick. `moved` tasks changed state because of what they need; `waiting` ones were passed over.
 
-    `unsettled` attempts may or may not have been submitted: later ticks find out. `alarms` are for a person.
+    `unsettled` attempts may or may not have been submitted: later ticks find out. `in_doubt` counts those whose job is
+    over or gone without a word from it; a few more ticks decide. `alarms` are for a person. `revision` is that of
+    the store when the tick left it.
     """
 
     at: datetime
@@ -34,9 +36,11 @@ class TickReport:
     stopped: tuple[AttemptId, ...] = ()
     unsettled: tuple[AttemptId, ...] = ()
     waiting: int = 0
-    live: int = 0
+    live: tuple[AttemptId, ...] = ()
+    in_doubt: int = 0
     unreachable: Mapping[BackendName, str] = field(default_factory=lambda: _NOBODY)
     alarms: tuple[str, ...] = ()
+    revision: int = 0
 
     @property
     def exit_code(self) -> ExitCode:
@@ -61,7 +65,7 @@ class TickReport:
             "stopped": len(self.stopped),
             "unsettled": len(self.unsettled),
             "waiting": self.waiting,
-            "live": self.live,
+            "live": len(self.live),
             "unreachable": ", ".join(sorted(self.unreachable)),
             "alarms": "; ".join(self.alarms),
         }

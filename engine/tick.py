@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from elisa.engine.act import Submitting
@@ -19,6 +20,7 @@ from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.stop import cancel_idle, send_stops, stops_due, stops_of
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
+from elisa.model.changes import AttemptNoted
 from elisa.model.errors import StaleChange, StoreError
 from elisa.model.task import Attempt
 from elisa.store.writer import Writer
@@ -96,13 +98,13 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
         stopped=stopped,
         unsettled=(*observed.unsettled, *acted.uncertain),
         waiting=len(passed_over),
-        live=len(live) + len(acted.submitted) + len(acted.uncertain),
+        live=(*by_id, *acted.submitted, *acted.uncertain),
+        in_doubt=sum(isinstance(change, AttemptNoted) and bool(change.quiet_ticks) for change in observed.changes),
         unreachable=managers.unreachable,
         alarms=_alarms(health, news),
     )
-    writer.ticked(report.facts())
-    # 7. Telling others, after the commit, is up to whoever ran the tick.
-    return report
+    # 7. Telling others, after the last commit, is up to whoever ran the tick.
+    return _noted(writer, report)
 
 
 def _read_spool(ws: Workspace, writer: Writer, live: Sequence[Attempt]) -> SpoolNews:
@@ -114,9 +116,12 @@ def _unmounted(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     alarm = (
         f"{layout.spool_sentinel(ws.home)} is missing: the spool is not mounted, or was wiped; nothing was concluded"
     )
-    report = TickReport(at=now, alarms=(alarm,))
+    return _noted(writer, TickReport(at=now, alarms=(alarm,)))
+
+
+def _noted(writer: Writer, report: TickReport) -> TickReport:
     writer.ticked(report.facts())
-    return report
+    return replace(report, revision=writer.revision())
 
 
 def _alarms(health: HealthBook, news: SpoolNews) -> tuple[str, ...]:

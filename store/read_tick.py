@@ -14,7 +14,7 @@ from elisa.model.ids import TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.states import TaskState
 from elisa.store.connection import Connection
-from elisa.store.convert import CHARGES, needs_from, placement_from, resources_from, to_us
+from elisa.store.convert import CHARGES, from_us, needs_from, placement_from, resources_from, to_us
 from elisa.store.read_tasks import TaskQueries
 
 __all__ = ["TickQueries"]
@@ -37,6 +37,11 @@ class TickQueries(TaskQueries):
         """Return waiting tasks whose needs may have changed, or for which a wait or a time limit is over."""
         query = "SELECT id FROM task WHERE state = 'waiting' AND (check_needs > 0 OR due_at <= ?) ORDER BY id"
         return tuple(TaskId(row[0]) for row in self._db.rows(query, to_us(now)))
+
+    def next_look_at(self) -> datetime | None:
+        """Return the first moment at which a waiting task's wait or time limit is over, None if none waits for a moment."""
+        found = self._db.rows("SELECT MIN(due_at) FROM task WHERE state = 'waiting'")
+        return from_us(found[0][0])
 
     def cancel_wanted(self) -> tuple[TaskId, ...]:
         """Return the tasks that somebody wants cancelled and that are not over."""
