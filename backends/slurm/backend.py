@@ -32,6 +32,7 @@ from elisa.model.native import (
     Unreachable,
 )
 from elisa.model.ports import Clock
+from elisa.model.states import EndReason
 
 __all__ = ["SlurmBackend"]
 
@@ -110,16 +111,14 @@ class SlurmBackend:
         """Look for jobs by tag in squeue and, where accounts are kept, in sacct. Raises Unavailable."""
         if not tags:
             return Found(ids={}, complete=True)
-        known = set(self._list())
+        listed = self._list()
         accounts = self._recall_names(tags)
-        ids = {
-            tag: tuple(
-                native_id_of(job, tag)
-                for job in sorted({job for job, of in known | set(accounts or ()) if of == tag}, key=int)
-            )
-            for tag in tags
-        }
-        return Found(ids={tag: found for tag, found in ids.items() if found}, complete=accounts is not None)
+        jobs = {job for job, record in {**(accounts or {}), **listed}.items() if not _was_refused(job, record)}
+        ids: dict[AttemptId, tuple[NativeId, ...]] = {}
+        for number, tag in sorted(jobs, key=lambda job: int(job[0])):
+            if tag in tags:
+                ids[tag] = (*ids.get(tag, ()), native_id_of(number, tag))
+        return Found(ids=ids, complete=accounts is not None)
 
     def cluster(self) -> ClusterView:
         """Return nodes, partitions and licences. Raises Unavailable."""
@@ -208,6 +207,11 @@ def _observe(
     seen = describe(accounts[job], native_id)
     # A job that the controller does not know runs nowhere, whatever a late or lost record still says.
     return seen if seen.state is NativeState.ENDED else Gone(native_id=native_id)
+
+
+def _was_refused(job: Job, record: Record) -> bool:
+    """Tell whether this is only the note that the controller keeps of a job it refused."""
+    return describe(record, native_id_of(*job)).end_reason is EndReason.REJECTED
 
 
 def _is_alive(job: Job | None, listed: Mapping[Job, Record]) -> bool:

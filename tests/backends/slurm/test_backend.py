@@ -168,6 +168,13 @@ def test_job_is_found_by_its_tag_alive_or_ended() -> None:
     )
 
 
+def test_note_of_a_refused_job_is_not_found() -> None:
+    runner = ScriptedRunner({"squeue": LISTED, "sacct": ""})
+
+    assert "BadConstraints" in LISTED
+    assert backend_with(runner).find([attempt("b")]) == Found(ids={}, complete=True)
+
+
 def test_every_job_with_the_tag_is_named() -> None:
     runner = ScriptedRunner({"squeue": LISTED, "sacct": forgotten("RUNNING", f"el.{INSTANCE}.t000000001.1")})
 

@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
-from tests.fakes.slurm.programs import PROGRAMS, accept, cluster, start_what_fits
+from tests.fakes.slurm.programs import PROGRAMS, cluster
 
 __all__ = ["FakeSlurm"]
 
@@ -45,10 +46,7 @@ class FakeSlurm:
 
     def let_late_in(self) -> None:
         """Accept now what was answered with a time-out before."""
-        with cluster(self.home) as state:
-            late, state["late"] = state["late"], []
-        for wanted, script in late:
-            accept(self.home, wanted, script)
+        self._start()
 
     def set(self, number: str, **facts: str | int | bool) -> None:
         """Change what Slurm says of a job: state, reason, status (a wait status), restarts, nodes."""
@@ -77,7 +75,11 @@ class FakeSlurm:
         """Start what waits."""
         with cluster(self.home) as state:
             state["paused"] = False
-        start_what_fits(self.home)
+        self._start()
+
+    def _start(self) -> None:
+        # in a process of its own, whose children nobody here has to wait for
+        subprocess.run([sys.executable, str(HERE / "programs.py"), "_start", str(self.home)], check=True)
 
     def jobs(self) -> dict[str, str]:
         """Return every accepted job's name by number."""

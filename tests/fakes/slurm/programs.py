@@ -116,6 +116,13 @@ def accept(home: Path, wanted: dict[str, str], script: str) -> str:
     return number
 
 
+def let_late_in(home: Path) -> None:
+    with cluster(home) as state:
+        late, state["late"] = state["late"], []
+    for wanted, script in late:
+        accept(home, wanted, script)
+
+
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
@@ -293,6 +300,10 @@ def main() -> None:
     program, argv = Path(sys.argv[0]), sys.argv[1:]
     if argv[:1] == ["_job"]:
         run_job(Path(argv[1]), argv[2])
+        return
+    if argv[:1] == ["_start"]:
+        let_late_in(Path(argv[1]))
+        start_what_fits(Path(argv[1]))
         return
     home = program.parent.parent
     fault = next_fault(home, program.name)
