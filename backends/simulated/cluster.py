@@ -250,7 +250,7 @@ class Cluster:
         moments = [self._next_beat_us(job), job.next_save_us()]
         at_us = min((at for at in moments if at is not None), default=None)
         if at_us is not None:
-            heapq.heappush(self._quiet, _Event(at_us, 0, job.order, job.version))
+            heapq.heappush(self._quiet, _Event(at_us, _JOB_READY, job.order, job.version))
 
     def _next_beat_us(self, job: SimJob) -> int | None:
         if not self.spec.heartbeat_s:
