@@ -12,9 +12,10 @@ from elisa.model.pipeline import Pipeline
 from elisa.model.units import parse_duration_s
 from elisa.pipelines.calls import Functions
 from elisa.pipelines.checks import check_graph
+from elisa.pipelines.document import DOCUMENT
+from elisa.pipelines.drafts import DocumentDraft
 from elisa.pipelines.instances import Instance, instances_of
 from elisa.pipelines.kinds import BAD
-from elisa.pipelines.language import DOCUMENT, DocumentDraft
 from elisa.pipelines.links import Linker
 from elisa.pipelines.nodes import Entry, MapNode, Node, Scalar
 from elisa.pipelines.parameters import parameters_of

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from elisa.model.pipeline import Need, NeedKind, TaskSpec
 from elisa.pipelines.instances import Instance
+from elisa.pipelines.links import FOLDER
+from elisa.pipelines.nodes import Mark
 from elisa.pipelines.problems import Problems, nearest
 
 __all__ = ["MAX_EDGES", "check_graph"]
@@ -30,6 +32,8 @@ def check_graph(specs: Sequence[TaskSpec], instances: Sequence[Instance], proble
     _check_circles(by_name, at, problems)
     _check_gangs(specs, at, problems)
     _check_shared_outputs(specs, at, problems)
+    if not problems:
+        _check_folders(specs, by_name, at, problems)
 
 
 def _check_need(
@@ -41,7 +45,7 @@ def _check_need(
     for name in need.tasks:
         target = by_name[name]
         outputs = [output.name for output in target.outputs]
-        if need.kind is NeedKind.DATA and need.output not in outputs:
+        if need.kind is NeedKind.DATA and need.output and need.output not in outputs:
             what = f"`{target.group or name}` declares no output `{need.output}`"
             problems.add(mark, what, need.output, nearest(need.output, outputs) or f"declare it in `{name}`")
         if need.kind is NeedKind.CHECKPOINT and target.checkpoint is None:
@@ -71,11 +75,15 @@ def _check_circles(by_name: Mapping[str, TaskSpec], at: Mapping[str, Instance], 
     for circle in _circles(before, set(open_needs)):
         shown = " -> ".join(by_name[name].group or name for name in circle)
         problems.add(
-            at[circle[0]].mark("needs"),
+            _where(at[circle[0]]),
             f"tasks need one another in a circle: {shown}",
             shown,
             "remove one of these needs",
         )
+
+
+def _where(instance: Instance) -> Mark:
+    return instance.mark("needs" if instance.node.find("needs") else "when")
 
 
 def _circles(before: Mapping[str, Sequence[str]], stuck: set[str]) -> list[tuple[str, ...]]:
@@ -134,3 +142,33 @@ def _check_shared_outputs(specs: Sequence[TaskSpec], at: Mapping[str, Instance],
             if other != spec.name:
                 what = f"`{other}` and `{spec.name}` write the same file"
                 problems.add(at[spec.name].mark("outputs"), what, output.path, "give each a file of its own")
+
+
+def _check_folders(
+    specs: Sequence[TaskSpec], by_name: Mapping[str, TaskSpec], at: Mapping[str, Instance], problems: Problems
+) -> None:
+    """Report folders of tasks that need not be over when they are looked into."""
+    for spec in specs:
+        for field, texts in _texts(spec):
+            for name in {match for text in texts for match in FOLDER.findall(text)}:
+                if name != spec.name and not _comes_before(name, spec, by_name):
+                    what = f"`{spec.group or spec.name}` looks into the folder of `{name}` without waiting for it"
+                    problems.add(at[spec.name].mark(field), what, f"${{dir.{name}}}", f"add `{name}` to its `needs`")
+
+
+def _texts(spec: TaskSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield "command", spec.command
+    yield "environment", tuple(value for _, value in spec.environment)
+    yield "workdir", (spec.workdir,)
+    yield "outputs", tuple(output.path for output in spec.outputs)
+
+
+def _comes_before(name: str, spec: TaskSpec, by_name: Mapping[str, TaskSpec]) -> bool:
+    seen: set[str] = set()
+    level = {task for need in spec.needs for task in need.tasks}
+    while level:
+        if name in level:
+            return True
+        seen |= level
+        level = {task for one in level for need in by_name[one].needs for task in need.tasks} - seen
+    return False

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from elisa.model.pipeline import JSONScalar
+from elisa.pipelines.drafts import TaskDraft
 from elisa.pipelines.kinds import BAD, Kind, Value, wanted
-from elisa.pipelines.language import TASK, TASK_NAME, TaskDraft
 from elisa.pipelines.matrix import MAX_TASKS, Combination, combinations
 from elisa.pipelines.naming import instance_name
-from elisa.pipelines.nodes import Entry, MapNode, Mark, Node, Scalar
+from elisa.pipelines.nodes import Entry, MapNode, Mark, Node, Scalar, walk
 from elisa.pipelines.problems import Problems
+from elisa.pipelines.tasks import TASK
 from elisa.pipelines.template import Filling, fill
+from elisa.pipelines.words import TASK_NAME
 
 __all__ = ["Instance", "instances_of"]
 
@@ -43,11 +45,13 @@ def instances_of(
     found: list[Instance] = []
     for key, node in tasks.entries:
         as_text = Scalar(mark=key.mark, text=key.text, value=key.text)
-        if TASK_NAME.read(as_text, problems) is BAD:
+        with problems.about("tasks"):
+            name = TASK_NAME.read(as_text, problems)
+        with problems.about(key.text):
+            is_map = isinstance(node, MapNode) or wanted(node, problems, "a map that says what to run") is not BAD
+        if name is BAD or not is_map:
             continue
-        if not isinstance(node, MapNode):
-            wanted(node, problems, f"a map that says what `{key.text}` is")
-            continue
+        assert isinstance(node, MapNode)
         whole = MapNode(mark=key.mark, entries=_merged(defaults, node).entries)
         found.extend(reader.instances(key.text, whole))
         if len(found) > MAX_TASKS:
@@ -84,8 +88,17 @@ class _Reader:
             yield from self._instance(group, node, None)
             return
         filled = fill(matrix.value, Filling(values=self.parameters), self.problems)
-        for combination in combinations(filled, self.parameters, self.problems):
+        with self.problems.about("matrix"):
+            found = combinations(filled, self.parameters, self.problems)
+        for combination in found:
             yield from self._instance(group, node, combination)
+        if not found:
+            self._read_what_can_be(node)
+
+    def _read_what_can_be(self, node: MapNode) -> None:
+        """Report what is wrong with a task beside its matrix."""
+        entries = tuple(entry for entry in node.entries if not any("${" in one.text for one in walk(entry.value)))
+        TASK.read(MapNode(mark=node.mark, entries=entries), self.problems, self._read)
 
     def _instance(self, group: str, node: MapNode, combination: Combination | None) -> Iterator[Instance]:
         values = tuple((name, value.value) for name, value in (combination or {}).items())

@@ -56,19 +56,24 @@ class Kind(Protocol):
         ...
 
 
-def _shape(node: Node) -> str:
-    if isinstance(node, MapNode):
-        return "a map"
-    if isinstance(node, ListNode):
-        return "a list"
-    return "nothing" if node.value is None else f"`{node.text}`"
-
-
 def wanted(node: Node, problems: Problems, what: str, hint: str = "") -> _Bad:
-    """Report that `node` is not what was wanted, and return BAD."""
+    """Report that `node` is not what the key it stands under wants, and return BAD."""
+    if isinstance(node, Scalar) and node.broken:
+        return BAD
     text = node.text if isinstance(node, Scalar) else json.dumps(plain(node), ensure_ascii=False)
-    problems.add(node.mark, f"expected {what}, not {_shape(node)}", text, hint)
+    subject = f"`{problems.subject}`" if problems.subject else "the pipeline"
+    problems.add(node.mark, f"{subject} wants {what}{_but_is(node)}", text, hint)
     return BAD
+
+
+def _but_is(node: Node) -> str:
+    if isinstance(node, MapNode):
+        return ", not a map" if node.entries else ", not an empty map"
+    if isinstance(node, ListNode):
+        return ", not a list" if node.items else ", not an empty list"
+    if node.value is None:
+        return ", not nothing"
+    return "" if node.text else ", not an empty text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +89,8 @@ class Text:
         if not isinstance(node, Scalar) or node.value is None or isinstance(node.value, bool):
             hint = f'put quotes around it: "{node.text}"' if isinstance(node, Scalar) and node.text else ""
             return wanted(node, problems, self.words, hint)
-        if not node.text and not self.empty:
-            return wanted(node, problems, self.words, "it is empty")
+        if node.broken or (not node.text and not self.empty):
+            return wanted(node, problems, self.words)
         if len(node.text) > self.longest:
             return wanted(node, problems, self.words, f"{len(node.text)} characters; {self.longest} is the most")
         if self.pattern and not re.fullmatch(self.pattern, node.text):
@@ -101,12 +106,16 @@ class Text:
         return {"anyOf": [limits | {"pattern": f"^(?:{self.pattern})$"}, _TEMPLATE]}
 
 
+_TRUTH = {"true", "false", "yes", "no", "on", "off", "y", "n"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boolean:
     def read(self, node: Node, problems: Problems) -> bool | _Bad:
         if isinstance(node, Scalar) and isinstance(node.value, bool):
             return node.value
-        return wanted(node, problems, "true or false")
+        is_meant = isinstance(node, Scalar) and node.text.lower() in _TRUTH
+        return wanted(node, problems, "true or false", "write it in small letters, without quotes" if is_meant else "")
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "boolean"}, _TEMPLATE]}

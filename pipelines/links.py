@@ -18,14 +18,14 @@ from elisa.model.pipeline import (
     ResultOf,
     TaskSpec,
 )
+from elisa.pipelines.drafts import NeedDraft, TaskDraft
 from elisa.pipelines.instances import Instance
-from elisa.pipelines.language import NeedDraft, TaskDraft
 from elisa.pipelines.nodes import Mark
 from elisa.pipelines.problems import Problems, nearest
 
-__all__ = ["Linker"]
+__all__ = ["FOLDER", "Linker"]
 
-_DIR = re.compile(r"\$\{dir\.([^{}]*)\}")
+FOLDER = re.compile(r"\$\{dir\.([^{}]*)\}")
 _Values = tuple[tuple[str, JSONScalar], ...]
 
 
@@ -132,7 +132,7 @@ class Linker:
         return self._needs[id(draft)][1]
 
     def _resolved(self, draft: NeedDraft, instance: Instance) -> Need | None:
-        mark = instance.mark("needs")
+        mark = draft.mark
         found = [self._tasks(name, draft.match, instance, mark) for name in draft.tasks]
         tasks = tuple(dict.fromkeys(task for some in found for task in some))
         if not tasks or not all(found):
@@ -167,8 +167,8 @@ class Linker:
         return call, [result.tasks for _, result in call.results]
 
     def _results(self, instance: Instance) -> Iterator[tuple[str, ResultOf]]:
-        mark = instance.mark("args")
         for name, argument in instance.draft.args:
+            mark = argument.mark
             found = [self._tasks(task, argument.match, instance, mark) for task in argument.result_of]
             tasks = tuple(dict.fromkeys(task for some in found for task in some))
             for task in tasks:
@@ -248,7 +248,7 @@ class Linker:
             return spec
 
         def named(text: str, field: str) -> str:
-            return _DIR.sub(lambda match: self._folder(match, spec, instance.mark(field), instance), text)
+            return FOLDER.sub(lambda match: self._folder(match, spec, instance.mark(field), instance), text)
 
         return replace(
             spec,

@@ -8,9 +8,9 @@ from math import prod
 
 from elisa.model.pipeline import JSONScalar
 from elisa.pipelines.kinds import BAD, wanted
-from elisa.pipelines.language import IDENTIFIER
 from elisa.pipelines.nodes import ListNode, MapNode, Node, Scalar
 from elisa.pipelines.problems import Problems, nearest
+from elisa.pipelines.words import IDENTIFIER
 
 __all__ = ["MAX_TASKS", "Combination", "combinations"]
 
@@ -49,8 +49,10 @@ def _axes(node: MapNode, taken: Mapping[str, Node], problems: Problems) -> dict[
         if IDENTIFIER.read(Scalar(mark=key.mark, text=key.text, value=key.text), problems) is BAD:
             continue
         if key.text in taken or key.text == "item":
-            problems.add(key.mark, f"`{key.text}` is a parameter already", key.text, "choose another name for the axis")
-        values = _values(value, problems)
+            what = "has a meaning of its own" if key.text == "item" else "is a parameter already"
+            problems.add(key.mark, f"`{key.text}` {what}", key.text, "choose another name for the axis")
+        with problems.about(key.text):
+            values = _values(value, problems)
         if values:
             axes[key.text] = values
     return axes
@@ -70,12 +72,13 @@ def _values(node: Node, problems: Problems) -> tuple[Scalar, ...]:
 def _rows(node: Node | None, name: str, problems: Problems) -> Sequence[MapNode]:
     if node is None:
         return ()
-    if not isinstance(node, ListNode):
-        wanted(node, problems, f"a list under `{name}`")
-        return ()
-    for item in node.items:
-        if not isinstance(item, MapNode):
-            wanted(item, problems, "a map from axes to values")
+    with problems.about(name):
+        if not isinstance(node, ListNode):
+            wanted(node, problems, "a list")
+            return ()
+        for item in node.items:
+            if not isinstance(item, MapNode):
+                wanted(item, problems, "a map from axes to values")
     return [item for item in node.items if isinstance(item, MapNode)]
 
 

@@ -20,11 +20,12 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scalar:
-    """One value; `text` is as the author wrote it."""
+    """One value; `text` is as the author wrote it. What is wrong with a `broken` one was told already."""
 
     mark: Mark
     text: str
     value: JSONScalar
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

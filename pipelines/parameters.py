@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from elisa.model.errors import SpecError
 from elisa.pipelines.kinds import BAD, wanted
-from elisa.pipelines.language import IDENTIFIER
 from elisa.pipelines.nodes import ListNode, MapNode, Mark, Node, Scalar, from_value
 from elisa.pipelines.problems import Problems, nearest
 from elisa.pipelines.strict_yaml import load, value_of
 from elisa.pipelines.template import RUNTIME_TOKENS
+from elisa.pipelines.words import IDENTIFIER
 
 __all__ = ["COMMAND_LINE", "parameters_of"]
 
@@ -41,18 +41,22 @@ def _declared(document: MapNode, problems: Problems) -> dict[str, Node]:
     if node is None:
         return {}
     if not isinstance(node, MapNode):
-        wanted(node, problems, "a map from names to values")
+        with problems.about("parameters"):
+            wanted(node, problems, "a map from names to values")
         return {}
     found: dict[str, Node] = {}
     for key, value in node.entries:
-        if IDENTIFIER.read(Scalar(mark=key.mark, text=key.text, value=key.text), problems) is BAD:
+        with problems.about("parameters"):
+            name = IDENTIFIER.read(Scalar(mark=key.mark, text=key.text, value=key.text), problems)
+        if name is BAD:
             continue
         if key.text in _RESERVED:
             problems.add(key.mark, f"`{key.text}` has a meaning of its own", key.text, "choose another name")
         elif _is_value(value):
             found[key.text] = value
         else:
-            wanted(value, problems, "a plain value or a list of them")
+            with problems.about(key.text):
+                wanted(value, problems, "a plain value or a list of them")
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 from elisa.model.errors import Problem, SpecError
@@ -19,10 +20,20 @@ class Problems:
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.subject = ""  # the key whose value is being read
         self._found: dict[tuple[Mark, str], Problem] = {}
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    @contextmanager
+    def about(self, subject: str) -> Iterator[None]:
+        """Let what is added meanwhile speak of `subject`."""
+        before, self.subject = self.subject, subject
+        try:
+            yield
+        finally:
+            self.subject = before
 
     def add(self, mark: Mark, what: str, text: str = "", hint: str = "") -> None:
         """Remember one problem; what comes from the file is made safe to print."""

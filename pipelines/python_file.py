@@ -18,7 +18,7 @@ from elisa.pipelines.decorators import Each, Handle, Matching, PipelineFunction,
 from elisa.pipelines.nodes import Entry, ListNode, MapNode, Mark, Node, Scalar, from_value, plain
 from elisa.pipelines.parameters import parameters_of
 from elisa.pipelines.problems import Problems, nearest
-from elisa.pipelines.requests import PLACEMENT, RESOURCES
+from elisa.pipelines.resources import PLACEMENT, RESOURCES
 
 __all__ = ["document_of"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from elisa.pipelines.language import DOCUMENT, NEED, TASK
+from elisa.pipelines.document import DOCUMENT
+from elisa.pipelines.references import NEED
+from elisa.pipelines.tasks import TASK
 
 __all__ = ["json_schema"]
 

@@ -78,7 +78,9 @@ class MapOf:
 
     def _pair(self, key: Scalar, value: Node, problems: Problems) -> Value:
         as_text = Scalar(mark=key.mark, text=key.text, value=key.text)
-        name, read = self.key.read(as_text, problems), self.kind.read(value, problems)
+        name = self.key.read(as_text, problems)
+        with problems.about(key.text):
+            read = self.kind.read(value, problems)
         if name is BAD or read is BAD:
             return BAD
         why = self.forbidden(str(name))
@@ -149,23 +151,31 @@ class Record:
             known = self.fields.get(key.text)
             if known is None:
                 self.report_unknown(key, problems)
-            elif (found := read(known.kind, value, problems)) is not BAD:
+                continue
+            with problems.about(key.text):
+                found = read(known.kind, value, problems)
+            if found is not BAD:
                 values[known.to or key.text] = found
         return self._built(node, values, problems)
 
     def report_unknown(self, key: Scalar, problems: Problems) -> None:
-        """Say that there is no such key, and which one may have been meant."""
-        problems.add(
-            key.mark,
-            f"{self.title} has no `{key.text}`",
-            key.text,
-            nearest(key.text, self.fields, aliases=self.aliases),
-        )
+        """Say that there is no such key, and where it belongs or which one may have been meant."""
+        is_alias = key.text in dict(self.aliases)
+        hint = "" if is_alias else self._inside(key.text)
+        hint = hint or nearest(key.text, self.fields, aliases=self.aliases)
+        problems.add(key.mark, f"{self.title} has no `{key.text}`", key.text, hint)
+
+    def _inside(self, key: str) -> str:
+        for name, known in self.fields.items():
+            record = known.kind.long if isinstance(known.kind, Either) else known.kind
+            if isinstance(record, Record) and (meant := key if key in record.fields else dict(record.aliases).get(key)):
+                return f"write `{meant}` under `{name}`"
+        return ""
 
     def _built(self, node: MapNode, values: Mapping[str, Any], problems: Problems) -> Value:
         missing = [name for name, known in self.fields.items() if known.required and node.find(name) is None]
         for name in missing:
-            problems.add(node.mark, f"{self.title} lacks `{name}`", hint=self.fields[name].about)
+            problems.add(node.mark, f"{self.title} lacks `{name}`", hint=f"`{name}`: {self.fields[name].about}")
         required = {known.to or name for name, known in self.fields.items() if known.required}
         if not required <= set(values):
             return BAD

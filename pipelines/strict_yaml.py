@@ -79,7 +79,7 @@ def _decoded(raw: bytes | str, file: str, problems: Problems) -> str:
     text = text.replace("\r\n", "\n")
     for number, row in enumerate(text.split("\n"), 1):
         if _FORBIDDEN.search(row):
-            problems.add(Mark(file, number), "a control character", row.strip(), "remove it")
+            problems.add(Mark(file, number), "a character that cannot be seen", row.strip(), "remove it")
     return text
 
 
@@ -110,6 +110,8 @@ def _yaml_hint(words: str) -> str:
         return "indent with spaces, not tabs"
     if "mapping values are not allowed" in words:
         return "put quotes around a text with `: ` in it, or mend the indentation"
+    if "escape" in words or "character" in words:
+        return ""
     return "mind the indentation, and close quotes and brackets"
 
 
@@ -183,7 +185,7 @@ class _Builder:
         text = event.value
         mark = self._mark(event)
         if _FORBIDDEN.search(text):  # from an escape such as "\e" in double quotes
-            self._refuse(event, "a control character", "remove it", text)
+            self._refuse(event, "a character that cannot be seen", "remove it", text)
         return Scalar(mark=mark, text=text, value=value_of(text) if event.implicit[0] else text)
 
     def _map(self, start: yaml.Event, inside: list[Node]) -> MapNode:

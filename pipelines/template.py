@@ -7,7 +7,7 @@ token alone takes over the parameter's type, so that `nodes: ${nodes}` is a numb
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from elisa.pipelines.nodes import Entry, ListNode, MapNode, Mark, Node, Scalar
@@ -62,8 +62,13 @@ def _filled(node: Scalar, filling: Filling, problems: Problems) -> Node:
     whole = TOKEN.fullmatch(node.text)
     if whole and not node.text.startswith("$$") and whole[1] in filling.values:
         return _moved(filling.values[whole[1]], node.mark)
-    text = TOKEN.sub(lambda match: _replacement(match, node.mark, filling, problems), node.text)
-    return node if text == node.text else Scalar(mark=node.mark, text=text, value=text)
+    faults = list(_faults(node.text, filling))
+    for what, token, hint in faults:
+        problems.add(node.mark, what, token, hint)
+    text = TOKEN.sub(lambda match: _replacement(match, filling), node.text)
+    if text == node.text and not faults:
+        return node
+    return Scalar(mark=node.mark, text=text, value=text, broken=bool(faults))
 
 
 def _moved(value: Node, mark: Mark) -> Node:
@@ -72,18 +77,24 @@ def _moved(value: Node, mark: Mark) -> Node:
     return value
 
 
-def _replacement(match: re.Match[str], mark: Mark, filling: Filling, problems: Problems) -> str:
-    name = match[1]
+def _replacement(match: re.Match[str], filling: Filling) -> str:
     if match[0].startswith("$$"):
         return match[0][1:]
-    value = filling.values.get(name)
-    if isinstance(value, Scalar):
-        return value.text
-    if value is not None:
-        problems.add(mark, f"`{name}` is a list: it cannot stand inside a text", match[0])
-    elif not filling.keeps(name):
-        problems.add(mark, f"`${{{name}}}` is not known here", match[0], _hint(name, filling))
-    return match[0]
+    value = filling.values.get(match[1])
+    return value.text if isinstance(value, Scalar) else match[0]
+
+
+def _faults(text: str, filling: Filling) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with each token, the token, and a hint."""
+    for match in TOKEN.finditer(text):
+        name, is_escaped = match[1], match[0].startswith("$$")
+        if is_escaped:
+            if filling.keeps(name):
+                yield f"`${{{name}}}` cannot stand for itself here", match[0], "bring it in as a parameter"
+        elif isinstance(filling.values.get(name), ListNode):
+            yield f"`{name}` is a list: it cannot stand inside a text", match[0], ""
+        elif name not in filling.values and not filling.keeps(name):
+            yield f"`${{{name}}}` is not known here", match[0], _hint(name, filling)
 
 
 def _hint(name: str, filling: Filling) -> str:

@@ -1,0 +1,117 @@
+"""The language of means: what a task asks for, where, and together with whom."""
+
+from __future__ import annotations
+
+from elisa.model.pipeline import (
+    Gang,
+    SitePlacement,
+)
+from elisa.model.resources import GpuRequest, Resources
+from elisa.pipelines.kinds import (
+    Boolean,
+    Integer,
+    Text,
+    duration,
+    memory,
+)
+from elisa.pipelines.nodes import MapNode
+from elisa.pipelines.problems import Problems
+from elisa.pipelines.shapes import Either, Field, MapOf, OneOrMany, Record
+from elisa.pipelines.words import NAME, SITE_WORD
+
+__all__ = ["GANG", "PLACEMENT", "RESOURCES"]
+
+_EXPRESSION = Text(
+    words="an expression without quotes or spaces", pattern=r"[A-Za-z0-9_(\[][A-Za-z0-9_.&|*()\[\]:=+-]{0,255}"
+)
+
+
+def _check_gpus(gpus: GpuRequest, node: MapNode, problems: Problems) -> None:
+    for name in ("types", "memory"):
+        entry = node.find(name)
+        if entry and not gpus.per_node:
+            problems.add(entry.key.mark, f"`gpus` has `{name}` but asks for no gpu", name, "add `count: 1`")
+
+
+_GPUS = Record(
+    title="gpus",
+    fields={
+        "count": Field(kind=Integer(most=10_000), about="GPUs on each node.", to="per_node"),
+        "types": Field(
+            kind=OneOrMany(kind=SITE_WORD), about="Models that will do, best first, such as a100; any if left out."
+        ),
+        "memory": Field(kind=memory(), about="The least memory of one GPU, such as 40GiB.", to="memory_mib"),
+    },
+    build=GpuRequest,
+    check=_check_gpus,
+    aliases=(("type", "types"), ("per_node", "count"), ("number", "count"), ("model", "types"), ("mem", "memory")),
+)
+
+# What people try in its place.
+_ALIASES = (
+    ("cpu", "cpus"), ("ncpus", "cpus"), ("cores", "cpus"), ("cpus_per_task", "cpus"), ("threads", "cpus"),
+    ("mem", "memory"), ("memory_mib", "memory"), ("ram", "memory"), ("time", "walltime"), ("runtime", "walltime"),
+    ("time_limit", "walltime"), ("gpu", "gpus"), ("ngpus", "gpus"), ("ntasks_per_node", "tasks_per_node"),
+    ("ranks", "tasks_per_node"), ("licenses", "licences"), ("license", "licences"), ("node", "nodes"),
+    ("constraints", "constraint"),
+)  # fmt: skip
+RESOURCES = Record(
+    title="resources",
+    fields={
+        "nodes": Field(kind=Integer(least=1, most=1_000_000), about="Nodes."),
+        "tasks_per_node": Field(kind=Integer(least=1, most=100_000), about="Processes (ranks) on each node."),
+        "cpus": Field(kind=Integer(least=1, most=100_000), about="Cores for each process.", to="cpus_per_task"),
+        "memory": Field(kind=memory(), about="Memory on each node, such as 16GiB.", to="memory_mib_per_node"),
+        "walltime": Field(
+            kind=duration(), about="The longest it may run, such as 2h30m; else one hour.", to="walltime_s"
+        ),
+        "gpus": Field(
+            kind=Either(short=Integer(most=10_000), long=_GPUS, widen=lambda count: GpuRequest(per_node=count)),
+            about="GPUs on each node: a number, or count, types and memory.",
+        ),
+        "licences": Field(
+            kind=MapOf(kind=Integer(least=1), key=SITE_WORD),
+            about="Licences of the resource manager, by name and number.",
+        ),
+        "features": Field(kind=OneOrMany(kind=SITE_WORD), about="Features that every node must have."),
+        "constraint": Field(kind=_EXPRESSION, about="A feature expression in the resource manager's own language."),
+        "exclusive": Field(kind=Boolean(), about="Share the nodes with no other job."),
+    },
+    build=Resources,
+    aliases=_ALIASES,
+)
+
+PLACEMENT = Record(
+    title="placement",
+    fields={
+        "backend": Field(kind=NAME, about="The configured resource manager to use."),
+        "partition": Field(kind=SITE_WORD, about="The partition or queue."),
+        "account": Field(kind=SITE_WORD, about="The account to charge at the resource manager."),
+        "qos": Field(kind=SITE_WORD, about="The quality of service."),
+        "reservation": Field(kind=SITE_WORD, about="A reservation to run in."),
+        "extras": Field(
+            kind=MapOf(
+                kind=Text(words="a text", empty=True, longest=256),
+                key=Text(words="an option's name", pattern=r"[A-Za-z][A-Za-z0-9_-]{0,62}"),
+            ),
+            about="Further options of the resource manager, by long name, passed on as they are.",
+        ),
+    },
+    build=SitePlacement,
+    aliases=(("queue", "partition"), ("cluster", "backend"), ("options", "extras")),
+)
+
+GANG = Either(
+    short=NAME,
+    long=Record(
+        title="gang",
+        fields={
+            "name": Field(kind=NAME, about="All tasks with this name start together or not at all.", required=True),
+            "minimum": Field(kind=Integer(least=1), about="Start as soon as so many can; all if left out."),
+            "timeout": Field(kind=duration(), about="Give up waiting for the others after this time.", to="timeout_s"),
+        },
+        build=Gang,
+        aliases=(("min", "minimum"), ("at_least", "minimum")),
+    ),
+    widen=lambda name: Gang(name=name),
+)

@@ -1,0 +1,6 @@
+from elisa import pipeline
+
+
+@pipeline
+def nothing():
+    pass

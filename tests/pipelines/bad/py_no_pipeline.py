@@ -1,0 +1,6 @@
+from elisa import task
+
+
+@task
+def alone():
+    return 1

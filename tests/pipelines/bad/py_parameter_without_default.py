@@ -1,0 +1,6 @@
+from elisa import pipeline
+
+
+@pipeline
+def digits(epochs):
+    return epochs

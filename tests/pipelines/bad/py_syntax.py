@@ -1,0 +1,5 @@
+from elisa import pipeline
+
+@pipeline
+def broken(:
+    pass

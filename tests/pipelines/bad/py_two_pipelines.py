@@ -1,0 +1,11 @@
+from elisa import pipeline
+
+
+@pipeline
+def first():
+    pass
+
+
+@pipeline
+def second():
+    pass
