@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from elisa.runtime.courier import Courier
+
+
+class Files:
+    """Event files on a disk that fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0, error: int = errno.EIO) -> None:
+        self.written: list[tuple[str, dict[str, Any], bool]] = []
+        self.failures = failures
+        self.error = error
+        self.tried = threading.Semaphore(0)
+
+    def write(self, kind: str, data: dict[str, Any], _at: float, *, is_durable: bool = False) -> None:
+        self.tried.release()
+        if self.failures:
+            self.failures -= 1
+            raise OSError(self.error, "no")
+        self.written.append((kind, data, is_durable))
+
+
+def a_courier(files: Files, is_superseded: Callable[[], bool] = lambda: False) -> Courier:
+    return Courier(files, is_superseded, retry_s=0.01)  # type: ignore[arg-type]  # what it needs of event files
+
+
+def test_events_arrive_in_order() -> None:
+    files = Files()
+    courier = a_courier(files)
+    courier.send("started", {})
+    courier.send("exited", {"n": 1}, is_durable=True)
+
+    assert courier.close(10)
+    assert files.written == [("started", {}, False), ("exited", {"n": 1}, True)]
+
+
+def test_what_could_not_be_written_is_tried_again() -> None:
+    files = Files(failures=3)
+    courier = a_courier(files)
+    courier.send("exited", {})
+
+    assert courier.close(10)
+    assert [kind for kind, _, _ in files.written] == ["exited"]
+
+
+def test_of_waiting_heartbeats_the_newest_is_enough() -> None:
+    files = Files(failures=10**9)
+    courier = a_courier(files)
+    courier.send("started", {})
+    for number in range(5):
+        courier.send("heartbeat", {"n": number})
+    files.failures = 0
+
+    assert courier.close(10)
+    assert [data for kind, data, _ in files.written if kind == "heartbeat"] == [{"n": 4}]
+
+
+def test_a_disk_that_never_answers_does_not_hold_the_agent() -> None:
+    courier = a_courier(Files(failures=10**9))
+    courier.send("exited", {})
+
+    assert not courier.close(0.1)
+
+
+def test_too_many_waiting_events_are_dropped_but_never_the_end() -> None:
+    files = Files(failures=10**9)
+    courier = a_courier(files)
+    for _ in range(1500):
+        courier.send("stopping", {})
+    courier.send("exited", {}, is_durable=True)
+    files.failures = 0
+
+    assert courier.close(20)
+    assert (len(files.written), files.written[-1][0]) == (1001, "exited")
+
+
+def test_a_heartbeat_looks_at_the_fence() -> None:
+    courier = a_courier(Files(), lambda: True)
+    courier.send("started", {})
+    courier.send("heartbeat", {})
+    courier.close(10)
+
+    assert courier.superseded
+
+
+def test_a_full_disk_in_reach_is_no_silence() -> None:
+    files = Files(failures=10**9, error=errno.ENOSPC)
+    courier = a_courier(files)
+    courier.send("heartbeat", {})
+    for _ in range(3):
+        files.tried.acquire()
+
+    assert courier.silent_s() < 0.5
+
+
+def test_a_disk_out_of_reach_is_silence() -> None:
+    def away() -> bool:
+        raise OSError(errno.ESTALE, "away")
+
+    courier = a_courier(Files(failures=10**9, error=errno.ESTALE), away)
+    full = a_courier(Files(failures=10**9, error=errno.ENOSPC), away)
+    for one in (courier, full):
+        one.send("heartbeat", {})
+    time.sleep(0.1)
+
+    assert courier.silent_s() >= 0.1
+    assert full.silent_s() >= 0.1
