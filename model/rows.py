@@ -11,7 +11,7 @@ from .ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, Task
 from .reasons import Fact
 from .states import AttemptState, TaskState
 
-__all__ = ["AuditCheck", "AuditRow", "LedgerRow", "PipelineSummary", "ProjectRow", "StoreMeta", "TaskRow"]
+__all__ = ["AuditCheck", "AuditRow", "LedgerRow", "OutputRow", "PipelineSummary", "ProjectRow", "StoreMeta", "TaskRow"]
 
 
 class StoreMeta(NamedTuple):
@@ -93,6 +93,15 @@ class AuditRow(NamedTuple):
     facts: Mapping[str, object]
     previous: str
     hash: str
+
+
+class OutputRow(NamedTuple):
+    """What was last found of one declared output of a task; `why` says what is wrong with it if it is not `ok`."""
+
+    attempt: AttemptId
+    path: str
+    ok: bool
+    why: str
 
 
 class LedgerRow(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 from elisa.model.errors import UsageError
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
-from elisa.model.rows import TaskRow
+from elisa.model.rows import OutputRow, TaskRow
 from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, Task, Verdict
 from elisa.store.connection import Connection
@@ -111,6 +111,11 @@ class TaskQueries:
             CheckpointRef(path=path, step=step, size_bytes=size, seconds=seconds, saved_at=from_us(saved_at))
             for path, step, size, seconds, saved_at in self._db.rows(query, task)
         )
+
+    def outputs_of(self, task: TaskId) -> Mapping[str, OutputRow]:
+        """Return what was last found of each output of a task that was checked."""
+        rows = self._db.rows("SELECT name, attempt, path, ok, why FROM output WHERE task = ? ORDER BY name", task)
+        return {name: OutputRow(AttemptId(attempt), path, bool(ok), why) for name, attempt, path, ok, why in rows}
 
     def verdict(self, task: TaskId) -> Verdict | None:
         """Return why a task was last passed over, None if it was not since it last moved."""

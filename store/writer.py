@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +29,7 @@ from elisa.model.changes import (
     TasksAdded,
     UsageSeen,
 )
-from elisa.model.errors import StaleChange, StoreBusy
+from elisa.model.errors import StaleChange, StoreBusy, StoreError
 from elisa.model.ids import TaskId
 from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
 from elisa.model.reasons import Fact
@@ -171,7 +171,9 @@ class Writer(Reader):
             self._crash("store.commit")
             self._db.commit()
         except BaseException:
-            self._db.rollback()
+            # What went wrong first is what the caller must hear of; closing the connection rolls back, too.
+            with suppress(StoreError):
+                self._db.rollback()
             raise
         self._crash("store.committed")
         mirror_head(self._home, batch.audit.seq, batch.audit.head)
