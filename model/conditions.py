@@ -118,7 +118,7 @@ def _tree(text: str) -> ast.expr:
     try:
         tree = ast.parse(text.strip().replace("\n", " "), mode="eval").body
     except SyntaxError as err:
-        raise ConditionError("not understood", min(err.offset or len(text), len(text.strip()) + 1)) from err
+        raise ConditionError("not understood", max(1, min(err.offset or len(text), len(text.strip()) + 1))) from err
     except (ValueError, MemoryError, RecursionError) as err:
         raise ConditionError("not understood: nested too deeply, or with a NUL in it", 1) from err
     level: list[ast.AST] = [tree]

@@ -33,7 +33,7 @@ BackendName = NewType("BackendName", str)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 9
 # "t" + 9 + "." + up to 4 digits = 15 characters, the shortest limit on a job name (PBS before 2020).
-_ATTEMPT = re.compile(r"^(t[0-9a-hjkmnp-tv-z]{9})\.([1-9][0-9]{0,3})$")
+_ATTEMPT = re.compile(r"(t[0-9a-hjkmnp-tv-z]{9})\.([1-9][0-9]{0,3})")
 
 
 def _new(prefix: str, random: RandomSource) -> str:
@@ -58,7 +58,7 @@ def attempt_id(task: TaskId, number: int) -> AttemptId:
 
 def is_attempt_id(text: str) -> bool:
     """Tell whether `text` has the form of an attempt id: nothing else may be trusted in a job's name."""
-    return _ATTEMPT.match(text) is not None
+    return _ATTEMPT.fullmatch(text) is not None
 
 
 def task_of(attempt: AttemptId) -> TaskId:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 __all__ = ["format_duration", "format_memory", "parse_duration_s", "parse_memory_mib"]
 
 _UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_PIECE = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[smhdw])")
-_WHOLE = re.compile(r"^(?:\d+(?:\.\d+)?\s*(?:min|[smhdw])\s*)+$")
+_PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(min|[smhdw])")
+_WHOLE = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?\s*(?:min|[smhdw])\s*)+")
 # [days-]hours:minutes:seconds, as Slurm and PBS print it. Two fields are refused: 12:30 is minutes to one, hours to another.
-_CLOCK = re.compile(r"^(?:(\d+)-)?(\d{1,4}):([0-5]\d):([0-5]\d)$")
-_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB|kB|KB|MB|GB|TB|K|M|G|T)$")
+_CLOCK = re.compile(r"(?:([0-9]+)-)?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(KiB|MiB|GiB|TiB|kB|KB|MB|GB|TB|K|M|G|T)")
 # Slurm and PBS read K, M, G and T as powers of 1024; the SI names with a B are powers of 1000.
 _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -26,13 +27,14 @@ def parse_duration_s(text: str) -> int:
     Raises ValueError, with a sentence for the author, for anything else: a bare number and `12:30` among it.
     """
     text = text.strip()
-    clock = _CLOCK.match(text)
+    clock = _CLOCK.fullmatch(text)
     if clock:
         days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    if not _WHOLE.match(text):
+    seconds_in_all = sum(float(number) * _UNIT_S[unit] for number, unit in _PIECE.findall(text))
+    if not _WHOLE.fullmatch(text) or math.isinf(seconds_in_all):
         raise ValueError(f"`{text}` is no duration: write it like 90s, 45m, 2h30m, 3d or 3-12:00:00")
-    return round(sum(float(number) * _UNIT_S[unit] for number, unit in _PIECE.findall(text)))
+    return round(seconds_in_all)
 
 
 def parse_memory_mib(text: str) -> int:
@@ -40,10 +42,10 @@ def parse_memory_mib(text: str) -> int:
 
     Raises ValueError, with a sentence for the author, for anything else: a bare number among it.
     """
-    match = _SIZE.match(text.strip())
-    if not match:
+    match = _SIZE.fullmatch(text.strip())
+    size = float(match[1]) * _BYTES[match[2]] if match else math.inf
+    if math.isinf(size):
         raise ValueError(f"`{text}` is no amount of memory: write it like 512MiB, 16GiB or 2TiB")
-    size = float(match[1]) * _BYTES[match[2]]
     return int(-(-size // 2**20))
 
 
