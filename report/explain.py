@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,31 +58,68 @@ def read_explanation(reader: Reader, name: str) -> Explanation:
 
 
 def _happening(row: AuditRow) -> Happening:
+    told = _mapping(row.facts.get("because"))
     code = str(row.facts.get("reason", row.kind))
-    facts = row.facts.get("facts")
-    told = facts if isinstance(facts, Mapping) else {}
     return Happening(
         at=row.at,
         subject=row.subject,
-        became=str(row.facts.get("after", "")),
+        became=str(row.facts.get("after") or ""),
         code=code,
-        facts=told,
-        words=_words(code, told),
+        facts=told or {name: fact for name, fact in row.facts.items() if name not in _BOOKKEEPING},
+        words=_words(row.kind, code, told, row.facts),
     )
 
 
-def _words(code: str, facts: Mapping[str, Fact]) -> str:
+def _mapping(value: object) -> Mapping[str, Fact]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _words(kind: str, code: str, told: Mapping[str, Fact], facts: Mapping[str, object]) -> str:
+    if kind in _OWN_WORDS and "reason" not in facts:
+        return _OWN_WORDS[kind](facts)
+    end = _mapping(facts.get("end"))
+    return _reason_words(code, told) + (f": {_end_words(end)}" if end else "")
+
+
+def _reason_words(code: str, told: Mapping[str, Fact]) -> str:
     try:
-        return in_words(Reason(code=ReasonCode(code), facts=facts))
+        return in_words(Reason(code=ReasonCode(code), facts=told))
     except ValueError:
-        told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
-        return f"{code.replace('_', ' ')}{f': {told}' if told else ''}"
+        return code.replace("_", " ").replace(".", " ")
+
+
+def _end_words(end: Mapping[str, Fact]) -> str:
+    """Say how an attempt ended: `failed (signal 9)`, `timeout at step 12`."""
+    words = str(end["reason"]).replace("_", " ")
+    if end.get("signal"):
+        words += f" (signal {end['signal']})"
+    elif end.get("exit_code"):
+        words += f" (exit code {end['exit_code']})"
+    detail = f", {end['detail']}" if end.get("detail") else ""
+    return words + (f" at step {end['step']}" if end.get("step") is not None else "") + detail
+
+
+def _output_words(facts: Mapping[str, object]) -> str:
+    name = facts.get("name")
+    return (
+        f"its output {name} is as declared"
+        if facts.get("ok")
+        else f"its output {name} is not usable: {facts.get('why')}"
+    )
+
+
+_BOOKKEEPING = frozenset({"after", "before", "pipeline", "parent", "incarnation"})
+_OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
+    "task.added": lambda _: "it was submitted",
+    "checkpoint.seen": lambda facts: f"it saved step {facts.get('step')}",
+    "output.seen": _output_words,
+}
 
 
 def _now(task: Task, attempts: tuple[Attempt, ...], verdict: Verdict | None, history: tuple[Happening, ...]) -> str:
     """Prefer the newest refusal; else what the newest attempt does; else the last thing that happened to the task."""
     if verdict is not None:
-        return f"{task.state.value}: {_words(verdict.code, verdict.facts)}"
+        return f"{task.state.value}: {_reason_words(verdict.code, verdict.facts)}"
     live = [attempt for attempt in attempts if attempt.end is None]
     if live:
         newest = live[-1]

@@ -16,9 +16,7 @@ def resolve_task(reader: Reader, text: str) -> TaskId:
     """
     found = reader.resolve(text)
     if found.startswith("p"):
-        raise UsageError(
-            f"`{text}` is a pipeline, not a task", f"it names {found}", f"see `elisa status {found}`"
-        )
+        raise UsageError(f"`{text}` is a pipeline, not a task", f"it names {found}", f"see `elisa status {found}`")
     return task_of(AttemptId(found))
 
 

@@ -98,11 +98,11 @@ def _rows(
         return [row for row in reader.task_rows(pipeline=pipeline.id) if row.id in wanted]
     if everything:
         return reader.task_rows(pipeline=pipeline.id)
-    unfinished = [state for state in _ORDER if state is not TaskState.SUCCEEDED and pipeline.counts.get(state)]
-    rows: list[TaskRow] = []
-    for state in unfinished or [TaskState.SUCCEEDED]:
-        rows += reader.task_rows(pipeline=pipeline.id, states=[state], limit=limit)
-    return rows
+    present = [state for state in _ORDER if pipeline.counts.get(state)]
+    worth_showing = [state for state in present if state is not TaskState.SUCCEEDED] or present
+    return [
+        row for state in worth_showing for row in reader.task_rows(pipeline=pipeline.id, states=[state], limit=limit)
+    ]
 
 
 def _resolve(reader: Reader, ids: Sequence[str]) -> tuple[frozenset[PipelineId], frozenset[TaskId]]:

@@ -19,7 +19,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.EXPANSION_PENDING: "its tasks are made from what {source} will write",
     _C.NO_ROOM: "{backend} has no room now: it asks for {asked} {resource}, {free} are free",
     _C.NEVER_FITS: "it can never start: it asks for {asked} {resource}, the most there is on a node is {largest}",
-    _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {partition} of {backend}, where at most {window} may",
+    _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {where}, where at most {window} may",
     _C.BUDGET_EXHAUSTED: "project {project} has {left} {resource} left of {cap}, this asks for {asked}",
     _C.CONCURRENCY_CAP: "project {project} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
     _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
@@ -31,7 +31,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.OTHER_OWNER: "it belongs to {owner}; only a tick of its owner may start it",
     _C.SUBMITTED_BY_USER: "it was submitted",
     _C.NEEDS_MET: "all that it needs has come",
-    _C.CHOSEN: "it was chosen, as number {rank} of this tick, for {partition} of {backend}",
+    _C.CHOSEN: "it was chosen, as number {rank} of this tick, for {where}",
     _C.SUCCEEDED: "it finished",
     _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
     _C.RESUME: "it goes on after {end}, which cost it no retry",
@@ -66,7 +66,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
-    facts = {name: _fact(name, fact) for name, fact in reason.facts.items()}
+    facts = {name: _fact(name, fact) for name, fact in reason.facts.items()} | _where(reason.facts)
     try:
         sentence = _SENTENCES[reason.code].format_map(facts)
     except KeyError:
@@ -74,6 +74,14 @@ def in_words(reason: Reason) -> str:
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
     step = reason.facts.get("resume_step")
     return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
+
+
+def _where(facts: Mapping[str, Fact]) -> Mapping[str, str]:
+    """Name the place: a backend without partitions has but one, often called like itself."""
+    backend, partition = str(facts.get("backend", "")), str(facts.get("partition", ""))
+    if not backend:
+        return {}
+    return {"where": backend if partition in ("", backend) else f"{partition} of {backend}"}
 
 
 def _fact(name: str, fact: Fact) -> str:

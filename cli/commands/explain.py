@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.table import Table
 
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.model.codec import encode
 from elisa.model.text import clean
-from elisa.report.explain import Explanation, read_explanation
+from elisa.report.explain import Explanation, Happening, read_explanation
 from elisa.store.reader import Reader
 
 __all__ = ["explain"]
@@ -49,7 +51,14 @@ def _data(explanation: Explanation) -> dict[str, object]:
 
 def _history_table(explanation: Explanation) -> Table:
     table = Table("when", "what", "became", "because", box=None, pad_edge=False)
-    for one in explanation.history:
+    for one in _without_repeats(explanation.history):
         what = "task" if one.subject == explanation.task.id else f"attempt {one.subject.partition('.')[2]}"
         table.add_row(f"{one.at.astimezone():%m-%d %H:%M:%S}", what, one.became, clean(one.words))
     return table
+
+
+def _without_repeats(history: tuple[Happening, ...]) -> Iterator[Happening]:
+    """Of several checkpoints in a row show only the last: the rest is in the JSON form."""
+    for one, following in zip(history, (*history[1:], None), strict=True):
+        if following is None or (one.subject, one.code) != (following.subject, following.code) or one.became:
+            yield one

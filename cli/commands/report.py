@@ -8,7 +8,7 @@ from rich.table import Table
 
 from elisa.cli.draw import timeline_table
 from elisa.cli.home import existing_home
-from elisa.cli.output import print_json, show
+from elisa.cli.output import console, print_json, show
 from elisa.model.codec import encode
 from elisa.model.ids import PipelineId
 from elisa.model.text import clean
@@ -28,7 +28,7 @@ def report(*, pipeline: str, home: str | None, json: bool) -> int:
     if json:
         print_json("report", 1, {"timeline": encode(line), "costs": [encode(cost) for cost in spent]})
     else:
-        show(timeline_table(line), "", cost_table(spent))
+        show(timeline_table(line, console().width), "", cost_table(spent))
     return 0
 
 

@@ -9,16 +9,20 @@ from rich.table import Table
 
 from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json, print_plain, show
+from elisa.cli.progress import exit_code_of, showing_progress
 from elisa.cli.settings import parse_settings
+from elisa.engine.loop import until
+from elisa.engine.outcome import TickReport
 from elisa.engine.submit import Submitted
 from elisa.engine.submit import submit as store_pipeline
 from elisa.engine.workspace import Workspace, open_workspace
+from elisa.model.errors import ExitCode
+from elisa.model.ids import PipelineId
 from elisa.model.pipeline import Pipeline, TaskSpec
 from elisa.model.text import clean
 from elisa.model.units import format_duration, format_memory
 from elisa.pipelines.load import load
-
-from .following import follow
+from elisa.store.reader import Reader
 
 __all__ = ["submit"]
 
@@ -30,16 +34,17 @@ def submit(
     pipeline = load(Path(file), parse_settings(settings))
     if dry_run:
         return _show_pipeline(pipeline, json=json)
-    with open_workspace(existing_home(home)) as workspace:
+    folder = existing_home(home)
+    with open_workspace(folder) as workspace:
         submitted = store_pipeline(workspace, pipeline, source=str(Path(file).absolute()))
-        if not (wait and json):
-            _tell(pipeline, submitted, json=json)
-        return _wait(workspace, submitted, json=json) if wait else 0
+        _tell(pipeline, submitted, json=json)
+        return _wait(workspace, submitted.pipeline_id) if wait else int(ExitCode.DONE)
 
 
 def _tell(pipeline: Pipeline, submitted: Submitted, *, json: bool) -> None:
     if json:
-        print_json("submit", 1, {"pipeline": submitted.pipeline_id, "tasks": dict(submitted.tasks)})
+        warnings = list(submitted.warnings)
+        print_json("submit", 1, {"pipeline": submitted.pipeline_id, "tasks": submitted.tasks, "warnings": warnings})
         return
     print_plain(
         f"{submitted.pipeline_id}: pipeline {pipeline.name} of project {pipeline.project}, {len(pipeline.tasks)} tasks"
@@ -48,8 +53,15 @@ def _tell(pipeline: Pipeline, submitted: Submitted, *, json: bool) -> None:
         note(f"warning: {warning}")
 
 
-def _wait(workspace: Workspace, submitted: Submitted, *, json: bool) -> int:
-    return follow(workspace, submitted.pipeline_id, json=json)
+def _wait(workspace: Workspace, pipeline: PipelineId) -> int:
+    """Tick until every task of the pipeline is final; other pipelines move along."""
+
+    def has_ended(reader: Reader, report: TickReport) -> bool:  # noqa: ARG001 - the form of every condition
+        return all(one.id != pipeline for one in reader.pipelines(unfinished_only=True))
+
+    with showing_progress(workspace.home, [pipeline]) as progress:
+        until(workspace, has_ended, on_tick=lambda _: progress.update())
+    return exit_code_of(workspace.home, [pipeline])
 
 
 def _show_pipeline(pipeline: Pipeline, *, json: bool) -> int:

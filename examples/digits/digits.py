@@ -37,7 +37,12 @@ def prepare(test_share: float = 0.25) -> Arrays:
     }
 
 
-@task(walltime="10m", checkpoint={"interval": "1s"}, retry=3, environment={"OMP_NUM_THREADS": "1"})
+@task(
+    walltime="10m",
+    checkpoint={"interval": "1s"},
+    retry={"limit": 3, "backoff": {"initial": "2s"}},
+    environment={"OMP_NUM_THREADS": "1"},
+)
 def train(data: Arrays, seed: int, epochs: int) -> Arrays:
     """Return the weights of a linear classifier on random Fourier features, trained by stochastic gradient descent."""
     features = _features(seed).fit(data["train_x"])
