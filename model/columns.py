@@ -31,12 +31,13 @@ class GangRow(NamedTuple):
 
 
 class ReadyColumns(NamedTuple):
-    """All ready tasks, one row each, in any order. The last five columns may be left empty: then nothing is known.
+    """All ready tasks, one row each, in any order. The last six columns may be left empty: then nothing is known.
 
     `priority` is the rank of the class (`model.site.CLASS_RANK`: 0 is critical). `importance` adds the pipeline's to the
     task's. Times are microseconds since the epoch; `deadline_us` 0 is none. `shape` is an index into `shapes`, `gang` one
     into `gangs` or -1. `predicted_s` is the expected run time of the task, `path_s` that of the longest chain of
-    unfinished tasks that begins with it; 0 in either is unknown. `progress` is the finished share, 0 to 1.
+    unfinished tasks that begins with it; 0 in either is unknown. `progress` is the finished share, 0 to 1, `promise` how
+    much its results are hoped to be worth, 0 to 1.
     """
 
     task: Sequence[str]
@@ -54,6 +55,7 @@ class ReadyColumns(NamedTuple):
     predicted_s: Sequence[float] = ()
     path_s: Sequence[float] = ()
     progress: Sequence[float] = ()
+    promise: Sequence[float] = ()
 
 
 class UsageRow(NamedTuple):

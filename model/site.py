@@ -156,6 +156,7 @@ class Factors:
     importance: float = 1000.0
     size: float = 0.0
     progress: float = 500.0
+    promise: float = 0.0
     age_s: float = 7 * 86400.0
     importance_full: float = 100.0
 
@@ -181,7 +182,8 @@ class SitePolicy:
     """All rules of a site.
 
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
-    projects that are not named. `aged_s` is the wait after which a task passes all others of its class.
+    projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
+    all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself.
     """
 
     projects: tuple[ProjectPolicy, ...] = ()

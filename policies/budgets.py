@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.changes import Charge
+from elisa.model.charge import Charge
 from elisa.model.columns import UsageRow
 from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode, because

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from elisa.model.changes import Charge
+from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage
+from elisa.model.ids import ProjectName
 from elisa.model.site import Billing, FairShare
+from elisa.policies.fairtree import fair_tree, tree_of
+from elisa.policies.snapshot import Snapshot
 
-__all__ = ["billed", "decayed_use", "use_by_project"]
+__all__ = ["billed", "decayed_use", "due_shares", "owner_factors", "use_by_project"]
+
+_NO_SHARE = 1e-9
 
 
 def billed(charge: Charge, billing: Billing) -> float:
@@ -24,11 +29,11 @@ def billed(charge: Charge, billing: Billing) -> float:
     return weighted_s / 3600
 
 
-def decayed_use(usage: ProjectUsage, rules: FairShare, now_age_s: float = 0.0) -> Mapping[tuple[str, int], float]:
+def decayed_use(usage: ProjectUsage, rules: FairShare) -> Mapping[tuple[str, int], float]:
     """Return each member's use by (project, uid) in billing hours, old use counting less.
 
     Use that ended t seconds ago counts `0.5 ** (t / half_life_s)`, the decay of Slurm's multifactor plugin
-    (slurm.schedmd.com/priority_multifactor.html). What is reserved now counts in full. `now_age_s` is added to every age.
+    (slurm.schedmd.com/priority_multifactor.html). What is reserved now counts in full.
     """
     use: dict[tuple[str, int], float] = defaultdict(float)
     for row in usage.rows:
@@ -36,7 +41,7 @@ def decayed_use(usage: ProjectUsage, rules: FairShare, now_age_s: float = 0.0) -
         if not usage.past:
             use[row.project, row.owner_uid] += billed(row.spent, rules.billing)
     for slice_ in usage.past:
-        weight = 0.5 ** ((slice_.age_s + now_age_s) / rules.half_life_s) if rules.half_life_s > 0 else 1.0
+        weight = 0.5 ** (slice_.age_s / rules.half_life_s) if rules.half_life_s > 0 else 1.0
         use[slice_.project, slice_.owner_uid] += weight * billed(slice_.spent, rules.billing)
     return use
 
@@ -47,3 +52,48 @@ def use_by_project(use: Mapping[tuple[str, int], float], projects: Sequence[str]
     for (project, _), hours in use.items():
         total[project] += hours
     return [total[project] for project in projects]
+
+
+def owner_factors(snapshot: Snapshot) -> list[float]:
+    """Return the fair-tree factor of each owner of ready tasks, 1 for the one who is due most."""
+    site = snapshot.site
+    groups = {policy.name: _path(policy.group) for policy in site.projects}
+    shares = {_path(name): share for name, share in site.fair_share.group_shares}
+    shares |= {(*_path(policy.group), policy.name): policy.shares for policy in site.projects}
+    use = decayed_use(snapshot.usage, site.fair_share)
+    members = dict.fromkeys([*((owner.project, owner.uid) for owner in snapshot.owners), *use])
+    leaves = {member: (*groups.get(ProjectName(member[0]), ()), member[0], str(member[1])) for member in members}
+    factors = fair_tree(tree_of([(path, use.get(member, 0.0)) for member, path in leaves.items()], shares))
+    return [factors[leaves[owner.project, owner.uid]] for owner in snapshot.owners]
+
+
+def due_shares(snapshot: Snapshot) -> list[float]:
+    """Return the part of the whole that each project of ready tasks is due: the product of its shares down the tree."""
+    site = snapshot.site
+    weights = {_path(name): share for name, share in site.fair_share.group_shares}
+    leaves = {policy.name: (*_path(policy.group), policy.name) for policy in site.projects}
+    for name, policy in zip(snapshot.projects, snapshot.policies, strict=True):
+        leaves.setdefault(name, (*_path(policy.group), name))
+    shares = dict.fromkeys(leaves.values(), snapshot.site.unlisted.shares)
+    shares |= {leaves[policy.name]: policy.shares for policy in site.projects}
+    for leaf in leaves.values():
+        for depth in range(1, len(leaf)):
+            shares.setdefault(leaf[:depth], weights.get(leaf[:depth], 1.0))
+    sums: dict[tuple[str, ...], float] = defaultdict(float)
+    for path, share in shares.items():
+        sums[path[:-1]] += share
+    return [_due(leaves[name], shares, sums) for name in snapshot.projects]
+
+
+def _due(
+    leaf: tuple[str, ...], shares: Mapping[tuple[str, ...], float], sums: Mapping[tuple[str, ...], float]
+) -> float:
+    due = 1.0
+    for depth in range(1, len(leaf) + 1):
+        due *= shares[leaf[:depth]] / max(sums[leaf[: depth - 1]], _NO_SHARE)
+    # A project without shares still gets what nobody else wants: it goes last, it is not divided by zero.
+    return max(due, _NO_SHARE)
+
+
+def _path(group: str) -> tuple[str, ...]:
+    return tuple(part for part in group.split("/") if part)

@@ -1,21 +1,36 @@
-"""The order of the queue: named keys, the most important first, ties ended by the task's id."""
+"""The order of the queue: named keys, the most important first, ties ended by the task's id.
+
+Some keys look at one task alone; others (`fair_share`, `drf`, the tiers of service) also depend on who goes before: they
+are computed along the order that the rest of the keys give.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from elisa.policies.ageing import comes_of_age_s
 from elisa.policies.budgets import charge_of
-from elisa.policies.fairshare import billed, decayed_use, use_by_project
+from elisa.policies.factors import scores
+from elisa.policies.fairshare import billed, decayed_use, due_shares, owner_factors, use_by_project
 from elisa.policies.ranks import Ranks, packed, ranks_of
-from elisa.policies.snapshot import Floats, Ints, Snapshot
+from elisa.policies.snapshot import Floats, Ints, OrderPlugin, Snapshot
+from elisa.policies.tiers import dominant_shares, has_tiers, tiers
 
-__all__ = ["ORDER_KEYS", "OrderKey", "ranking"]
+__all__ = ["LATE_KEYS", "ORDER_KEYS", "LateKey", "Ranking", "ranking"]
 
-OrderKey = Callable[[Snapshot], npt.NDArray[np.generic]]
-"""Give one number for each ready task; the smaller goes first."""
+LateKey = Callable[[Snapshot, Ints], npt.NDArray[np.generic]]
+"""Give one number for each ready task, given the order of the other keys; the smaller goes first."""
+
+
+class Ranking(NamedTuple):
+    """Row numbers, the task to start first in front, and what is wrong with keys that had to be left out."""
+
+    order: Ints
+    notes: tuple[str, ...] = ()
 
 
 def _class(snapshot: Snapshot) -> npt.NDArray[np.generic]:
@@ -45,43 +60,27 @@ def _fifo(snapshot: Snapshot) -> npt.NDArray[np.generic]:
     return snapshot.tasks.submitted_s
 
 
-ORDER_KEYS: Mapping[str, OrderKey] = {
+def _multifactor(snapshot: Snapshot) -> npt.NDArray[np.generic]:
+    return -scores(snapshot)
+
+
+def _fair_tree(snapshot: Snapshot) -> npt.NDArray[np.generic]:
+    return -np.array(owner_factors(snapshot))[snapshot.tasks.owner]
+
+
+ORDER_KEYS: Mapping[str, OrderPlugin] = {
     "class": _class,
     "importance": _importance,
     "deadline": _slack,
     "age": _age,
     "size": _size,
     "fifo": _fifo,
+    "multifactor": _multifactor,
+    "fair_tree": _fair_tree,
 }
-"""Keys by name; `fair_share` is the one that also depends on the order of the others."""
-
-FAIR_SHARE = "fair_share"
 
 
-def ranking(snapshot: Snapshot) -> Ints:
-    """Return the tasks' row numbers, the one to start first in front."""
-    names = snapshot.site.order
-    count = len(snapshot.tasks)
-    if not count:
-        return np.zeros(0, dtype=np.int64)
-    keys = {name: ranks_of(ORDER_KEYS[name](snapshot)) for name in names if name != FAIR_SHARE}
-    order = _sorted(packed(keys.values(), count))
-    if FAIR_SHARE not in names:
-        return order
-    before = [keys[name] for name in names[: names.index(FAIR_SHARE)]]
-    tags = np.empty(count, dtype=np.float64)
-    tags[order] = _start_tags(snapshot, order)
-    place = np.empty(count, dtype=np.int64)
-    place[order] = np.arange(count)
-    return _sorted(packed([*before, ranks_of(tags), Ranks(place, count)], count))
-
-
-def _sorted(code: Ranks) -> Ints:
-    """Sort by code, ties by row: with the row packed in, no two are equal and the fastest sort will do."""
-    return np.argsort(packed([code, Ranks(np.arange(len(code.of)), len(code.of))], len(code.of)).of).astype(np.int64)
-
-
-def _start_tags(snapshot: Snapshot, order: Ints) -> Floats:
+def _start_tags(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.generic]:
     """Return when each task's turn comes if projects are served in proportion to their shares.
 
     A task's tag is its project's use, with all that goes before it in its own project, over the project's share: the start
@@ -93,10 +92,11 @@ def _start_tags(snapshot: Snapshot, order: Ints) -> Floats:
     cost = np.rint(_costs(snapshot) * 1e6).astype(np.int64)[snapshot.tasks.shape[order]]
     by_project = np.argsort(project, kind="stable")
     before = _running_sum(project[by_project], cost[by_project])
-    use, shares = _standing(snapshot)
+    use = use_by_project(decayed_use(snapshot.usage, snapshot.site.fair_share), snapshot.projects)
     tags = np.empty(len(order), dtype=np.float64)
-    tags[by_project] = before * 1e-6
-    due: Floats = (np.array(use)[project] + tags) / np.array(shares)[project]
+    tags[order[by_project]] = before * 1e-6
+    number = snapshot.tasks.project
+    due: Floats = (np.array(use)[number] + tags) / np.array(due_shares(snapshot))[number]
     return due
 
 
@@ -108,13 +108,78 @@ def _running_sum(group: npt.NDArray[np.generic], value: Ints) -> Ints:
     return total - np.repeat(total[starts], lengths)
 
 
-def _standing(snapshot: Snapshot) -> tuple[list[float], list[float]]:
-    site = snapshot.site
-    policies = {policy.name: policy for policy in site.projects}
-    use = use_by_project(decayed_use(snapshot.usage, site.fair_share), snapshot.projects)
-    # A project without shares still gets what nobody else wants: it goes last, it is not divided by zero.
-    shares = [max(policies.get(name, site.unlisted).shares, 1e-9) for name in snapshot.projects]
-    return use, shares
+def _drf(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.generic]:
+    due = np.array(due_shares(snapshot))[snapshot.tasks.project]
+    share: Floats = dominant_shares(snapshot, order) / due
+    return share
+
+
+LATE_KEYS: Mapping[str, LateKey] = {"fair_share": _start_tags, "drf": _drf, "tiers": tiers}
+
+
+def ranking(snapshot: Snapshot) -> Ranking:
+    """Return the order of all ready tasks.
+
+    A key from outside that raises, or gives anything but one number for each task, is left out, and said so.
+    """
+    count = len(snapshot.tasks)
+    if not count:
+        return Ranking(np.zeros(0, dtype=np.int64))
+    names = _names(snapshot)
+    notes: list[str] = []
+    keys: dict[str, Ranks] = {}
+    for name in names:
+        if name not in LATE_KEYS:
+            keys[name] = _key(name, snapshot, notes)
+    order = _sorted(packed(keys.values(), count))
+    late = [name for name in names if name in LATE_KEYS]
+    if not late:
+        return Ranking(order, tuple(notes))
+    keys |= {name: ranks_of(LATE_KEYS[name](snapshot, order)) for name in late}
+    place = np.empty(count, dtype=np.int64)
+    place[order] = np.arange(count)
+    last = max(place_ for place_, name in enumerate(names) if name in LATE_KEYS)
+    ordered = [keys[name] for name in names[: last + 1]]
+    return Ranking(_sorted(packed([*ordered, Ranks(place, count)], count)), tuple(notes))
+
+
+def _names(snapshot: Snapshot) -> list[str]:
+    """Return the keys in order: tiers and coming of age, where the site uses them, before those it names."""
+    first = ["tiers"] if has_tiers(snapshot) else []
+    first += [_AGED] if snapshot.site.aged_s > 0 else []
+    return [*first, *(name for name in dict.fromkeys(snapshot.site.order) if name not in first)]
+
+
+_AGED = "aged"
+
+
+def _key(name: str, snapshot: Snapshot, notes: list[str]) -> Ranks:
+    if name == _AGED:
+        return ranks_of(comes_of_age_s(snapshot))
+    if name in ORDER_KEYS:
+        return ranks_of(ORDER_KEYS[name](snapshot))
+    if name not in snapshot.plugins:
+        notes.append(f"order key `{name}` is not known: left out")
+        return _no_opinion(snapshot)
+    try:
+        key = np.asarray(snapshot.plugins[name](snapshot))
+    except Exception as err:  # noqa: BLE001 - code from outside may fail in any way; the plan must not fail with it
+        notes.append(f"order key `{name}` failed ({type(err).__name__}: {err}): left out")
+        return _no_opinion(snapshot)
+    if key.shape != (len(snapshot.tasks),) or key.dtype.kind not in "iuf" or bool(np.isnan(key).any()):
+        notes.append(f"order key `{name}` gave no number for each task: left out")
+        return _no_opinion(snapshot)
+    return ranks_of(key)
+
+
+def _no_opinion(snapshot: Snapshot) -> Ranks:
+    return Ranks(np.zeros(len(snapshot.tasks), dtype=np.int64), 1)
+
+
+def _sorted(code: Ranks) -> Ints:
+    """Sort by code, ties by row: with the row packed in, no two are equal and the fastest sort will do."""
+    count = len(code.of)
+    return np.argsort(packed([code, Ranks(np.arange(count), count)], count).of).astype(np.int64)
 
 
 def _costs(snapshot: Snapshot) -> Floats:

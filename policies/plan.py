@@ -22,7 +22,8 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import Admission, charge_of
-from elisa.policies.order import ranking
+from elisa.policies.factors import FactorLine, factor_lines
+from elisa.policies.order import Ranking, ranking
 from elisa.policies.placement import Options, options_of
 from elisa.policies.room import Room, Taken, Way
 from elisa.policies.snapshot import Ints, Snapshot
@@ -34,10 +35,10 @@ _CHUNK = 4096
 
 def plan(snapshot: Snapshot) -> Plan:
     """Return what to start now, in order, with a reason for every ready task. The same snapshot gives the same plan."""
-    order = ranking(snapshot)
+    ranked = ranking(snapshot)
     walk = _Walk(snapshot)
-    walk.run(order)
-    return Plan(snapshot, order, walk.starts, walk.refusals)
+    walk.run(ranked.order)
+    return Plan(snapshot, ranked, walk.starts, walk.refusals)
 
 
 class Start(NamedTuple):
@@ -67,9 +68,10 @@ class Refusals:
 class Plan:
     """Decisions in the order in which to carry them out, and the reasons for everything else."""
 
-    def __init__(self, snapshot: Snapshot, order: Ints, starts: Sequence[Start], refusals: Refusals) -> None:
+    def __init__(self, snapshot: Snapshot, ranked: Ranking, starts: Sequence[Start], refusals: Refusals) -> None:
         self.snapshot = snapshot
-        self.order = order
+        self.order = ranked.order
+        self.notes = ranked.notes
         self._starts = {start.row: start for start in starts}
         self._refusals = refusals
 
@@ -103,6 +105,10 @@ class Plan:
     def rank(self, task: TaskId) -> int:
         """Return the task's place in the queue, from 1; KeyError if it was not ready."""
         return int(self._rank[self._row(task)])
+
+    def factors(self, task: TaskId) -> tuple[FactorLine, ...]:
+        """Return the factors of a ready task's score, whether or not the site orders by it; KeyError if it was not ready."""
+        return factor_lines(self.snapshot, self._row(task))
 
     def reason(self, task: TaskId) -> Reason:
         """Return why a ready task starts or does not; KeyError if it was not ready."""

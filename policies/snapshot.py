@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -14,13 +14,13 @@ import numpy.typing as npt
 from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, Shape
 from elisa.model.ids import BackendName, ProjectName
 from elisa.model.native import ClusterView
-from elisa.model.site import SitePolicy
+from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.budgets import CapRow, Owner, cap_rows
 from elisa.policies.placement import Pool, reachable_pools
 
-__all__ = ["Snapshot", "TaskTable"]
+__all__ = ["OrderPlugin", "Snapshot", "TaskTable"]
 
 _MICRO = 1e-6
 _WAITING = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
@@ -31,13 +31,17 @@ Ints = npt.NDArray[np.int64]
 Smalls = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
+OrderPlugin = Callable[["Snapshot"], npt.NDArray[np.generic]]
+"""Give one number for each ready task; the smaller goes first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TaskTable:
     """Ready tasks in the order of their ids, one array a column; times in seconds since the epoch.
 
-    `owner` numbers (project, user) pairs, `project` projects. `deadline_s` is infinite without a deadline; `predicted_s`
-    and `path_s` fall back to the walltime asked for.
+    `owner` numbers (project, user) pairs, `project` projects. `priority` is no better than the project may use: nobody
+    raises himself by what he writes into a file. `deadline_s` is infinite without a deadline; `predicted_s` and `path_s`
+    fall back to the walltime asked for.
     """
 
     ids: tuple[str, ...]
@@ -54,6 +58,7 @@ class TaskTable:
     predicted_s: Floats
     path_s: Floats
     progress: Floats
+    promise: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,12 +75,14 @@ class Snapshot:
     gangs: tuple[GangRow, ...]
     owners: tuple[Owner, ...]
     projects: tuple[ProjectName, ...]
+    policies: tuple[ProjectPolicy, ...]
     usage: ProjectUsage
     caps: tuple[CapRow, ...]
     pools: tuple[Pool, ...]
     live: tuple[Attempt, ...]
     unreachable: Mapping[BackendName, str]
     uid: int | None
+    plugins: Mapping[str, OrderPlugin]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -90,31 +97,36 @@ class Snapshot:
         queueing: Collection[BackendName] = (),
         unreachable: Mapping[BackendName, str] | None = None,
         uid: int | None = None,
+        plugins: Mapping[str, OrderPlugin] | None = None,
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
         `queueing` names the backends with a queue of their own, `unreachable` those that gave no answer, and why. With
-        `uid`, only tasks of that user are started.
+        `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         """
         ready = _by_id(ready)
         projects, project = _numbered(ready.project)
         uids, uid_number = _numbered(ready.owner_uid)
         pairs, owner = _pairs(project, uid_number, len(uids))
+        listed = {policy.name: policy for policy in site.projects}
+        policies = tuple(listed.get(ProjectName(name), site.unlisted) for name in projects)
         owners = tuple(Owner(ProjectName(projects[one]), uids[other]) for one, other in pairs)
         return cls(
             now_s=now.timestamp(),
             site=site,
-            tasks=_table(ready, owner, project),
+            tasks=_table(ready, owner, project, np.array([CLASS_RANK[policy.highest] for policy in policies], np.int8)),
             shapes=tuple(ready.shapes),
             gangs=tuple(ready.gangs),
             owners=owners,
             projects=tuple(ProjectName(name) for name in projects),
+            policies=policies,
             usage=usage,
             caps=cap_rows(site, owners, usage.rows),
             pools=_with_windows(reachable_pools(clusters, queueing), live, site),
             live=tuple(live),
             unreachable=unreachable or {},
             uid=uid,
+            plugins=plugins or {},
         )
 
 
@@ -145,7 +157,7 @@ def _pairs(first: Smalls, second: Smalls, width: int) -> tuple[list[tuple[int, i
     return [divmod(pair, width) for pair in distinct.tolist()], numbers.astype(np.int32)
 
 
-def _table(ready: ReadyColumns, owner: Smalls, project: Smalls) -> TaskTable:
+def _table(ready: ReadyColumns, owner: Smalls, project: Smalls, highest: npt.NDArray[np.int8]) -> TaskTable:
     count = len(ready.task)
     shape = np.array(ready.shape, dtype=np.int32)
     walltime = np.array([shape_.request.walltime_s for shape_ in ready.shapes], dtype=np.float64)
@@ -156,7 +168,7 @@ def _table(ready: ReadyColumns, owner: Smalls, project: Smalls) -> TaskTable:
         owner=owner,
         project=project,
         uid=np.array(ready.owner_uid, dtype=np.int64),
-        priority=np.array(ready.priority, dtype=np.int8),
+        priority=np.maximum(np.array(ready.priority, dtype=np.int8), highest[project]),
         importance=_floats(ready.importance, 0, count),
         submitted_s=_floats(ready.submitted_us, 0, count) * _MICRO,
         ready_s=_floats(ready.ready_us, 0, count) * _MICRO,
@@ -166,6 +178,7 @@ def _table(ready: ReadyColumns, owner: Smalls, project: Smalls) -> TaskTable:
         predicted_s=_known(_floats(ready.predicted_s, 0, count), asked_s),
         path_s=_known(_floats(ready.path_s, 0, count), asked_s),
         progress=_floats(ready.progress, 0, count),
+        promise=_floats(ready.promise, 0, count),
     )
 
 
