@@ -45,7 +45,10 @@ def test_both_ways_read_a_command_line_alike(words, monkeypatch):
     assert isinstance(call, partial)
     name, values = call.args
     [(typed_name, typed)] = seen
-    assert (name, {key: str(value) if key in {"home", "file"} and value else value for key, value in values.items()}) == (
+    assert (
+        name,
+        {key: str(value) if key in {"home", "file"} and value else value for key, value in values.items()},
+    ) == (
         typed_name,
         {key: str(value) if key in {"home", "file"} and value else value for key, value in typed.items()},
     )

@@ -1,0 +1,53 @@
+"""Every reason has a sentence, and every sentence stands with facts missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from elisa.model.reasons import ReasonCode, because
+from elisa.report.words import in_words
+
+
+@pytest.mark.parametrize("code", list(ReasonCode))
+def test_every_code_reads_as_a_sentence_even_without_its_facts(code):
+    words = in_words(because(code))
+
+    assert words
+    assert "{" not in words
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        pytest.param(
+            because(ReasonCode.BUDGET_EXHAUSTED, project="vision", resource="gpu hours", asked=48, left=31.2, cap=500),
+            "project vision has 31.2 gpu hours left of 500, this asks for 48",
+            id="a budget",
+        ),
+        pytest.param(
+            because(ReasonCode.RESUME, end="node_failure", resume_step=1200),
+            "it goes on after node failure, which cost it no retry; it resumes from step 1200",
+            id="resuming after a node failed",
+        ),
+        pytest.param(
+            because(ReasonCode.NEED_TIMED_OUT, waited_s=7200),
+            "what it needs did not come within 2h00m",
+            id="seconds are told as a duration",
+        ),
+        pytest.param(
+            because(ReasonCode.CHOSEN, rank=1, backend="local", partition="local"),
+            "it was chosen, as number 1 of this tick, for local",
+            id="a backend without partitions",
+        ),
+        pytest.param(
+            because(ReasonCode.WINDOW_FULL, backend="cluster", partition="a100", queued=20, window=20),
+            "20 jobs of elisa already wait in a100 of cluster, where at most 20 may",
+            id="a partition of a cluster",
+        ),
+        pytest.param(
+            because(ReasonCode.BUDGET_EXHAUSTED, project="x"), "budget exhausted (project x)", id="facts missing"
+        ),
+    ],
+)
+def test_a_reason_in_words(reason, words):
+    assert in_words(reason) == words
