@@ -1,1 +1,7 @@
-"""PBS: OpenPBS and PBS Pro, and Torque where its dialect differs, through the command-line tools."""
+"""PBS through its command-line tools. `open_pbs` is the way in; the modules beside it are pure."""
+
+from elisa.backends.pbs.backend import PbsBackend
+from elisa.backends.pbs.opening import open_pbs
+from elisa.backends.pbs.options import PbsOptions
+
+__all__ = ["PbsBackend", "PbsOptions", "open_pbs"]
