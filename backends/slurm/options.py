@@ -39,7 +39,7 @@ class SlurmOptions:
     path: str = ""
     conf: str = ""
     cluster: str = ""
-    submit_timeout_s: float = 60.0
+    submit_timeout_s: float = 30.0
     query_timeout_s: float = 60.0
     accounting: Accounting = Accounting.AUTO
     history_days: int = 14

@@ -40,6 +40,9 @@ _WORD = re.compile(r"[A-Za-z0-9._@%+:/=-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # One answer line: the number, and the cluster where several are known. A site's wrapper may print more around it.
 _ACCEPTED = re.compile(r"^([1-9][0-9]*)(?:;[^\n]*)?$", re.MULTILINE)
+# 16 bits hold a count a node and 32 the minutes; larger numbers wrap around without a word: 65537 cores a task became 1 (22.05)
+_LARGEST_COUNT = 0xFFFD
+_LARGEST_TIME_MIN = 0x7FFFFFFF
 # PriorityClass has five ranks: the highest is not held back at all.
 _TOP_PRIORITY = 4
 
@@ -111,6 +114,7 @@ def _dependency(after: tuple[NativeId, ...]) -> str:
 
 
 def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Iterator[str]:
+    _refuse_what_overflows(asked)
     yield f"--nodes={asked.nodes}"
     yield f"--ntasks-per-node={asked.tasks_per_node}"
     yield f"--cpus-per-task={asked.cpus_per_task}"
@@ -127,6 +131,12 @@ def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Ite
         yield "--licenses=" + ",".join(f"{name}:{count}" for name, count in asked.licences)
     if asked.exclusive:
         yield "--exclusive"
+
+
+def _refuse_what_overflows(asked: Resources) -> None:
+    largest = max(asked.tasks_per_node, asked.cpus_per_task, asked.gpus.per_node)
+    if largest > _LARGEST_COUNT or asked.walltime_s > 60 * _LARGEST_TIME_MIN:
+        raise Rejected(f"it asks for more than Slurm can count to: {largest} a node, {asked.walltime_s} s")
 
 
 def _gpus(asked: Resources, style: GpuStyle) -> str:

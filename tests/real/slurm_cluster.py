@@ -138,7 +138,7 @@ class SlurmCluster:
         argv = ["sbatch", "--parsable", "--chdir", str(self.folder), "--wrap", wrap, *options]
         return int(self.run(argv).stdout.split(";")[0])
 
-    def job_state(self, job: int) -> str:
+    def job_state(self, job: int | str) -> str:
         """Return a job's state in squeue's words, or an empty text if squeue knows it no more."""
         return self.run(["squeue", "-h", "-t", "all", "-j", str(job), "-o", "%T"], check=False).stdout.strip()
 
@@ -169,12 +169,21 @@ class SlurmCluster:
     def wait_for_saved_state(self) -> None:
         """Wait until slurmctld has written down all jobs accepted so far, which it does every few seconds."""
         saved, now = self.folder / "state" / "job_state", time.time()
+        # it writes only when something changed
+        nothing = self.sbatch("--hold", wrap="true")
         self._wait(lambda: saved.exists() and saved.stat().st_mtime > now, "job state saved")
+        self.run(["scancel", str(nothing)])
 
     def restart_controller(self) -> None:
         """Start slurmctld again on the state it left; return when it answers."""
         self._kill("slurmctld")
         self._spawn("slurmctld", "slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        self._wait(self._controller_answers, "slurmctld answers")
+
+    def forget_everything(self) -> None:
+        """Kill slurmctld and start it with no memory: jobs are lost and their numbers begin anew."""
+        self._kill("slurmctld")
+        self._spawn("slurmctld", "slurmctld", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
         self._wait(self._controller_answers, "slurmctld answers")
 
     def pause_controller(self) -> None:

@@ -164,6 +164,15 @@ def test_control_character_never_reaches_sbatch() -> None:
         submit_argv("sbatch", a_request(extras=(("comment", "a\nb"),)), INSTANCE, SlurmOptions())
 
 
+@pytest.mark.parametrize(
+    "resources",
+    [Resources(cpus_per_task=65537), Resources(tasks_per_node=65536), Resources(walltime_s=60 * 2**32)],
+)
+def test_number_that_slurm_would_wrap_around_is_refused(resources: Resources) -> None:
+    with pytest.raises(Rejected, match="more than Slurm can count"):
+        submit_argv("sbatch", a_request(resources=resources), INSTANCE, SlurmOptions())
+
+
 def test_dependency_on_another_backends_job_is_refused() -> None:
     with pytest.raises(Rejected, match="not Slurm's"):
         submit_argv("sbatch", a_request(after=(NativeId("local-7"),)), INSTANCE, SlurmOptions())

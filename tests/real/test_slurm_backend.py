@@ -1,0 +1,354 @@
+"""The Slurm backend on a real Slurm: what it asks for arrives, and every end is told as what it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from elisa.backends.conformance import CHECKS, BackendUnderTest
+from elisa.backends.slurm.options import SlurmOptions
+from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
+from elisa.model.ids import AttemptId
+from elisa.model.native import CancelOutcome, Found, Gone, NativeState, NodeState, Seen, Unreachable
+from elisa.model.resources import GpuRequest, Resources
+from elisa.model.states import EndReason
+from tests.real.slurm_cluster import SlurmCluster
+from tests.real.slurm_world import SlurmWorld, a_world, wait_until
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+WHOLE_NODE = Resources(cpus_per_task=8, walltime_s=600, memory_mib_per_node=100)
+
+
+@pytest.fixture
+def world(slurm: SlurmCluster, tmp_path: Path) -> SlurmWorld:
+    return a_world(slurm, tmp_path)
+
+
+@pytest.fixture
+def accounted(slurm_with_accounting: SlurmCluster, tmp_path: Path) -> SlurmWorld:
+    return a_world(slurm_with_accounting, tmp_path)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_conforms(world: SlurmWorld, check: object) -> None:
+    assert callable(check)
+    bench: BackendUnderTest = world.on_the_bench()
+
+    check(bench)
+
+
+# What is asked for arrives
+
+
+def test_resources_arrive(world: SlurmWorld) -> None:
+    resources = Resources(
+        nodes=2,
+        tasks_per_node=2,
+        cpus_per_task=3,
+        memory_mib_per_node=500,
+        walltime_s=601,
+        gpus=GpuRequest(per_node=2, types=("a100",)),
+        licences=(("matlab", 1),),
+        features=("ib",),
+        exclusive=True,
+    )
+    native_id = world.submit(
+        "sleep 60", resources=resources, partition="high", signal_lead_s=90, priority=3, extras=(("comment", "a b|c"),)
+    )
+    number = native_id.partition(".")[0]
+    world.wait_for(native_id, NativeState.RUNNING)
+
+    shown = world.cluster.run(["scontrol", "-o", "show", "job", number]).stdout
+
+    for words in (
+        "Partition=high ",
+        "NumNodes=2 ",
+        "NumTasks=4 CPUs/Task=3 ",
+        "MinMemoryNode=500M ",
+        "TimeLimit=00:11:00 ",
+        "Features=ib ",
+        "Licenses=matlab:1 ",
+        "OverSubscribe=NO ",
+        "TresPerNode=gres:gpu:a100:2",
+        "Nice=10 ",
+        "Requeue=0 ",
+        "Comment=a b|c ",
+    ):
+        assert words in shown
+
+
+def test_job_gets_its_environment_and_nothing_else(world: SlurmWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hush")
+    program = f'{sys.executable} -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    request = world.job(program, environment=(*world.job("").environment, ("V", "a,b=c; $(id)")))
+
+    world.end_of(world.backend.submit(request))
+
+    environment = json.loads(world.output(request.attempt))
+    mine = {name for name in environment if not name.startswith("SLURM")}
+    assert environment["V"] == "a,b=c; $(id)"
+    assert "SECRET_TOKEN" not in mine
+    # a login shell was not run
+    assert "SHLVL" not in mine
+    assert "SLURM_EXPORT_ENV" not in environment
+
+
+def test_signal_comes_before_the_time_limit_and_the_end_is_a_timeout(world: SlurmWorld) -> None:
+    """Slurm's limits are minutes, and its warning may come a minute early."""
+    request = world.job(
+        "trap 'echo warned' USR2; echo ready; while :; do sleep 0.2; done",
+        resources=Resources(walltime_s=60, memory_mib_per_node=100),
+        signal_lead_s=30,
+    )
+    native_id = world.backend.submit(request)
+
+    seen = world.end_of(native_id, within_s=150)
+
+    assert (seen.end_reason, seen.exit_code) == (EndReason.TIMEOUT, None)
+    assert world.output(request.attempt).startswith("ready\nwarned\n")
+
+
+# Every end is told as what it was
+
+
+def test_preempted_job_is_told_from_a_cancelled_one(world: SlurmWorld) -> None:
+    low = world.submit("sleep 600", resources=Resources(nodes=4, exclusive=True), partition="low")
+    world.wait_for(low, NativeState.RUNNING)
+
+    world.submit("sleep 1", resources=Resources(nodes=4, exclusive=True), partition="high")
+
+    assert world.end_of(low).end_reason is EndReason.PREEMPTED
+
+
+def test_node_failure_is_told(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600", extras=(("nodelist", "n2"),))
+    world.wait_for(native_id, NativeState.RUNNING)
+
+    world.cluster.node_down("n2")
+
+    seen = world.end_of(native_id)
+    assert (seen.end_reason, seen.nodes) == (EndReason.NODE_FAILURE, "n2")
+
+
+def test_job_that_somebody_cancelled_is_told(accounted: SlurmWorld) -> None:
+    native_id = accounted.submit("sleep 600")
+    accounted.wait_for(native_id, NativeState.RUNNING)
+
+    accounted.cluster.run(["scancel", native_id.partition(".")[0]])
+
+    assert accounted.end_of(native_id).end_reason is EndReason.CANCELLED
+
+
+def test_deadline_is_told(world: SlurmWorld) -> None:
+    world.submit("sleep 600", resources=Resources(nodes=4, exclusive=True))
+    resources = Resources(nodes=4, exclusive=True, walltime_s=60)
+    native_id = world.submit("true", resources=resources, extras=(("deadline", "now+61seconds"),))
+
+    seen = world.end_of(native_id, within_s=150)
+
+    assert (seen.end_reason, "deadline" in seen.detail) == (EndReason.TIMEOUT, True)
+
+
+def test_job_that_could_not_be_launched_is_told(world: SlurmWorld) -> None:
+    if world.cluster.version >= (24, 5):
+        pytest.skip("from 24.05 on, Slurm makes the missing folder")
+    native_id = world.submit("true", stdout="/no/such/folder/log")
+
+    assert world.end_of(native_id).end_reason is EndReason.BOOT_FAILURE
+
+
+def test_requeue_by_an_administrator_is_refused_or_seen(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600")
+    world.wait_for(native_id, NativeState.RUNNING)
+
+    answer = world.cluster.run(["scontrol", "requeue", native_id.partition(".")[0]], check=False)
+
+    assert "disabled for job" in answer.stderr
+    assert world.wait_for(native_id, NativeState.RUNNING).restarts == 0
+
+
+def test_administrator_who_insists_on_a_requeue_shows_as_a_restart(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600")
+    number = native_id.partition(".")[0]
+    world.wait_for(native_id, NativeState.RUNNING)
+
+    world.cluster.run(["scontrol", "update", f"jobid={number}", "requeue=1"])
+    world.cluster.run(["scontrol", "requeue", number])
+
+    seen = world.wait_for(native_id, NativeState.QUEUED)
+    assert (seen.restarts, seen.detail) == (1, "BeginTime")
+
+
+def test_held_job_is_held(world: SlurmWorld) -> None:
+    world.submit("sleep 600", resources=Resources(nodes=4, exclusive=True))
+    native_id = world.submit("true", resources=WHOLE_NODE)
+
+    world.cluster.run(["scontrol", "hold", native_id.partition(".")[0]])
+
+    assert world.see(native_id) == world.wait_for(native_id, NativeState.HELD)
+
+
+# What the controller forgot
+
+
+def test_purged_job_is_recalled_from_accounting(accounted: SlurmWorld) -> None:
+    native_id = accounted.submit("exit 3")
+    number = native_id.partition(".")[0]
+    wait_until(lambda: accounted.cluster.job_state(number) == "", within_s=90)
+
+    seen = accounted.see(native_id)
+
+    assert isinstance(seen, Seen)
+    assert (seen.end_reason, seen.exit_code) == (EndReason.FAILED, 3)
+    assert accounted.backend.find([AttemptId(native_id.partition(".")[2])]).complete
+
+
+def test_purged_job_is_unknown_while_slurmdbd_is_down_and_known_again_after(accounted: SlurmWorld) -> None:
+    native_id = accounted.submit("true")
+    wait_until(lambda: accounted.cluster.job_state(native_id.partition(".")[0]) == "", within_s=90)
+
+    accounted.cluster.kill_accounting()
+    during = accounted.see(native_id)
+    accounted.cluster.start_accounting()
+    after = accounted.see(native_id)
+
+    assert isinstance(during, Seen)
+    assert isinstance(after, Seen)
+    assert (during.state, after.end_reason) == (NativeState.UNKNOWN, EndReason.COMPLETED)
+
+
+def test_purged_job_is_gone_where_no_accounts_are_kept(tmp_path: Path, slurm_installed: None) -> None:
+    with SlurmCluster(min_job_age_s=2) as cluster:
+        world = a_world(cluster, tmp_path)
+        native_id = world.submit("true")
+        wait_until(lambda: cluster.job_state(native_id.partition(".")[0]) == "", within_s=90)
+
+        assert world.see(native_id) == Gone(native_id=native_id)
+
+
+def test_number_that_begins_anew_is_another_job(tmp_path: Path, slurm_installed: None) -> None:
+    with SlurmCluster() as cluster:
+        before = a_world(cluster, tmp_path / "before")
+        native_id = before.submit("sleep 600")
+        cluster.forget_everything()
+        again = before.submit("sleep 600")
+
+        assert native_id.partition(".")[0] == again.partition(".")[0]
+        assert before.see(native_id) == Gone(native_id=native_id)
+        assert before.backend.cancel([native_id]) == {native_id: CancelOutcome.ALREADY_GONE}
+        assert isinstance(before.see(again), Seen)
+
+
+# Outages
+
+
+def test_submission_to_a_paused_controller_is_uncertain_and_then_found(world: SlurmWorld) -> None:
+    request = world.job("sleep 600")
+
+    world.cluster.pause_controller()
+    with pytest.raises(SubmitUncertain, match="Socket timed out"):
+        world.backend.submit(request)
+    world.cluster.resume_controller()
+
+    wait_until(lambda: bool(world.backend.find([request.attempt]).ids))
+    (native_id,) = world.backend.find([request.attempt]).ids[request.attempt]
+    world.wait_for(native_id, NativeState.RUNNING)
+
+
+def test_controller_that_is_down_changes_nothing_and_takes_nothing(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600")
+    world.wait_for(native_id, NativeState.RUNNING)
+    world.cluster.wait_for_saved_state()
+
+    world.cluster.kill_controller()
+    assert isinstance(world.backend.poll([native_id]), Unreachable)
+    assert world.backend.cancel([native_id]) == {native_id: CancelOutcome.FAILED}
+    for ask in (
+        world.backend.cluster,
+        lambda: world.submit("true"),
+        lambda: world.backend.find([world.job("").attempt]),
+    ):
+        with pytest.raises(Unavailable):
+            ask()
+    world.cluster.restart_controller()
+
+    world.wait_for(native_id, NativeState.RUNNING)
+
+
+# Limits
+
+
+def test_limit_on_submissions_is_back_pressure(tmp_path: Path, slurm_installed: None) -> None:
+    enforce = "AccountingStorageEnforce=associations,limits,qos"
+    with SlurmCluster(accounting=True, extra=[enforce]) as cluster:
+        cluster.sacctmgr("modify", "account", "science", "set", "MaxSubmitJobs=1", "MaxWall=60")
+        world = a_world(cluster, tmp_path)
+        world.submit("sleep 600")
+
+        with pytest.raises(Unavailable, match="AssocMaxSubmitJobLimit"):
+            world.submit("true")
+
+
+def test_controller_that_is_full_is_back_pressure(tmp_path: Path, slurm_installed: None) -> None:
+    """sbatch tries again for minutes by itself; it is stopped, and so the job stays uncertain until it was searched for."""
+    with SlurmCluster(extra=["MaxJobCount=2"]) as cluster:
+        world = a_world(cluster, tmp_path, SlurmOptions(submit_timeout_s=3))
+        world.submit("sleep 600")
+        request = world.job("true")
+
+        with pytest.raises(SubmitUncertain, match="temporarily unable to accept"):
+            world.backend.submit(request)
+
+        assert world.backend.find([request.attempt]) == Found(ids={}, complete=True)
+
+
+def test_pending_reason_is_carried(world: SlurmWorld) -> None:
+    too_long = world.submit("true", partition="high", resources=Resources(walltime_s=2 * 86400))
+
+    wait_until(lambda: "never" in getattr(world.see(too_long), "detail", ""))
+    # PartitionTimeLimit, or PartitionConfig before the scheduler has looked closer
+    assert world.wait_for(too_long, NativeState.QUEUED).detail.startswith("Partition")
+
+
+def test_impossible_request_is_rejected_with_slurms_words(world: SlurmWorld) -> None:
+    with pytest.raises(Rejected, match="Requested node configuration is not available"):
+        world.submit("true", resources=Resources(gpus=GpuRequest(per_node=5, types=("a100",))))
+
+
+# Chains, cluster
+
+
+def test_chain_runs_on_without_anybody_and_breaks_cleanly(world: SlurmWorld) -> None:
+    first = world.submit("sleep 1")
+    second = world.submit("exit 5", after=(first,))
+    third = world.submit("true", after=(second,))
+
+    assert world.end_of(second).exit_code == 5
+    wait_until(lambda: "never" in getattr(world.see(third), "detail", ""))
+    assert world.backend.cancel([third]) == {third: CancelOutcome.ASKED}
+    assert world.end_of(third).end_reason is EndReason.CANCELLED
+
+
+def test_cluster_is_seen_with_what_is_used_and_what_is_down(world: SlurmWorld) -> None:
+    resources = Resources(
+        cpus_per_task=3, memory_mib_per_node=1000, gpus=GpuRequest(per_node=3), licences=(("matlab", 1),)
+    )
+    native_id = world.submit("sleep 600", resources=resources, extras=(("nodelist", "n1"),))
+    world.wait_for(native_id, NativeState.RUNNING)
+    world.cluster.node_down("n4")
+
+    view = world.backend.cluster()
+
+    nodes = {node.name: node for node in view.nodes}
+    assert {name: node.state for name, node in nodes.items()} == {
+        "n1": NodeState.UP,
+        "n2": NodeState.UP,
+        "n3": NodeState.UP,
+        "n4": NodeState.DOWN,
+    }
+    assert (nodes["n1"].free_cpus, nodes["n1"].free_memory_mib, nodes["n1"].free_gpus) == (5, 15000, (("a100", 1),))
+    assert view.licences == {"matlab": 1}
