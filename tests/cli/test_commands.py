@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from tests.cli.conftest import Answer, Elisa
 
 PAIR = """\
   first: {command: [echo, "hello there"]}
@@ -14,17 +18,17 @@ FAILS = '  first: {command: ["false"], retry: 0}\n  second: {command: [echo, nev
 SLEEPS = "  nap: {command: [sleep, '600']}\n"
 
 
-def names_and_states(answer):
+def names_and_states(answer: Answer) -> dict[str, str]:
     return {task["name"]: task["state"] for task in answer.data["tasks"]}
 
 
-def test_init_twice_keeps_what_is_there(elisa, home):
+def test_init_twice_keeps_what_is_there(elisa: Elisa, home: Path) -> None:
     again = elisa("init", "--json")
 
     assert (again.code, again.data["created"]) == (0, False)
 
 
-def test_a_pipeline_is_submitted_waited_for_and_shown(elisa, home, write):
+def test_a_pipeline_is_submitted_waited_for_and_shown(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     submitted = elisa("submit", write(PAIR), "--wait")
     status = elisa("status", "--all", "--json")
 
@@ -34,7 +38,9 @@ def test_a_pipeline_is_submitted_waited_for_and_shown(elisa, home, write):
     assert "2 succeeded" in elisa("status", "--all").out
 
 
-def test_waiting_for_work_that_fails_exits_3_and_says_what_became_of_the_rest(elisa, home, write):
+def test_waiting_for_work_that_fails_exits_3_and_says_what_became_of_the_rest(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
     answer = elisa("submit", write(FAILS), "--wait")
 
     assert answer.code == 3
@@ -42,7 +48,7 @@ def test_waiting_for_work_that_fails_exits_3_and_says_what_became_of_the_rest(el
     assert "first, which it needs, is failed" in " ".join(elisa("explain", "study/second").out.split())
 
 
-def test_a_dry_run_shows_the_tasks_and_stores_nothing(elisa, home, write):
+def test_a_dry_run_shows_the_tasks_and_stores_nothing(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     answer = elisa("submit", write(PAIR), "--dry-run")
 
     assert answer.code == 0
@@ -50,7 +56,9 @@ def test_a_dry_run_shows_the_tasks_and_stores_nothing(elisa, home, write):
     assert elisa("status", "--all", "--json").data["pipelines"] == []
 
 
-def test_a_bad_pipeline_exits_2_with_every_problem_and_stores_nothing(elisa, home, write):
+def test_a_bad_pipeline_exits_2_with_every_problem_and_stores_nothing(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
     answer = elisa("submit", write("  a: {comand: [x]}\n  b: {command: [x], needs: [c]}\n"))
 
     assert answer.code == 2
@@ -59,7 +67,7 @@ def test_a_bad_pipeline_exits_2_with_every_problem_and_stores_nothing(elisa, hom
     assert elisa("status", "--all", "--json").data["pipelines"] == []
 
 
-def test_validate_tells_a_good_pipeline_from_a_bad_one(elisa, write):
+def test_validate_tells_a_good_pipeline_from_a_bad_one(elisa: Elisa, write: Callable[[str], str]) -> None:
     good = elisa("validate", write(PAIR))
     bad = elisa("validate", write("  a: {command: 7}\n"), "--json")
 
@@ -67,18 +75,20 @@ def test_validate_tells_a_good_pipeline_from_a_bad_one(elisa, write):
     assert bad.data["error"]["problems"][0]["line"] == 4
 
 
-def test_validate_prints_the_schema_for_editors(elisa):
+def test_validate_prints_the_schema_for_editors(elisa: Elisa) -> None:
     answer = elisa("validate", "--schema")
 
     assert answer.code == 0
     assert "properties" in answer.data
 
 
-def test_validate_without_a_file_says_so(elisa):
+def test_validate_without_a_file_says_so(elisa: Elisa) -> None:
     assert elisa("validate").code == 2
 
 
-def test_plan_shows_what_the_next_tick_would_do_and_changes_nothing(elisa, home, write):
+def test_plan_shows_what_the_next_tick_would_do_and_changes_nothing(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
     elisa("submit", write(PAIR))
 
     first, second = elisa("plan", "--json"), elisa("plan", "--json")
@@ -89,20 +99,20 @@ def test_plan_shows_what_the_next_tick_would_do_and_changes_nothing(elisa, home,
     assert "submit" in elisa("plan").out
 
 
-def test_status_warns_before_the_first_tick(elisa, home, write):
+def test_status_warns_before_the_first_tick(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR))
 
     assert "no tick has run yet" in elisa("status").err
 
 
-def test_status_of_one_project_leaves_out_the_others(elisa, home, write):
+def test_status_of_one_project_leaves_out_the_others(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR))
 
     assert elisa("status", "--project", "nlp", "--json").data["pipelines"] == []
     assert len(elisa("status", "--project", "vision", "--json").data["pipelines"]) == 1
 
 
-def test_logs_print_what_a_task_wrote(elisa, home, write):
+def test_logs_print_what_a_task_wrote(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR), "--wait")
 
     assert elisa("logs", "study/first").out == "hello there\n"
@@ -111,13 +121,15 @@ def test_logs_print_what_a_task_wrote(elisa, home, write):
     assert elisa("logs", "study/first", "--attempt", "7").code == 2
 
 
-def test_control_characters_in_a_log_do_not_reach_the_terminal(elisa, home, write):
+def test_control_characters_in_a_log_do_not_reach_the_terminal(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
     elisa("submit", write('  evil: {command: [printf, "\\\\033[31mred\\\\033[0m"]}\n'), "--wait")
 
     assert "\x1b" not in elisa("logs", "study/evil").out
 
 
-def test_a_running_task_is_cancelled_by_the_next_tick(elisa, home, write):
+def test_a_running_task_is_cancelled_by_the_next_tick(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(SLEEPS))
     elisa("tick")
 
@@ -129,7 +141,7 @@ def test_a_running_task_is_cancelled_by_the_next_tick(elisa, home, write):
     assert names_and_states(elisa("status", "--all", "--json")) == {"nap": "cancelled"}
 
 
-def test_a_held_task_does_not_start_until_it_is_released(elisa, home, write):
+def test_a_held_task_does_not_start_until_it_is_released(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR))
 
     elisa("hold", "study/first")
@@ -142,7 +154,9 @@ def test_a_held_task_does_not_start_until_it_is_released(elisa, home, write):
     assert names_and_states(elisa("status", "--all", "--json")) == {"first": "succeeded", "second": "succeeded"}
 
 
-def test_a_failed_task_is_retried_with_what_was_skipped_on_its_account(elisa, home, write, tmp_path):
+def test_a_failed_task_is_retried_with_what_was_skipped_on_its_account(
+    elisa: Elisa, home: Path, write: Callable[[str], str], tmp_path: Path
+) -> None:
     flag = tmp_path / "mended"
     tasks = f"  first: {{command: [test, -e, '{flag}'], retry: 0}}\n  second: {{command: [echo, ok], needs: [first]}}\n"
     elisa("submit", write(tasks), "--wait")
@@ -154,7 +168,7 @@ def test_a_failed_task_is_retried_with_what_was_skipped_on_its_account(elisa, ho
     assert names_and_states(elisa("status", "--all", "--json")) == {"first": "succeeded", "second": "succeeded"}
 
 
-def test_a_wish_that_changes_nothing_says_why(elisa, home, write):
+def test_a_wish_that_changes_nothing_says_why(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR), "--wait")
 
     answer = elisa("cancel", "study/first")
@@ -162,7 +176,7 @@ def test_a_wish_that_changes_nothing_says_why(elisa, home, write):
     assert (answer.code, "it is succeeded" in answer.out) == (0, True)
 
 
-def test_explain_tells_the_history_in_words(elisa, home, write):
+def test_explain_tells_the_history_in_words(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR), "--wait")
 
     answer = elisa("explain", "study/second", "--json")
@@ -174,14 +188,14 @@ def test_explain_tells_the_history_in_words(elisa, home, write):
     assert words[-1] == "it finished"
 
 
-def test_explain_says_what_a_task_waits_for(elisa, home, write):
+def test_explain_says_what_a_task_waits_for(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR))
     elisa("tick")
 
     assert "waiting: it waits for first" in elisa("explain", "study/second").out
 
 
-def test_report_shows_the_timeline_and_the_cost(elisa, home, write):
+def test_report_shows_the_timeline_and_the_cost(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     pipeline = elisa("submit", write(PAIR), "--json").data["pipeline"]
     elisa("tick", "--until-idle")
 
@@ -193,20 +207,20 @@ def test_report_shows_the_timeline_and_the_cost(elisa, home, write):
     assert elisa("report", "study/first").code == 2
 
 
-def test_an_unknown_id_exits_2_and_changes_nothing(elisa, home):
+def test_an_unknown_id_exits_2_and_changes_nothing(elisa: Elisa, home: Path) -> None:
     for command in ("explain", "logs", "cancel", "hold", "release", "retry", "report", "status"):
         answer = elisa(command, "tzzzzzzzzz")
         assert (command, answer.code) == (command, 2)
         assert answer.err.startswith("error:")
 
 
-def test_a_unique_beginning_of_an_id_is_enough(elisa, home, write):
+def test_a_unique_beginning_of_an_id_is_enough(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     tasks = elisa("submit", write("  only: {command: [echo, hi]}\n"), "--json").data["tasks"]
 
     assert elisa("explain", tasks["only"][:4], "--json").data["task"] == tasks["only"]
 
 
-def test_a_damaged_database_is_refused_and_told(elisa, home, write):
+def test_a_damaged_database_is_refused_and_told(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     elisa("submit", write(PAIR))
     database = home / "elisa.db"
     data = bytearray(database.read_bytes())
@@ -219,7 +233,7 @@ def test_a_damaged_database_is_refused_and_told(elisa, home, write):
     assert "hint:" in answer.err
 
 
-def test_a_store_of_a_newer_elisa_is_left_alone(elisa, home):
+def test_a_store_of_a_newer_elisa_is_left_alone(elisa: Elisa, home: Path) -> None:
     with sqlite3.connect(home / "elisa.db") as database:
         database.execute("PRAGMA user_version = 9999")
 
@@ -229,7 +243,7 @@ def test_a_store_of_a_newer_elisa_is_left_alone(elisa, home):
     assert "newer" in answer.err
 
 
-def test_doctor_finds_nothing_wrong_with_a_fresh_folder(elisa, home):
+def test_doctor_finds_nothing_wrong_with_a_fresh_folder(elisa: Elisa, home: Path) -> None:
     answer = elisa("doctor", "--json")
 
     assert [one for one in answer.data["findings"] if one["level"] == "bad"] == []
@@ -237,5 +251,7 @@ def test_doctor_finds_nothing_wrong_with_a_fresh_folder(elisa, home):
 
 
 @pytest.mark.parametrize("words", [("--set", "nonsense"), ("--set", "a=1", "--set", "a=2")])
-def test_settings_that_cannot_be_read_exit_2(elisa, home, write, words):
+def test_settings_that_cannot_be_read_exit_2(
+    elisa: Elisa, home: Path, write: Callable[[str], str], words: tuple[str, ...]
+) -> None:
     assert elisa("submit", write(PAIR), *words).code == 2

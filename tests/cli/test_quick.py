@@ -27,16 +27,16 @@ READ_ALIKE = [
 ]
 
 
-def test_the_table_is_in_step_with_typers_description():
+def test_the_table_is_in_step_with_typers_description() -> None:
     written = Path(quick_table.__file__).read_text(encoding="utf-8")
 
     assert written == table_text()
 
 
 @pytest.mark.parametrize("words", READ_ALIKE, ids=" ".join)
-def test_both_ways_read_a_command_line_alike(words, monkeypatch):
+def test_both_ways_read_a_command_line_alike(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ELISA_HOME", raising=False)
-    seen = []
+    seen: list[tuple[str, dict[str, object]]] = []
     monkeypatch.setattr(described, "invoke", lambda name, values: seen.append((name, values)) or 0)
 
     call = quick.match(words)
@@ -73,11 +73,11 @@ def test_both_ways_read_a_command_line_alike(words, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_what_the_table_does_not_cover_goes_to_typer(words):
+def test_what_the_table_does_not_cover_goes_to_typer(words: list[str]) -> None:
     assert quick.match(words) is None
 
 
-def test_completion_always_goes_to_typer(monkeypatch):
+def test_completion_always_goes_to_typer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_ELISA_COMPLETE", "complete_bash")
 
     assert quick.match(["status"]) is None

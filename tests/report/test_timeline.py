@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from elisa.model.changes import Charge
 from elisa.model.ids import AttemptId, ProjectName
@@ -12,11 +13,11 @@ from elisa.report.timeline import Bar, Timeline, timeline
 from tests.builders import NOW, a_task, an_attempt
 
 
-def seconds(count):
+def seconds(count: float) -> datetime:
     return NOW + timedelta(seconds=count)
 
 
-def test_attempts_are_laid_out_in_the_order_they_were_asked_for():
+def test_attempts_are_laid_out_in_the_order_they_were_asked_for() -> None:
     train = a_task("train").build()
     first = (
         an_attempt("train", 1)
@@ -54,15 +55,15 @@ def test_attempts_are_laid_out_in_the_order_they_were_asked_for():
     )
 
 
-def test_a_pipeline_without_attempts_has_an_empty_timeline():
+def test_a_pipeline_without_attempts_has_an_empty_timeline() -> None:
     assert timeline([a_task("train").build()], {}, NOW, seconds(9)) == Timeline(origin=NOW, span_s=0.0, bars=())
 
 
-def booked(kind, project="nlp", attempt="t000000000.1", **amounts):
+def booked(kind: str, project: str = "nlp", attempt: str = "t000000000.1", **amounts: Any) -> LedgerRow:
     return LedgerRow(AttemptId(attempt), 0, kind, ProjectName(project), 1000, NOW, Charge(**amounts))
 
 
-def test_costs_count_what_was_spent_and_hold_what_is_reserved():
+def test_costs_count_what_was_spent_and_hold_what_is_reserved() -> None:
     ledger = [
         booked("reserve", node_s=100, cpu_s=400, gpu_s=100, gpu_type="a100"),
         booked("spend", node_s=60, cpu_s=240, gpu_s=60, gpu_type="a100"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from elisa.model.reasons import ReasonCode, because
+from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.report.words import in_words
 
 
 @pytest.mark.parametrize("code", list(ReasonCode))
-def test_every_code_reads_as_a_sentence_even_without_its_facts(code):
+def test_every_code_reads_as_a_sentence_even_without_its_facts(code: ReasonCode) -> None:
     words = in_words(because(code))
 
     assert words
@@ -49,5 +49,5 @@ def test_every_code_reads_as_a_sentence_even_without_its_facts(code):
         ),
     ],
 )
-def test_a_reason_in_words(reason, words):
+def test_a_reason_in_words(reason: Reason, words: str) -> None:
     assert in_words(reason) == words
