@@ -78,6 +78,8 @@ def _walk(tied: Sequence[tuple[tuple[str, ...], Account]]) -> list[list[tuple[st
 def _level(child: Account, parent: Account) -> float:
     """Return share over use among siblings, both normalised: above 1 is due more, below 1 has had more."""
     shares = sum(sibling.shares for sibling in parent.children.values())
-    if child.use <= 0:
+    # Use that decayed for years is too small a number to divide by: it is forgotten.
+    part = child.use / parent.use if parent.use > 0 else 0.0
+    if part <= 0:
         return inf if child.shares > 0 else 0.0
-    return (child.shares / shares if shares > 0 else 0.0) / (child.use / parent.use)
+    return child.shares / shares / part if shares > 0 else 0.0

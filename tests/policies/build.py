@@ -152,6 +152,7 @@ class Ready:
             "predicted_s": 0.0,
             "path_s": 0.0,
             "progress": 0.0,
+            "promise": 0.0,
         }
         self.rows.append({**defaults, **row})
         return self
@@ -181,6 +182,7 @@ class Ready:
             predicted_s=column("predicted_s"),
             path_s=column("path_s"),
             progress=column("progress"),
+            promise=column("promise"),
         )
 
 
