@@ -7,6 +7,7 @@ system-wide munge; several clusters run side by side.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import random
@@ -25,10 +26,11 @@ from typing import Self
 from tests.real.process_guard import Guard, is_alive
 from tests.real.slurm_config import NODES, ClusterPlan, render_cgroup, render_gres, render_slurm, render_slurmdbd
 
-__all__ = ["QUICK", "SlurmCluster"]
+__all__ = ["QUICK", "SlurmCluster", "has_memory_cgroup"]
 
 SBIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 QUICK = "bf_interval=1,sched_interval=2,batch_sched_delay=0"
+MEMORY_CGROUP = Path("/sys/fs/cgroup/memory")
 PORT_BLOCKS = range(12000, 30000, 8)
 
 
@@ -36,15 +38,17 @@ class SlurmCluster:
     """A private Slurm cluster, up between `start` and `stop` (or `with`).
 
     `accounting` adds slurmdbd and MariaDB (3 s more). `scheduling` is SchedulerParameters: quick unless told otherwise,
-    empty for Slurm's own defaults (a job waits 2 s for its start, a preemption up to 30 s). `extra` are further lines of
-    slurm.conf. `parent` is where the folder is made: short, because a socket's path is at most 107 bytes. A process that
-    is killed takes its cluster with it.
+    empty for Slurm's own defaults (a job waits 2 s for its start, a preemption up to 30 s). With `memory_limits` the
+    kernel ends jobs that grow too large; it needs cgroups v1 (`has_memory_cgroup`), and one such cluster at a time.
+    `extra` are further lines of slurm.conf. `parent` is where the folder is made: short, because a socket's path is at
+    most 107 bytes. A process that is killed takes its cluster with it.
     """
 
     def __init__(
         self,
         *,
         accounting: bool = False,
+        memory_limits: bool = False,
         min_job_age_s: int = 300,
         message_timeout_s: int = 10,
         scheduling: str = QUICK,
@@ -52,6 +56,7 @@ class SlurmCluster:
         parent: Path | None = None,
     ) -> None:
         self._accounting = accounting
+        self._memory_limits = memory_limits
         self._min_job_age_s = min_job_age_s
         self._message_timeout_s = message_timeout_s
         self._extra = (*([f"SchedulerParameters={scheduling}"] if scheduling else []), *extra)
@@ -73,6 +78,7 @@ class SlurmCluster:
             first_port=first_port,
             version=_slurm_version(),
             accounting=self._accounting,
+            memory_limits=self._memory_limits,
             min_job_age_s=self._min_job_age_s,
             message_timeout_s=self._message_timeout_s,
             extra=self._extra,
@@ -89,6 +95,8 @@ class SlurmCluster:
         """End every daemon and every job, and remove the folder."""
         self._guard.close()
         self._ports_lock.close()
+        if self._memory_limits:
+            _remove_cgroups()
 
     def __enter__(self) -> Self:
         self.start()
@@ -330,6 +338,20 @@ class SlurmCluster:
     def _tell(self) -> str:
         logs = sorted(self.folder.glob("*.log"))
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
+
+
+def has_memory_cgroup() -> bool:
+    """Tell whether jobs' memory can be limited here: cgroups v1, writable."""
+    return os.access(MEMORY_CGROUP / "cgroup.procs", os.W_OK)
+
+
+def _remove_cgroups() -> None:
+    """Remove the cgroups that slurmd and its jobs were in; they are empty, and do not lie in the cluster's folder."""
+    for node in NODES:
+        for top in MEMORY_CGROUP.parent.glob(f"*/slurm_{node}"):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(folder).rmdir()
 
 
 def _wait_until(claim: Callable[[], bool], within_s: float, what: str, tell: Callable[[], str]) -> None:

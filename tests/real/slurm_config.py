@@ -30,6 +30,7 @@ class ClusterPlan:
     first_port: int
     version: tuple[int, int]
     accounting: bool = False
+    memory_limits: bool = False
     min_job_age_s: int = 300
     message_timeout_s: int = 10
     extra: tuple[str, ...] = ()
@@ -76,8 +77,8 @@ def render_slurm(plan: ClusterPlan) -> str:
         f"SlurmdPidFile={at}/slurmd-%n.pid",
         # the machine has fewer cores than its nodes claim
         "SlurmdParameters=config_overrides",
-        "ProctrackType=proctrack/linuxproc",
-        "TaskPlugin=task/none",
+        f"ProctrackType=proctrack/{'cgroup' if plan.memory_limits else 'linuxproc'}",
+        f"TaskPlugin=task/{'cgroup' if plan.memory_limits else 'none'}",
         "MpiDefault=none",
         "ReturnToService=1",
         "SelectType=select/cons_tres",
@@ -89,10 +90,7 @@ def render_slurm(plan: ClusterPlan) -> str:
         "KillWait=5",
         f"MinJobAge={plan.min_job_age_s}",
         f"MessageTimeout={plan.message_timeout_s}",
-        # kills a step that grows over its memory, which no cgroup does here
-        "JobAcctGatherType=jobacct_gather/linux",
-        "JobAcctGatherFrequency=1",
-        "JobAcctGatherParams=OverMemoryKill",
+        *_memory(plan),
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
         *_accounting(plan),
@@ -102,6 +100,17 @@ def render_slurm(plan: ClusterPlan) -> str:
         *plan.extra,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _memory(plan: ClusterPlan) -> list[str]:
+    if plan.memory_limits:
+        return ["JobAcctGatherType=jobacct_gather/cgroup"]
+    # looks once a second and kills what has grown over its memory: Slurm then calls it FAILED by signal 9
+    return [
+        "JobAcctGatherType=jobacct_gather/linux",
+        "JobAcctGatherFrequency=1",
+        "JobAcctGatherParams=OverMemoryKill",
+    ]
 
 
 def _accounting(plan: ClusterPlan) -> list[str]:
@@ -125,7 +134,9 @@ def render_gres(plan: ClusterPlan) -> str:
 
 
 def render_cgroup(plan: ClusterPlan) -> str:
-    """Return cgroup.conf: no cgroups, which slurmd insists on from 23.11 unless it is told so."""
+    """Return cgroup.conf: memory limits by the kernel, or no cgroups, which slurmd from 23.11 on must be told."""
+    if plan.memory_limits:
+        return "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n"
     return "CgroupPlugin=disabled\n" if plan.version >= (23, 11) else "\n"
 
 

@@ -15,7 +15,7 @@ from elisa.model.ids import AttemptId
 from elisa.model.native import CancelOutcome, Found, Gone, NativeState, NodeState, Seen, Unreachable
 from elisa.model.resources import GpuRequest, Resources
 from elisa.model.states import EndReason
-from tests.real.slurm_cluster import SlurmCluster
+from tests.real.slurm_cluster import SlurmCluster, has_memory_cgroup
 from tests.real.slurm_world import SlurmWorld, a_world, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -151,6 +151,19 @@ def test_deadline_is_told(world: SlurmWorld) -> None:
     seen = world.end_of(native_id, within_s=150)
 
     assert (seen.end_reason, "deadline" in seen.detail) == (EndReason.TIMEOUT, True)
+
+
+def test_job_that_grew_over_its_memory_is_told(tmp_path: Path, slurm_installed: None) -> None:
+    """Without cgroups Slurm polls, kills and calls it FAILED: only the agent's own word then tells why."""
+    kernel_limits = has_memory_cgroup()
+    with SlurmCluster(memory_limits=kernel_limits) as cluster:
+        world = a_world(cluster, tmp_path)
+        hungry = f"{sys.executable} -c 'import time; held = bytearray(300 * 2**20); time.sleep(60)'"
+
+        seen = world.end_of(world.submit(hungry, resources=Resources(memory_mib_per_node=50)))
+
+    expected = (EndReason.OUT_OF_MEMORY, None) if kernel_limits else (EndReason.FAILED, 9)
+    assert (seen.end_reason, seen.signal) == expected
 
 
 def test_job_that_could_not_be_launched_is_told(world: SlurmWorld) -> None:

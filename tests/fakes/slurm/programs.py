@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-CPUS = 32
+CPUS_PER_NODE = 8
+CPUS = 4 * CPUS_PER_NODE
 KILL_WAIT_S = 1.0
 DEAD = (
     "COMPLETED",
@@ -165,16 +167,15 @@ def run_job(home: Path, number: str) -> None:
         job = state["jobs"][number]
     wanted = job["wanted"]
     own = {"SLURM_JOB_ID": number, "SLURM_RESTART_COUNT": str(job["restarts"]), "SLURM_JOB_NAME": job["name"]}
-    output = Path(wanted["output"].replace("%%", "%"))
     try:
-        log = output.open("ab")
+        output, error = (Path(wanted[name].replace("%%", "%")).open("ab") for name in ("output", "error"))
         program = subprocess.Popen(
             ["/bin/sh", str(home / f"script.{number}")],
             cwd=wanted["chdir"],
             env={**job["environment"], **own},
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=error,
             start_new_session=True,
         )
     except OSError:
@@ -290,7 +291,14 @@ def scancel(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
 
 
 def scontrol(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
-    print_maybe_cut((home / f"{argv[-1]}.txt").read_text(), fault)
+    with cluster(home) as state:
+        used = sum(cpus(job) for job in state["jobs"].values() if job["state"] == "RUNNING")
+    lines = []
+    for line in (home / f"{argv[-1]}.txt").read_text().splitlines():
+        here = min(used, CPUS_PER_NODE)
+        lines.append(re.sub(r"CPUAlloc=\d+", f"CPUAlloc={here}", line))
+        used -= here
+    print_maybe_cut("\n".join(lines) + "\n", fault)
 
 
 PROGRAMS = {"sbatch": sbatch, "squeue": squeue, "sacct": sacct, "scancel": scancel, "scontrol": scontrol}
