@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from elisa.model.reasons import Fact, Reason, ReasonCode
 from elisa.model.units import format_duration, format_memory
@@ -14,7 +15,7 @@ _C = ReasonCode
 # A fact in braces is filled in; a sentence without one of its facts falls back to the code and what facts there are.
 _SENTENCES: Mapping[ReasonCode, str] = {
     _C.NEEDS_UNMET: "it waits for {waiting_for}",
-    _C.BACKING_OFF: "it waits until {not_before} before it is tried again ({failures} failed so far)",
+    _C.BACKING_OFF: "it waits until {not_before} before it is tried again (failures so far: {failures})",
     _C.HELD_BY_USER: "{by} holds it; `elisa release` lets it go on",
     _C.EXPANSION_PENDING: "its tasks are made from what {source} will write",
     _C.NO_ROOM: "{backend} has no room now: it asks for {asked} {resource}, {free} are free",
@@ -91,4 +92,9 @@ def _fact(name: str, fact: Fact) -> str:
         if name.endswith("_s"):
             return format_duration(fact)
         return f"{fact:g}" if isinstance(fact, float) else str(fact)
+    if name in _MOMENTS:
+        return f"{datetime.fromisoformat(fact).astimezone():%m-%d %H:%M:%S}"
     return fact.replace("_", " ") if name == "end" else fact
+
+
+_MOMENTS = frozenset({"not_before", "since", "starts_at"})

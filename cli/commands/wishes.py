@@ -49,7 +49,7 @@ def _carry_out(name: str, wish: Wish, ids: Sequence[str], home: str | None, *, j
 
 
 _PAST = {
-    "cancel": "will be cancelled by the next tick",
+    "cancel": "cancelled; if it runs, the next tick stops it",
     "hold": "held",
     "release": "released",
     "retry": "will be tried again",

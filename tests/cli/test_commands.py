@@ -136,7 +136,7 @@ def test_a_running_task_is_cancelled_by_the_next_tick(elisa: Elisa, home: Path, 
     wished = elisa("cancel", "study/nap")
     ticked = elisa("tick", "--until-idle")
 
-    assert "will be cancelled" in wished.out
+    assert "the next tick stops it" in wished.out
     assert ticked.code == 3
     assert names_and_states(elisa("status", "--all", "--json")) == {"nap": "cancelled"}
 
