@@ -168,7 +168,7 @@ def run_job(home: Path, number: str) -> None:
     wanted = job["wanted"]
     own = {"SLURM_JOB_ID": number, "SLURM_RESTART_COUNT": str(job["restarts"]), "SLURM_JOB_NAME": job["name"]}
     try:
-        output, error = (Path(wanted[name].replace("%%", "%")).open("ab") for name in ("output", "error"))
+        output, error = (open_log(wanted[name].replace("%%", "%")) for name in ("output", "error"))
         program = subprocess.Popen(
             ["/bin/sh", str(home / f"script.{number}")],
             cwd=wanted["chdir"],
@@ -184,6 +184,10 @@ def run_job(home: Path, number: str) -> None:
     with cluster(home) as state:
         state["jobs"][number]["pid"] = program.pid
     finish(home, number, *watch(home, number, program, 60.0 * int(wanted["time"])))
+
+
+def open_log(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def watch(home: Path, number: str, program: subprocess.Popen[bytes], limit_s: float) -> tuple[int, str]:
