@@ -78,7 +78,7 @@ def _but_is(node: Node) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text; a number is taken as it was written. `pattern` must match all of it, and `words` say what that means."""
+    """A text; a number and a truth value are taken as they were written. `pattern` must match all of it, and `words` say what that means."""
 
     words: str = "a text"
     pattern: str = ""
@@ -86,7 +86,7 @@ class Text:
     empty: bool = False
 
     def read(self, node: Node, problems: Problems) -> str | _Bad:
-        if not isinstance(node, Scalar) or node.value is None or isinstance(node.value, bool):
+        if not isinstance(node, Scalar) or node.value is None:
             hint = f'put quotes around it: "{node.text}"' if isinstance(node, Scalar) and node.text else ""
             return wanted(node, problems, self.words, hint)
         if node.broken or (not node.text and not self.empty):
@@ -98,7 +98,7 @@ class Text:
         return node.text
 
     def schema(self) -> Schema:
-        limits: dict[str, Any] = {"type": ["string", "number"], "maxLength": self.longest}
+        limits: dict[str, Any] = {"type": ["string", "number", "boolean"], "maxLength": self.longest}
         if not self.empty:
             limits["minLength"] = 1
         if not self.pattern:

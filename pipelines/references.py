@@ -27,6 +27,8 @@ __all__ = ["ARGUMENT", "FOREACH", "NEED", "NEEDS"]
 
 
 def _need(**given: Value) -> NeedDraft:
+    if "any" in given:
+        given.setdefault("at_least", 1)
     either = [given.pop(name) for name in ("task", "tasks", "any") if name in given]
     return NeedDraft(tasks=tuple(name for names in either for name in names), **given)
 
@@ -37,7 +39,7 @@ def _check_need(need: NeedDraft, node: MapNode, problems: Problems) -> None:
         what = "a need names no task" if not forms else f"a need with both `{forms[0]}` and `{forms[1]}`"
         problems.add(node.mark, what, hint="write one of `task: a`, `tasks: [a, b]` (all of them) or `any: [a, b]`")
     _check_need_kind(need, node, problems)
-    if need.at_least is not None and "any" in forms:
+    if node.find("at_least") and "any" in forms:
         problems.add(node.mark, "`any` and `at_least` in one need", "at_least", "write `tasks` instead of `any`")
     if need.on_unmet is OnUnmet.WAIT and need.timeout_s is not None:
         problems.add(

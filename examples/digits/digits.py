@@ -1,23 +1,23 @@
 """Handwritten digits, from the pixels to a report: four functions, each a task of the pipeline beside this file.
 
-They are plain functions. What makes `train` survive a kill is the checkpoint library: started again, it goes on after
-the last epoch it saved and ends with the same weights, to the bit, as if nothing had happened.
+They are plain functions; each imports what only its job needs, so that putting the pipeline together stays quick. What
+makes `train` survive a kill is the checkpoint library: started again, it goes on after the last epoch it saved and ends
+with the same weights, to the bit, as if nothing had happened.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.kernel_approximation import RBFSampler
-from sklearn.linear_model import SGDClassifier
-from sklearn.metrics import accuracy_score, confusion_matrix
-
 from elisa import checkpoint, task
 from elisa.runtime import metric
+
+if TYPE_CHECKING:
+    from sklearn.kernel_approximation import RBFSampler
+    from sklearn.linear_model import SGDClassifier
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,6 +25,8 @@ Arrays = dict[str, np.ndarray]
 @task
 def prepare(test_share: float = 0.25) -> Arrays:
     """Return the 1,797 scanned digits that scikit-learn ships, scaled, shuffled and split."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     pixels, labels = digits.data[order] / 16.0, digits.target[order]
@@ -59,10 +61,14 @@ def train(data: Arrays, seed: int, epochs: int) -> Arrays:
 
 
 def _features(seed: int) -> RBFSampler:
+    from sklearn.kernel_approximation import RBFSampler
+
     return RBFSampler(gamma=0.5, n_components=2000, random_state=seed)
 
 
 def _classifier(seed: int) -> SGDClassifier:
+    from sklearn.linear_model import SGDClassifier
+
     return SGDClassifier(loss="log_loss", alpha=1e-5, learning_rate="invscaling", eta0=2.0, random_state=seed)
 
 
@@ -93,6 +99,8 @@ def _continue(state: dict[str, Any], seed: int) -> tuple[SGDClassifier, np.rando
 @task
 def evaluate(model: Arrays, data: Arrays) -> dict[str, Any]:
     """Return how well one seed's model reads digits it has not seen."""
+    from sklearn.metrics import accuracy_score, confusion_matrix
+
     features = _features(int(model["seed"])).fit(data["train_x"])
     scores = features.transform(data["test_x"]) @ model["coef"].T + model["intercept"]
     guessed = scores.argmax(axis=1)
