@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from elisa.backends.simulated.job import Cause, SimJob
@@ -16,7 +17,6 @@ from elisa.runtime.eventfile import Record, Scalar, encode_record
 __all__ = ["Agent"]
 
 _SECOND = 1_000_000
-_TERM, _KILL = 15, 9
 
 
 class Agent:
@@ -43,16 +43,19 @@ class Agent:
 
     def _claim(self, voice: Voice, job: SimJob, us: int) -> str:
         """Claim first, then look at the fence: the engine does it the other way round."""
-        home, attempt = Path(voice.home), AttemptId(voice.attempt)
-        path = layout.claim(home, attempt)
-        text = {"native_id": job.id, "host": job.node_names, "pid": job.order, "boot_id": "simulated"}
-        claim = {**text, "incarnation": job.restarts, "at": us / _SECOND}
-        if not self._sink.create(path, json.dumps(claim).encode()):
-            holder = json.loads(self._sink.read(path) or b"{}").get("native_id")
-            if holder != job.id:
-                return f"the claim is held by {holder}"
-        fence = self._sink.read(layout.fence(home, TaskId(voice.task))) or b"0"
-        return f"the fence stands at {int(fence)}" if voice.number < int(fence) else ""
+        home, attempt, task = Path(voice.home), AttemptId(voice.attempt), TaskId(voice.task)
+        if self._sink.read(layout.done_mark(home, task)) is not None:
+            return "the task is done"
+        first = layout.claim(home, attempt)
+        path = first.with_name(f"{first.name}.r{job.restarts}") if job.restarts else first
+        who = {"host": job.node_names, "pid": job.order, "start": 0, "boot_id": "simulated"}
+        claim = {"native_id": job.id, **who, "incarnation": job.restarts, "restarts": job.restarts, "at": us / _SECOND}
+        is_mine = self._sink.create(path, json.dumps(claim).encode())
+        holder = json.loads(self._sink.read(first) or b"{}").get("native_id")
+        if not is_mine or holder != job.id:
+            return f"job {holder} holds the claim"
+        fence = int(self._sink.read(layout.fence(home, task)) or b"0")
+        return f"attempt {fence} was allowed after this one" if voice.number < fence else ""
 
     def beat(self, job: SimJob, us: int) -> None:
         """Report use."""
@@ -63,7 +66,7 @@ class Agent:
         voice = job.program.voice
         if voice is None:
             return
-        path = str(Path(voice.checkpoint_dir) / f"step-{step:012d}")
+        path = f"{voice.checkpoint_dir}/step-{step:012d}"
         seconds = job.program.save_us / _SECOND
         self._say(job, us, EventKind.CHECKPOINT, path=path, step=step, size_bytes=0, seconds=seconds)
         self._report(job, us, step)
@@ -81,13 +84,17 @@ class Agent:
 
     def end(self, job: SimJob, us: int) -> None:
         """Say the last words; after a node's death there are none."""
-        if job.cause is Cause.NODE or job.program.voice is None:
+        voice = job.program.voice
+        if job.cause is Cause.NODE or voice is None:
             return
+        exit_code, signal = job.status()
+        run_s = (us - job.started_us) / _SECOND
+        last = {"exit_code": exit_code, "signal": signal, "why": "", "run_s": run_s, **_use(job, us)}
         if job.cause is Cause.COMPLETION:
             self._deliver(job, us)
-        exit_code, signal = _status(job)
-        run_s = (us - job.started_us) / _SECOND
-        self._say(job, us, EventKind.EXITED, exit_code=exit_code, signal=signal, why="", run_s=run_s, **_use(job, us))
+            done = {"attempt": voice.attempt, "incarnation": job.restarts, "exited": last}
+            self._sink.create(layout.done_mark(Path(voice.home), TaskId(voice.task)), json.dumps(done).encode())
+        self._say(job, us, EventKind.EXITED, **last)
 
     def _deliver(self, job: SimJob, us: int) -> None:
         for path, text in job.program.files:
@@ -101,9 +108,18 @@ class Agent:
         if voice is None:
             return
         record = Record(voice.attempt, job.restarts, 0, job.seq, us / _SECOND, kind.value, data)
-        folder = layout.event_dir(Path(voice.home), AttemptId(voice.attempt))
-        self._sink.append(folder / f"{job.restarts}-0-0.jsonl", encode_record(record, bytes.fromhex(voice.key)))
+        self._sink.append(_event_file(voice.home, voice.attempt, job.restarts), encode_record(record, _key(voice.key)))
         job.seq += 1
+
+
+@lru_cache(maxsize=1024)
+def _event_file(home: str, attempt: str, incarnation: int) -> Path:
+    return layout.event_dir(Path(home), AttemptId(attempt)) / f"{incarnation}-0-0.jsonl"
+
+
+@lru_cache(maxsize=1024)
+def _key(digits: str) -> bytes:
+    return bytes.fromhex(digits)
 
 
 def _use(job: SimJob, us: int) -> dict[str, Scalar]:
@@ -117,16 +133,3 @@ def _use(job: SimJob, us: int) -> dict[str, Scalar]:
         "max_gpu_memory_mib": job.shape.gpu_memory_mib,
         "processes": job.shape.nodes,
     }
-
-
-def _status(job: SimJob) -> tuple[int | None, int | None]:
-    failure = job.program.failure
-    match job.cause:
-        case Cause.COMPLETION:
-            return 0, None
-        case Cause.FAILURE if failure is not None:
-            return failure.exit_code, failure.signal
-        case Cause.MEMORY:
-            return None, _KILL
-        case _:
-            return None, _TERM

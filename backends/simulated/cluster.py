@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from elisa.backends.simulated.agent import Agent
-from elisa.backends.simulated.dice import Dice, Distribution
+from elisa.backends.simulated.chronicle import Chronicle
+from elisa.backends.simulated.dice import Dice
 from elisa.backends.simulated.job import Cause, SimJob, Stage
+from elisa.backends.simulated.preemption import choose_victims
 from elisa.backends.simulated.queue import Queue
 from elisa.backends.simulated.room import Place, Room
 from elisa.backends.simulated.spec import ClusterSpec, PartitionSpec
+from elisa.backends.simulated.timers import FaultTimers
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.states import EndReason
 
@@ -32,8 +35,7 @@ class _Event(NamedTuple):
     version: int
 
 
-_NODE_UP, _JOB_ENDS, _JOB_READY, _TIMER = range(4)
-_TIMERS = ("node_down", "preempt", "outage")
+_NODE_UP, _JOB_ENDS, _JOB_READY = range(3)
 _REASONS: Mapping[Cause, EndReason] = {
     Cause.COMPLETION: EndReason.COMPLETED,
     Cause.FAILURE: EndReason.FAILED,
@@ -56,7 +58,7 @@ class Cluster:
         self.tags: dict[AttemptId, list[NativeId]] = {}
         self.count = 0
         self.outage_until_us = 0
-        self.timers: dict[str, tuple[int, int]] = {}  # how many there were, when the next is
+        self.faults = FaultTimers(spec.faults, dice, now_us)
         self._touched: set[NativeId] = set()
         self._purged: set[NativeId] = set()
         self.room = Room(spec)
@@ -65,14 +67,12 @@ class Cluster:
         self._partitions = {partition.name: partition for partition in spec.partitions}
         self._queue = Queue(lambda name: self._partitions[name].priority)
         self._events: list[_Event] = []
-        self._quiet: list[_Event] = []
         self._by_order: dict[int, SimJob] = {}
+        self._chronicle = Chronicle(agent, spec.heartbeat_s, self._by_order.get)
         self._ended: list[tuple[int, int, NativeId]] = []
         self._waiting: dict[NativeId, list[SimJob]] = {}
         self._live = 0
         self._is_stale = False
-        for name in _TIMERS:
-            self._wind(name, 0, now_us)
 
     def partition(self, name: str) -> PartitionSpec | None:
         """Return the partition of that name, the default one for no name."""
@@ -143,8 +143,7 @@ class Cluster:
         """Return when the cluster next does something that an observer could see; None if nothing is going on."""
         while self._events and not self._holds(self._events[0]):
             heapq.heappop(self._events)
-        timers = [at for name, (_, at) in self.timers.items() if name != "outage"] if self._live else []
-        return min([*timers, *(event.at_us for event in self._events[:1])], default=None)
+        return self._next_event_us() if self._live else None
 
     def _holds(self, event: _Event) -> bool:
         if event.rank == _NODE_UP:
@@ -163,22 +162,21 @@ class Cluster:
             self._happen(self.now_us)
             self._serve_queue()
         self.now_us = max(self.now_us, to_us)
-        self._speak(self.now_us)
+        for job in self._chronicle.speak(self.now_us):
+            self._note(job)
         self._purge()
 
     def _next_event_us(self) -> int | None:
-        timers = (at for _, at in self.timers.values())
-        return min([*timers, *(event.at_us for event in self._events[:1])], default=None)
+        event_us = self._events[0].at_us if self._events else None
+        return min((at for at in (self.faults.next_us(), event_us) if at is not None), default=None)
 
     def _happen(self, now_us: int) -> None:
         while self._events and self._events[0].at_us <= now_us:
             event = heapq.heappop(self._events)
             if self._holds(event):
                 self._play(event)
-        for name, (count, at_us) in list(self.timers.items()):
-            if at_us <= now_us:
-                self._strike(name, count)
-                self._wind(name, count + 1, at_us)
+        for name, number in self.faults.strike(now_us):
+            self._strike(name, number)
 
     def _play(self, event: _Event) -> None:
         if event.rank == _NODE_UP:
@@ -241,69 +239,17 @@ class Cluster:
 
     def _foresee(self, job: SimJob) -> None:
         heapq.heappush(self._events, _Event(job.end_us, _JOB_ENDS, job.order, job.version))
-        self._listen(job)
-
-    def _listen(self, job: SimJob) -> None:
-        """Note when the job will next say something of itself."""
-        if job.program.voice is None:
-            return
-        moments = [self._next_beat_us(job), job.next_save_us()]
-        at_us = min((at for at in moments if at is not None), default=None)
-        if at_us is not None:
-            heapq.heappush(self._quiet, _Event(at_us, _JOB_READY, job.order, job.version))
-
-    def _next_beat_us(self, job: SimJob) -> int | None:
-        if not self.spec.heartbeat_s:
-            return None
-        return job.started_us + round((job.beats + 1) * self.spec.heartbeat_s * _SECOND)
-
-    def _speak(self, now_us: int) -> None:
-        """Let running jobs say what they had to say until now."""
-        while self._quiet and self._quiet[0].at_us <= now_us:
-            event = heapq.heappop(self._quiet)
-            if self._holds(event):
-                job = self._by_order[event.number]
-                self._speak_for(job, now_us)
-                self._listen(job)
-
-    def _speak_for(self, job: SimJob, until_us: int) -> None:
-        """Say everything up to a moment, in the order in which it happened."""
-        if job.program.voice is None:
-            self._count_saves(job, until_us)
-            return
-        while True:
-            save_us, beat_us = job.next_save_us(), self._next_beat_us(job)
-            at_us = min((at for at in (save_us, beat_us) if at is not None), default=until_us + 1)
-            if at_us > until_us:
-                break
-            if at_us == save_us:
-                job.saves += 1
-                self._save(job, at_us)
-            else:
-                job.beats += 1
-                self._agent.beat(job, at_us)
-        self._note(job)
-
-    def _count_saves(self, job: SimJob, until_us: int) -> None:
-        if job.cycle_us:
-            job.saves = (min(until_us, job.end_us) - job.started_us) // job.cycle_us
-            job.saved = max(job.saved, job.program.step_at(job.work_at(job.started_us + job.saves * job.cycle_us)))
-
-    def _save(self, job: SimJob, at_us: int) -> None:
-        step = job.program.step_at(job.work_at(at_us))
-        if step > job.saved:
-            job.saved = step
-            self._agent.save(job, at_us, step)
+        self._chronicle.follow(job)
 
     def _end(self, job: SimJob) -> None:
         """Bring a run to the end that was foreseen for it."""
-        self._speak_for(job, job.end_us)
+        self._chronicle.speak_for(job, job.end_us)
         told = {Cause.CANCEL, Cause.PREEMPTION}
         if job.cause in told and job.cycle_us and job.program.save_us <= job.grace_us:
-            self._save(job, job.end_us)
+            self._chronicle.save(job, job.end_us)
         if job.cause is Cause.WALLTIME:
             if job.lead_us and job.cycle_us:
-                self._save(job, job.end_us)
+                self._chronicle.save(job, job.end_us)
             self._agent.stop(job, job.end_us, "walltime")
         if job.cause is not Cause.REFUSAL:
             self._agent.end(job, job.end_us)
@@ -315,24 +261,8 @@ class Cluster:
         if self.spec.requeue and job.cause in {Cause.NODE, Cause.PREEMPTION}:
             self._requeue(job)
             return
-        job.exit_code, job.signal = self._status(job)
+        job.exit_code, job.signal = job.status()
         self._finish(job, _REASONS[job.cause])
-
-    def _status(self, job: SimJob) -> tuple[int | None, int | None]:
-        failure = job.program.failure
-        match job.cause:
-            case Cause.COMPLETION:
-                return 0, None
-            case Cause.REFUSAL:
-                return 75, None
-            case Cause.FAILURE if failure is not None:
-                return failure.exit_code, failure.signal
-            case Cause.MEMORY:
-                return None, 9
-            case Cause.NODE:
-                return None, None
-            case _:
-                return None, 15
 
     def _requeue(self, job: SimJob) -> None:
         job.stage, job.node_names, job.nodes = Stage.PENDING, "", ()
@@ -383,7 +313,7 @@ class Cluster:
             job.cause = cause
             self._finish(job, _REASONS[cause])
         elif job.stage is Stage.RUNNING:
-            self._speak_for(job, self.now_us)
+            self._chronicle.speak_for(job, self.now_us)
             self._agent.stop(job, self.now_us, cause.value)
             job.stage = Stage.STOPPING
             leave_us = self.now_us + min(job.grace_us, job.program.save_us + _LEAVE_US)
@@ -400,7 +330,7 @@ class Cluster:
         node.view = None
         heapq.heappush(self._events, _Event(node.down_until_us, _NODE_UP, index, node.down_until_us))
         for job in [job for job in self.jobs.values() if job.is_up and index in job.nodes]:
-            self._speak_for(job, self.now_us)
+            self._chronicle.speak_for(job, self.now_us)
             job.cause, job.end_us = Cause.NODE, self.now_us
             job.detail = f"{node.name} failed"
             self._leave(job)
@@ -413,44 +343,12 @@ class Cluster:
         self._is_stale = True
 
     def _push_out_for(self, job: SimJob) -> None:
-        """Tell as many preemptible jobs of lower partitions to leave as this one needs, the youngest first."""
+        """Tell as many jobs of lower preemptible partitions to leave as this one needs."""
         priority = self._partitions[job.shape.partition].priority
-        if not any(partition.preemptible and partition.priority < priority for partition in self.spec.partitions):
-            return
-        victims, is_enough = self._choose_victims(job, priority)
-        if is_enough:
-            for victim in victims:
+        lower = frozenset(p.name for p in self.spec.partitions if p.preemptible and p.priority < priority)
+        if lower:
+            for victim in choose_victims(self.room, job.shape, self.jobs.values(), lower):
                 self.stop(victim, Cause.PREEMPTION)
-
-    def _choose_victims(self, job: SimJob, priority: int) -> tuple[list[SimJob], bool]:
-        """Take jobs away in thought until this one fits; those that are leaving anyway come first."""
-        leaving = [other for other in self.jobs.values() if other.stage is Stage.STOPPING]
-        removed: list[SimJob] = []
-        is_enough = False
-        for victim in [*leaving, *self._candidates(priority)]:
-            self.room.take(victim.shape, Place(victim.nodes, victim.gpu_type), -1)
-            removed.append(victim)
-            is_enough = self.room.find(job.shape) is not None
-            if is_enough:
-                break
-        for victim in removed:
-            self.room.take(victim.shape, Place(victim.nodes, victim.gpu_type))
-        return removed[len(leaving) :], is_enough
-
-    def _candidates(self, priority: int) -> list[SimJob]:
-        found = [job for job in self.jobs.values() if job.stage is Stage.RUNNING and self._is_victim(job, priority)]
-        return sorted(found, key=lambda job: (-job.started_us, -job.order))
-
-    def _is_victim(self, job: SimJob, priority: int) -> bool:
-        partition = self._partitions[job.shape.partition]
-        return partition.preemptible and partition.priority < priority
-
-    def _wind(self, name: str, count: int, now_us: int) -> None:
-        """Set the time of the next fault of a kind."""
-        mean_s = getattr(self.spec.faults, f"{name}_every_s")
-        if mean_s:
-            pause_s = self._dice.draw(Distribution(kind="exponential", numbers=(mean_s,)), name, count)
-            self.timers[name] = (count, now_us + max(1, round(pause_s * _SECOND)))
 
     def _strike(self, name: str, count: int) -> None:
         faults = self.spec.faults

@@ -160,6 +160,23 @@ class SimJob:
         at = self.started_us + (self.saves + 1) * self.cycle_us
         return at if self.cycle_us and at < self.end_us else None
 
+    def status(self) -> tuple[int | None, int | None]:
+        """Return the exit code and the signal that go with the cause of its end."""
+        failure = self.program.failure
+        match self.cause:
+            case Cause.COMPLETION:
+                return 0, None
+            case Cause.REFUSAL:
+                return 75, None
+            case Cause.FAILURE if failure is not None:
+                return failure.exit_code, failure.signal
+            case Cause.MEMORY:
+                return None, 9
+            case Cause.NODE:
+                return None, None
+            case _:
+                return None, 15
+
     def describe(self) -> Seen:
         """Say what the resource manager says of the job."""
         is_over = self.stage is Stage.ENDED

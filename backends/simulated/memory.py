@@ -10,6 +10,7 @@ from typing import Any
 
 from elisa.backends.simulated.cluster import Cluster
 from elisa.backends.simulated.job import SimJob
+from elisa.backends.simulated.timers import Timer
 from elisa.model.errors import StoreError
 from elisa.model.ids import AttemptId, NativeId
 
@@ -112,7 +113,7 @@ def _entry(cluster: Cluster, changed: Iterable[SimJob], purged: Iterable[NativeI
         "now": cluster.now_us,
         "count": cluster.count,
         "outage": cluster.outage_until_us,
-        "timers": cluster.timers,
+        "timers": cluster.faults.timers,
         "down": down,
         "jobs": [job.to_row() for job in changed],
         "purged": list(purged),
@@ -123,7 +124,7 @@ def _restore(cluster: Cluster, entries: list[Mapping[str, Any]], rows: Iterable[
     last = entries[-1]
     cluster.now_us, cluster.count = last["now"], last["count"]
     cluster.outage_until_us = last["outage"]
-    cluster.timers = {name: (count, at) for name, (count, at) in last["timers"].items()}
+    cluster.faults.restore({name: Timer(*timer) for name, timer in last["timers"].items()})
     tags: dict[str, list[str]] = {name: list(ids) for name, ids in entries[0].get("tags", {}).items()}
     for entry in entries:
         for row in entry["jobs"]:
