@@ -12,6 +12,7 @@ from elisa.model.ids import AttemptId, PipelineId, TaskId, task_of
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import Task
+from elisa.policies.recovery import newest_checkpoint
 from elisa.store.reader import Reader
 
 __all__ = ["Done", "cancel", "hold", "release", "retry"]
@@ -29,7 +30,7 @@ class Done:
     unchanged: Mapping[TaskId, str]
 
 
-Wish = Callable[[Task, str], Change | str]
+Wish = Callable[[Reader, Task, str], Change | str]
 """What to do about a task for somebody, or words on why nothing is to be done."""
 
 
@@ -60,7 +61,7 @@ def _carry_out(ws: Workspace, ids: Sequence[str], wish: Wish, *, with_skipped: b
             tasks = _named(writer, ids)
             if with_skipped:
                 tasks |= _skipped_behind(writer, tasks)
-            answers = {task.id: wish(task, ws.actor) for task in tasks.values()}
+            answers = {task.id: wish(writer, task, ws.actor) for task in tasks.values()}
             changes = [answer for answer in answers.values() if not isinstance(answer, str)]
             try:
                 writer.apply(changes)
@@ -88,7 +89,7 @@ def _named(reader: Reader, ids: Iterable[str]) -> dict[TaskId, Task]:
     return tasks
 
 
-def _cancelled(task: Task, by: str) -> Change | str:
+def _cancelled(_: Reader, task: Task, by: str) -> Change | str:
     if task.state in FINAL_TASK_STATES:
         return f"it is {task.state.value}"
     if task.cancel_requested:
@@ -99,7 +100,7 @@ def _cancelled(task: Task, by: str) -> Change | str:
     return TaskMoved(task=task.id, before=task.state, after=TaskState.CANCELLED, reason=reason)
 
 
-def _held(task: Task, by: str) -> Change | str:
+def _held(_: Reader, task: Task, by: str) -> Change | str:
     if task.state not in _IDLE:
         return f"it is {task.state.value}"
     return TaskMoved(
@@ -111,7 +112,7 @@ def _held(task: Task, by: str) -> Change | str:
     )
 
 
-def _released(task: Task, by: str) -> Change | str:
+def _released(_: Reader, task: Task, by: str) -> Change | str:
     if task.state is not TaskState.HELD:
         return f"it is {task.state.value}"
     return TaskMoved(
@@ -123,7 +124,7 @@ def _released(task: Task, by: str) -> Change | str:
     )
 
 
-def _retried(task: Task, by: str) -> Change | str:
+def _retried(reader: Reader, task: Task, by: str) -> Change | str:
     if task.state not in _OVER:
         return f"it is {task.state.value}"
     return TaskMoved(
@@ -131,6 +132,7 @@ def _retried(task: Task, by: str) -> Change | str:
         before=task.state,
         after=TaskState.WAITING,
         reason=because(ReasonCode.RETRIED_BY_USER, by=by),
+        resume_from=newest_checkpoint(task, reader.attempts_of(task.id)),
         resets_failures=True,
     )
 

@@ -1,0 +1,114 @@
+"""What must hold at every moment, whatever was killed before; the numbers are those of docs on reliability."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from elisa.model.ids import TaskId
+from elisa.model.site import Metered
+from elisa.model.states import FINAL_TASK_STATES, TaskState
+from elisa.store.reader import Reader
+from tests.reliability.world import Run, World
+
+__all__ = ["assert_sound", "assert_still", "broken", "double_runs", "unfinished"]
+
+
+def assert_sound(world: World) -> None:
+    problems = list(broken(world))
+    assert not problems, problems
+
+
+def broken(world: World) -> Iterator[str]:
+    """Yield a sentence for every invariant that does not hold."""
+    with Reader.open(world.home) as reader:
+        yield from (f"I4/I5: {problem}" for problem in reader.verify_audit().problems)
+        yield from _several_live(reader)
+        yield from _over_cap(world, reader)
+        yield from _stale_resumes(reader)
+        yield from _without_attempt(reader)
+    world.note_runs()
+    yield from (f"I2: {words}" for words in double_runs(world))
+
+
+def _several_live(reader: Reader) -> Iterator[str]:
+    live: dict[TaskId, list[str]] = defaultdict(list)
+    for attempt in reader.live_attempts():
+        live[attempt.task].append(attempt.id)
+    yield from (f"I2: {attempts} live at once" for attempts in live.values() if len(attempts) > 1)
+
+
+def _without_attempt(reader: Reader) -> Iterator[str]:
+    active = {row.id for row in reader.task_rows(states=(TaskState.ACTIVE,))}
+    busy = {attempt.task for attempt in reader.live_attempts()}
+    yield from (f"I1: {task} is active and has no live attempt" for task in sorted(active - busy))
+    yield from (f"I1: {task} has a live attempt and is not active" for task in sorted(busy - active))
+
+
+_COLUMNS = {
+    Metered.NODE_S: "node_s",
+    Metered.CPU_S: "cpu_s",
+    Metered.GPU_S: "gpu_s",
+    Metered.MEMORY_MIB_S: "memory_mib_s",
+}
+
+
+def _over_cap(world: World, reader: Reader) -> Iterator[str]:
+    usage = reader.usage(world.clock.now()).rows
+    for project in world.site.policy().projects:
+        for cap in project.caps:
+            column = _COLUMNS.get(cap.resource)
+            rows = [row for row in usage if row.project == project.name]
+            if column is None:
+                held = sum(getattr(row, cap.resource.value) for row in rows)
+            else:
+                # What a job used beyond its walltime is booked as it was; only reservations are up to us.
+                held = sum(getattr(row.reserved, column) for row in rows)
+            if cap.is_hard and held > cap.limit:
+                yield f"I3: {project.name} holds {held} {cap.resource.value}, its cap is {cap.limit}"
+
+
+def _stale_resumes(reader: Reader) -> Iterator[str]:
+    for row in reader.task_rows():
+        newest = -1
+        for attempt in reader.attempts_of(row.id):
+            begun = attempt.resume_from.step if attempt.resume_from else -1
+            if begun < newest:
+                yield f"I6: {attempt.id} begins at step {begun}, there was a checkpoint of step {newest}"
+            newest = max(newest, attempt.last_checkpoint.step if attempt.last_checkpoint else -1)
+
+
+def double_runs(world: World) -> Iterator[str]:
+    """Yield the programs of one task that ran at the same time, as the cluster itself knows it."""
+    runs: dict[TaskId, list[Run]] = defaultdict(list)
+    for run in world.runs.values():
+        runs[run.task].append(run)
+    for task, found in runs.items():
+        for one, other in pairwise(sorted(found)):
+            if other.began_us < one.ended_us:
+                yield f"{task} ran as {one.native_id} until {one.ended_us} and as {other.native_id} from {other.began_us}"
+
+
+def assert_still(world: World) -> None:
+    """Two ticks without news between them: the second one changes nothing (I7)."""
+    world.tick()
+    before = _content(world)
+    world.tick()
+    assert _content(world) == before
+
+
+def _content(world: World) -> tuple[object, ...]:
+    with Reader.open(world.home) as reader:
+        tasks = [row.id for row in reader.task_rows()]
+        rows = len(reader.audit())
+        return (
+            rows,
+            dict(reader.tasks(tasks)),
+            {task: reader.attempts_of(task) for task in tasks},
+            reader.usage(world.clock.now()),
+        )
+
+
+def unfinished(world: World) -> list[str]:
+    return [name for name, state in world.states().items() if state not in FINAL_TASK_STATES]

@@ -1,0 +1,151 @@
+"""A small universe for tests of the engine: a real state folder, virtual time, seeded chance, a simulated cluster.
+
+The cluster outlives every crash of elisa, as a real one does.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from elisa.backends.protocol import Backend
+from elisa.backends.simulated.backend import SimulatedBackend
+from elisa.backends.simulated.clock import VirtualClock
+from elisa.backends.simulated.job import Cause, Stage
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.engine.config import Site
+from elisa.engine.files import Files, OsFiles
+from elisa.engine.outcome import TickReport
+from elisa.engine.seals import create_secret
+from elisa.engine.spool import make_spool
+from elisa.engine.submit import submit
+from elisa.engine.tick import tick
+from elisa.engine.workspace import Workspace
+from elisa.model import layout
+from elisa.model.ids import BackendName, PipelineId, ProjectName, TaskId, task_of
+from elisa.model.pipeline import Pipeline, TaskSpec
+from elisa.model.ports import CrashPoint, no_crash
+from elisa.model.states import FINAL_TASK_STATES, TaskState
+from elisa.model.task import Attempt, Task
+from elisa.store.reader import Reader
+from elisa.store.writer import Writer
+from tests.builders import SeededRandom
+
+__all__ = ["START", "Run", "World", "scratch_folder"]
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+UID = os.geteuid()
+_SITE = Site.model_validate({"backends": {"sim": {"kind": "simulated"}}, "jobs": {"self_fence": "60s"}})
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a fresh folder, in memory where there is such a place: thousands of these tests wait for no disk."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+
+
+class Run(NamedTuple):
+    """A program that ran on the cluster, from when until when."""
+
+    began_us: int
+    ended_us: int
+    task: TaskId
+    native_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """Everything a test drives. `crash` is what the next workspace is opened with."""
+
+    home: Path
+    clock: VirtualClock
+    random: SeededRandom
+    cluster: SimulatedBackend
+    site: Site = _SITE
+    crash: CrashPoint = no_crash
+    files: Callable[[CrashPoint], Files] = OsFiles
+    extra: dict[str, Backend] = field(default_factory=dict)
+    runs: dict[tuple[int, int], Run] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, home: Path, *, seed: int = 0, spec: ClusterSpec | None = None, site: Site = _SITE) -> World:
+        clock = VirtualClock(START)
+        spec = spec or ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), seed=seed, heartbeat_s=30)
+        points: list[CrashPoint] = []
+        cluster = SimulatedBackend(spec, clock, name="sim", crash=lambda point: points[0](point))
+        world = cls(home=home, clock=clock, random=SeededRandom(seed), cluster=cluster, site=site)
+        points.append(lambda point: world.crash(point))
+        files = OsFiles()
+        for folder in (home, layout.claims(home), layout.runs(home)):
+            files.make_folder(folder)
+        create_secret(files, home, world.random)
+        make_spool(files, home)
+        Writer.create(home, clock=clock, random=world.random, actor="ada").close()
+        return world
+
+    def workspace(self) -> Workspace:
+        """Return a workspace as a fresh process would open it."""
+        return Workspace(
+            home=self.home,
+            site=self.site,
+            clock=self.clock,
+            random=self.random,
+            crash=self.crash,
+            files=self.files(self.crash),
+            backends={BackendName("sim"): self.cluster, **{BackendName(k): v for k, v in self.extra.items()}},
+            actor="ada",
+            uid=UID,
+            environment={"PATH": "/usr/bin:/bin"},
+        )
+
+    def submit(self, *specs: TaskSpec, project: str = "nlp") -> PipelineId:
+        pipeline = Pipeline(name="study", project=ProjectName(project), tasks=specs)
+        return submit(self.workspace(), pipeline).pipeline_id
+
+    def tick(self) -> TickReport:
+        report = tick(self.workspace())
+        self.note_runs()
+        return report
+
+    def note_runs(self) -> None:
+        """Remember what runs on the cluster, which itself forgets."""
+        inside = self.cluster._cluster
+        for job in inside.jobs.values():
+            key = (job.order, job.restarts)
+            # A requeued job still carries the times of its last run until it starts again.
+            is_known = job.is_up or key in self.runs or (job.stage is Stage.ENDED and not job.restarts)
+            if job.started_us and is_known and job.cause is not Cause.REFUSAL:
+                ended_us = inside.now_us if job.is_up else (job.ended_us or self.runs[key].ended_us)
+                self.runs[key] = Run(job.started_us, ended_us, task_of(job.attempt), job.id)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def tasks(self) -> dict[str, Task]:
+        with Reader.open(self.home) as reader:
+            ids = [row.id for row in reader.task_rows()]
+            return {task.spec.name: task for task in reader.tasks(ids).values()}
+
+    def attempts(self, name: str) -> tuple[Attempt, ...]:
+        task = self.tasks()[name].id
+        with Reader.open(self.home) as reader:
+            return reader.attempts_of(task)
+
+    def states(self) -> dict[str, TaskState]:
+        return {name: task.state for name, task in sorted(self.tasks().items())}
+
+    def is_over(self) -> bool:
+        return all(state in FINAL_TASK_STATES for state in self.states().values())
+
+    def run(self, *, step_s: float = 60.0, ticks: int = 500) -> int:
+        """Tick, minute after minute, until every task is over; return how many ticks that took."""
+        for count in range(1, ticks + 1):
+            self.tick()
+            if self.is_over():
+                return count
+            self.pass_time(step_s)
+        raise AssertionError(f"not over after {ticks} ticks: {self.states()}")
