@@ -54,7 +54,8 @@ def _run(module: ModuleType, only: str) -> bool:
     print(f"# {_name(module)}", file=sys.stderr)
     try:
         for figure in module.measure():
-            if only in {"", _name(module), figure.figure}:
+            # A figure comes with its peers': `name` with `name/peer`.
+            if only in {"", _name(module), figure.figure, figure.figure.partition("/")[0]}:
                 _show(figure)
     except Exception:  # noqa: BLE001  (one broken benchmark must not hide the figures of the others)
         traceback.print_exc()
