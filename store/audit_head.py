@@ -17,12 +17,15 @@ def mirror_head(home: Path, seq: int, head: str) -> None:
     A copy that cannot be written is no reason to fail: the transaction is committed already.
     """
     path = _own_file(home)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(OSError):
+    new = path.with_name(f"{path.name}.new-{os.getpid()}")
+    try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(f"{seq} {head}\n")
         new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
 
 
 def mirrored_head(home: Path) -> tuple[int, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from elisa.model.errors import StoreTooNew
@@ -36,14 +37,16 @@ def bring_up_to_date(
     """Apply what is missing, after a copy of the database was put into the folder `backups`."""
     version = connection.schema_version()
     if version < latest_version(migrations):
-        _keep(connection, backups / f"elisa-schema{version}-{now_us}.db")
+        _make_folder(backups)
+        connection.back_up(backups / f"elisa-schema{version}-{now_us}.db")
         crash("store.migrate.backup")
         migrate(connection, now_us=now_us, crash=crash, migrations=migrations)
 
 
-def _keep(connection: SqliteConnection, copy: Path) -> None:
-    copy.parent.mkdir(mode=0o700, exist_ok=True)
-    connection.back_up(copy)
+def _make_folder(folder: Path) -> None:
+    # What stands in its way shows when the copy is made.
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def migrate(

@@ -40,8 +40,8 @@ class TickQueries(TaskQueries):
 
     def next_look_at(self) -> datetime | None:
         """Return the first moment at which a waiting task's wait or time limit is over, None if none waits for a moment."""
-        found = self._db.rows("SELECT MIN(due_at) FROM task WHERE state = 'waiting'")
-        return from_us(found[0][0])
+        due_us: int | None = self._db.rows("SELECT MIN(due_at) FROM task WHERE state = 'waiting'")[0][0]
+        return from_us(due_us)
 
     def cancel_wanted(self) -> tuple[TaskId, ...]:
         """Return the tasks that somebody wants cancelled and that are not over."""

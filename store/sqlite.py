@@ -45,17 +45,30 @@ class SqliteConnection(Connection):
         self.run(f"PRAGMA user_version = {version}")
 
     def back_up(self, target: Path) -> None:
-        """Copy the whole database to a new file, in a consistent state.
+        """Copy the whole database to `target`, in a consistent state and only if all of it can be copied.
 
         Never copy the file itself: closing any other descriptor of it drops this process's locks.
         """
-        with self.translated():
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            copy = sqlite3.connect(target)
-            try:
-                self._raw.backup(copy)
-            finally:
-                copy.close()
+        new = target.with_name(f"{target.name}.new-{os.getpid()}")
+        try:
+            new.unlink(missing_ok=True)
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            with self.translated():
+                self._copy_to(new)
+            new.replace(target)
+        except OSError as err:
+            raise StoreError(
+                "no copy of the database can be kept; nothing was changed",
+                str(err),
+                f"make room in {target.parent}, and make sure that you may write there",
+            ) from err
+
+    def _copy_to(self, path: Path) -> None:
+        copy = sqlite3.connect(path)
+        try:
+            self._raw.backup(copy)
+        finally:
+            copy.close()
 
     def _translate(self, err: Exception) -> StoreError:
         return _error(err, self.where)
