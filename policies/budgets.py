@@ -17,7 +17,18 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.site import Cap, Metered, SitePolicy
 
-__all__ = ["Admission", "CapRow", "Meter", "Owner", "cap_rows", "charge_of", "demand_of", "refusal_of", "use_of"]
+__all__ = [
+    "Admission",
+    "CapRow",
+    "Meter",
+    "Owner",
+    "amount_of",
+    "cap_rows",
+    "charge_of",
+    "demand_of",
+    "refusal_of",
+    "use_of",
+]
 
 # numpy compares 64-bit integers; no budget of a real site comes near (2**62 node-seconds: a million nodes for ages).
 _UNLIMITED = 2**62
@@ -86,6 +97,20 @@ def demand_of(request: Resources, gpu_type: str) -> Mapping[Metered, int]:
         Metered.MEMORY_MIB: request.memory_mib,
         Metered.GPUS: request.gpu_count,
     }
+
+
+_AMOUNT: Mapping[Metered, Callable[[Charge], int]] = {
+    Metered.NODE_S: lambda charge: charge.node_s,
+    Metered.CPU_S: lambda charge: charge.cpu_s,
+    Metered.MEMORY_MIB_S: lambda charge: charge.memory_mib_s,
+    Metered.GPU_S: lambda charge: charge.gpu_s,
+}
+
+
+def amount_of(charge: Charge, meter: Meter) -> int:
+    """Return what a charge puts on a cumulative meter; 0 on one that counts only what is held."""
+    amount = _AMOUNT.get(meter.resource)
+    return amount(charge) if amount is not None and meter.counts(charge.gpu_type) else 0
 
 
 _USE: Mapping[Metered, Callable[[UsageRow], int]] = {

@@ -20,6 +20,7 @@ from elisa.model.task import Attempt, End
 from elisa.policies.budgets import charge_of
 from elisa.policies.conclude import conclude, is_firm, own_word, ran_s, started_at
 from elisa.policies.evidence import Heard, by_attempt, listen, news_of
+from elisa.policies.refunds import RefundRules, refunded_s
 
 __all__ = ["LifecycleRules", "Observed", "Sightings", "observe"]
 
@@ -41,11 +42,13 @@ class LifecycleRules:
     A job that cannot be found is given up after `grace_s` (for answers that come late), after `absences` complete
     listings without it, and after as many ticks in which it said nothing. `linger_ticks` is how long an exit that may have
     been forced waits for the manager's reason, and an unexplained ending for the job's own word.
+    `refunds` says what lost work is not booked; None books all.
     """
 
     grace_s: float = 120.0
     absences: int = 3
     linger_ticks: int = 2
+    refunds: RefundRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,13 +311,15 @@ def _end(  # noqa: PLR0917 - the two words, what they come to, and why
     state = AttemptState.LOST if end.reason is EndReason.LOST else AttemptState.ENDED
     seen_end = seen.ended_at if seen is not None else None
     ended_at = seen_end or (heard.exited.at if heard.exited is not None else draft.now)
+    seconds = ran_s(attempt, heard, seen, draft.now)
+    seconds -= refunded_s(attempt, end, ended_at, seconds, draft.rules.refunds)
     moved = AttemptMoved(
         attempt=attempt.id,
         before=attempt.state,
         after=state,
         reason=reason,
         end=end,
-        spend=charge_of(attempt.request, ran_s(attempt, heard, seen, draft.now)),
+        spend=charge_of(attempt.request, seconds),
         incarnation=attempt.incarnation or None,
         nodes=(seen.nodes or None) if seen is not None else None,
         started_at=started_at(attempt, heard, seen),

@@ -17,6 +17,7 @@ from elisa.model.native import ClusterView
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
+from elisa.policies.allowances import effective
 from elisa.policies.budgets import CapRow, Owner, cap_rows
 from elisa.policies.placement import Pool, reachable_pools
 
@@ -104,6 +105,7 @@ class Snapshot:
         `queueing` names the backends with a queue of their own, `unreachable` those that gave no answer, and why. With
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         """
+        site = effective(site, usage, now)
         ready = _by_id(ready)
         projects, project = _numbered(ready.project)
         uids, uid_number = _numbered(ready.owner_uid)

@@ -1,0 +1,357 @@
+"""Grants, loans, refunds, what-if, rights: all that surrounds the caps, which the laws of the plan cover."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elisa.model.changes import AttemptMoved
+from elisa.model.charge import Charge
+from elisa.model.columns import PastUse, ProjectUsage, UsageRow
+from elisa.model.errors import PolicyError
+from elisa.model.ids import ProjectName, TaskId
+from elisa.model.native import NativeState
+from elisa.model.pipeline import PriorityClass
+from elisa.model.reasons import ReasonCode
+from elisa.model.resources import Resources
+from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, SitePolicy
+from elisa.model.states import EndReason
+from elisa.model.task import CheckpointRef
+from elisa.policies.allowances import check_loan, effective, is_active, lent, recalled
+from elisa.policies.budgets import Meter, amount_of, charge_of, use_of
+from elisa.policies.lifecycle import LifecycleRules, observe
+from elisa.policies.plan import plan
+from elisa.policies.refunds import RefundRules
+from elisa.policies.rights import Action, Rights, check_class, check_queue, demand
+from elisa.policies.whatif import compare, under, what_would_help, with_cap
+from tests.policies.build import (
+    HERE,
+    NOW,
+    Ready,
+    a_cluster,
+    a_node,
+    a_plan,
+    a_request,
+    a_snapshot,
+    after,
+    an_attempt,
+    answered,
+    seen,
+    started,
+)
+
+A, B = ProjectName("a"), ProjectName("b")
+DAY_S = 86400
+
+
+def a_project(name: str, *caps: Cap, **fields: Any) -> ProjectPolicy:
+    return ProjectPolicy(name=ProjectName(name), caps=caps, **fields)
+
+
+def cpu_cap(limit: int, **fields: Any) -> Cap:
+    return Cap(resource=Metered.CPU_S, limit=limit, **fields)
+
+
+def spent(project: str, cpu_s: int, **fields: Any) -> UsageRow:
+    return UsageRow(project, 1, "", Charge(), Charge(cpu_s=cpu_s), **fields)
+
+
+def limits(site: SitePolicy, usage: ProjectUsage, now: datetime = NOW) -> dict[str, list[int]]:
+    return {p.name: [cap.limit for cap in p.caps] for p in effective(site, usage, now).projects}
+
+
+class TestCharges:
+    def test_every_amount_is_counted_over_all_nodes(self) -> None:
+        request = a_request(2, ("h100", "a100"), nodes=3, tasks_per_node=2, cpus_per_task=4, memory_mib_per_node=10)
+
+        assert charge_of(request, 7) == Charge(node_s=21, cpu_s=168, memory_mib_s=210, gpu_s=42, gpu_type="h100")
+        assert charge_of(request, 7, "a100").gpu_type == "a100"
+        assert charge_of(Resources(), 7, "a100").gpu_type == ""
+
+    def test_each_meter_reads_its_own_amount(self) -> None:
+        row = UsageRow(
+            "a",
+            1,
+            "h100",
+            Charge(node_s=1, cpu_s=2, memory_mib_s=3, gpu_s=4, gpu_type="h100"),
+            Charge(node_s=10, cpu_s=20, memory_mib_s=30, gpu_s=40, gpu_type="h100"),
+            jobs=5,
+            nodes=6,
+            cpus=7,
+            memory_mib=8,
+            gpus=9,
+        )
+
+        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 5, 6, 7, 8, 9]
+        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 0, 0, 0, 0, 0]
+        assert use_of([row], Meter(Metered.GPUS, "a100")) == 0
+        assert amount_of(row.spent, Meter(Metered.GPU_S, "a100")) == 0
+
+
+class TestGrants:
+    def a_grant(self, amount: int, start_day: int, end_day: int, **fields: Any) -> Grant:
+        return Grant(
+            resource=Metered.CPU_S,
+            amount=amount,
+            starts_at=after(start_day * DAY_S),
+            ends_at=after(end_day * DAY_S),
+            **fields,
+        )
+
+    def site(self, *grants: Grant) -> SitePolicy:
+        return SitePolicy(projects=(a_project("a", grants=grants),))
+
+    def usage(self, *days: tuple[int, int]) -> ProjectUsage:
+        """Spent amounts, each in a slice of time that ended so many days ago."""
+        total = sum(amount for amount, _ in days)
+        return ProjectUsage(
+            rows=[spent("a", total)], past=[PastUse("a", 1, ago * DAY_S, Charge(cpu_s=n)) for n, ago in days]
+        )
+
+    def test_only_what_was_used_in_the_period_counts(self) -> None:
+        usage = self.usage((700, 20), (50, 5))
+
+        assert limits(self.site(self.a_grant(1000, -10, 10)), usage) == {"a": [700 + 1000]}
+
+    def test_grants_that_overlap_add_up(self) -> None:
+        site = self.site(self.a_grant(1000, -10, 10), self.a_grant(500, -5, 5))
+
+        assert limits(site, self.usage((100, 20))) == {"a": [100 + 1500]}
+
+    @pytest.mark.parametrize(("start", "end"), [(-10, -1), (-10, 0), (1, 10)])
+    def test_outside_every_period_nothing_is_granted(self, start: int, end: int) -> None:
+        site = self.site(self.a_grant(1000, start, end))
+        made = a_plan(Ready().add("t1", project="a"), site=site, usage=self.usage((100, 20)))
+
+        assert started(made) == []
+        assert made.reason(TaskId("t1")).facts["left"] == 0
+
+    def test_part_of_what_was_left_of_the_period_before_lives_on(self) -> None:
+        site = self.site(self.a_grant(1000, -30, -10, carry_over=0.5), self.a_grant(100, -10, 10))
+
+        assert limits(site, self.usage((400, 20), (30, 5))) == {"a": [400 + 100 + 300]}
+        assert limits(site, self.usage((1400, 20), (30, 5))) == {"a": [1400 + 100]}
+
+    def test_without_a_history_all_use_counts_into_the_period(self) -> None:
+        assert limits(self.site(self.a_grant(1000, -1, 1)), ProjectUsage(rows=[spent("a", 300)])) == {"a": [1000]}
+
+    def test_rules_without_grants_and_loans_are_left_as_they_are(self) -> None:
+        site = SitePolicy(projects=(a_project("a", cpu_cap(5)),))
+
+        assert effective(site, ProjectUsage(), NOW) is site
+
+    def test_doing_it_twice_is_doing_it_once(self) -> None:
+        site = replace(self.site(self.a_grant(1000, -1, 1)), loans=(a_loan(),))
+        once = effective(site, self.usage((5, 3)), NOW)
+
+        assert effective(once, self.usage((5, 3)), NOW) == once
+
+
+def a_loan(amount: int = 40, start_day: int = -1, due_day: int = 1, **fields: Any) -> Loan:
+    return Loan(
+        lender=A,
+        borrower=B,
+        amount=amount,
+        starts_at=after(start_day * DAY_S),
+        due_at=after(due_day * DAY_S),
+        **{"resource": Metered.CPU_S, **fields},
+    )
+
+
+def lending(*loans: Loan, resource: Metered = Metered.CPU_S, **fields: Any) -> SitePolicy:
+    cap = Cap(resource=resource, limit=100)
+    return SitePolicy(projects=(a_project("a", cap, **{"may_lend": True, **fields}), a_project("b", cap)), loans=loans)
+
+
+class TestLoans:
+    def test_a_loan_moves_a_limit_while_it_runs(self) -> None:
+        assert limits(lending(a_loan()), ProjectUsage()) == {"a": [60], "b": [140]}
+        assert limits(lending(a_loan(start_day=1, due_day=2)), ProjectUsage()) == {"a": [100], "b": [100]}
+
+    def test_what_the_borrower_used_of_it_cannot_come_back(self) -> None:
+        over = lending(a_loan(start_day=-2, due_day=-1))
+
+        assert limits(over, ProjectUsage(rows=[spent("b", 125)])) == {"a": [75], "b": [125]}
+        assert limits(over, ProjectUsage(rows=[spent("b", 25)])) == {"a": [100], "b": [100]}
+
+    def test_what_is_only_held_comes_back_whole(self) -> None:
+        over = lending(a_loan(start_day=-2, due_day=-1, resource=Metered.CPUS), resource=Metered.CPUS)
+
+        assert limits(over, ProjectUsage(rows=[spent("b", 0, cpus=125)])) == {"a": [100], "b": [100]}
+
+    @pytest.mark.parametrize(
+        "site",
+        [
+            lending(a_loan(), may_lend=False),
+            lending(a_loan(resource=Metered.GPU_S)),
+            replace(lending(a_loan()), projects=(a_project("a", cpu_cap(100), may_lend=True),)),
+        ],
+    )
+    def test_without_permission_or_a_limit_on_both_sides_nothing_moves(self, site: SitePolicy) -> None:
+        assert {limit for values in limits(site, ProjectUsage()).values() for limit in values} == {100}
+
+    def test_a_loan_is_called_back_when_its_terms_allow(self) -> None:
+        assert not is_active(recalled(a_loan(), NOW), NOW)
+        assert recalled(a_loan(start_day=-3, due_day=-2, recallable=False), NOW).due_at == after(-2 * DAY_S)
+        with pytest.raises(PolicyError, match="cannot call its loan to b back"):
+            recalled(a_loan(recallable=False), NOW)
+
+    def test_a_good_loan_may_be_made(self) -> None:
+        check_loan(lending(), a_loan(100), ProjectUsage(), NOW)
+
+    @pytest.mark.parametrize(
+        ("site", "loan", "words"),
+        [
+            (lending(), a_loan(101), "has 100 cpu_s left to lend, not 101"),
+            (lending(a_loan(30)), a_loan(71), "has 70 cpu_s left to lend, not 71"),
+            (lending(may_lend=False), a_loan(), "a may not lend"),
+            (lending(), a_loan(resource=Metered.NODES), "no nodes budget to move"),
+            (lending(), a_loan(0), "a cannot lend 0"),
+            (lending(), replace(a_loan(), borrower=A), "a cannot lend 40 cpu_s to a"),
+            (lending(), a_loan(due_day=-1), "a cannot lend"),
+            (lending(), replace(a_loan(), lender=ProjectName("c")), "c may not lend"),
+            (lending(), replace(a_loan(), borrower=ProjectName("c")), "no cpu_s budget to move from a to c"),
+        ],
+    )
+    def test_a_bad_loan_is_refused_in_words(self, site: SitePolicy, loan: Loan, words: str) -> None:
+        with pytest.raises(PolicyError, match=words):
+            check_loan(site, loan, ProjectUsage(), NOW)
+
+    def test_what_the_lender_used_is_not_there_to_be_lent(self) -> None:
+        with pytest.raises(PolicyError, match="has 10 cpu_s left"):
+            check_loan(lending(), a_loan(11), ProjectUsage(rows=[spent("a", 90), spent("b", 50)]), NOW)
+
+    @given(
+        amounts=st.lists(st.tuples(st.integers(0, 80), st.integers(-5, 5), st.integers(1, 5)), max_size=4),
+        used=st.tuples(st.integers(0, 300), st.integers(0, 300)),
+        resource=st.sampled_from([Metered.CPU_S, Metered.CPUS]),
+    )
+    def test_no_loan_makes_more_of_anything(
+        self, amounts: list[tuple[int, int, int]], used: tuple[int, int], resource: Metered
+    ) -> None:
+        loans = [a_loan(n, start, start + length, resource=resource) for n, start, length in amounts]
+        usage = ProjectUsage(rows=[spent("a", used[0], cpus=used[0]), spent("b", used[1], cpus=used[1])])
+
+        got = limits(lending(*loans, resource=resource), usage)
+
+        assert sum(got["a"]) + sum(got["b"]) == 200
+        assert min(got["a"]) >= 0
+
+    @given(st.integers(0, 200), st.integers(0, 200), st.integers(-3, 3))
+    def test_no_more_moves_than_was_lent(self, own_limit: int, used: int, day: int) -> None:
+        assert 0 <= lent(a_loan(), own_limit, used, after(day * DAY_S)) <= 40
+
+
+class TestRefunds:
+    def booked(self, reason: EndReason, saved_s_ago: float | None, rules: RefundRules | None) -> int:
+        saved = CheckpointRef(path="c", step=1, saved_at=after(-saved_s_ago)) if saved_s_ago is not None else None
+        ended = seen(NativeState.ENDED, end_reason=reason, started_at=after(-1000), ended_at=NOW)
+        observed = observe(
+            [an_attempt(last_checkpoint=saved)], [], answered(ended), {}, NOW, rules=LifecycleRules(refunds=rules)
+        )
+        moved = observed.changes[-1]
+        assert isinstance(moved, AttemptMoved)
+        assert moved.spend is not None
+        return moved.spend.node_s
+
+    def test_work_lost_through_no_fault_of_the_owner_is_given_back(self) -> None:
+        assert self.booked(EndReason.NODE_FAILURE, None, None) == 1000
+        assert self.booked(EndReason.NODE_FAILURE, None, RefundRules()) == 0
+        assert self.booked(EndReason.NODE_FAILURE, 100, RefundRules()) == 900
+        assert self.booked(EndReason.NODE_FAILURE, 100, RefundRules(share=0.5)) == 950
+        assert self.booked(EndReason.NODE_FAILURE, 100, RefundRules(whole_run=True)) == 0
+        assert self.booked(EndReason.NODE_FAILURE, -50, RefundRules()) == 1000
+
+    def test_ones_own_timeout_is_paid_for(self) -> None:
+        assert self.booked(EndReason.TIMEOUT, None, RefundRules()) == 1000
+
+
+class TestWhatIf:
+    READY = Ready().add("t1", project="a", age_s=9).add("t2", project="a", age_s=8).add("t3", project="b", age_s=7)
+
+    def test_a_cut_budget_shows_who_no_longer_starts(self) -> None:
+        snapshot = a_snapshot(self.READY)
+        cut = under(snapshot, with_cap(SitePolicy(), A, Cap(resource=Metered.JOBS, limit=1)))
+
+        difference = compare(plan(snapshot), plan(cut))
+        back = compare(plan(cut), plan(snapshot))
+
+        assert (difference.starts, difference.no_longer, dict(difference.reasons)) == ((), ("t2",), {})
+        assert (back.starts, back.no_longer) == (("t2",), ())
+
+    def test_a_cap_replaces_its_like_and_leaves_the_others(self) -> None:
+        site = with_cap(lending(), A, cpu_cap(7))
+        site = with_cap(site, A, Cap(resource=Metered.JOBS, limit=3))
+
+        assert site.project(A).caps == (cpu_cap(7), Cap(resource=Metered.JOBS, limit=3))
+        assert site.project(B) == lending().project(B)
+
+    def test_another_reason_for_the_same_wait_is_shown(self) -> None:
+        ready = Ready().add("t1", a_request(cpus_per_task=8), project="a")
+        snapshot = a_snapshot(ready, a_cluster(a_node(free_cpus=0)))
+        other = under(snapshot, with_cap(SitePolicy(), A, Cap(resource=Metered.JOBS, limit=0)))
+
+        (pair,) = compare(plan(snapshot), plan(other)).reasons.values()
+        assert [reason.code for reason in pair] == [ReasonCode.NO_ROOM, ReasonCode.CONCURRENCY_CAP]
+
+    @pytest.mark.parametrize(
+        ("extra", "helps"),
+        [
+            ({"site": SitePolicy(unlisted=a_project("", cpu_cap(1)))}, ("budgets",)),
+            ({"site": SitePolicy(default_window=0), "queueing": [HERE]}, ("windows",)),
+            ({"clusters": [a_cluster(a_node(free_cpus=0))]}, ("running jobs",)),
+            ({"clusters": [a_cluster(a_node(cpus=1))]}, ("tasks in front",)),
+            (
+                {"site": SitePolicy(unlisted=a_project("", cpu_cap(1))), "clusters": [a_cluster(a_node(free_cpus=0))]},
+                (),
+            ),
+        ],
+    )
+    def test_the_rule_that_stands_in_the_way_is_found(self, extra: dict[str, Any], helps: tuple[str, ...]) -> None:
+        clusters = extra.pop("clusters", [a_cluster()])
+        snapshot = a_snapshot(Ready().add("t1", priority=1).add("t2"), *clusters, **extra)
+
+        assert what_would_help(snapshot, TaskId("t2")) == helps
+
+
+class TestRights:
+    RIGHTS = Rights(admins=frozenset({1}), managers=((A, frozenset({2})),))
+
+    @pytest.mark.parametrize("action", list(Action))
+    def test_administrators_may_everything_and_strangers_nothing(self, action: Action) -> None:
+        assert self.RIGHTS.may(1, action, A)
+        assert not self.RIGHTS.may(3, action, A)
+
+    def test_managers_may_dispose_of_their_own_project_but_not_make_budget(self) -> None:
+        assert {action for action in Action if self.RIGHTS.may(2, action, A)} == {
+            Action.PRIORITIZE,
+            Action.CONTROL_OTHERS,
+            Action.LEND,
+            Action.RECALL,
+        }
+        assert not any(self.RIGHTS.may(2, action, B) for action in Action)
+
+    def test_a_refusal_says_whom_to_ask(self) -> None:
+        demand(self.RIGHTS, 1, Action.CHANGE_BUDGET, A)
+        with pytest.raises(PolicyError, match="user 2 may not change a budget for a") as refusal:
+            demand(self.RIGHTS, 2, Action.CHANGE_BUDGET, A)
+        assert refusal.value.hint == "ask an administrator"
+        with pytest.raises(PolicyError) as refusal:
+            demand(self.RIGHTS, 3, Action.LEND, A)
+        assert refusal.value.hint == "ask a manager of a or an administrator"
+
+    def test_a_class_above_the_projects_highest_is_refused(self) -> None:
+        check_class(a_project("a"), PriorityClass.HIGH)
+        with pytest.raises(PolicyError, match="critical is above what a may use"):
+            check_class(a_project("a"), PriorityClass.CRITICAL)
+
+    def test_a_bounded_queue_takes_no_more_than_its_bound(self) -> None:
+        check_queue(a_project("a"), 10**6, 1)
+        check_queue(a_project("a", queue_limit=10), 8, 2)
+        with pytest.raises(PolicyError, match="would give a 11 unfinished"):
+            check_queue(a_project("a", queue_limit=10), 8, 3)
