@@ -82,10 +82,6 @@ class Handle:
         """The folder of the task, as far as commands, environments and outputs are concerned."""
         return "${dir." + self.name + "}"
 
-    def each(self) -> Each:
-        """Return this list, to be mapped over item by item once it is there."""
-        return Each(self)
-
     def matching(self, *axes: str) -> Matching:
         """Return, of a mapped task, only the instances with the same values of `axes`."""
         return Matching(self, axes)
@@ -97,7 +93,7 @@ class Handle:
         raise TypeError(self._too_early("tested"))
 
     def __iter__(self) -> Iterator[Any]:
-        raise TypeError(self._too_early(f"iterated over; use `.map(...={self.name}.each())`"))
+        raise TypeError(self._too_early(f"iterated over; use `.map(...=task.each({self.name}))`"))
 
     def __getitem__(self, key: object) -> Value:
         raise TypeError(self._too_early("taken apart"))
@@ -155,7 +151,7 @@ class Task:
         self.function = function
         self._options = options
         self._at = at
-        self._bound = {}  # type: Options
+        self._bound: Options = {}
 
     def options(self, **options: Value) -> Task:
         """Return the same task with other options for this use: `name`, `when`, `needs`, `cpus` ..."""
@@ -180,15 +176,15 @@ class Task:
     def map(self, **kwargs: Value) -> Value:
         """Call the task once for each combination of the lists among the arguments.
 
-        A list is an axis; a mapped handle is taken instance by instance; `handle.each()` is taken item by item when the
-        pipeline runs; anything else is the same for all.
+        A list is an axis; a mapped handle is taken instance by instance; `task.each(handle)` is taken item by item when
+        the pipeline runs; anything else is the same for all.
         """
         axes, paired = _axes_of(kwargs)
         recorder = Recorder.current
         if recorder is None:
             return _run_all(self, axes, paired, kwargs)
         args = {name: _in_map(name, value, axes) for name, value in kwargs.items()}
-        body = {"args": {**self._bound, **args}}  # type: Options
+        body: Options = {"args": {**self._bound, **args}}
         lists = [value.handle for value in kwargs.values() if isinstance(value, Each)]
         if lists:
             body["foreach"] = {"task": lists[0]}
@@ -217,22 +213,32 @@ class Results(List[Any]):
     def __init__(self, results: Sequence[Any], combinations: Sequence[Options]) -> None:
         super().__init__(results)
         self.combinations = list(combinations)
-        self.axes = {name: None for combination in combinations for name in combination}  # type: Options
+        self.axes = {name: None for combination in combinations for name in combination}
 
-    def each(self) -> Results:
-        return self
-
-    def matching(self, *_axes: str) -> Results:
-        return self
+    def matching(self, *axes: str) -> Results:
+        """Return a list of results for each combination of `axes`; of all axes, each result itself."""
+        if set(axes) == set(self.axes):
+            return self
+        groups: list[tuple[Options, list[Value]]] = []
+        for result, combination in zip(self, self.combinations):
+            key = {name: combination[name] for name in axes}
+            known = next((results for other, results in groups if other == key), None)
+            if known is None:
+                groups.append((key, [result]))
+            else:
+                known.append(result)
+        return Results([results for _, results in groups], [key for key, _ in groups])
 
 
 def _axes_of(kwargs: Options) -> tuple[Options, Options]:
     """Return the axes written as lists or taken over from mapped handles, and the arguments paired by them."""
     paired = {name: value for name, value in kwargs.items() if getattr(value, "axes", None)}
-    axes = {}  # type: Options
+    axes: Options = {}
     for value in paired.values():
         if isinstance(value, Handle):
             axes.update(value.axes)
+        elif isinstance(value, Matching):
+            axes.update({name: value.handle.axes[name] for name in value.axes if name in value.handle.axes})
     for name, value in kwargs.items():
         if isinstance(value, (list, tuple)) and name not in paired and not isinstance(value, (Each, Matching)):
             axes[name] = list(value)
@@ -286,6 +292,10 @@ class _TaskDecorator:
         if function is not None:
             return Task(function, {}, at)
         return lambda decorated: Task(decorated, options, at)
+
+    def each(self, listed: Value) -> Value:
+        """Mark a list that a task returns, to be mapped over item by item once it is there."""
+        return Each(listed) if isinstance(listed, Handle) else list(listed)
 
     def command(self, name: str, command: Value, **options: Value) -> Handle:
         """Record a task that runs a program: a list of words, or with `shell=True` one string.

@@ -78,7 +78,10 @@ def _but_is(node: Node) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text; a number and a truth value are taken as they were written. `pattern` must match all of it, and `words` say what that means."""
+    """A text; a number and a truth value are taken as they were written.
+
+    `pattern` must match all of it, and `words` say what that means.
+    """
 
     words: str = "a text"
     pattern: str = ""

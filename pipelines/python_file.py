@@ -200,7 +200,9 @@ class _Nodes:
             case Matching(handle=handle, axes=axes):
                 return self.value({"result_of": handle, "match": list(axes)}, mark)
             case Each(handle=handle):
-                self._problems.add(mark, f"`{handle.name}.each()` outside of `.map`", handle.name, "call `.map(...)`")
+                self._problems.add(
+                    mark, f"`task.each({handle.name})` outside of `.map`", handle.name, "call `.map(...)`"
+                )
                 return self.value(None, mark)
             case list() | tuple() if value and all(isinstance(item, Handle) for item in value):
                 return self.value({"result_of": list(value)}, mark)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from elisa import checkpoint, task
 from elisa.runtime import metric
 
