@@ -13,6 +13,7 @@ from typing import Any, Callable, Union
 from elisa.runtime.eventfile import EventFiles, Scalar, key_of
 
 __all__ = [
+    "ask_to_stop",
     "is_in_job",
     "job_setting",
     "listen_for_stop",
@@ -145,6 +146,13 @@ def should_stop() -> bool:
         path = os.environ.get("ELISA_STOP", "")
         voice.stop_asked = bool(path) and os.path.exists(path)
     return voice.stop_asked
+
+
+def ask_to_stop(why: str) -> None:
+    """Let `should_stop` be true from now on, and tell elisa why."""
+    if not mine().stop_asked:
+        mine().stop_asked = True
+        tell("stopping", {"signal": None, "why": why})
 
 
 class listen_for_stop:  # noqa: N801  (reads as a function: `with listen_for_stop():`)

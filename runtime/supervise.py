@@ -15,7 +15,7 @@ from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_
 from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
 from elisa.runtime.start import Started
 
-__all__ = ["SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
+__all__ = ["SAVED_AND_LEFT", "SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
 
 SIGNALS = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGCHLD}
@@ -23,6 +23,9 @@ SIGNALS = frozenset(
 """What an agent waits for. They are blocked, so that each is received in its turn and none can interrupt anything."""
 
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+SAVED_AND_LEFT = 85
+"""The status with which the checkpoint library ends a program that is to go on later."""
+
 _USUAL_LEAD_S = 30.0
 _LEFTOVER_GRACE_S = 1.0
 _LEFTOVER_LIMIT_S = 10.0
@@ -70,6 +73,8 @@ class Supervisor:
         self._look_at = self._began
         self._beat_at = self._began
         self._save_at = self._first_save_at()
+        self._was_announced = False  # that the walltime ends
+        self._was_warned = False  # by the resource manager
         self._stop: _Stop | None = None
         self._wait_status: int | None = None
 
@@ -114,6 +119,7 @@ class Supervisor:
         elif info.si_signo == signal.SIGCONT:
             self._signal_group(signal.SIGCONT)
         else:
+            self._was_warned = True
             self._courier.send("stopping", {"signal": info.si_signo, "why": "warned"})
             self._ask_to_save()
 
@@ -138,6 +144,7 @@ class Supervisor:
             self._courier.send("heartbeat", usage_data(self._usage))
         if now >= self._save_at:
             self._save_at = float("inf")
+            self._was_announced = True
             self._courier.send("stopping", {"signal": None, "why": "walltime"})
             self._ask_to_save()
         if self._stop and now >= self._stop.kill_at:
@@ -166,10 +173,12 @@ class Supervisor:
         return sum(os.fstat(output.fileno()).st_size for output in self._outputs) / 2**20
 
     def _stop_because(self, over: OverLimit) -> None:
-        self._courier.send(
-            "over_limit", {"resource": over.resource, "limit": over.limit, "seen": round(over.seen, 3)}, is_durable=True
-        )
+        self._tell_over(over)
         self._begin_stop(over.why, signal.SIGTERM, 0.0 if over.is_emergency else self._job.grace_s)
+
+    def _tell_over(self, over: OverLimit) -> None:
+        data: dict[str, Scalar] = {"resource": over.resource, "limit": over.limit, "seen": round(over.seen, 3)}
+        self._courier.send("over_limit", data, is_durable=True)
 
     def _fence(self) -> None:
         """Kill the program: another may run in its place, or this node is cut off and nobody can know that it lives."""
@@ -226,13 +235,17 @@ class Supervisor:
         usage = self._sampler.final()
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         exit_code = None if number else os.WEXITSTATUS(status)
-        return Ending(exit_code, number, self._why(exit_code), round(run_s, 3), usage)
+        return Ending(exit_code, number, self._why(exit_code, run_s), round(run_s, 3), usage)
 
-    def _why(self, exit_code: int | None) -> str:
+    def _why(self, exit_code: int | None, run_s: float) -> str:
         if self._stop is not None:
             return self._stop.why
-        was_warned = self._save_at == float("inf") and self._first_save_at() != float("inf")
-        return "timeout" if was_warned and exit_code != 0 else ""
+        if exit_code == 0 or (exit_code != SAVED_AND_LEFT and not self._was_announced):
+            return ""
+        if self._was_warned and run_s < self._job.walltime_s / 2:
+            return "stopped"
+        self._tell_over(OverLimit("walltime", self._job.walltime_s, run_s, "timeout"))
+        return "timeout"
 
 
 def usage_data(usage: Sample) -> dict[str, Scalar]:

@@ -11,16 +11,20 @@ import json
 import math
 import os
 import pickle
+import zlib
 from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import Any, Callable, Iterator, NamedTuple, Union
+from typing import IO, Any, Callable, Iterator, NamedTuple, Union
 
 from elisa.runtime.checkpoint.manifest import DamagedError
 
-__all__ = ["TREE", "Decoder", "Encoder", "NotSavableError", "Piece"]
+__all__ = ["COMPRESSED", "TREE", "Chunk", "Decoder", "Encoder", "NotSavableError", "Piece"]
 
 TREE = "state.json"
+
+COMPRESSED = ".z"
+"""What the name of a compressed file ends with; the tree knows nothing of it."""
 
 _INLINE = 4096  # bytes; smaller pieces stand in the tree: a file of its own costs a parallel filesystem more than that
 _JSON_INTEGER = 2**53
@@ -37,9 +41,10 @@ class NotSavableError(TypeError):
 
 
 class Piece(NamedTuple):
-    """One file to be: its name in the checkpoint, and its bytes in order, each chunk asked for once."""
+    """One file to be: its name in the checkpoint, and its bytes in order, which can be asked for again and again."""
 
     name: str
+    size: int
     chunks: Callable[[], Iterator[Chunk]]
 
 
@@ -59,7 +64,7 @@ class Encoder:
     def encode_state(self, state: object) -> list[Piece]:
         """Return all files of `state`; the tree comes last."""
         tree = json.dumps(self.encode(state, "state"), separators=(",", ":")).encode()
-        self.pieces.append(Piece(self._prefix + TREE, lambda: iter((tree,))))
+        self.pieces.append(Piece(self._prefix + TREE, len(tree), lambda: iter((tree,))))
         return self.pieces
 
     def encode(self, value: Any, where: str) -> Node:  # noqa: ANN401  (anything may be tried)
@@ -69,17 +74,18 @@ class Encoder:
             return method(self, value, where)
         return self._encode_by_adapter(value, where)
 
-    def add(self, suffix: str, chunks: Callable[[], Iterator[Chunk]]) -> str:
-        """Make a file of `chunks` and return its name."""
+    def add(self, suffix: str, size: int, chunks: Callable[[], Iterator[Chunk]]) -> str:
+        """Make a file of `chunks`, `size` bytes together, and return its name."""
         name = f"{self._prefix}{len(self.pieces):05d}{suffix}"
-        self.pieces.append(Piece(name, chunks))
+        self.pieces.append(Piece(name, size, chunks))
         return name
 
     def add_bytes(self, tag: str, suffix: str, content: list[Chunk]) -> Node:
         """Return a node that holds `content`: in itself if it is short, else in a file."""
-        if sum(len(chunk) for chunk in content) <= _INLINE:
+        size = sum(len(chunk) for chunk in content)
+        if size <= _INLINE:
             return {"$": tag, "v": base64.b64encode(b"".join(content)).decode()}
-        return {"$": tag, "at": self.add(suffix, lambda: iter(content))}
+        return {"$": tag, "at": self.add(suffix, size, lambda: iter(content))}
 
     def _encode_by_adapter(self, value: object, where: str) -> Node:
         if isinstance(value, PurePath):
@@ -169,12 +175,16 @@ class Decoder:
 
     def decode_state(self) -> Any:  # noqa: ANN401  (whatever was saved)
         """Return the state; raises DamagedError for a tree that nothing of this version wrote."""
-        with open(self.path(self._prefix + TREE), "rb") as stream:
+        with self.open(self._prefix + TREE) as stream:
             return self.decode(json.loads(stream.read()))
 
-    def path(self, name: str) -> str:
-        """Return the path of the file `name`."""
-        return os.path.join(self._folder, name)
+    def open(self, name: str) -> IO[bytes]:
+        """Open the file `name`, compressed or not."""
+        path = os.path.join(self._folder, name)
+        if os.path.exists(path + COMPRESSED):
+            with open(path + COMPRESSED, "rb") as stream:
+                return io.BytesIO(zlib.decompress(stream.read()))
+        return open(path, "rb")
 
     def decode(self, node: Node) -> Any:  # noqa: ANN401  (whatever was saved)
         """Return the value of `node`."""
@@ -197,16 +207,12 @@ class Decoder:
 
     def content(self, node: dict[str, Any]) -> bytes:
         """Return the bytes that `add_bytes` made `node` of."""
-        if "v" in node:
-            return base64.b64decode(node["v"])
-        with open(self.path(node["at"]), "rb") as stream:
+        with self.stream(node) as stream:
             return stream.read()
 
-    def stream(self, node: dict[str, Any]) -> io.BufferedIOBase:
+    def stream(self, node: dict[str, Any]) -> IO[bytes]:
         """Return a stream of the bytes that `add_bytes` made `node` of."""
-        if "v" in node:
-            return io.BytesIO(base64.b64decode(node["v"]))
-        return open(self.path(node["at"]), "rb")
+        return io.BytesIO(base64.b64decode(node["v"])) if "v" in node else self.open(node["at"])
 
     def _pairs(self, node: dict[str, Any]) -> list[tuple[Any, Any]]:
         return [(self.decode(key), self.decode(item)) for key, item in node["v"]]

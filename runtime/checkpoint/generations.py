@@ -7,7 +7,6 @@ What goes is renamed before it is deleted. So a name of the right form always st
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -16,9 +15,10 @@ import time
 from typing import Iterable, NamedTuple
 
 from elisa.runtime.checkpoint.codec import Piece
-from elisa.runtime.checkpoint.manifest import MANIFEST, FileEntry, Manifest, render_manifest
+from elisa.runtime.checkpoint.manifest import MANIFEST, Manifest, render_manifest
+from elisa.runtime.checkpoint.writer import PieceWriter
 from elisa.runtime.crash import crash
-from elisa.runtime.durable import create_file, new_file, sync_folder, write_all
+from elisa.runtime.durable import create_file, sync_folder
 
 __all__ = ["Generation", "Generations"]
 
@@ -52,8 +52,9 @@ def _is_alive(pid: int) -> bool:
 class Generations:
     """The checkpoints in `root`. One process writes there at a time; any number may read."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, writer: PieceWriter | None = None) -> None:
         self.root = root
+        self._writer = writer or PieceWriter()
 
     def newest_first(self) -> list[Generation]:
         """Return every whole generation; whether its files are still sound, `verify` tells."""
@@ -87,12 +88,13 @@ class Generations:
         crash("checkpoint.begin")
         os.mkdir(draft, 0o700)
         try:
-            manifest = about._replace(files=tuple(_write_piece(draft, piece) for piece in pieces))
+            manifest = about._replace(files=tuple(self._writer.write(draft, piece) for piece in pieces))
             manifest = manifest._replace(seconds=round(time.monotonic() - began, 6))
             generation = self._seal(draft, manifest)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+        self.remember(generation, manifest)
         return generation, manifest
 
     def _seal(self, draft: str, manifest: Manifest) -> Generation:
@@ -109,6 +111,10 @@ class Generations:
         crash("checkpoint.done")
         return Generation(manifest.generation, manifest.step, path)
 
+    def remember(self, generation: Generation, manifest: Manifest) -> None:
+        """Let what did not change since `generation` be linked from there."""
+        self._writer.remember(generation.path, manifest)
+
     def quarantine(self, generation: Generation, why: str) -> str:
         """Set `generation` aside, where it is never resumed from, with `why` beside it; return its new path."""
         folder = os.path.join(self.root, "quarantine")
@@ -117,8 +123,8 @@ class Generations:
         crash("checkpoint.quarantine")
         os.rename(generation.path, path)
         crash("checkpoint.quarantined")
-        with contextlib.suppress(OSError):
-            create_file(path + ".why", why.encode("utf-8", "replace"))
+        with contextlib.suppress(OSError), open(path + ".why", "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(why)
         return path
 
     def remove(self, generation: Generation) -> None:
@@ -153,21 +159,3 @@ def _listed(folder: str) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
-
-
-def _write_piece(folder: str, piece: Piece) -> FileEntry:
-    """Write one file, hashing what is written on its way, and return its entry."""
-    digest, size = hashlib.sha256(), 0
-    crash("checkpoint.piece")
-    fd = new_file(os.path.join(folder, piece.name))
-    try:
-        for chunk in piece.chunks():
-            digest.update(chunk)
-            crash("checkpoint.chunk")
-            write_all(fd, chunk)
-            size += len(chunk)
-        crash("checkpoint.piece_sync")
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    return FileEntry(piece.name, size, digest.hexdigest())

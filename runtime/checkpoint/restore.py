@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 from elisa.runtime.checkpoint.codec import Decoder
 from elisa.runtime.checkpoint.generations import Generation, Generations
 from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, verify
 from elisa.runtime.crash import crash
-from elisa.runtime.durable import replace_file
 from elisa.runtime.program import tell
 
 __all__ = ["Restored", "clear_loading_marks", "restore_newest"]
@@ -28,6 +27,7 @@ class Restored(NamedTuple):
     generation: Generation
     manifest: Manifest
     state: Any
+    folder: Generations
 
 
 def decode_single(generation: Generation, _manifest: Manifest) -> object:
@@ -36,21 +36,23 @@ def decode_single(generation: Generation, _manifest: Manifest) -> object:
 
 
 def restore_newest(
-    generations: Generations, *, decode: Decode = decode_single, at_step: int | None = None
+    folders: Sequence[Generations], *, decode: Decode = decode_single, at_step: int | None = None
 ) -> Restored | None:
-    """Load the newest sound checkpoint and return it; None if there is none: the work begins at its beginning.
+    """Load the newest sound checkpoint in any of `folders`; None if there is none: the work begins at its beginning.
 
     Damaged ones are quarantined, and so is one whose loading was begun twice before without a step being finished after
-    it. With `at_step` newer checkpoints than that step's are set aside too: somebody wants to go back there.
+    it. With `at_step` newer checkpoints than that step's are set aside too: somebody wants to go back there. Where two
+    folders hold the same generation, the first folder is asked first.
     """
-    for generation in generations.newest_first():
+    found = [(generation, generations) for generations in folders for generation in generations.newest_first()]
+    for generation, generations in sorted(found, key=lambda pair: -pair[0].number):
         try:
             manifest = _check(generations, generation, at_step)
         except DamagedError as error:
             _set_aside(generations, generation, str(error))
             continue
         _mark_loading(generations, generation)
-        return Restored(generation, manifest, decode(generation, manifest))
+        return Restored(generation, manifest, decode(generation, manifest), generations)
     return None
 
 
@@ -99,10 +101,11 @@ def _loads(generations: Generations, generation: Generation) -> int:
 
 def _mark_loading(generations: Generations, generation: Generation) -> None:
     path = _mark(generations, generation)
+    crash("checkpoint.mark")
     with contextlib.suppress(OSError):  # a read-only folder can still be resumed from
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        crash("checkpoint.mark")
-        replace_file(path, b"x" * (_loads(generations, generation) + 1))
+        with open(path, "a", encoding="ascii") as stream:
+            stream.write("x")
     crash("checkpoint.marked")
 
 

@@ -2,147 +2,189 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from types import TracebackType
 from typing import Any, Callable, Iterator, NamedTuple
 
 from elisa.runtime.checkpoint.codec import Encoder
-from elisa.runtime.checkpoint.generations import Generations
-from elisa.runtime.checkpoint.interval import Choice, choose_interval
-from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, verify
-from elisa.runtime.checkpoint.restore import Restored, clear_loading_marks, restore_newest
-from elisa.runtime.program import job_setting, listen_for_stop, progress, should_stop, tell, time_left
+from elisa.runtime.checkpoint.interval import Choice
+from elisa.runtime.checkpoint.manifest import Manifest
+from elisa.runtime.checkpoint.pace import Pace
+from elisa.runtime.checkpoint.restore import clear_loading_marks, restore_newest
+from elisa.runtime.checkpoint.retention import Retention
+from elisa.runtime.checkpoint.storage import open_storage
+from elisa.runtime.program import ask_to_stop, job_setting, listen_for_stop, progress, should_stop, time_left
 
 __all__ = ["STOPPED_STATUS", "Checkpointer", "run"]
 
-STOPPED_STATUS = 143
-"""The status with which a program ends that was asked to stop and saved: 128 + SIGTERM, as if it had not caught it."""
+STOPPED_STATUS = 85
+"""The status with which a program ends that was asked to stop, and saved: ERESTART of Linux, "go on later"."""
 
 _USUAL_FOLDER = "checkpoints"
-_USUAL_KEEP = 2
 
 
 class Settings(NamedTuple):
     """How to save. `interval_s` None: chosen by itself, from what a save costs."""
 
     folder: str
-    keep: int
+    local_folder: str
+    retention: Retention
     interval_s: float | None
     mtbf_s: float | None
     at_step: int | None
+    is_async: bool
     allow_pickle: bool
+    exit_on_stop: bool
 
 
-def run(
+def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left out)
     folder: str | os.PathLike[str] | None = None,
     *,
-    keep: int | None = None,
     interval_s: float | None = None,
+    keep: int | None = None,
+    keep_every: int = 0,
+    keep_best: str = "",
+    max_bytes: int = 0,
+    beside: bool = False,
+    local: str | os.PathLike[str] | None = None,
     allow_pickle: bool = False,
+    exit_on_stop: bool = True,
 ) -> Checkpointer:
     """Return a context manager that restores the newest sound checkpoint and saves new ones.
 
     Without arguments the task's own settings hold (in a job of elisa), or the folder `./checkpoints`, two checkpoints
-    kept and an interval that is chosen by itself. `interval_s` 0 saves whenever `save` is called.
+    kept and an interval that is chosen by itself. `interval_s` 0 saves whenever `save` is called. `keep_every`,
+    `keep_best` and `max_bytes` are those of `Retention`. `beside` saves a copy of the state while the program goes on.
+    `local` is a folder on a fast disk of the node: checkpoints go there first, and some of them on to `folder`.
+    With `exit_on_stop` (the usual) the program ends, with status 85, once it saved after having been asked to stop.
     """
-    return Checkpointer(_settings(folder, keep, interval_s, allow_pickle=allow_pickle))
-
-
-def _settings(
-    folder: str | os.PathLike[str] | None, keep: int | None, interval_s: float | None, *, allow_pickle: bool
-) -> Settings:
     resume = job_setting("resume") or {}
-    return Settings(
-        folder=os.fspath(folder or os.environ.get("ELISA_CHECKPOINT_DIR") or _USUAL_FOLDER),
-        keep=max(1, _first(keep, job_setting("checkpoint", "keep"), _USUAL_KEEP)),
+    settings = Settings(
+        folder=os.path.abspath(folder or os.environ.get("ELISA_CHECKPOINT_DIR") or _USUAL_FOLDER),
+        local_folder=_local_folder(local),
+        retention=Retention(
+            keep=_first(keep, job_setting("checkpoint", "keep"), 2),
+            keep_every=keep_every,
+            keep_best=keep_best,
+            max_bytes=max_bytes,
+        ),
         interval_s=_first(interval_s, job_setting("checkpoint", "interval_s")),
         mtbf_s=job_setting("checkpoint", "mtbf_s"),
         at_step=resume.get("step") if resume.get("exact") else None,
+        is_async=beside,
         allow_pickle=allow_pickle,
+        exit_on_stop=exit_on_stop,
     )
+    return Checkpointer(settings)
 
 
 def _first(*values: Any) -> Any:  # noqa: ANN401  (the first that is given)
     return next((value for value in values if value is not None), None)
 
 
+def _local_folder(given: str | os.PathLike[str] | None) -> str:
+    """Return the folder of this task on the node's own disk; empty if there is none."""
+    if given is not None:
+        return os.path.abspath(given)
+    site = os.environ.get("ELISA_LOCAL_CHECKPOINT_DIR") or job_setting("checkpoint", "local_dir") or ""
+    return os.path.join(site, os.environ.get("ELISA_TASK", "task")) if site else ""
+
+
 class Checkpointer:
     """What `run()` gives.
 
     `state` is what was restored (None: begin at the beginning) and `step` the step it was saved at. When a stop is
-    asked for (signal, end of the walltime near), the next `save` saves whatever the interval says, and the program ends.
+    asked for (a signal, or the end of the walltime near), the next `save` saves whatever the interval says.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.state: Any = None
         self.step: int | None = None
-        self.choice: Choice | None = None
         self._settings = settings
-        self._generations = Generations(os.path.abspath(settings.folder))
         self._listen = listen_for_stop()
-        self._saved_at = -math.inf
-        self._cost_s = 0.0
         self._total: int | None = None
-        self._verified: set[int] = set()
+        self._is_stop_saved = False
+        self._has_saved = False
+        self._pace = Pace(fixed_s=settings.interval_s, mtbf_s=settings.mtbf_s, left_s=time_left)
+        took = self._pace.took if settings.is_async else None
+        self._storage = open_storage(settings.folder, settings.local_folder, settings.retention, took=took)
 
     def __enter__(self) -> Checkpointer:  # noqa: PYI034  (typing.Self is younger than Python 3.8)
         self._listen.__enter__()
-        self._generations.sweep(time.time())
-        restored = restore_newest(self._generations, at_step=self._settings.at_step)
-        if restored is not None:
-            self._resume(restored)
+        try:
+            self._restore()
+        except BaseException:
+            self._listen.__exit__()
+            raise
         return self
 
-    def _resume(self, restored: Restored) -> None:
-        self.state = restored.state
-        self.step = restored.manifest.step
-        self._verified.add(restored.generation.number)
-        self._cost_s = restored.manifest.seconds
-        self._saved_at = time.monotonic()
+    def _restore(self) -> None:
+        folders = self._storage.folders
+        for folder in folders:
+            folder.sweep(time.time())
+        restored = restore_newest(folders, at_step=self._settings.at_step)
+        if restored is not None:
+            self.state = restored.state
+            self.step = restored.manifest.step
+            self._pace.restored(restored.manifest.seconds)
+            self._storage.take_over(restored)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listen.__exit__()
+        try:
+            self._storage.finish(is_leaving=kind is None or kind is SystemExit)
+        finally:
+            self._listen.__exit__()
         if kind is None:
-            clear_loading_marks(self._generations)
+            self._clear_marks()
 
     def load(self) -> Any:  # noqa: ANN401  (whatever was saved)
         """Return the restored state and let go of it; None if there is none."""
         state, self.state = self.state, None
         return state
 
-    def steps(self, total: int) -> Iterator[int]:
-        """Yield the steps from 0 to `total - 1` that are still to be done.
+    def explain(self) -> Choice:
+        """Return the interval between saves that holds now, and what it follows from."""
+        return self._pace.choice()
 
-        When a stop is asked for, the step under way is finished and the program ends (SystemExit, status 143) instead of
-        beginning the next one.
+    @property
+    def should_stop(self) -> bool:
+        """Whether the program should save and leave: a signal said so, or the walltime ends."""
+        if self._pace.is_late():
+            ask_to_stop("walltime")
+        return should_stop()
+
+    def steps(self, total: int) -> Iterator[int]:
+        """Yield the steps from 0 to `total - 1` that are still to be done, and report each as progress.
+
+        No new one is begun when a stop was asked for and there is nothing left to be saved.
         """
         self._total = total
         first = 0 if self.step is None else self.step + 1
         for step in range(first, total):
-            self._leave_if_asked()
+            if self.should_stop and (self._is_stop_saved or not self._has_saved):
+                self._leave()
             yield step
             progress(step + 1, total)
             if step == first:
-                clear_loading_marks(self._generations)
+                self._clear_marks()
 
-    def _leave_if_asked(self) -> None:
-        if should_stop():
+    def _clear_marks(self) -> None:
+        for folder in self._storage.folders:
+            clear_loading_marks(folder)
+
+    def _leave(self) -> None:
+        if self._settings.exit_on_stop:
             raise SystemExit(STOPPED_STATUS)
 
     def is_due(self, step: int | None = None) -> bool:
         """Tell whether `save` would save now. Making the state may cost something: ask before."""
-        is_last = step is not None and self._total is not None and step >= self._total - 1
-        return is_last or should_stop() or time.monotonic() - self._saved_at >= self._interval_s()
+        return self._is_last(step) or self.should_stop or self._pace.is_due()
 
-    def _interval_s(self) -> float:
-        if self._settings.interval_s is not None:
-            return self._settings.interval_s
-        self.choice = choose_interval(self._cost_s, mtbf_s=self._settings.mtbf_s, remaining_s=time_left())
-        return self.choice.interval_s
+    def _is_last(self, step: int | None) -> bool:
+        return step is not None and self._total is not None and step >= self._total - 1
 
     def save(
         self,
@@ -157,47 +199,31 @@ class Checkpointer:
         `state` may be a function that makes it, called only when it is time. Raises NotSavableError for what has no safe
         format. A full disk raises nothing: the run goes on, with the older checkpoints, and tries again.
         """
+        self._pace.stepped()
+        self._has_saved = True
         if not force and not self.is_due(step):
             return False
-        content = state() if callable(state) else state
-        began = time.monotonic()
-        is_saved = self._write(int(step), content, metrics or {})
-        self._cost_s = time.monotonic() - began
-        self._saved_at = time.monotonic()
+        is_saved = self._save_now(int(step), state() if callable(state) else state, metrics or {})
+        if should_stop() and is_saved and not self._is_last(step):
+            self._is_stop_saved = True
+            self._storage.finish(is_leaving=True)
+            self._leave()
         return is_saved
 
-    def _write(self, step: int, content: object, metrics: dict[str, float]) -> bool:
+    def _save_now(self, step: int, content: object, metrics: dict[str, float]) -> bool:
         pieces = Encoder(allow_pickle=self._settings.allow_pickle).encode_state(content)
         about = Manifest(
-            generation=self._generations.next_number(),
+            generation=self._storage.next_number(),
             step=step,
             files=(),
             saved_at=round(time.time(), 6),
             attempt=os.environ.get("ELISA_ATTEMPT", ""),
             metrics={name: float(value) for name, value in metrics.items()},
         )
-        try:
-            generation, manifest = self._generations.write(about, pieces)
-        except OSError:
-            return False
-        size, seconds = manifest.size_bytes, manifest.seconds
-        tell("checkpoint", {"path": generation.path, "step": step, "size_bytes": size, "seconds": seconds})
-        self._prune()
-        return True
-
-    def _prune(self) -> None:
-        """Delete what is beyond `keep`, once a checkpoint that stays was read back and found sound."""
-        all_of_them = self._generations.newest_first()
-        kept, rest = all_of_them[: self._settings.keep], all_of_them[self._settings.keep :]
-        if rest and self._has_verified(kept[0].number, kept[0].path):
-            for generation in rest:
-                self._generations.remove(generation)
-
-    def _has_verified(self, number: int, path: str) -> bool:
-        if number not in self._verified:
-            try:
-                verify(path)
-            except (DamagedError, OSError):
-                return False
-            self._verified.add(number)
-        return True
+        began = time.monotonic()
+        is_saved = self._storage.save(about, pieces)
+        blocked_s = time.monotonic() - began
+        self._pace.saved(blocked_s)
+        if not self._settings.is_async:
+            self._pace.took(blocked_s)
+        return is_saved

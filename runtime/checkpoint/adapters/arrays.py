@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 __all__ = ["decode", "encode", "npy_header"]
 
 
+_LONGEST_HEADER = 10_000  # `numpy.load` trusts none that is longer
+
+
 def npy_header(array: np.ndarray[Any, Any]) -> bytes:
     """Return the first bytes of the `.npy` file of `array`."""
     stream = io.BytesIO()
-    content = npy.header_data_from_array_1_0(array)
-    try:
-        npy.write_array_header_1_0(stream, content)
-    except ValueError:  # many long field names
-        npy.write_array_header_2_0(stream, content)
+    npy.write_array_header_1_0(stream, npy.header_data_from_array_1_0(array))
     return stream.getvalue()
+
+
+def _is_plain(fields: str) -> bool:
+    """Tell whether a header of the first version can name these fields, and any reader will take it."""
+    return fields.isascii() and len(fields) < _LONGEST_HEADER // 2
 
 
 def _raw(array: np.ndarray[Any, Any]) -> memoryview:
@@ -34,14 +38,14 @@ def _raw(array: np.ndarray[Any, Any]) -> memoryview:
 
 
 def encode(value: object, encoder: Encoder, _where: str) -> dict[str, Any] | None:
-    """Return the node of an array or scalar; None for objects and subclasses, which `.npy` does not carry."""
+    """Return the node of an array or scalar; None for what `.npy` does not carry: objects, subclasses, odd fields."""
     if isinstance(value, np.generic):
         tag, array = "numpy.scalar", np.asarray(value)
     elif type(value) is np.ndarray:
         tag, array = "numpy.array", value
     else:
         return None
-    if array.dtype.hasobject:
+    if array.dtype.hasobject or not _is_plain(str(array.dtype.descr)):
         return None
     node: dict[str, Any] = encoder.add_bytes(tag, ".npy", [npy_header(array), _raw(array)])
     return node

@@ -1,0 +1,95 @@
+"""Where the checkpoints of one run go: one folder or two, at once or beside the program."""
+
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+from elisa.runtime.checkpoint.codec import Piece
+from elisa.runtime.checkpoint.generations import Generations
+from elisa.runtime.checkpoint.levels import Levels
+from elisa.runtime.checkpoint.manifest import Manifest
+from elisa.runtime.checkpoint.restore import Restored
+from elisa.runtime.checkpoint.retention import Retention
+from elisa.runtime.checkpoint.saver import Saved, Saver, SaverThread
+from elisa.runtime.checkpoint.writer import PieceWriter
+from elisa.runtime.program import tell
+
+__all__ = ["Storage", "announce", "open_storage"]
+
+_LOCAL_KEEP = 2
+
+
+def announce(saved: Saved) -> None:
+    """Tell elisa of a checkpoint that a resume can count on."""
+    tell(
+        "checkpoint",
+        {
+            "path": saved.generation.path,
+            "step": saved.generation.step,
+            "size_bytes": saved.manifest.size_bytes,
+            "seconds": saved.manifest.seconds,
+        },
+    )
+
+
+class Storage:
+    """Saves, and knows when everything is safe. `folders` are where checkpoints may be found, the fastest first."""
+
+    def __init__(self, shared: Saver, local: Saver | None, took: Callable[[float], None] | None) -> None:
+        self._savers = [local, shared] if local else [shared]
+        self._levels = Levels(local, shared, announce) if local else None
+        self._shared = shared
+        self._number = 0
+        self._thread = SaverThread(self._save_now, lambda saved: took(saved.seconds)) if took else None
+
+    @property
+    def folders(self) -> list[Generations]:
+        return [saver.generations for saver in self._savers]
+
+    def take_over(self, restored: Restored) -> None:
+        """Build on what was restored: it is sound, and what did not change since is linked from it."""
+        for saver in self._savers:
+            if saver.generations is restored.folder:
+                saver.take_over(restored.generation, restored.manifest)
+
+    def next_number(self) -> int:
+        """Return the number of the next generation, greater than all before, those under way included."""
+        self._number = max(self._number + 1, *(folder.next_number() for folder in self.folders))
+        return self._number
+
+    def save(self, about: Manifest, pieces: Sequence[Piece]) -> bool:
+        """Save, or begin to; tell whether the program may count on it."""
+        if self._thread is not None:
+            self._thread.begin(about, pieces)
+            return True
+        return self._save_now(about, pieces) is not None
+
+    def _save_now(self, about: Manifest, pieces: Sequence[Piece]) -> Saved | None:
+        if self._levels is not None:
+            return self._levels.save(about, pieces)
+        saved = self._shared.save(about, pieces)
+        if saved is not None:
+            announce(saved)
+        return saved
+
+    def finish(self, *, is_leaving: bool) -> None:
+        """Return when everything is on the disk; if the node `is_leaving`, on the one that others reach."""
+        if self._thread is not None:
+            self._thread.wait()
+        if self._levels is not None:
+            self._levels.wait()
+            if is_leaving:
+                self._levels.carry_newest()
+
+
+def open_storage(
+    folder: str, local_folder: str, rules: Retention, *, took: Callable[[float], None] | None = None
+) -> Storage:
+    """Return the storage of a run; nothing is read or written yet.
+
+    With `took` the program does not wait for a save: it is told afterwards how long that took.
+    """
+    local = None
+    if local_folder:
+        local = Saver(Generations(local_folder, PieceWriter(compress=False)), Retention(_LOCAL_KEEP))
+    return Storage(Saver(Generations(folder), rules), local, took)
