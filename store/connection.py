@@ -102,6 +102,8 @@ class Connection:
             yield
         except self.failure as err:
             raise self._translate(err) from err
+        except OverflowError as err:
+            raise StoreError("a number is too large for the database", str(err), "ask for less") from err
 
     def _execute(self, sql: str, values: Sequence[object]) -> Cursor:
         with self.translated():

@@ -53,7 +53,7 @@ def check_host(connection: SqliteConnection, filesystem: Filesystem, host: str) 
         raise StoreBusy(
             f"this elisa state belongs to host {pinned}, this is {host}",
             f"it lies on a filesystem ({filesystem.name}) on which locks may not reach from host to host",
-            f"run elisa on {pinned}; if that host is gone for good: `elisa doctor --take-over`",
+            f"run elisa on {pinned}, or move the state folder to a disk of this host",
         )
 
 
