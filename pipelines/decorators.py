@@ -187,7 +187,7 @@ class Task:
         body: Options = {"args": {**self._bound, **args}}
         lists = [value.handle for value in kwargs.values() if isinstance(value, Each)]
         if lists:
-            body["foreach"] = {"task": lists[0]}
+            body["foreach"] = {"task": lists[0], **self._options.get("foreach", {})}
         if len(lists) > 1:
             raise TypeError("only one list at a time can be taken item by item")
         if axes:
@@ -195,7 +195,7 @@ class Task:
         return self._record(recorder, body, axes)
 
     def _record(self, recorder: Recorder, body: Options, axes: Options) -> Handle:
-        options = dict(self._options)
+        options = {name: value for name, value in self._options.items() if name not in body}
         name = recorder.free_name(str(options.pop("name", self.function.__name__)))
         recorder.tasks.append(Recorded(name, options, self._at, body, _caller(), self.function))
         return Handle(name, axes)

@@ -51,9 +51,10 @@ class Linker:
     def spec(self, instance: Instance) -> TaskSpec:
         """Return the finished task."""
         draft = instance.draft
-        call, from_results = self._call(instance)
+        call = self._call(instance)
+        results = call.results if call else ()
         needs = [need for one in draft.needs if (need := self._need(one, instance)) is not None]
-        needs += _missing_needs(needs, from_results, NeedKind.SUCCESS)
+        needs += _needs_of_results(needs, results)
         expansion = self._expansion(instance)
         if expansion:
             needs += _missing_needs(needs, [(expansion.source,)], NeedKind.SUCCESS)
@@ -152,19 +153,18 @@ class Linker:
     def _has_template(self, tasks: Iterable[str]) -> bool:
         return any(self._by_name[name].draft.foreach for name in tasks)
 
-    def _call(self, instance: Instance) -> tuple[PythonCall | None, list[tuple[str, ...]]]:
+    def _call(self, instance: Instance) -> PythonCall | None:
         draft = instance.draft
         if not draft.call:
-            return None, []
+            return None
         file, _, function = draft.call.rpartition(":")
         results = tuple(self._results(instance))
-        call = PythonCall(
+        return PythonCall(
             file=file.removeprefix("./"),
             function=function,
             arguments=tuple(sorted((name, one.json) for name, one in draft.args if not one.result_of)),
             results=tuple(sorted(results, key=lambda pair: pair[0])),
         )
-        return call, [result.tasks for _, result in call.results]
 
     def _results(self, instance: Instance) -> Iterator[tuple[str, ResultOf]]:
         for name, argument in instance.draft.args:
@@ -288,12 +288,19 @@ def _implied_kind(draft: NeedDraft) -> NeedKind:
     return NeedKind.SUCCESS if draft.step is None else NeedKind.CHECKPOINT
 
 
-def _missing_needs(needs: Sequence[Need], wanted: Iterable[tuple[str, ...]], kind: NeedKind) -> list[Need]:
+def _needs_of_results(needs: Sequence[Need], results: Iterable[tuple[str, ResultOf]]) -> list[Need]:
+    """A result is waited for; where a list is wanted, the author may settle for the results of those that succeed."""
+    added: list[Need] = []
+    for _, result in results:
+        added += _missing_needs([*needs, *added], [result.tasks], NeedKind.SUCCESS, is_partial_enough=result.many)
+    return added
+
+
+def _missing_needs(
+    needs: Sequence[Need], wanted: Iterable[tuple[str, ...]], kind: NeedKind, *, is_partial_enough: bool = False
+) -> list[Need]:
     """Return needs for the tasks in `wanted` that no need in `needs` waits for strongly enough."""
-    enough = {NeedKind.SUCCESS} if kind is NeedKind.SUCCESS else set(NeedKind)
-    covered = {task for need in needs if need.kind in enough and need.at_least is None for task in need.tasks}
-    if kind is NeedKind.COMPLETION:
-        covered |= {task for need in needs for task in need.tasks}
+    covered = {task for need in needs if _is_enough(need, kind, is_partial_enough) for task in need.tasks}
     added: list[Need] = []
     for tasks in wanted:
         open_tasks = tuple(task for task in tasks if task not in covered)
@@ -301,3 +308,11 @@ def _missing_needs(needs: Sequence[Need], wanted: Iterable[tuple[str, ...]], kin
             covered |= set(open_tasks)
             added.append(Need(tasks=open_tasks, kind=kind))
     return added
+
+
+def _is_enough(need: Need, kind: NeedKind, is_partial_enough: bool) -> bool:  # noqa: FBT001 - private
+    if kind is NeedKind.COMPLETION:
+        return True
+    if is_partial_enough:
+        return need.kind in {NeedKind.SUCCESS, NeedKind.COMPLETION}
+    return need.kind is NeedKind.SUCCESS and need.at_least is None

@@ -20,7 +20,7 @@ from elisa.pipelines.problems import Problems
 from elisa.pipelines.shapes import Either, Field, ListOf, MapOf, Record
 from elisa.pipelines.words import NAME
 
-__all__ = ["FORMATS", "OUTPUTS", "refuse_outside"]
+__all__ = ["FORMATS", "OUTPUT", "OUTPUTS", "refuse_outside"]
 
 # What the agent inside a job can check; tests hold the two lists together.
 FORMATS = (
@@ -54,7 +54,7 @@ def _check_output(output: Output, node: MapNode, problems: Problems) -> None:
 
 
 _OUTPUT_PATH = Text(words="a path", longest=1024)
-_OUTPUT = Record(
+OUTPUT = Record(
     title="an output",
     fields={
         "path": Field(kind=_OUTPUT_PATH, about="The file, relative to the task's folder.", required=True),
@@ -92,7 +92,7 @@ def _entry(name: str, value: Node) -> Entry:
 
 
 OUTPUTS = MapOf(
-    kind=Either(short=_OutputPath(), long=_OUTPUT, widen=_short_output),
+    kind=Either(short=_OutputPath(), long=OUTPUT, widen=_short_output),
     key=NAME,
     pair=lambda name, output: replace(output, name=name),
 )

@@ -90,12 +90,14 @@ _NEED = Either(
 class _Need:
     """One need, short or long, that knows where it stands."""
 
+    forms = _NEED
+
     def read(self, node: Node, problems: Problems) -> Value:
-        need = _NEED.read(node, problems)
+        need = self.forms.read(node, problems)
         return BAD if need is BAD else replace(need, mark=node.mark)
 
     def schema(self) -> Schema:
-        return _NEED.schema()
+        return self.forms.schema()
 
 
 NEED = _Need()
