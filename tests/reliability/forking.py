@@ -6,6 +6,7 @@ nothing that elisa itself held in memory. The parent goes on to the next point a
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -19,9 +20,9 @@ from pathlib import Path
 from elisa.model.ports import no_crash
 from tests.reliability.world import World, scratch_folder
 
-__all__ = ["Crashes", "enumerate_crashes", "world_behind_a_link"]
+__all__ = ["Crashes", "Step", "enumerate_crashes", "world_behind_a_link"]
 
-Step = Callable[[World], None]
+Step = Callable[[World], object]
 
 
 @contextmanager
@@ -52,8 +53,9 @@ class Crashes:
 
     def _die(self, name: str) -> None:
         link = self.world.home
-        before = os.readlink(link)
+        before = str(link.readlink())
         with tempfile.TemporaryFile("w+") as words:
+            gc.freeze()  # a collection in the child would copy every page of ours
             child = os.fork()
             if child == 0:
                 self._live_on(words.fileno())
@@ -65,8 +67,9 @@ class Crashes:
 
     def _live_on(self, words: int) -> None:
         status = 1
+        gc.disable()
         try:
-            copy = f"{os.readlink(self.world.home)}.{os.getpid()}"
+            copy = f"{self.world.home.readlink()}.{os.getpid()}"
             place = self.world.home.parent / copy
             shutil.copytree(self.world.home, place, symlinks=True)
             _point_to(self.world.home, copy)
@@ -74,7 +77,7 @@ class Crashes:
             self.recover(self.world)
             shutil.rmtree(place)
             status = 0
-        except BaseException:  # whatever it is, the parent tells
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent tells
             os.write(words, traceback.format_exc().encode())
         finally:
             os._exit(status)

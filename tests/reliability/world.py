@@ -75,10 +75,9 @@ class World:
     def make(cls, home: Path, *, seed: int = 0, spec: ClusterSpec | None = None, site: Site = _SITE) -> World:
         clock = VirtualClock(START)
         spec = spec or ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), seed=seed, heartbeat_s=30)
-        points: list[CrashPoint] = []
-        cluster = SimulatedBackend(spec, clock, name="sim", crash=lambda point: points[0](point))
+        cluster = SimulatedBackend(spec, clock, name="sim")
         world = cls(home=home, clock=clock, random=SeededRandom(seed), cluster=cluster, site=site)
-        points.append(lambda point: world.crash(point))
+        cluster._crash = world.pass_point
         files = OsFiles()
         for folder in (home, layout.claims(home), layout.runs(home)):
             files.make_folder(folder)
@@ -101,6 +100,10 @@ class World:
             uid=UID,
             environment={"PATH": "/usr/bin:/bin"},
         )
+
+    def pass_point(self, point: str) -> None:
+        """Pass a crash point of the cluster: elisa may die while the cluster works on its request."""
+        self.crash(point)
 
     def submit(self, *specs: TaskSpec, project: str = "nlp") -> PipelineId:
         pipeline = Pipeline(name="study", project=ProjectName(project), tasks=specs)

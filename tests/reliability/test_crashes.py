@@ -1,0 +1,243 @@
+"""Killed at every point at which the world changes, and again while recovering: the next ticks always converge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from elisa.backends.simulated.backend import Fate
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.engine.commands import cancel, hold, release, retry
+from elisa.engine.config import Site
+from elisa.model.ports import no_crash
+from elisa.model.states import TaskState
+from tests.reliability.forking import Step, enumerate_crashes
+from tests.reliability.invariants import assert_sound, assert_still
+from tests.reliability.specs import after, job
+from tests.reliability.swarm import CrashNow
+from tests.reliability.tier import ALIKE_STRIDE, PAIRS, SOAK
+from tests.reliability.world import World
+
+SUCCEEDED, CANCELLED, FAILED = TaskState.SUCCEEDED, TaskState.CANCELLED, TaskState.FAILED
+DIAMOND = (job("a"), job("b", after("a")), job("c", after("a")), job("d", after("b", "c")))
+
+States = dict[str, TaskState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What a user lives through, and how it must end, wherever elisa is killed on the way.
+
+    `again` is what the user does after a crash: they do not know how far the command came. `ends` may name several ends.
+    """
+
+    prepare: Step
+    act: Step
+    again: Step
+    ends: tuple[States, ...]
+    make: Callable[[Path], World] = World.make
+
+
+def all_of(state: TaskState, *names: str) -> States:
+    return dict.fromkeys(names, state)
+
+
+def nothing(_: World) -> None:
+    """Do nothing."""
+
+
+def submit_diamond(world: World) -> None:
+    if not world.tasks():
+        world.submit(*DIAMOND)
+
+
+def run(world: World) -> None:
+    world.run()
+
+
+def lost_answers(world: World) -> None:
+    world.cluster.fail_submit(Fate.ACCEPT_LOST, Fate.LOST, Fate.ACCEPT_LATE, Fate.BUSY, Fate.ACCEPTED, Fate.BUSY)
+    world.submit(*DIAMOND)
+
+
+def running_pair(world: World) -> None:
+    world.submit(job("a", lasts_s=240), job("b", after("a")))
+    world.tick()
+    world.pass_time(60)
+    world.tick()
+
+
+def cancel_all(world: World) -> None:
+    cancel(world.workspace(), [task.id for task in world.tasks().values()])
+    world.run()
+
+
+def saving_job(world: World) -> None:
+    world.submit(job("train", lasts_s=600, saves_every_s=60), job("report", after("train")))
+    world.tick()
+    world.pass_time(300)
+
+
+def lose_the_node(world: World) -> None:
+    world.cluster.fail_nodes(*(node.name for node in world.cluster.cluster().nodes), for_s=120)
+    world.run()
+
+
+def failed_task(world: World) -> None:
+    failing = {"exit_code": 1, "at": 0.5, "times": 4}
+    world.submit(job("a", fails=failing), job("b", after("a")))
+    world.run()
+
+
+def retry_all(world: World) -> None:
+    retry(world.workspace(), [task.id for task in world.tasks().values()])
+    world.run()
+
+
+def hold_and_release(world: World) -> None:
+    ids = [task.id for task in world.tasks().values()]
+    hold(world.workspace(), ids)
+    world.tick()
+    release(world.workspace(), ids)
+    world.run()
+
+
+def growing(world: World) -> None:
+    world.submit(
+        job("list", leaves={"items": ["x", "y", "z"]}),
+        job("each", after("list"), foreach="list"),
+        job("all", after("each")),
+    )
+
+
+def capped(home: Path) -> World:
+    site = {
+        "backends": {"sim": {"kind": "simulated"}},
+        "projects": {"nlp": {"budget": {"cpu_hours": 3}}},
+        "jobs": {"self_fence": "60s"},
+    }
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=8, cpus=4),), heartbeat_s=30)
+    return World.make(home, spec=spec, site=Site.model_validate(site))
+
+
+def wide(world: World) -> None:
+    world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
+
+
+STORIES = {
+    "a diamond": Story(
+        prepare=nothing,
+        act=lambda w: (submit_diamond(w), run(w)),
+        again=submit_diamond,
+        ends=(all_of(SUCCEEDED, *"abcd"),),
+    ),
+    "lost answers": Story(prepare=lost_answers, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"abcd"),)),
+    "a cancel": Story(
+        prepare=running_pair,
+        act=cancel_all,
+        again=lambda w: cancel(w.workspace(), [task.id for task in w.tasks().values()]),
+        ends=(all_of(CANCELLED, *"ab"),),
+    ),
+    "a lost node": Story(
+        prepare=saving_job, act=lose_the_node, again=nothing, ends=(all_of(SUCCEEDED, "train", "report"),)
+    ),
+    "a retry": Story(
+        prepare=failed_task,
+        act=retry_all,
+        again=lambda w: retry(w.workspace(), [task.id for task in w.tasks().values()]),
+        ends=(all_of(SUCCEEDED, *"ab"),),
+    ),
+    "a hold": Story(
+        prepare=running_pair,
+        act=hold_and_release,
+        again=lambda w: release(w.workspace(), [task.id for task in w.tasks().values()]),
+        ends=(all_of(SUCCEEDED, *"ab"),),
+    ),
+    "an expansion": Story(
+        prepare=growing,
+        act=run,
+        again=nothing,
+        ends=(all_of(SUCCEEDED, "list", "each", "each-item=x", "each-item=y", "each-item=z", "all"),),
+    ),
+    "a budget": Story(
+        prepare=wide, act=run, again=nothing, ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),), make=capped
+    ),
+}
+
+
+# After these the disk or the cluster differs from what it was at the point before.
+TELLING = frozenset(
+    {"store.committed", "files.write.renamed", "files.remove.done", "simulated.submit.accepted", "stop.asked"}
+)
+# Here it differs too, but in ways that look much alike: a journal to roll back, one more empty folder, a torn file.
+ALIKE = frozenset({"store.commit", "files.folder.made", "files.write.written"})
+
+
+def picked(count: int, point: str) -> bool:
+    """Tell whether to die here: at every single point in the long search, at those that can matter in the short one."""
+    return SOAK or point in TELLING or (point in ALIKE and count % ALIKE_STRIDE == 0)
+
+
+def recover(story: Story, world: World) -> None:
+    assert_sound(world)
+    story.again(world)
+    world.run()
+    assert_sound(world)
+    assert_still(world)
+    assert world.states() in story.ends
+
+
+def recover_through_another_crash(story: Story, world: World) -> None:
+    """Recover, but die on the way, a few ticks in; then recover for good."""
+    chance = Random(len(world.runs) * 1000 + int(world.clock.now().timestamp()))
+    for _ in range(PAIRS):
+        left = chance.randint(1, 120)
+
+        def die(_point: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise CrashNow
+
+        world.crash = die
+        with suppress(CrashNow):
+            story.again(world)
+            world.tick()
+            world.pass_time(60)
+            world.tick()
+        world.crash = no_crash
+    recover(story, world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STORIES)
+def test_killed_at_every_point_it_converges(name: str) -> None:
+    story = STORIES[name]
+
+    crashes = enumerate_crashes(
+        story.act, lambda world: recover(story, world), make=story.make, prepare=story.prepare, picks=picked
+    )
+
+    assert crashes.died >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STORIES)
+def test_killed_again_while_recovering_it_converges(name: str) -> None:
+    story = STORIES[name]
+    stride = 1 if SOAK else 29
+
+    crashes = enumerate_crashes(
+        story.act,
+        lambda world: recover_through_another_crash(story, world),
+        make=story.make,
+        prepare=story.prepare,
+        picks=lambda count, _point: count % stride == 0,
+    )
+
+    assert crashes.died > 1
