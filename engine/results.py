@@ -34,9 +34,18 @@ def read_list(ws: Workspace, reader: Reader, expansion: Expansion, source: Task)
         data = ws.files.read(path)
         if data is None:
             raise ValueError(f"{path} is not there")
-        return json.loads(data)
+        content = json.loads(data)
+        return content if expansion.output else _returned(content)
     except (OSError, ValueError, RecursionError) as err:
         raise ValueError(f"{path} holds no JSON list: {err}") from err
+
+
+def _returned(content: object) -> object:
+    """Return the value in the envelope that the call runner writes around what a function returned."""
+    value = content.get("value") if isinstance(content, dict) else None
+    if isinstance(value, dict) and value.get("$") == "tuple":
+        return value["v"]
+    return value
 
 
 def _list_file(home: Path, reader: Reader, expansion: Expansion, source: Task) -> Path | None:
