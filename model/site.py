@@ -15,6 +15,7 @@ __all__ = [
     "CLASS_RANK",
     "Billing",
     "Cap",
+    "Closure",
     "Factors",
     "FairShare",
     "Grant",
@@ -178,6 +179,16 @@ class PreemptionRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Closure:
+    """Nodes of a backend (none named: all of them) that must be empty from `starts_at` until `ends_at`."""
+
+    backend: BackendName
+    starts_at: datetime
+    ends_at: datetime
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SitePolicy:
     """All rules of a site.
 
@@ -198,6 +209,7 @@ class SitePolicy:
     loans: tuple[Loan, ...] = ()
     aged_s: float = 0.0
     backfill_depth: int = 1
+    closures: tuple[Closure, ...] = ()
 
     def project(self, name: ProjectName) -> ProjectPolicy:
         """Return the rules for a project, those for unlisted ones if it has none."""

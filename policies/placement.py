@@ -25,6 +25,7 @@ __all__ = [
     "Option",
     "Options",
     "Pool",
+    "Way",
     "fitting_nodes",
     "node_columns",
     "options_of",
@@ -83,6 +84,14 @@ class Options(NamedTuple):
 
     ways: tuple[Option, ...]
     refusal: Reason | None = None
+
+
+class Way(NamedTuple):
+    """A request to be placed in one pool with one type of GPU ("" for none)."""
+
+    request: Resources
+    pool: int
+    gpu_type: str
 
 
 def node_columns(nodes: Sequence[NodeView]) -> NodeColumns:

@@ -21,16 +21,18 @@ from elisa.model.decisions import Decision, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
+from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets import Admission, charge_of
 from elisa.policies.factors import FactorLine, factor_lines
 from elisa.policies.order import Ranking, ranking
-from elisa.policies.placement import Options, options_of
-from elisa.policies.room import Room, Taken, Way
-from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.placement import Options, Way, options_of
+from elisa.policies.room import Room, Taken
+from elisa.policies.snapshot import Ints, Snapshot, TaskTable
 
 __all__ = ["Plan", "plan"]
 
 _CHUNK = 4096
+_FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER})
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -51,17 +53,20 @@ class Start(NamedTuple):
 
 @dataclass(slots=True)
 class Refusals:
-    """Why tasks do not start, by what they have in common: their user, gang, owner and shape, or shape alone."""
+    """Why tasks do not start, by what they have in common: user, gang, owner and shape, or shape; a few by themselves."""
 
     explain: Callable[[int, int], Reason]
     of_user: dict[int, Reason] = field(default_factory=dict)
+    of_row: dict[int, Reason] = field(default_factory=dict)
     of_gang: dict[int, Reason] = field(default_factory=dict)
     of_owner: dict[tuple[int, int], Reason] = field(default_factory=dict)
     of_shape: dict[int, Reason] = field(default_factory=dict)
 
-    def by(self, uid: int, gang: int, owner: int, shape: int) -> Reason:
+    def by(self, row: int, tasks: TaskTable) -> Reason:
         """Return the first rule that refused a task."""
-        reason = self.of_user.get(uid) or self.of_gang.get(gang) or self.of_owner.get((owner, shape))
+        gang, owner, shape = int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
+        reason = self.of_user.get(int(tasks.uid[row])) or self.of_gang.get(gang) or self.of_row.get(row)
+        reason = reason or self.of_owner.get((owner, shape))
         return reason or self.of_shape.get(shape) or self.explain(owner, shape)
 
 
@@ -127,6 +132,12 @@ class Plan:
             return way.request
         return replace(way.request, gpus=replace(way.request.gpus, types=(way.gpu_type,)))
 
+    def nodes(self, task: TaskId) -> tuple[str, ...]:
+        """Return the nodes that a task was fitted on, none if it is to wait in a queue; KeyError if it does not start."""
+        start = self._starts[self._row(task)]
+        names = self.snapshot.pools[start.way.pool].nodes.names
+        return tuple(names[node] for node in start.taken.nodes)
+
     def _row(self, task: TaskId) -> int:
         ids = self.snapshot.tasks.ids
         row = bisect_left(ids, task)
@@ -149,10 +160,7 @@ class Plan:
         )
 
     def _refusal(self, row: int) -> Reason:
-        tasks = self.snapshot.tasks
-        return self._refusals.by(
-            int(tasks.uid[row]), int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
-        )
+        return self._refusals.by(row, self.snapshot.tasks)
 
 
 class _Walk:
@@ -167,7 +175,8 @@ class _Walk:
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
         self._open_shapes()
         self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
-        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick)
+        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, Backfill(snapshot, self.ways))
+        self._reservations_left = snapshot.site.backfill_depth
         self._is_refused = self._refused_by_caps()
         self._closed: tuple[set[int], set[int]] = (set(), set())
         self.on_trial = False
@@ -262,8 +271,23 @@ class _Walk:
                 if not self.on_trial:
                     closed.add(way)
         if cap is None and not self.on_trial:
-            self._is_open[shape] = False
+            self._keep_room(row, shape)
         return cap
+
+    def _keep_room(self, row: int, shape: int) -> None:
+        """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape."""
+        promise = self._reserve([self.ways_of[shape]], self.snapshot.tasks.ids[row])
+        if promise is None:
+            self._is_open[shape] = False
+        else:
+            self.refusals.of_row[row] = _with_start(self.room.refusal(self.ways_of[shape].start), promise)
+
+    def _reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
+        if self._reservations_left <= 0:
+            return None
+        promise = self.room.reserve(choices, holder)
+        self._reservations_left -= promise is not None
+        return promise
 
     def _try_gang(self, gang: int) -> None:
         """Start as many members as must start together, and all others that fit; or none, as if none had been tried."""
@@ -285,8 +309,16 @@ class _Walk:
             self.refusals.of_gang[gang] = refusal or because(ReasonCode.GANG_INCOMPLETE, ready=len(rows), needed=needed)
         if len(starts) >= needed:
             self.starts.extend(starts)
-        else:
-            self._undo(starts)
+            return
+        self._undo(starts)
+        if refusal is not None and refusal.code in _FOR_WANT_OF_NODES:
+            self._keep_room_together(gang, rows)
+
+    def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
+        ways = [self.ways_of[shape] for shape in self.snapshot.tasks.shape[rows].tolist()]
+        promise = self._reserve(ways, self.snapshot.tasks.ids[rows[0]]) if all(ways) else None
+        if promise is not None:
+            self.refusals.of_gang[gang] = _with_start(self.refusals.of_gang[gang], promise)
 
     def _place_member(self, row: int) -> Start | Reason:
         tasks = self.snapshot.tasks
@@ -298,6 +330,10 @@ class _Walk:
         for start in reversed(starts):
             self.room.give_back(start.taken)
             self.admission.take(int(self.snapshot.tasks.owner[start.row]), start.taken.way, -1)
+
+
+def _with_start(reason: Reason, promise: Promise) -> Reason:
+    return because(reason.code, **{**reason.facts, "starts_at": promise.starts_at})
 
 
 def _members(snapshot: Snapshot) -> dict[int, list[int]]:

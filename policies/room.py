@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from elisa.model.ids import BackendName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
-from elisa.policies.placement import NodeColumns, Pool, fitting_nodes
+from elisa.policies.backfill import Backfill, Promise
+from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
 
-__all__ = ["Room", "Taken", "Way"]
-
-
-class Way(NamedTuple):
-    """A request to be placed in one pool with one type of GPU ("" for none)."""
-
-    request: Resources
-    pool: int
-    gpu_type: str
+__all__ = ["Room", "Taken"]
 
 
 class Taken(NamedTuple):
@@ -36,7 +29,8 @@ class Room:
     flooded.
     """
 
-    def __init__(self, pools: Sequence[Pool], ways: Sequence[Way], submits_per_tick: int) -> None:
+    def __init__(self, pools: Sequence[Pool], ways: Sequence[Way], submits_per_tick: int, future: Backfill) -> None:
+        self._future = future
         self._pools = pools
         self._ways = ways
         self._limit = submits_per_tick
@@ -57,6 +51,7 @@ class Room:
             return None
         self._submits[pool.backend] -= 1
         self._free[number].take(request, gpu_type, nodes, 1)
+        self._future.take(way, nodes)
         return Taken(way, nodes)
 
     def place_in_queue(self, way: int) -> Taken | None:
@@ -74,7 +69,9 @@ class Room:
         request, number, gpu_type = self._ways[taken.way]
         self._submits[self._pools[number].backend] += 1
         self._free[number].take(request, gpu_type, taken.nodes, -1)
-        if not taken.nodes:
+        if taken.nodes:
+            self._future.take(taken.way, taken.nodes, -1)
+        else:
             self._window[number] += 1
         self._candidates.clear()
 
@@ -89,7 +86,19 @@ class Room:
             # The last comes first: taking from the end of a list is cheap.
             candidates = fitting_nodes(request, gpu_type, pool, free=True)[::-1].tolist()
             self._candidates[way] = candidates
-        return _first_fits(candidates, free.fits(request, gpu_type), request.nodes)
+        fits = free.fits(request, gpu_type)
+        if not self._future.watches(number):
+            return _first_fits(candidates, fits, request.nodes)
+        return _first_fits(candidates, lambda node: fits(node) and self._future.fits(way, node), request.nodes)
+
+    def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
+        """Keep room for jobs that start together later, each by one of its ways; None if it cannot be foreseen."""
+        open_ways = [[way for way in ways if self._waits_for_nodes(way)] for ways in choices]
+        return self._future.reserve(open_ways, holder)
+
+    def _waits_for_nodes(self, way: int) -> bool:
+        request, number, _ = self._ways[way]
+        return self._submits[self._pools[number].backend] > 0 and self._free[number].has_licences(request)
 
     def refusal(self, way: int) -> Reason:
         """Return why the way is closed."""
@@ -101,10 +110,13 @@ class Room:
         if pool.keeps_queue:
             queued = pool.window - self._window[number]
             return because(ReasonCode.WINDOW_FULL, window=pool.window, queued=queued, **names)
+        if self._future.watches(number) and self._free[number].has_room(request, gpu_type, pool):
+            promise = self._future.promise(number)
+            return because(ReasonCode.RESERVED_FOR_HIGHER, task=promise.holder, starts_at=promise.starts_at, **names)
         return self._free[number].refusal(request, gpu_type, pool, names)
 
 
-def _first_fits(candidates: list[int], fits: _Fits, wanted: int) -> tuple[int, ...] | None:
+def _first_fits(candidates: list[int], fits: Callable[[int], bool], wanted: int) -> tuple[int, ...] | None:
     """Return the first `wanted` nodes that fit; those that no longer do are dropped for good."""
     found: list[int] = []
     while candidates and len(found) < wanted:
@@ -175,6 +187,12 @@ class _Free:
         return self.cpus[node] < self._whole.cpus[node] or any(
             row[node] < self._whole.gpus[kind, node] for kind, row in enumerate(self.gpus.values())
         )
+
+    def has_room(self, request: Resources, gpu_type: str, pool: Pool) -> bool:
+        """Tell whether the request would find free nodes, were none kept for others."""
+        fits = self.fits(request, gpu_type)
+        members = fitting_nodes(request, gpu_type, pool, free=True).tolist()
+        return self.has_licences(request) and sum(1 for node in members if fits(node)) >= request.nodes
 
     def refusal(self, request: Resources, gpu_type: str, pool: Pool, names: Mapping[str, str | int | float]) -> Reason:
         """Return which resource is short on the pool's nodes that are up."""

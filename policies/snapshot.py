@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, Shape
-from elisa.model.ids import BackendName, ProjectName
+from elisa.model.ids import AttemptId, BackendName, ProjectName
 from elisa.model.native import ClusterView
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
@@ -84,6 +84,7 @@ class Snapshot:
     unreachable: Mapping[BackendName, str]
     uid: int | None
     plugins: Mapping[str, OrderPlugin]
+    ends: Mapping[AttemptId, float]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -99,11 +100,13 @@ class Snapshot:
         unreachable: Mapping[BackendName, str] | None = None,
         uid: int | None = None,
         plugins: Mapping[str, OrderPlugin] | None = None,
+        ends: Mapping[AttemptId, float] | None = None,
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
         `queueing` names the backends with a queue of their own, `unreachable` those that gave no answer, and why. With
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
+        `ends` predicts when live attempts end (seconds since the epoch), where that is before their walltime is over.
         """
         site = effective(site, usage, now)
         ready = _by_id(ready)
@@ -129,6 +132,7 @@ class Snapshot:
             unreachable=unreachable or {},
             uid=uid,
             plugins=plugins or {},
+            ends=ends or {},
         )
 
 

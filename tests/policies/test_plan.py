@@ -61,7 +61,15 @@ def test_a_full_node_makes_the_next_one_wait_with_the_facts() -> None:
     assert list(made.passed_over()) == [
         PassedOver(
             task=TaskId("t2"),
-            reason=because(ReasonCode.NO_ROOM, resource="cpus a node", asked=8, free=0, backend="here", partition=""),
+            reason=because(
+                ReasonCode.NO_ROOM,
+                resource="cpus a node",
+                asked=8,
+                free=0,
+                backend="here",
+                partition="",
+                starts_at="2026-03-01T13:00:00+00:00",
+            ),
         )
     ]
 

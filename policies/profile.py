@@ -1,0 +1,195 @@
+"""What will be free on each node, and when: the ground on which room is kept for work that cannot start yet.
+
+Reservations after Lifka's EASY (JSSPP 1995: the first blocked job gets one) and conservative backfilling (Mu'alem and
+Feitelson, IEEE TPDS 12, 2001: every blocked job gets one), carried over to several resources and single nodes: a job may
+start now only if, for as long as it asks to run, it takes nothing that is reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from elisa.model.resources import Resources
+from elisa.policies.placement import NodeColumns, Pool, fitting_nodes
+
+__all__ = ["Hold", "Need", "Profile", "members_that_fit", "need_of"]
+
+# More moments than this are merged into later ones: what is promised may then be later than it could be, never earlier.
+_MOMENTS = 512
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+
+
+class Need(NamedTuple):
+    """What one job takes of each node it runs on, as one number for every node of the cluster (a whole node differs)."""
+
+    cpus: _Ints
+    memory_mib: _Ints
+    gpus: Mapping[str, _Ints]
+    nodes: int
+    duration_s: float
+
+
+class Hold(NamedTuple):
+    """A job that holds its need on `nodes` until `end_s`; of nodes that are not known nothing comes back."""
+
+    need: Need
+    nodes: tuple[int, ...]
+    end_s: float
+
+
+def need_of(request: Resources, gpu_type: str, nodes: NodeColumns) -> Need:
+    """Return what a request takes of the nodes of a cluster; an exclusive one takes all of each."""
+    count = len(nodes.names)
+    gpus = {kind: np.zeros(count, dtype=np.int64) for kind in nodes.gpu_types}
+    if request.gpus.per_node and gpu_type in gpus:
+        gpus[gpu_type] += request.gpus.per_node
+    cpus = np.full(count, request.cpus_per_node, dtype=np.int64)
+    if request.exclusive:
+        cpus = nodes.cpus
+        gpus = {kind: nodes.gpus[row] for row, kind in enumerate(nodes.gpu_types)}
+    memory = np.full(count, request.memory_mib_per_node, dtype=np.int64)
+    return Need(cpus, memory, gpus, request.nodes, float(request.walltime_s))
+
+
+class Profile:
+    """Free cores, memory and GPUs of every node of a cluster from `now_s` on, as a table of moments and nodes."""
+
+    def __init__(self, nodes: NodeColumns, holds: Iterable[Hold], now_s: float, moments: Iterable[float] = ()) -> None:
+        """Begin with what is free now and what `holds` give back; `moments` are further times that will matter."""
+        holds = tuple(holds)
+        ends = [max(hold.end_s, now_s) for hold in holds]
+        self._nodes = nodes
+        self.times = _thinned(sorted({now_s, *ends, *(moment for moment in moments if moment > now_s)}))
+        count = len(self.times)
+        self._cpus = np.tile(nodes.free_cpus, (count, 1))
+        self._memory = np.tile(nodes.free_memory_mib, (count, 1))
+        self._gpus = {kind: np.tile(nodes.free_gpus[row], (count, 1)) for row, kind in enumerate(nodes.gpu_types)}
+        for hold, end_s in zip(holds, ends, strict=True):
+            self._add(hold.need, hold.nodes, slice(self._moment(end_s), None), 1)
+
+    def _moment(self, at_s: float) -> int:
+        """Return the first moment that is not before `at_s`; the number of moments if there is none."""
+        return int(np.searchsorted(self.times, at_s))
+
+    def _add(self, need: Need, nodes: Sequence[int], window: slice, sign: int) -> None:
+        at = list(nodes)
+        self._cpus[window, at] += sign * need.cpus[at]
+        self._memory[window, at] += sign * need.memory_mib[at]
+        for kind, table in self._gpus.items():
+            table[window, at] += sign * need.gpus[kind][at]
+
+    def fitting(self, need: Need, members: _Ints) -> _Ints:
+        """Return the members that hold the need from now on for all its duration."""
+        return members[self._fits(need, members, self._from(0, need))]
+
+    def _from(self, moment: int, need: Need) -> slice:
+        """Return the moments at which a job that starts at `moment` runs."""
+        return slice(moment, max(moment + 1, self._moment(float(self.times[moment]) + need.duration_s)))
+
+    def _fits(self, need: Need, members: _Ints, window: slice) -> _Bools:
+        """Return which members hold the need at every moment of the window."""
+        fits: _Bools = np.logical_and.reduce(self._table(need, members, window), axis=0)
+        return fits
+
+    def _table(self, need: Need, members: _Ints, window: slice = slice(None)) -> _Bools:
+        """Return, for each moment and member, whether the need fits."""
+        fits: _Bools = (self._cpus[window][:, members] >= need.cpus[members]) & (
+            self._memory[window][:, members] >= need.memory_mib[members]
+        )
+        for kind, table in self._gpus.items():
+            asked = need.gpus[kind][members]
+            if asked.any():
+                fits &= table[window][:, members] >= asked
+        return fits
+
+    def take_now(self, need: Need, nodes: Sequence[int], sign: int = 1) -> None:
+        """Take the need from now on for its duration; with `sign` -1 give it back."""
+        self._add(need, nodes, self._from(0, need), -sign)
+
+    def close(self, nodes: Sequence[int], start_s: float, end_s: float) -> None:
+        """Let nobody use `nodes` from `start_s` until `end_s`."""
+        window = slice(max(0, int(np.searchsorted(self.times, start_s, side="right")) - 1), self._moment(end_s))
+        at = list(nodes)
+        self._cpus[window, at] = -1
+
+    def earliest(self, needs: Sequence[tuple[Need, _Ints]]) -> float | None:
+        """Return the first moment at which jobs could start together, each on some of its members, None if never."""
+        moment = self._first(needs)
+        return None if moment is None else float(self.times[moment[0]])
+
+    def reserve(self, needs: Sequence[tuple[Need, _Ints]]) -> float | None:
+        """Keep room for jobs that start together at the earliest moment, and return it; None if there is none."""
+        found = self._first(needs)
+        if found is None:
+            return None
+        moment, nodes = found
+        start_s = float(self.times[moment])
+        for (need, _), at in zip(needs, nodes, strict=True):
+            self._split(start_s + need.duration_s)
+            self._add(need, at, self._from(moment, need), -1)
+        return start_s
+
+    def _split(self, at_s: float) -> None:
+        """Make a moment of `at_s`, so that what ends then gives back its room then."""
+        row = self._moment(at_s)
+        if row < len(self.times) and self.times[row] == at_s:
+            return
+        self.times = np.insert(self.times, row, at_s)
+        self._cpus = np.insert(self._cpus, row, self._cpus[row - 1], axis=0)
+        self._memory = np.insert(self._memory, row, self._memory[row - 1], axis=0)
+        for kind, table in self._gpus.items():
+            self._gpus[kind] = np.insert(table, row, table[row - 1], axis=0)
+
+    def _first(self, needs: Sequence[tuple[Need, _Ints]]) -> tuple[int, list[list[int]]] | None:
+        """Return the first moment for all jobs and the nodes of each; jobs that could go anywhere are placed greedily."""
+        tables = [self._lasting(need, members) for need, members in needs]
+        possible = np.logical_and.reduce(
+            [table.sum(axis=1) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
+        )
+        for moment in np.flatnonzero(possible).tolist():
+            nodes = self._place_all(moment, needs)
+            if nodes is not None:
+                return moment, nodes
+        return None
+
+    def _lasting(self, need: Need, members: _Ints) -> _Bools:
+        """Return, for each moment and member, whether the need fits from then on for all its duration."""
+        table = self._table(need, members)
+        misses = np.vstack([np.zeros((1, len(members)), dtype=np.int64), np.cumsum(~table, axis=0)])
+        ends = np.maximum(np.searchsorted(self.times, self.times + need.duration_s), np.arange(len(self.times)) + 1)
+        lasting: _Bools = misses[ends] == misses[:-1]
+        return lasting
+
+    def _place_all(self, moment: int, needs: Sequence[tuple[Need, _Ints]]) -> list[list[int]] | None:
+        """Return nodes for each job from `moment` on, or None; the table is left as it was."""
+        placed: list[list[int]] = []
+        for need, members in needs:
+            nodes = members[self._fits(need, members, self._from(moment, need))][: need.nodes].tolist()
+            if len(nodes) < need.nodes:
+                break
+            self._add(need, nodes, self._from(moment, need), -1)
+            placed.append(nodes)
+        for (need, _), nodes in zip(needs, placed, strict=False):
+            self._add(need, nodes, self._from(moment, need), 1)
+        return placed if len(placed) == len(needs) else None
+
+
+def _thinned(times: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Keep at most so many moments, always the first and the last: what ends between two counts as ending at the later."""
+    column = np.array(times, dtype=np.float64)
+    if len(column) <= _MOMENTS:
+        return column
+    keep = np.unique(np.linspace(0, len(column) - 1, _MOMENTS).astype(np.int64))
+    return column[keep]
+
+
+def members_that_fit(request: Resources, gpu_type: str, pool: Pool) -> _Ints:
+    """Return the pool's nodes that are up and could hold the request if they were empty, in the order of their names."""
+    fitting = fitting_nodes(request, gpu_type, pool, free=False)
+    return fitting[pool.nodes.is_up[fitting]]
