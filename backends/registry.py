@@ -57,7 +57,13 @@ def _open_slurm(opening: Opening) -> Backend:
     return open_slurm(BackendName(opening.name), opening.options, instance=opening.instance, clock=opening.clock)
 
 
-KINDS = {"local": _open_local, "simulated": _open_simulated, "slurm": _open_slurm}
+def _open_pbs(opening: Opening) -> Backend:
+    from elisa.backends.pbs.opening import open_pbs
+
+    return open_pbs(BackendName(opening.name), opening.options, instance=opening.instance, clock=opening.clock)
+
+
+KINDS = {"local": _open_local, "pbs": _open_pbs, "simulated": _open_simulated, "slurm": _open_slurm}
 """The kinds that come with elisa."""
 
 
