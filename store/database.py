@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from elisa.model import layout
-from elisa.model.errors import StoreDamaged, StoreError
+from elisa.model.errors import StoreBusy, StoreDamaged, StoreError
 from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
 from elisa.store.connection import Connection
 from elisa.store.convert import to_us
@@ -51,14 +51,27 @@ def _open_unchanged(path: Path, timeout_s: float) -> SqliteConnection:
     connection = connect(path, "ro", timeout_s)
     try:
         connection.schema_version()
-    except StoreDamaged:
+    except StoreError as err:
         connection.close()
-        raise
-    except StoreError:
-        # A writer died and its transaction must be undone before anybody can read; that takes the right to write.
+        if isinstance(err, StoreBusy | StoreDamaged) or not has_leftovers(path):
+            raise
+        return _open_interrupted(path, timeout_s)
+    return connection
+
+
+def _open_interrupted(path: Path, timeout_s: float) -> SqliteConnection:
+    """Open a file whose last writer died: what it left must be undone before anybody can read."""
+    connection = connect(path, "rw", timeout_s)
+    try:
+        connection.schema_version()
+    except StoreError as err:
         connection.close()
-        connection = connect(path, "rw", timeout_s)
-        connection.run("PRAGMA query_only = ON")
+        raise StoreError(
+            "the database cannot be read before it is mended",
+            f"a writer died in a transaction, which must be undone in {path.parent}; you may not write there",
+            "have its owner run any elisa command, or ask for the right to write",
+        ) from err
+    connection.run("PRAGMA query_only = ON")
     return connection
 
 

@@ -1,4 +1,4 @@
-"""Run something in a child process that is killed at the k-th crash point it passes."""
+"""Do something in a child process that may be killed, or be another user, without paying for its imports again."""
 
 from __future__ import annotations
 
@@ -8,25 +8,54 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from elisa.model.errors import StoreError
 from elisa.model.ports import CrashPoint
 
-__all__ = ["killed_at"]
+__all__ = ["Child", "killed_at", "said"]
+
+
+class Child:
+    """A process that does `work` and says what it returns; an expected error is said, too, and is its exit status."""
+
+    def __init__(self, work: Callable[[], object], uid: int | None = None) -> None:
+        self._output, into = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._output)
+            _do(work, into, uid)
+        os.close(into)
+
+    def outcome(self) -> tuple[int, str]:
+        """Wait for its end; return its exit status (below 0 the signal that killed it) and what it said."""
+        with os.fdopen(self._output, encoding="utf-8") as output:
+            words = output.read()
+        _, status = os.waitpid(self._pid, 0)
+        return os.waitstatus_to_exitcode(status), words
+
+
+def _do(work: Callable[[], object], into: int, uid: int | None) -> None:
+    status, words = 1, ""
+    try:
+        if uid is not None:
+            os.setgid(uid)
+            os.setuid(uid)
+        words, status = str(work()), 0
+    except StoreError as err:
+        words, status = str(err), int(err.exit_code)
+    except BaseException:  # noqa: BLE001 - the child must not go on as a second test run
+        words = traceback.format_exc()
+        sys.__stderr__.write(words) if sys.__stderr__ else None
+    os.write(into, words.encode())
+    os._exit(status)
+
+
+def said(work: Callable[[], object], uid: int | None = None) -> tuple[int, str]:
+    """Return the exit status of a child that does `work`, and what it said."""
+    return Child(work, uid).outcome()
 
 
 def killed_at(k: int, work: Callable[[CrashPoint], None]) -> bool:
     """Do the work in a child; tell whether it was killed at its k-th crash point (from 1) or got to its end before."""
-    child = os.fork()
-    if child == 0:
-        _do(k, work)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0
-    return False
-
-
-def _do(k: int, work: Callable[[CrashPoint], None]) -> None:
     passed = 0
 
     def crash(point: str) -> None:
@@ -35,9 +64,6 @@ def _do(k: int, work: Callable[[CrashPoint], None]) -> None:
         if passed == k:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    try:
-        work(crash)
-    except BaseException:  # noqa: BLE001 - the child must not go on as a second test run
-        traceback.print_exc(file=sys.__stderr__)
-        os._exit(1)
-    os._exit(0)
+    status, words = said(lambda: work(crash))
+    assert status in {0, -signal.SIGKILL}, words
+    return status != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -179,13 +180,27 @@ def test_a_pipeline_and_its_tasks_come_back(
 @given(data=st.data(), end=ends, usage=usages)
 def test_an_attempt_comes_back(writer: Writer, data: st.DataObject, end: End, usage: Usage) -> None:
     name = f"n{RANDOM.bits(60)}"
-    own = {"backend": words, "partition": words, "request": resources, "intended_at": moments}
+    own: dict[str, st.SearchStrategy[Any]] = {
+        "backend": words,
+        "partition": words,
+        "request": resources,
+        "intended_at": moments,
+    }
     given_ = an_attempt(task_id(name, name)).having(
         **{field: data.draw(strategy) for field, strategy in own.items()},
         resume_from=data.draw(st.none() | checkpoints),
     )
-    times = {"started_at": data.draw(moments), "ended_at": data.draw(moments), "nodes": data.draw(words)}
-    told = {"absences": data.draw(counts), "quiet_ticks": 2, "claimed": True, "native_detail": data.draw(words)}
+    times: dict[str, Any] = {
+        "started_at": data.draw(moments),
+        "ended_at": data.draw(moments),
+        "nodes": data.draw(words),
+    }
+    told: dict[str, Any] = {
+        "absences": data.draw(counts),
+        "quiet_ticks": 2,
+        "claimed": True,
+        "native_detail": data.draw(words),
+    }
     ending = AttemptMoved(
         attempt=given_.id,
         before=AttemptState.INTENDED,
