@@ -144,6 +144,13 @@ class World:
     def is_over(self) -> bool:
         return all(state in FINAL_TASK_STATES for state in self.states().values())
 
+    def run_until(self, name: str) -> None:
+        """Go on to the moment before the tick that submits `name`."""
+        needed = {need for one in self.tasks()[name].spec.needs for need in one.tasks}
+        while any(self.states()[one] is not TaskState.ACTIVE for one in needed):
+            self.tick()
+        self.pass_time(600)
+
     def run(self, *, step_s: float = 60.0, ticks: int = 500) -> int:
         """Tick, minute after minute, until every task is over; return how many ticks that took."""
         for count in range(1, ticks + 1):
