@@ -22,6 +22,7 @@ __all__ = [
     "claim",
     "claims",
     "database",
+    "database_url",
     "done_mark",
     "environment_file",
     "event_dir",
@@ -56,6 +57,11 @@ _NAME_LIMIT = 200
 
 def database(home: P) -> P:
     return home / "elisa.db"
+
+
+def database_url(home: P) -> P:
+    """Return the file that names the PostgreSQL database which takes the place of `database`, if there is one."""
+    return home / "database.url"
 
 
 def audit_head(home: P) -> P:

@@ -19,7 +19,7 @@ from elisa.store.schema import AuditTable, MetaTable
 from elisa.store.sqlite import connect
 from elisa.store.statements import insert_into
 
-__all__ = ["Birth", "create_file", "fill", "new_instance"]
+__all__ = ["Birth", "create_file", "create_tables", "name_database", "new_instance"]
 
 # As in ids: no i, l, o, u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -51,8 +51,7 @@ def create_file(path: Path, birth: Birth, filesystem: Filesystem, crash: CrashPo
     connection = connect(new, "rw", _TIMEOUT_S)
     try:
         set_journal(connection, filesystem)
-        migrate(connection, now_us=birth.at_us, crash=crash)
-        fill(connection, birth)
+        create_tables(connection, birth, crash)
     finally:
         connection.close()
     crash("store.create.link")
@@ -90,8 +89,24 @@ def _put(new: Path, path: Path) -> None:
         os.close(folder)
 
 
-def fill(connection: Connection, birth: Birth) -> None:
-    """Put the first rows into an empty database."""
+def create_tables(connection: Connection, birth: Birth, crash: CrashPoint) -> None:
+    """Make all tables, and put the first rows into them if nobody else was faster."""
+    migrate(connection, now_us=birth.at_us, crash=crash)
+    connection.begin()
+    crash("store.create.fill")
+    if not connection.rows("SELECT id FROM meta"):
+        _fill(connection, birth)
+    connection.commit()
+
+
+def name_database(path: Path, url: str) -> None:
+    """Write the address of a database on a server to a file; it may hold a password."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(url + "\n")
+
+
+def _fill(connection: Connection, birth: Birth) -> None:
     audit = AuditTrail(0, GENESIS, birth.at_us, "elisa")
     audit.add("store.created", birth.instance, {"host": birth.host, "filesystem": birth.filesystem})
     meta = {
@@ -106,7 +121,5 @@ def fill(connection: Connection, birth: Birth) -> None:
         "canary": "",
         "revision": 0,
     }
-    connection.begin()
     connection.run_many(insert_into(MetaTable, connection.dialect), [meta])
     connection.run_many(insert_into(AuditTable, connection.dialect), audit.rows)
-    connection.commit()

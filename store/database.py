@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from elisa.model import layout
@@ -14,40 +14,71 @@ from elisa.store.connection import Connection
 from elisa.store.convert import to_us
 from elisa.store.filesystem import probe
 from elisa.store.guard import check_file, check_host, check_owner, check_soundness, has_leftovers, set_journal
-from elisa.store.migrate import bring_up_to_date, refuse_newer
+from elisa.store.migrate import bring_up_to_date, migrate, refuse_newer
 from elisa.store.migrations import latest_version
 from elisa.store.sqlite import SqliteConnection, connect
 
-__all__ = ["create", "open_for_reading", "open_for_writing"]
+__all__ = ["create", "exists", "open_for_reading", "open_for_writing"]
+
+_TIMEOUT_S = 20.0
 
 
-def create(home: Path, *, clock: Clock, random: RandomSource, crash: CrashPoint = no_crash) -> None:
-    """Make the database of a state folder that has none yet; an existing one is left as it is."""
-    from elisa.store.create import Birth, create_file, new_instance
+def exists(home: Path) -> bool:
+    """Tell whether a state folder has a database, or names one."""
+    return layout.database(home).exists() or layout.database_url(home).exists()
 
-    path = layout.database(home)
-    if not path.exists():
-        filesystem = probe(home)
-        birth = Birth(
-            instance=new_instance(random),
-            host=os.uname().nodename,
-            filesystem=filesystem.name,
-            at_us=to_us(clock.now()),
-        )
-        create_file(path, birth, filesystem, crash)
+
+def create(home: Path, *, clock: Clock, random: RandomSource, crash: CrashPoint = no_crash, url: str = "") -> None:
+    """Make the database of a state folder that has none yet; an existing one is left as it is.
+
+    With a `url` (`postgresql://...`) its tables are made in that database, which must exist.
+    """
+    from elisa.store.create import Birth, create_file, create_tables, name_database, new_instance
+
+    if exists(home):
+        return
+    filesystem = probe(home)
+    birth = Birth(
+        instance=new_instance(random),
+        host=os.uname().nodename,
+        filesystem=filesystem.name,
+        at_us=to_us(clock.now()),
+    )
+    if url:
+        with closing(_connect_server(url, _TIMEOUT_S)) as connection:
+            create_tables(connection, birth, crash)
+        name_database(layout.database_url(home), url)
+    else:
+        create_file(layout.database(home), birth, filesystem, crash)
+
+
+def _connect_server(url: str, timeout_s: float) -> Connection:
+    try:
+        from elisa.store.postgres import connect as connect_server
+    except ImportError as err:
+        raise StoreError(
+            "PostgreSQL needs a library that is not installed", str(err), "pip install 'elisa-scheduler[postgres]'"
+        ) from err
+    return connect_server(url, timeout_s)
+
+
+def _named_server(home: Path) -> str:
+    """Return the address of the database that the state folder names, "" if it has one of its own."""
+    path = layout.database_url(home)
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def open_for_reading(home: Path, timeout_s: float) -> Connection:
     """Open the database of a state folder without the right to change it."""
-    path = layout.database(home)
-    check_file(path)
-    connection = _open_unchanged(path, timeout_s)
+    url = _named_server(home)
+    connection = _connect_server(url, timeout_s) if url else _open_file_to_read(layout.database(home), timeout_s)
     with _closed_if_refused(connection):
         _check_readable(connection)
     return connection
 
 
-def _open_unchanged(path: Path, timeout_s: float) -> SqliteConnection:
+def _open_file_to_read(path: Path, timeout_s: float) -> SqliteConnection:
+    check_file(path)
     connection = connect(path, "ro", timeout_s)
     try:
         connection.schema_version()
@@ -93,6 +124,9 @@ def open_for_writing(
 
     With `take_over` it may belong to another host, for the caller to change that.
     """
+    url = _named_server(home)
+    if url:
+        return _open_server(url, now_us, crash, timeout_s)
     path = layout.database(home)
     check_file(path)
     check_owner(path)
@@ -105,6 +139,15 @@ def open_for_writing(
             check_host(connection, filesystem, os.uname().nodename)
         set_journal(connection, filesystem)
         bring_up_to_date(connection, layout.backups(home), now_us=now_us, crash=crash)
+    return connection
+
+
+def _open_server(url: str, now_us: int, crash: CrashPoint, timeout_s: float) -> Connection:
+    # Backups are its administrator's; each step of a migration is a transaction there as well.
+    connection = _connect_server(url, timeout_s)
+    with _closed_if_refused(connection):
+        refuse_newer(connection)
+        migrate(connection, now_us=now_us, crash=crash)
     return connection
 
 

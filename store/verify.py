@@ -117,7 +117,7 @@ def _nothing() -> list[int]:
 
 def _wrong_accounts(connection: Connection) -> Iterator[str]:
     for side, signs in _SIDES.items():
-        sums = ", ".join(f"SUM({name} * CASE kind {signs} END)" for name in CHARGES)
+        sums = ", ".join(f"CAST(SUM({name} * CASE kind {signs} END) AS BIGINT)" for name in CHARGES)
         columns = ", ".join(f"{side}_{name}" for name in CHARGES)
         booked = connection.rows(f"SELECT {_OWNER}, {sums} FROM ledger GROUP BY {_OWNER}")
         stored = connection.rows(f"SELECT {_OWNER}, {columns} FROM account")
