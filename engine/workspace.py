@@ -23,6 +23,7 @@ from elisa.model import layout
 from elisa.model.errors import StoreError, UsageError
 from elisa.model.ids import BackendName
 from elisa.model.ports import Clock, CrashPoint, RandomSource
+from elisa.store.database import exists
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
@@ -91,7 +92,7 @@ def init_workspace(home: Path) -> Made:
     """
     check_ancestors(home, os.geteuid())
     files, clock, random, crash = _ports()
-    created = not files.exists(layout.database(home))
+    created = not exists(home)
     for folder in (home, layout.claims(home), layout.runs(home)):
         files.make_folder(folder)
     create_secret(files, home, random)
@@ -113,7 +114,7 @@ def open_workspace(home: Path) -> Workspace:
 
     Raises UsageError if there is none, SpecError if its configuration is wrong, StoreError if it is not safe to use.
     """
-    if not layout.database(home).exists():
+    if not exists(home):
         raise UsageError(f"there is no elisa state in {home}", hint="run `elisa init`")
     check_ancestors(home, os.geteuid())
     files, clock, random, crash = _ports()
