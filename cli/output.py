@@ -71,7 +71,7 @@ def print_error(err: ElisaError, *, wants_json: bool) -> None:
         lines.append(f"  why: {err.why}")
     if err.hint:
         lines.append(f"hint: {err.hint}")
-    note_lines(lines)
+    _note_lines(lines)
 
 
 def _error_data(err: ElisaError) -> dict[str, object]:
@@ -90,7 +90,7 @@ def _error_data(err: ElisaError) -> dict[str, object]:
 
 def _print_problems(err: SpecError) -> None:
     for problem in err.problems:
-        note_lines(
+        _note_lines(
             [
                 f"error: {problem.what}",
                 f"  why: {problem.file}:{problem.line}{': ' + problem.text if problem.text else ''}",
@@ -101,6 +101,6 @@ def _print_problems(err: SpecError) -> None:
         note(f"{len(err.problems)} problems; nothing was stored")
 
 
-def note_lines(lines: list[str]) -> None:
+def _note_lines(lines: list[str]) -> None:
     """Say several lines on stderr, each cleaned by itself."""
     sys.stderr.write("\n".join(clean(line) for line in lines) + "\n")
