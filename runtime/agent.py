@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from typing import IO, Callable, Dict, NamedTuple
+from typing import IO, TYPE_CHECKING, Callable, Dict, NamedTuple
 
 from elisa.runtime.claim import (
     Claim,
@@ -28,6 +28,10 @@ from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
 from elisa.runtime.supervise import Ending, Supervisor, block_signals, usage_data
 
+if TYPE_CHECKING:
+    from elisa.runtime.checkpoint.foreign import RestartFiles
+    from elisa.runtime.watch import Watch
+
 __all__ = ["CANNOT_START", "INVALID_DATA", "REFUSED", "run_job"]
 
 REFUSED = 75
@@ -37,6 +41,7 @@ STOPPED = 143  # of a program that was made to stop and still claims success
 
 _REFUSED_RANK = 2**40  # an agent that is refused must not take numbers from the one that holds the claim
 _TELL_S = 60.0
+_LONGEST_LOOK_S = 10.0  # between two looks for restart files
 
 
 _Tell = Callable[[str, Dict[str, Scalar]], object]
@@ -46,6 +51,7 @@ class _Session(NamedTuple):
     job: Job
     claim: Claim
     files: EventFiles
+    restart_files: RestartFiles | None = None
 
 
 def run_job(path: str) -> int:
@@ -96,7 +102,7 @@ def _has_told_end(job: Job) -> bool:
 
 
 def _run_claimed(session: _Session) -> int:
-    job, claim, files = session
+    job, claim, files = session.job, session.claim, session.files
     data: dict[str, Scalar] = {"host": socket.gethostname(), "pid": os.getpid(), "native_id": claim.native_id}
     _write(files, "claimed", data, is_durable=True)
     _forget_stop(job)
@@ -105,9 +111,27 @@ def _run_claimed(session: _Session) -> int:
         return _tell_end_at_once(session, INVALID_DATA, "invalid_data", f"input {bad}")
     try:
         outputs = _open_outputs(job)
+        session = _with_restart_files(session)
         return _supervise(session, _start(session, outputs), outputs)
     except StartError as error:
         return _tell_end_at_once(session, CANNOT_START, "cannot_start", str(error))
+
+
+def _with_restart_files(session: _Session) -> _Session:
+    """Prepare the restart files of a program that writes its own, and let it resume from the newest."""
+    job, rules = session.job, session.job.checkpoint
+    if rules is None or not rules.pattern:
+        return session
+    from elisa.runtime.checkpoint.foreign import RestartFiles
+
+    files = RestartFiles(rules, job.task_dir, job.checkpoint_dir, job.attempt)
+    at_step = job.resume_step if job.is_exact_resume else None
+    try:
+        resumed = files.prepare(at_step=at_step, is_first=job.number == 1 and session.claim.incarnation == 0)
+    except OSError as error:
+        raise StartError(f"the restart files cannot be made ready: {error}") from error
+    job = job._replace(resume_path=resumed.path if resumed else "", resume_step=resumed.step if resumed else None)
+    return session._replace(job=job, restart_files=files)
 
 
 def _forget_stop(job: Job) -> None:
@@ -141,7 +165,7 @@ def _open_outputs(job: Job) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
-    job, claim, _ = session
+    job, claim = session.job, session.claim
     deadline = time.time() + job.walltime_s if job.walltime_s else None
     env = environment_of(job, os.environ, incarnation=claim.incarnation, deadline=deadline)
     for folder in filter(None, (job.task_dir, job.checkpoint_dir)):
@@ -155,15 +179,19 @@ def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
 
 
 def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO[bytes]]) -> int:
-    job, claim, files = session
-    courier = Courier(files, lambda: is_superseded(job, claim))
+    job, claim = session.job, session.claim
+    courier = Courier(session.files, lambda: is_superseded(job, claim))
     courier.send(
         "started",
         {"host": socket.gethostname(), "pid": started.pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
     )
-    supervisor = Supervisor(job, started, courier, tuple(dict.fromkeys(outputs)))
+    watch = _begin_watch(session, courier)
+    saved_at = (lambda: watch.saved_at) if watch else (lambda: float("-inf"))
+    supervisor = Supervisor(job, started, courier, tuple(dict.fromkeys(outputs)), saved_at)
     try:
         ending = supervisor.run()
+        if watch is not None:
+            watch.close(is_finished=ending.signal is None)
     except BaseException as error:
         supervisor.kill()
         _tell_end(session, courier, {"exit_code": None, "signal": None, "why": "agent_failed", "detail": repr(error)})
@@ -172,8 +200,16 @@ def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO
     return _conclude(session, courier, ending)
 
 
+def _begin_watch(session: _Session, courier: Courier) -> Watch | None:
+    if session.restart_files is None:
+        return None
+    from elisa.runtime.watch import Watch
+
+    return Watch(session.restart_files, courier.send, min(session.job.sample_s, _LONGEST_LOOK_S))
+
+
 def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
-    job, claim, _ = session
+    job, claim = session.job, session.claim
     status, why, detail = ending.status(), ending.why, ""
     is_success = status == 0 and not why
     bad = _first_bad(job.outputs, job.task_dir, courier.send) if is_success else ""

@@ -66,6 +66,7 @@ class Job(NamedTuple):
     checkpoint: CheckpointRules | None = None
     resume_path: str = ""
     resume_step: int | None = None
+    is_exact_resume: bool = False
     inputs: tuple[DataFile, ...] = ()
     outputs: tuple[DataFile, ...] = ()
     parameters: dict[str, Any] = {}  # noqa: RUF012  (never changed)
@@ -140,6 +141,7 @@ def _parse(content: dict[str, Any]) -> Job:
         checkpoint=_rules(given.get("checkpoint")),
         resume_path=_text(resume.get("path") or ""),
         resume_step=resume.get("step"),
+        is_exact_resume=resume.get("exact") is True,
         inputs=_files(given.get("inputs", ())),
         outputs=_files(given.get("outputs", ())),
         parameters=dict(given.get("parameters", {})),

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import IO, NamedTuple
+from typing import IO, Callable, NamedTuple
 
 from elisa.runtime.courier import Courier
 from elisa.runtime.eventfile import Scalar
@@ -30,6 +30,8 @@ _USUAL_LEAD_S = 30.0
 _LEFTOVER_GRACE_S = 1.0
 _LEFTOVER_LIMIT_S = 10.0
 _POLL_S = 0.02
+_WAIT_FOR_SAVE_S = 0.2
+_SAVE_SHARE = 0.7  # of the grace, for a program that saves when it is asked to; the rest is to end in
 
 
 class Ending(NamedTuple):
@@ -48,6 +50,8 @@ class Ending(NamedTuple):
 
 class _Stop(NamedTuple):
     why: str
+    number: int
+    term_at: float
     kill_at: float
 
 
@@ -57,10 +61,18 @@ def block_signals() -> None:
 
 
 class Supervisor:
-    """Watches one program. All times inside are of the monotonic clock."""
+    """Watches one program. All times inside are of the monotonic clock; `saved_at` tells of its last restart file."""
 
-    def __init__(self, job: Job, started: Started, courier: Courier, outputs: tuple[IO[bytes], ...]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        started: Started,
+        courier: Courier,
+        outputs: tuple[IO[bytes], ...],
+        saved_at: Callable[[], float] = lambda: float("-inf"),
+    ) -> None:
         self._job = job
+        self._saved_at = saved_at
         self._pid = started.pid
         self._started = started
         self._courier = courier
@@ -73,6 +85,7 @@ class Supervisor:
         self._look_at = self._began
         self._beat_at = self._began
         self._save_at = self._first_save_at()
+        self._asked_at = float("inf")
         self._was_announced = False  # that the walltime ends
         self._was_warned = False  # by the resource manager
         self._stop: _Stop | None = None
@@ -103,8 +116,10 @@ class Supervisor:
         self._end_leftovers()
 
     def _next_due(self) -> float:
-        kill_at = self._stop.kill_at if self._stop else float("inf")
-        return min(self._look_at, self._beat_at, self._save_at, kill_at)
+        stop_at = min(self._stop.term_at, self._stop.kill_at) if self._stop else float("inf")
+        if self._stop and self._stop.term_at != float("inf"):
+            stop_at = min(stop_at, time.monotonic() + _WAIT_FOR_SAVE_S)
+        return min(self._look_at, self._beat_at, self._save_at, stop_at)
 
     def _receive(self, timeout_s: float) -> None:
         info = signal.sigtimedwait(SIGNALS, max(0.0, timeout_s))
@@ -114,8 +129,7 @@ class Supervisor:
             self._reap()
         elif info.si_signo in _ENDING:
             self._courier.send("stopping", {"signal": info.si_signo, "why": "asked"})
-            self._ask_to_save()
-            self._begin_stop("stopped", info.si_signo, self._job.grace_s)
+            self._begin_stop("stopped", info.si_signo, self._job.grace_s, save_first=self._ask_to_save())
         elif info.si_signo == signal.SIGCONT:
             self._signal_group(signal.SIGCONT)
         else:
@@ -147,9 +161,18 @@ class Supervisor:
             self._was_announced = True
             self._courier.send("stopping", {"signal": None, "why": "walltime"})
             self._ask_to_save()
-        if self._stop and now >= self._stop.kill_at:
+        if self._stop:
+            self._go_on_stopping(self._stop, now)
+
+    def _go_on_stopping(self, stop: _Stop, now: float) -> None:
+        has_saved = self._saved_at() > self._asked_at and stop.term_at != float("inf")
+        if now >= stop.term_at or has_saved:
+            self._stop = stop = stop._replace(term_at=float("inf"))
+            self._signal_group(stop.number)
+            self._signal_group(signal.SIGCONT)
+        if now >= stop.kill_at:
+            self._stop = stop._replace(kill_at=now + 1.0)
             self._signal_group(signal.SIGKILL)
-            self._stop = self._stop._replace(kill_at=now + 1.0)
 
     def _look(self, now: float) -> None:
         """Sample, and act on limits and on the fence."""
@@ -182,26 +205,31 @@ class Supervisor:
 
     def _fence(self) -> None:
         """Kill the program: another may run in its place, or this node is cut off and nobody can know that it lives."""
-        self._stop = _Stop("fenced", time.monotonic())
+        self._stop = _Stop("fenced", signal.SIGKILL, float("inf"), time.monotonic() + 1.0)
         self._signal_group(signal.SIGKILL)
 
-    def _begin_stop(self, why: str, number: int, grace_s: float) -> None:
-        kill_at = time.monotonic() + grace_s
+    def _begin_stop(self, why: str, number: int, grace_s: float, *, save_first: bool = False) -> None:
+        now = time.monotonic()
+        term_at = now + grace_s * _SAVE_SHARE if save_first else now
         if self._stop is None:
-            self._stop = _Stop(why, kill_at)
-        elif kill_at < self._stop.kill_at:
-            self._stop = self._stop._replace(kill_at=kill_at)
-        self._signal_group(number)
-        self._signal_group(signal.SIGCONT)
+            self._stop = _Stop(why, number, term_at, now + grace_s)
+        else:
+            self._stop = self._stop._replace(term_at=now, kill_at=min(now + grace_s, self._stop.kill_at))
+        self._go_on_stopping(self._stop, now)
 
-    def _ask_to_save(self) -> None:
-        """Tell the program's library by a file, and those of its processes that listen to it by the agreed signal."""
+    def _ask_to_save(self) -> bool:
+        """Tell the program's library by a file, and those of its processes that listen to it by the agreed signal.
+
+        Return whether there is a program of another kind that listens, and that needs time to save before it ends.
+        """
+        self._asked_at = time.monotonic()
         with contextlib.suppress(OSError):  # the signal says the same
             os.close(os.open(self._job.stop_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         number = _signal_number(self._job)
-        for pid in descendants(os.getpid()):
-            if catches_signal(pid, number):
-                _send(pid, number)
+        listening = [pid for pid in descendants(os.getpid()) if catches_signal(pid, number)]
+        for pid in listening:
+            _send(pid, number)
+        return bool(listening and self._job.checkpoint and self._job.checkpoint.pattern)
 
     def _cut_outputs(self) -> None:
         """Keep the beginning of what flooded the disk: there stands why."""

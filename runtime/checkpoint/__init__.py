@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from elisa.runtime.checkpoint.codec import NotSavableError
 from elisa.runtime.checkpoint.manifest import DamagedError
+from elisa.runtime.checkpoint.persistent import persistent
 from elisa.runtime.checkpoint.run import STOPPED_STATUS, Checkpointer, run
 from elisa.runtime.program import metric, progress, should_stop, time_left
 
@@ -24,6 +25,7 @@ __all__ = [
     "DamagedError",
     "NotSavableError",
     "metric",
+    "persistent",
     "progress",
     "run",
     "should_stop",

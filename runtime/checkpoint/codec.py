@@ -131,10 +131,14 @@ class Encoder:
         return {"$": "tuple", "v": self._list(list(value), where)}
 
     def _set(self, value: set[object], where: str) -> Node:
-        return {"$": "set", "v": self._list(list(value), where)}
+        return {"$": "set", "v": self._members(value, where)}
 
     def _frozenset(self, value: frozenset[object], where: str) -> Node:
-        return {"$": "frozenset", "v": self._list(list(value), where)}
+        return {"$": "frozenset", "v": self._members(value, where)}
+
+    def _members(self, value: set[object] | frozenset[object], where: str) -> Node:
+        """Return the members in an order of their own: that of a set changes from process to process."""
+        return sorted((self.encode(item, where) for item in value), key=json.dumps)
 
     def _dict(self, value: dict[object, object], where: str) -> Node:
         if all(type(key) is str for key in value) and "$" not in value:

@@ -16,7 +16,7 @@ from elisa.runtime.checkpoint.retention import Retention
 from elisa.runtime.checkpoint.storage import open_storage
 from elisa.runtime.program import ask_to_stop, job_setting, listen_for_stop, progress, should_stop, time_left
 
-__all__ = ["STOPPED_STATUS", "Checkpointer", "run"]
+__all__ = ["STOPPED_STATUS", "Checkpointer", "default_folder", "run"]
 
 STOPPED_STATUS = 85
 """The status with which a program ends that was asked to stop, and saved: ERESTART of Linux, "go on later"."""
@@ -61,7 +61,7 @@ def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left 
     """
     resume = job_setting("resume") or {}
     settings = Settings(
-        folder=os.path.abspath(folder or os.environ.get("ELISA_CHECKPOINT_DIR") or _USUAL_FOLDER),
+        folder=os.path.abspath(folder or default_folder()),
         local_folder=_local_folder(local),
         retention=Retention(
             keep=_first(keep, job_setting("checkpoint", "keep"), 2),
@@ -77,6 +77,11 @@ def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left 
         exit_on_stop=exit_on_stop,
     )
     return Checkpointer(settings)
+
+
+def default_folder() -> str:
+    """Return the folder for checkpoints of this task, or of any program outside of elisa."""
+    return os.environ.get("ELISA_CHECKPOINT_DIR") or _USUAL_FOLDER
 
 
 def _first(*values: Any) -> Any:  # noqa: ANN401  (the first that is given)

@@ -13,6 +13,7 @@ from elisa.runtime.checkpoint.generations import Generation, Generations
 from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, read_manifest, verify
 from elisa.runtime.checkpoint.retention import Kept, Retention, superfluous
 from elisa.runtime.checkpoint.snapshot import Snapshots
+from elisa.runtime.eventfile import Scalar
 
 __all__ = ["Saved", "Saver", "SaverThread"]
 
@@ -26,6 +27,15 @@ class Saved(NamedTuple):
     generation: Generation
     manifest: Manifest
     seconds: float
+
+    def as_event(self) -> dict[str, Scalar]:
+        """Return the data of the event that tells of it."""
+        return {
+            "path": self.generation.path,
+            "step": self.generation.step,
+            "size_bytes": self.manifest.size_bytes,
+            "seconds": self.manifest.seconds,
+        }
 
 
 class Saver:

@@ -21,15 +21,7 @@ _LOCAL_KEEP = 2
 
 def announce(saved: Saved) -> None:
     """Tell elisa of a checkpoint that a resume can count on."""
-    tell(
-        "checkpoint",
-        {
-            "path": saved.generation.path,
-            "step": saved.generation.step,
-            "size_bytes": saved.manifest.size_bytes,
-            "seconds": saved.manifest.seconds,
-        },
-    )
+    tell("checkpoint", saved.as_event())
 
 
 class Storage:
