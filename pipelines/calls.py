@@ -62,7 +62,7 @@ def _read(path: Path) -> Mapping[str, Signature] | str:
         return f"cannot be read: {err.strerror}"
     except SyntaxError as err:
         return f"is no Python that can be read: {err.msg}, line {err.lineno}"
-    except (ValueError, RecursionError, MemoryError):
+    except (RecursionError, MemoryError):
         return "is no Python that can be read"
     return {node.name: _signature(node.args) for node in tree.body if isinstance(node, ast.FunctionDef)}
 

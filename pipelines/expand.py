@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from elisa.model.pipeline import JSONScalar, PythonCall, TaskSpec
 from elisa.pipelines.naming import instance_name
+from elisa.pipelines.nodes import INVISIBLE
 
 __all__ = ["instances"]
 
 _TOKEN = re.compile(r"\$\{item(?:\.([A-Za-z_]\w*))?\}")
 _LONGEST_VALUE = 4096
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def instances(template: TaskSpec, items: object) -> tuple[TaskSpec, ...]:
@@ -71,8 +71,10 @@ def _check_item(values: Mapping[str, JSONScalar], index: int) -> None:
     for name, value in values.items():
         if not re.fullmatch(r"|[A-Za-z_]\w{0,62}", name):
             raise ValueError(f"item {index} has a key that is no name: {name!r}")
-        if isinstance(value, str) and (len(value) > _LONGEST_VALUE or _UNSAFE.search(value)):
-            raise ValueError(f"item {index} has a control character in it or is over {_LONGEST_VALUE} characters long")
+        if isinstance(value, str) and (len(value) > _LONGEST_VALUE or INVISIBLE.search(value)):
+            raise ValueError(
+                f"item {index} has a character that cannot be seen or is over {_LONGEST_VALUE} characters long"
+            )
 
 
 def _filled(text: str, values: Mapping[str, JSONScalar], index: int) -> str:

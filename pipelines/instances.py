@@ -85,13 +85,13 @@ class _Reader:
     def instances(self, group: str, node: MapNode) -> Iterator[Instance]:
         matrix = node.find("matrix")
         if matrix is None:
-            yield from self._instance(group, node, None)
+            yield self._instance(group, node, None)
             return
         filled = fill(matrix.value, Filling(values=self.parameters), self.problems)
         with self.problems.about("matrix"):
             found = combinations(filled, self.parameters, self.problems)
         for combination in found:
-            yield from self._instance(group, node, combination)
+            yield self._instance(group, node, combination)
         if not found:
             self._read_what_can_be(node)
 
@@ -100,13 +100,12 @@ class _Reader:
         entries = tuple(entry for entry in node.entries if not any("${" in one.text for one in walk(entry.value)))
         TASK.read(MapNode(mark=node.mark, entries=entries), self.problems, self._read)
 
-    def _instance(self, group: str, node: MapNode, combination: Combination | None) -> Iterator[Instance]:
+    def _instance(self, group: str, node: MapNode, combination: Combination | None) -> Instance:
         values = tuple((name, value.value) for name, value in (combination or {}).items())
         filled = self._filled(node, combination or {})
         draft = TASK.read(filled, self.problems, self._read)
-        if draft is not BAD:
-            name = group if combination is None else instance_name(group, values)
-            yield Instance(name=name, group=group, values=values, draft=draft, node=filled)
+        name = group if combination is None else instance_name(group, values)
+        return Instance(name=name, group=group, values=values, draft=draft, node=filled)
 
     def _filled(self, node: MapNode, combination: Combination) -> MapNode:
         values = {**self.parameters, **combination}

@@ -100,7 +100,7 @@ class Linker:
 
     def _matched(self, group: str, match: tuple[str, ...], instance: Instance, mark: Mark) -> tuple[str, ...]:
         own, members = dict(instance.values), self._by_group[group]
-        if not members:
+        if not members:  # its matrix is wrong, as was told already
             return ()
         for axis in match:
             for who, values in ((instance.group, own), (group, dict(members[0].values))):

@@ -90,7 +90,8 @@ def _cells(row: MapNode, axes: Mapping[str, object], problems: Problems) -> dict
         elif isinstance(value, Scalar):
             cells[key.text] = value
         else:
-            wanted(value, problems, "a plain value")
+            with problems.about(key.text):
+                wanted(value, problems, "a plain value")
     return cells
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from elisa.model.pipeline import JSONScalar
 
-__all__ = ["Entry", "ListNode", "MapNode", "Mark", "Node", "Scalar", "at", "from_value", "plain", "walk"]
+__all__ = ["INVISIBLE", "Entry", "ListNode", "MapNode", "Mark", "Node", "Scalar", "at", "from_value", "plain", "walk"]
+
+
+# Tab and line feed aside, nothing that a terminal or an editor would act on; line breaks that only YAML 1.1 knows.
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
 
 
 class Mark(NamedTuple):
@@ -73,14 +81,14 @@ def plain(node: Node) -> object:
 def from_value(value: object, mark: Mark, *, depth: int = 50) -> Node:
     """Return a tree, all of it at one place, for mappings, sequences and scalars. Nodes within stay as they are.
 
-    Raises TypeError for anything else, and for more than `depth` levels.
+    Raises TypeError for anything else, for characters that cannot be seen, and for more than `depth` levels.
     """
     if depth < 0:
         raise TypeError("nested too deeply")
     if isinstance(value, (Scalar, ListNode, MapNode)):
         return value
     if value is None or isinstance(value, (str, int, float, bool)):
-        return Scalar(mark=mark, text=_text(value), value=value)
+        return _scalar(value, mark)
     if isinstance(value, Mapping):
         return MapNode(mark=mark, entries=tuple(_entry(key, item, mark, depth) for key, item in value.items()))
     if isinstance(value, Sequence):
@@ -91,7 +99,15 @@ def from_value(value: object, mark: Mark, *, depth: int = 50) -> Node:
 def _entry(key: object, value: object, mark: Mark, depth: int) -> Entry:
     if not isinstance(key, str):
         raise TypeError(f"{key!r} cannot be a key")
-    return Entry(Scalar(mark=mark, text=key, value=key), from_value(value, mark, depth=depth - 1))
+    return Entry(_scalar(key, mark), from_value(value, mark, depth=depth - 1))
+
+
+def _scalar(value: JSONScalar, mark: Mark) -> Scalar:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"{value} cannot stand in a pipeline")
+    if isinstance(value, str) and INVISIBLE.search(value):
+        raise TypeError("a character that cannot be seen")
+    return Scalar(mark=mark, text=_text(value), value=value)
 
 
 def _text(value: JSONScalar) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from elisa.model.errors import SpecError
 from elisa.pipelines.kinds import BAD, wanted
-from elisa.pipelines.nodes import ListNode, MapNode, Mark, Node, Scalar, from_value
+from elisa.pipelines.nodes import INVISIBLE, ListNode, MapNode, Mark, Node, Scalar, from_value
 from elisa.pipelines.problems import Problems, nearest
 from elisa.pipelines.strict_yaml import load, value_of
 from elisa.pipelines.template import RUNTIME_TOKENS
@@ -27,7 +27,7 @@ def parameters_of(document: MapNode, overrides: Mapping[str, str], problems: Pro
             hint = nearest(name, declared) or "declare it under `parameters` with its default"
             problems.add(mark, f"the pipeline has no parameter `{name}`", f"{name}={text}", hint)
             continue
-        value = _override(declared[name], text, mark)
+        value = None if INVISIBLE.search(text) else _override(declared[name], text, mark)
         if value is None:
             what = f"`{name}` wants {_sort(declared[name])}"
             problems.add(mark, what, f"{name}={text}", f"its default is {_shown(declared[name])}")
@@ -69,8 +69,7 @@ def _is_value(node: Node) -> bool:
 def _override(default: Node, text: str, mark: Mark) -> Node | None:
     if isinstance(default, ListNode):
         return _override_list(text, mark)
-    if not isinstance(default, Scalar):
-        return None
+    assert isinstance(default, Scalar)
     if isinstance(default.value, str):
         return Scalar(mark=mark, text=text, value=text)
     value = value_of(text)

@@ -15,7 +15,7 @@ from typing import Any
 
 from elisa.model.errors import SpecError
 from elisa.pipelines.decorators import Each, Handle, Matching, PipelineFunction, Place, Recorded, Recorder, Token
-from elisa.pipelines.nodes import Entry, ListNode, MapNode, Mark, Node, Scalar, from_value, plain
+from elisa.pipelines.nodes import Entry, MapNode, Mark, Node, Scalar, from_value, plain
 from elisa.pipelines.parameters import parameters_of
 from elisa.pipelines.problems import Problems, nearest
 from elisa.pipelines.resources import PLACEMENT, RESOURCES
@@ -33,15 +33,13 @@ def document_of(path: Path, shown: str, name: str, overrides: Mapping[str, str])
     """
     problems = Problems(shown)
     files = _Files(path, shown)
+    document: Node | None = None
     with _importable(path.parent), _author_errors(files, problems):
-        module = _imported(path)
-        found = _chosen(module, name, shown, problems)
-        if found is not None:
-            document = _recorded(found, files, overrides, problems)
-            problems.raise_any()
-            return document
+        found = _chosen(_imported(path), name, shown, problems)
+        document = _recorded(found, files, overrides, problems) if found else None
     problems.raise_any()
-    raise AssertionError("no pipeline and no problem")
+    assert document is not None
+    return document
 
 
 class _Files:
@@ -207,6 +205,9 @@ class _Nodes:
             case list() | tuple() if value and all(isinstance(item, Handle) for item in value):
                 return self.value({"result_of": list(value)}, mark)
             case _:
+                for handle in _handles_in(value):
+                    what = f"the result of `{handle.name}` inside another value"
+                    self._problems.add(mark, what, handle.name, "make it an argument of its own")
                 return self.value(_escaped(value), mark)
 
     def _call(self, function: Callable[..., Any], mark: Mark) -> Node:
@@ -234,9 +235,15 @@ class _Nodes:
         return entries + [Entry(_key(key, mark), self.value(value, mark)) for key, value in rest.items()]
 
 
+def _handles_in(value: object) -> Iterator[Handle]:
+    if isinstance(value, Handle):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _handles_in(inner)
+
+
 def _named(value: object) -> object:
-    if isinstance(value, (Scalar, ListNode, MapNode)):
-        return value
     if isinstance(value, Handle):
         return value.name
     if isinstance(value, Mapping):

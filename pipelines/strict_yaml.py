@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from elisa.model.pipeline import JSONScalar
-from elisa.pipelines.nodes import Entry, ListNode, MapNode, Mark, Node, Scalar
+from elisa.pipelines.nodes import INVISIBLE, Entry, ListNode, MapNode, Mark, Node, Scalar
 from elisa.pipelines.problems import Problems
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "load", "value_of"]
@@ -27,10 +27,6 @@ MAX_NODES = 50_000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# Tab and line feed aside, nothing that a terminal or an editor would act on; line breaks that only YAML 1.1 knows.
-_FORBIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
 _WORDS: dict[str, JSONScalar] = {"": None, "~": None, "null": None, "true": True, "false": False}
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
@@ -78,7 +74,7 @@ def _decoded(raw: bytes | str, file: str, problems: Problems) -> str:
         return ""
     text = text.replace("\r\n", "\n")
     for number, row in enumerate(text.split("\n"), 1):
-        if _FORBIDDEN.search(row):
+        if INVISIBLE.search(row):
             problems.add(Mark(file, number), "a character that cannot be seen", row.strip(), "remove it")
     return text
 
@@ -184,7 +180,7 @@ class _Builder:
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         text = event.value
         mark = self._mark(event)
-        if _FORBIDDEN.search(text):  # from an escape such as "\e" in double quotes
+        if INVISIBLE.search(text):  # from an escape such as "\e" in double quotes
             self._refuse(event, "a character that cannot be seen", "remove it", text)
         return Scalar(mark=mark, text=text, value=value_of(text) if event.implicit[0] else text)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from elisa.model.errors import Problem
 from elisa.model.pipeline import JSONScalar
+from elisa.model.text import clean
 from elisa.pipelines.naming import instance_name
 from tests.pipelines.documents import problems_of, read, read_tasks
 
@@ -105,6 +106,7 @@ def test_a_parameter_is_set_from_outside(overrides: Mapping[str, str], words: tu
         ({"deep": "yes"}, "`deep` wants true or false", "its default is false"),
         ({"seeds": "1, 2"}, "`seeds` wants a list, such as [1, 2]", "its default is a list"),
         ({"seeds": "[[1]]"}, "`seeds` wants a list, such as [1, 2]", "its default is a list"),
+        ({"mode": "\x1b[2J"}, "`mode` wants a text", "its default is fast"),
         ({"seeds": "[1"}, "`seeds` wants a list, such as [1, 2]", "its default is a list"),
     ],
 )
@@ -113,7 +115,7 @@ def test_what_does_not_fit_a_parameter_is_refused(overrides: Mapping[str, str], 
 
     problems = problems_of(SWEEP, overrides)
 
-    assert problems == (Problem(file="--set", line=0, what=what, text=f"{name}={text}", hint=hint),)
+    assert problems == (Problem(file="--set", line=0, what=what, text=clean(f"{name}={text}"), hint=hint),)
 
 
 def test_a_parameter_without_a_type_takes_any() -> None:

@@ -357,3 +357,76 @@ def test_each_outside_of_a_map_is_refused(folder: Path) -> None:
 
     with pytest.raises(SpecError, match=r"`task.each\(shards\)` outside of `.map`"):
         load(folder / "p.py")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("report(float('nan'))", "nan cannot stand in a pipeline"),
+        ("report(-float('inf'))", "-inf cannot stand in a pipeline"),
+        ("report('\\x1b[2J')", "a character that cannot be seen"),
+        ("report({'a\\0b': 1})", "a character that cannot be seen"),
+        ("prepare.options(environment={'A': '\\x07'})()", "a character that cannot be seen"),
+        ("task.command('run', ['echo', '\\u202e'])", "a character that cannot be seen"),
+        ("report([prepare(), 3])", "the result of `prepare` inside another value"),
+    ],
+)
+def test_values_that_cannot_travel_are_refused_at_their_line(call: str, words: str, folder: Path) -> None:
+    (folder / "p.py").write_text(
+        f"from elisa import pipeline, task\nfrom functions import *\n@pipeline\ndef p():\n    {call}\n"
+    )
+
+    with pytest.raises(SpecError) as caught:
+        load(folder / "p.py")
+
+    assert [(problem.line, problem.what) for problem in caught.value.problems] == [(5, words)]
+
+
+def test_needs_may_be_handles_and_matching_ones(folder: Path) -> None:
+    one, other = both(
+        folder,
+        """
+        @pipeline
+        def p():
+            made = shards.map(count=[1, 2])
+            judge.options(needs=[made.matching("count")]).map(model=[0], data=made)
+            prepare.options(needs=made)()
+        """,
+        """
+        name: p
+        tasks:
+          shards: {call: functions.py:shards, matrix: {count: [1, 2]}, args: {count: "${count}"}}
+          judge:
+            call: functions.py:judge
+            matrix: {count: [1, 2], model: [0]}
+            args: {model: "${model}", data: {result_of: shards, match: count}}
+            needs: {task: shards, match: count}
+          prepare: {call: functions.py:prepare, needs: shards, resources: {cpus: 2, memory: 2GiB}}
+        """,
+    )
+
+    assert one == other
+
+
+def test_an_author_may_settle_for_the_results_of_those_that_succeed(folder: Path) -> None:
+    one, other = both(
+        folder,
+        """
+        @pipeline
+        def p():
+            made = shards.map(count=[1, 2, 3])
+            report.options(needs=[{"task": made, "at_least": 2}])(made)
+        """,
+        """
+        name: p
+        tasks:
+          shards: {call: functions.py:shards, matrix: {count: [1, 2, 3]}, args: {count: "${count}"}}
+          report:
+            call: functions.py:report
+            args: {scores: {result_of: shards}}
+            needs: {task: shards, at_least: 2}
+        """,
+    )
+
+    assert one == other
+    assert [need.at_least for need in one.tasks[-1].needs] == [2]
