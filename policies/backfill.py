@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.placement import NodeColumns, Pool, Way
 from elisa.policies.profile import Hold, Need, Profile, members_that_fit, need_of
-from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.snapshot import Ints, KeptRoom, Snapshot
 
 __all__ = ["Backfill", "Promise"]
 
@@ -27,11 +28,12 @@ class Promise(NamedTuple):
 
     holder: str
     starts_s: float
+    nodes: tuple[str, ...] = ()
 
     @property
     def starts_at(self) -> str:
-        """The moment in words."""
-        return datetime.fromtimestamp(self.starts_s, UTC).isoformat(timespec="seconds")
+        """The moment in words, in whole seconds: rounded up, because an earlier one might not be kept."""
+        return datetime.fromtimestamp(ceil(self.starts_s), UTC).isoformat(timespec="seconds")
 
 
 class Backfill:
@@ -87,10 +89,31 @@ class Backfill:
         if not known:
             return None
         at_s, ways = min(known, key=lambda pair: pair[0])
-        self._profile(ways[0]).reserve([self._need(way) for way in ways])
-        promise = Promise(holder, at_s)
+        nodes = self._profile(ways[0]).reserve([self._need(way) for way in ways])
+        names = self._pool(ways[0]).nodes.names
+        promise = Promise(holder, at_s, tuple(names[node] for node in nodes))
         self.promises.setdefault(self._cluster(ways[0]), promise)
         return promise
+
+    def renew(self, ways: Sequence[int], kept: KeptRoom) -> int | None:
+        """Keep room again as it was promised before, and return by which way; None if it is no longer there."""
+        for way in ways:
+            names = self._pool(way).nodes.names
+            nodes = [names.index(name) for name in kept.nodes if name in names]
+            if self._pool(way).keeps_queue or len(nodes) != self._ways[way].request.nodes:
+                continue
+            if kept.starts_s >= self._snapshot.now_s and self._profile(way).reserve_at(
+                self._need(way), nodes, kept.starts_s
+            ):
+                self.promises.setdefault(self._cluster(way), Promise("an earlier promise", kept.starts_s, kept.nodes))
+                return way
+        return None
+
+    def give_up(self, way: int, kept: KeptRoom) -> None:
+        """Undo `renew`."""
+        names = self._pool(way).nodes.names
+        nodes = [names.index(name) for name in kept.nodes]
+        self._profile(way).give_up(self._need(way)[0], nodes, kept.starts_s)
 
     def _together(self, choices: Sequence[Sequence[int]]) -> list[list[int]]:
         placed = [[way for way in ways if not self._pool(way).keeps_queue] for ways in choices]

@@ -1,73 +1,35 @@
-"""Who starts now, and why every other ready task does not.
-
-The order is walked once. Everything a start needs (budgets, nodes, places in a queue) only shrinks on the way, so a
-refusal is final for all later tasks of the same owner and shape: the walk costs about as much as there are starts.
-"""
+"""Who starts now, and why every other ready task does not."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from elisa.model.changes import Charge, PassedOver
+from elisa.model.changes import PassedOver
+from elisa.model.charge import Charge
 from elisa.model.decisions import Decision, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
-from elisa.policies.backfill import Backfill, Promise
-from elisa.policies.budgets import Admission, charge_of
+from elisa.policies.budgets import charge_of
 from elisa.policies.factors import FactorLine, factor_lines
 from elisa.policies.order import Ranking, ranking
-from elisa.policies.placement import Options, Way, options_of
-from elisa.policies.room import Room, Taken
-from elisa.policies.snapshot import Ints, Snapshot, TaskTable
+from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.walk import Refusals, Start, Walk
 
 __all__ = ["Plan", "plan"]
-
-_CHUNK = 4096
-_FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER})
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """Return what to start now, in order, with a reason for every ready task. The same snapshot gives the same plan."""
     ranked = ranking(snapshot)
-    walk = _Walk(snapshot)
+    walk = Walk(snapshot)
     walk.run(ranked.order)
     return Plan(snapshot, ranked, walk.starts, walk.refusals)
-
-
-class Start(NamedTuple):
-    """Room and budget taken for one task (a row of the snapshot)."""
-
-    row: int
-    taken: Taken
-    way: Way
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Why tasks do not start, by what they have in common: user, gang, owner and shape, or shape; a few by themselves."""
-
-    explain: Callable[[int, int], Reason]
-    of_user: dict[int, Reason] = field(default_factory=dict)
-    of_row: dict[int, Reason] = field(default_factory=dict)
-    of_gang: dict[int, Reason] = field(default_factory=dict)
-    of_owner: dict[tuple[int, int], Reason] = field(default_factory=dict)
-    of_shape: dict[int, Reason] = field(default_factory=dict)
-
-    def by(self, row: int, tasks: TaskTable) -> Reason:
-        """Return the first rule that refused a task."""
-        gang, owner, shape = int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
-        reason = self.of_user.get(int(tasks.uid[row])) or self.of_gang.get(gang) or self.of_row.get(row)
-        reason = reason or self.of_owner.get((owner, shape))
-        return reason or self.of_shape.get(shape) or self.explain(owner, shape)
 
 
 class Plan:
@@ -161,184 +123,3 @@ class Plan:
 
     def _refusal(self, row: int) -> Reason:
         return self._refusals.by(row, self.snapshot.tasks)
-
-
-class _Walk:
-    """One pass over the order."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self.refusals = Refusals(self.explain)
-        self.starts: list[Start] = []
-        self.ways: list[Way] = []
-        self.ways_of: list[range] = []
-        self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
-        self._open_shapes()
-        self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
-        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, Backfill(snapshot, self.ways))
-        self._reservations_left = snapshot.site.backfill_depth
-        self._is_refused = self._refused_by_caps()
-        self._closed: tuple[set[int], set[int]] = (set(), set())
-        self.on_trial = False
-        self._gangs = _members(snapshot)
-
-    def _open_shapes(self) -> None:
-        for number, shape in enumerate(self.snapshot.shapes):
-            options: Options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
-            first = len(self.ways)
-            self.ways.extend(Way(shape.request, option.pool, option.gpu_type) for option in options.ways)
-            self.ways_of.append(range(first, len(self.ways)))
-            self._is_open[number] = bool(options.ways)
-            if options.refusal is not None:
-                self.refusals.of_shape[number] = options.refusal
-
-    def run(self, order: Ints) -> None:
-        tasks = self.snapshot.tasks
-        candidates = order[self._may_start(order)]
-        for first in range(0, len(candidates), _CHUNK):
-            chunk = candidates[first : first + _CHUNK]
-            chunk = chunk[self._is_open[tasks.shape[chunk]]]
-            columns = (chunk.tolist(), tasks.owner[chunk].tolist(), tasks.shape[chunk].tolist())
-            for row, owner, shape in zip(*columns, strict=True):
-                if (owner, shape) not in self.refusals.of_owner and self._is_open[shape]:
-                    self._try(row, owner, shape)
-            if not self._is_open.any():
-                break
-
-    def _may_start(self, order: Ints) -> npt.NDArray[np.bool_]:
-        """Return which tasks of the order no rule refuses before the walk; those it does refuse get their reason."""
-        tasks = self.snapshot.tasks
-        may = self._is_open[tasks.shape[order]]
-        if self.snapshot.uid is not None:
-            may = may & self._own(order)
-        return may & ~self._is_refused[tasks.owner[order], tasks.shape[order]]
-
-    def _own(self, order: Ints) -> npt.NDArray[np.bool_]:
-        uid = self.snapshot.tasks.uid[order]
-        own: npt.NDArray[np.bool_] = uid == self.snapshot.uid
-        for owner in np.unique(uid[~own]).tolist():
-            self.refusals.of_user[owner] = because(ReasonCode.OTHER_OWNER, owner=owner)
-        return own
-
-    def _refused_by_caps(self) -> npt.NDArray[np.bool_]:
-        """Return, by owner and shape, whether a hard cap refuses every way before anything starts."""
-        by_way = self.admission.refused_at_start()
-        refused = np.zeros((len(self.snapshot.owners), len(self.snapshot.shapes)), dtype=np.bool_)
-        for shape, ways in enumerate(self.ways_of):
-            if ways:
-                refused[:, shape] = by_way[:, ways.start : ways.stop].all(axis=1)
-        return refused
-
-    def explain(self, owner: int, shape: int) -> Reason:
-        """Return, and remember, why nothing of a shape starts for an owner: a cap at the start, or else want of room."""
-        way = self.ways_of[shape].start
-        if self._is_refused[owner, shape]:
-            reason = self.refusals.of_owner[owner, shape] = self.admission.first_refusal(owner, way)
-        else:
-            reason = self.refusals.of_shape[shape] = self.room.refusal(way)
-        return reason
-
-    def _try(self, row: int, owner: int, shape: int) -> None:
-        gang = int(self.snapshot.tasks.gang[row])
-        if gang >= 0:
-            self._try_gang(gang)
-            return
-        start = self._place(row, owner, shape)
-        if isinstance(start, Start):
-            self.starts.append(start)
-        elif start is not None:
-            self.refusals.of_owner[owner, shape] = start
-
-    def _place(self, row: int, owner: int, shape: int) -> Start | Reason | None:
-        """Take budget and room for one task: free nodes if any way has them, else a place in a queue.
-
-        Returns the cap that refuses it, or None when there is no room by any way; a shape without room is closed.
-        """
-        cap: Reason | None = None
-        for number, place in enumerate((self.room.place_now, self.room.place_in_queue)):
-            closed = self._closed[number]
-            for way in self.ways_of[shape]:
-                if way in closed:
-                    continue
-                refusing = self.admission.refusing_row(owner, way)
-                if refusing is not None:
-                    cap = cap or self.admission.refusal(refusing, way)
-                    continue
-                taken = place(way)
-                if taken is not None:
-                    self.admission.take(owner, way)
-                    return Start(row, taken, self.ways[way])
-                if not self.on_trial:
-                    closed.add(way)
-        if cap is None and not self.on_trial:
-            self._keep_room(row, shape)
-        return cap
-
-    def _keep_room(self, row: int, shape: int) -> None:
-        """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape."""
-        promise = self._reserve([self.ways_of[shape]], self.snapshot.tasks.ids[row])
-        if promise is None:
-            self._is_open[shape] = False
-        else:
-            self.refusals.of_row[row] = _with_start(self.room.refusal(self.ways_of[shape].start), promise)
-
-    def _reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
-        if self._reservations_left <= 0:
-            return None
-        promise = self.room.reserve(choices, holder)
-        self._reservations_left -= promise is not None
-        return promise
-
-    def _try_gang(self, gang: int) -> None:
-        """Start as many members as must start together, and all others that fit; or none, as if none had been tried."""
-        if gang not in self._gangs:
-            return
-        rows, wanted = self._gangs.pop(gang), self.snapshot.gangs[gang]
-        needed = max(1, (wanted.minimum or wanted.size + wanted.live) - wanted.live)
-        starts: list[Start] = []
-        refusal: Reason | None = None
-        self.on_trial = True
-        for row in rows if len(rows) >= needed else ():
-            start = self._place_member(row)
-            if isinstance(start, Start):
-                starts.append(start)
-            else:
-                refusal = refusal or start
-        self.on_trial = False
-        if refusal is not None or len(starts) < needed:
-            self.refusals.of_gang[gang] = refusal or because(ReasonCode.GANG_INCOMPLETE, ready=len(rows), needed=needed)
-        if len(starts) >= needed:
-            self.starts.extend(starts)
-            return
-        self._undo(starts)
-        if refusal is not None and refusal.code in _FOR_WANT_OF_NODES:
-            self._keep_room_together(gang, rows)
-
-    def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
-        ways = [self.ways_of[shape] for shape in self.snapshot.tasks.shape[rows].tolist()]
-        promise = self._reserve(ways, self.snapshot.tasks.ids[rows[0]]) if all(ways) else None
-        if promise is not None:
-            self.refusals.of_gang[gang] = _with_start(self.refusals.of_gang[gang], promise)
-
-    def _place_member(self, row: int) -> Start | Reason:
-        tasks = self.snapshot.tasks
-        owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
-        start = self._place(row, owner, shape) if self.ways_of[shape] else self.refusals.of_shape[shape]
-        return start or self.room.refusal(self.ways_of[shape].start)
-
-    def _undo(self, starts: Sequence[Start]) -> None:
-        for start in reversed(starts):
-            self.room.give_back(start.taken)
-            self.admission.take(int(self.snapshot.tasks.owner[start.row]), start.taken.way, -1)
-
-
-def _with_start(reason: Reason, promise: Promise) -> Reason:
-    return because(reason.code, **{**reason.facts, "starts_at": promise.starts_at})
-
-
-def _members(snapshot: Snapshot) -> dict[int, list[int]]:
-    rows = np.flatnonzero(snapshot.tasks.gang >= 0)
-    members: dict[int, list[int]] = defaultdict(list)
-    for row in rows.tolist():
-        members[int(snapshot.tasks.gang[row])].append(row)
-    return members

@@ -123,17 +123,32 @@ class Profile:
         moment = self._first(needs)
         return None if moment is None else float(self.times[moment[0]])
 
-    def reserve(self, needs: Sequence[tuple[Need, _Ints]]) -> float | None:
-        """Keep room for jobs that start together at the earliest moment, and return it; None if there is none."""
+    def reserve(self, needs: Sequence[tuple[Need, _Ints]]) -> list[int]:
+        """Keep room for jobs that start together at the earliest moment, and return the nodes; none if never."""
         found = self._first(needs)
         if found is None:
-            return None
+            return []
         moment, nodes = found
-        start_s = float(self.times[moment])
         for (need, _), at in zip(needs, nodes, strict=True):
-            self._split(start_s + need.duration_s)
+            self._split(float(self.times[moment]) + need.duration_s)
             self._add(need, at, self._from(moment, need), -1)
-        return start_s
+        return [node for at in nodes for node in at]
+
+    def reserve_at(self, asked: tuple[Need, _Ints], nodes: Sequence[int], start_s: float) -> bool:
+        """Keep room on just these nodes from just then on; tell whether it was there."""
+        need, members = asked
+        self._split(start_s)
+        self._split(start_s + need.duration_s)
+        window = self._from(self._moment(start_s), need)
+        at = np.array(nodes, dtype=np.int64)
+        if not np.isin(at, members).all() or not self._fits(need, at, window).all():
+            return False
+        self._add(need, nodes, window, -1)
+        return True
+
+    def give_up(self, need: Need, nodes: Sequence[int], start_s: float) -> None:
+        """Undo `reserve_at`."""
+        self._add(need, nodes, self._from(self._moment(start_s), need), 1)
 
     def _split(self, at_s: float) -> None:
         """Make a moment of `at_s`, so that what ends then gives back its room then."""

@@ -96,6 +96,11 @@ class Room:
         open_ways = [[way for way in ways if self._waits_for_nodes(way)] for ways in choices]
         return self._future.reserve(open_ways, holder)
 
+    def look_again(self, ways: Sequence[int]) -> None:
+        """Forget which nodes were found too small for these ways: some of what was kept for others is theirs now."""
+        for way in ways:
+            self._candidates.pop(way, None)
+
     def _waits_for_nodes(self, way: int) -> bool:
         request, number, _ = self._ways[way]
         return self._submits[self._pools[number].backend] > 0 and self._free[number].has_licences(request)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, Shape
-from elisa.model.ids import AttemptId, BackendName, ProjectName
+from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import ClusterView
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
@@ -21,7 +21,7 @@ from elisa.policies.allowances import effective
 from elisa.policies.budgets import CapRow, Owner, cap_rows
 from elisa.policies.placement import Pool, reachable_pools
 
-__all__ = ["OrderPlugin", "Snapshot", "TaskTable"]
+__all__ = ["KeptRoom", "OrderPlugin", "Snapshot", "TaskTable"]
 
 _MICRO = 1e-6
 _WAITING = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
@@ -65,6 +65,13 @@ class TaskTable:
         return len(self.ids)
 
 
+class KeptRoom(NamedTuple):
+    """Room that an earlier plan kept for one task: when it may start, and where."""
+
+    starts_s: float
+    nodes: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
     """All that a plan depends on. Two snapshots built from the same facts in any order give the same plan."""
@@ -85,6 +92,7 @@ class Snapshot:
     uid: int | None
     plugins: Mapping[str, OrderPlugin]
     ends: Mapping[AttemptId, float]
+    promised: Mapping[TaskId, KeptRoom]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -101,12 +109,14 @@ class Snapshot:
         uid: int | None = None,
         plugins: Mapping[str, OrderPlugin] | None = None,
         ends: Mapping[AttemptId, float] | None = None,
+        promised: Mapping[TaskId, KeptRoom] | None = None,
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
         `queueing` names the backends with a queue of their own, `unreachable` those that gave no answer, and why. With
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         `ends` predicts when live attempts end (seconds since the epoch), where that is before their walltime is over.
+        `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
         """
         site = effective(site, usage, now)
         ready = _by_id(ready)
@@ -133,6 +143,7 @@ class Snapshot:
             uid=uid,
             plugins=plugins or {},
             ends=ends or {},
+            promised=promised or {},
         )
 
 

@@ -20,7 +20,7 @@ from elisa.model.site import Closure, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.plan import Plan, plan
-from elisa.policies.snapshot import Snapshot
+from elisa.policies.snapshot import KeptRoom, Snapshot
 from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_plan, a_request, after, an_attempt, started
 
 WIDE = a_request(cpus_per_task=8, walltime_s=100)
@@ -209,6 +209,7 @@ class Cluster:
         self.live: list[Attempt] = []
         self.promised: dict[str, datetime] = {}
         self.started: dict[str, datetime] = {}
+        self.kept: dict[TaskId, KeptRoom] = {}
 
     def nodes(self) -> list[NodeView]:
         names = ["n1", "n2", "n3"]
@@ -226,14 +227,25 @@ class Cluster:
             if id_ not in self.started and after(60 * at) <= now:
                 ready.add(id_, request, age_s=-60.0 * at)
         made = plan(
-            Snapshot.build(ready.columns(), ProjectUsage(), [a_cluster(*self.nodes())], self.live, self.site, now)
+            Snapshot.build(
+                ready.columns(),
+                ProjectUsage(),
+                [a_cluster(*self.nodes())],
+                self.live,
+                self.site,
+                now,
+                promised=self.kept,
+            )
         )
         self.note(made, now, queue)
 
     def note(self, made: Plan, now: datetime, queue: Mapping[str, tuple[Resources, int]]) -> None:
+        self.kept = {}
         for one in made.passed_over():
-            if one.reason.code is ReasonCode.NO_ROOM and "starts_at" in one.reason.facts:
-                self.promised.setdefault(one.task, datetime.fromisoformat(str(one.reason.facts["starts_at"])))
+            if "nodes" in one.reason.facts:
+                starts_at = datetime.fromisoformat(str(one.reason.facts["starts_at"]))
+                self.promised.setdefault(one.task, starts_at)
+                self.kept[one.task] = KeptRoom(starts_at.timestamp(), tuple(str(one.reason.facts["nodes"]).split(",")))
         for id_ in started(made):
             self.started[id_] = now
             self.live.append(

@@ -69,6 +69,7 @@ def test_a_full_node_makes_the_next_one_wait_with_the_facts() -> None:
                 backend="here",
                 partition="",
                 starts_at="2026-03-01T13:00:00+00:00",
+                nodes="n1",
             ),
         )
     ]
