@@ -20,12 +20,14 @@ def encode(value: object) -> Any:  # noqa: ANN401 - a JSON value has no narrower
 
     Fields that equal their default are left out, so that stored texts stay short and new fields need no migration.
     """
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in fields(value) if not _is_default(f, value)}
+        return _encode_fields(value)
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, frozenset)):
@@ -33,12 +35,19 @@ def encode(value: object) -> Any:  # noqa: ANN401 - a JSON value has no narrower
     return value
 
 
-def _is_default(field: Any, owner: object) -> bool:  # noqa: ANN401 - dataclasses.Field is generic over its value
-    if field.default is not MISSING:
-        return bool(getattr(owner, field.name) == field.default)
-    if field.default_factory is not MISSING:
-        return bool(getattr(owner, field.name) == field.default_factory())
-    return False
+_SCALARS = frozenset({bool, float, int, str, type(None)})
+
+
+def _encode_fields(owner: object) -> dict[str, Any]:
+    kind: Any = type(owner)
+    said = ((name, getattr(owner, name), default) for name, default in _defaults(kind))
+    return {name: encode(value) for name, value, default in said if value is not default and value != default}
+
+
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, object], ...]:  # noqa: ANN401 - any dataclass
+    """Return each field's name and default; what has none differs from every value."""
+    return tuple((f.name, f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(kind))
 
 
 def decode(kind: type[T], data: object) -> T:

@@ -16,9 +16,13 @@ GENESIS = "0" * 64
 """What the first row has for the hash of the row before it."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_COLUMNS = ("seq", "at", "actor", "kind", "subject", "facts", "previous", "hash")
+
+
 def row_hash(fields: Sequence[Any]) -> str:
     """Return the hash of (seq, at, actor, kind, subject, facts, previous), facts being the stored text."""
-    canonical = json.dumps(list(fields), separators=(",", ":"))
+    canonical = _ENCODER.encode(fields)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
@@ -37,5 +41,4 @@ class AuditTrail:
         self.seq += 1
         fields = (self.seq, self._at, self._actor, kind, subject, to_json(facts), self.head)
         self.head = row_hash(fields)
-        names = ("seq", "at", "actor", "kind", "subject", "facts", "previous")
-        self.rows.append({**dict(zip(names, fields, strict=True)), "hash": self.head})
+        self.rows.append(dict(zip(_COLUMNS, (*fields, self.head), strict=True)))

@@ -30,6 +30,7 @@ __all__ = [
     "placement_from",
     "read_facts",
     "resources_from",
+    "resources_json",
     "spec_from",
     "task_from",
     "to_json",
@@ -50,6 +51,7 @@ ATTEMPT_COLUMNS = (
 )
 PIPELINE_COLUMNS = "id, spec, owner_uid, owner, submitted_at, source"
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NO_METRICS: Mapping[str, float] = MappingProxyType({})
@@ -75,7 +77,13 @@ def from_us(us: int | None) -> datetime | None:
 
 def to_json(value: object) -> str:
     """Return the one text for a value: sorted keys, no spaces, ASCII only, so that no control byte reaches the file."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(encode(value))
+
+
+@lru_cache(maxsize=4096)
+def resources_json(resources: Resources) -> str:
+    """Return `to_json` of what many tasks ask for alike."""
+    return to_json(resources)
 
 
 def optional_json(value: object | None) -> str | None:
@@ -105,7 +113,7 @@ def needs_from(text: str) -> tuple[Need, ...]:
     return tuple(decode(Need, item) for item in json.loads(text))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16384)
 def spec_from(text: str) -> TaskSpec:
     return decode(TaskSpec, json.loads(text))
 

@@ -104,5 +104,7 @@ def set_journal(connection: SqliteConnection, filesystem: Filesystem) -> None:
         mode = connection.rows("PRAGMA journal_mode = DELETE")[0][0]
     if mode != "wal" and wal_is_safe and is_new:
         mode = connection.rows("PRAGMA journal_mode = WAL")[0][0]
+    # 64 MiB: transactions of 100,000 changes stay in memory until they are committed.
+    connection.run("PRAGMA cache_size = -65536")
     # EXTRA also syncs the folder once the journal is gone: else power loss could bring a commit back to nothing.
     connection.run(f"PRAGMA synchronous = {'FULL' if mode == 'wal' else 'EXTRA'}")

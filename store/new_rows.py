@@ -9,7 +9,7 @@ from elisa.model.pipeline import Pipeline, PriorityClass
 from elisa.model.site import CLASS_RANK
 from elisa.model.task import Attempt, PipelineRecord, Task
 from elisa.store.connection import Row
-from elisa.store.convert import CHARGES, optional_json, to_json, to_us
+from elisa.store.convert import CHARGES, optional_json, resources_json, to_json, to_us
 
 __all__ = ["attempt_row", "pipeline_row", "task_row"]
 
@@ -50,7 +50,7 @@ def task_row(task: Task, position: int, pipeline: Pipeline) -> Row:
         "importance": spec.importance + pipeline.importance,
         "submitted_at": to_us(task.submitted_at),
         "state": task.state.value,
-        "request": to_json(task.request),
+        "request": resources_json(task.request),
         "ready_at": to_us(task.ready_at),
         "ended_at": to_us(task.ended_at),
         "not_before": to_us(task.not_before),
@@ -73,7 +73,7 @@ def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
         "number": attempt.number,
         "backend": attempt.backend,
         "partition_name": attempt.partition,
-        "request": to_json(attempt.request),
+        "request": resources_json(attempt.request),
         "intended_at": to_us(attempt.intended_at),
         "resume_from": optional_json(attempt.resume_from),
         "gpu_type": reserve.gpu_type,

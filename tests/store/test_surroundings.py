@@ -31,8 +31,9 @@ def read(home: Path) -> int:
 
 
 def write(home: Path, count: int, crash: CrashPoint = no_crash) -> str:
-    """Submit a pipeline of `count` tasks with long commands."""
+    """Submit a pipeline of `count` tasks with long commands, with little memory for what is not committed."""
     with Writer.open(home, clock=FakeClock(), actor="child", crash=crash) as writer:
+        writer._db.run("PRAGMA cache_size = 20")
         tasks = (a_task(f"t{n}", "x" * 1000).in_pipeline("large") for n in range(count))
         writer.apply((a_pipeline(*tasks, name="large").added(),))
     return "written"
@@ -78,7 +79,7 @@ def store(home: Path) -> Path:
 @pytest.fixture
 def interrupted(store: Path) -> Path:
     """The store after somebody died in a transaction too large for the memory: half of it stands in the file."""
-    assert said(lambda: die_writing(store, 3000)) == (-signal.SIGKILL, "")
+    assert said(lambda: die_writing(store, 1000)) == (-signal.SIGKILL, "")
     assert layout.database(store).with_name("elisa.db-journal").stat().st_size > 0
     assert layout.database(store).stat().st_size > 2**20
     return store
