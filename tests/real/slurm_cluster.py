@@ -119,6 +119,11 @@ class SlurmCluster:
         """Slurm's release, as (22, 5)."""
         return self._plan.version
 
+    @property
+    def controller_pid(self) -> int:
+        """Process id of slurmctld."""
+        return self._pids["slurmctld"]
+
     def env(self) -> dict[str, str]:
         """Return a whole environment in which Slurm's client programs talk to this cluster."""
         kept = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "TZ") if key in os.environ}

@@ -1,0 +1,158 @@
+"""Whole pipelines on a real Slurm: through preemption, node failure, outages and crashes to one end each."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from elisa.model.states import EndReason
+from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
+from tests.real.slurm_cluster import SlurmCluster
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+KILLS = int(os.environ.get("ELISA_TICK_KILLS", "12"))
+
+# Counts to 40 in half seconds, saves each number, and goes on from the newest one it finds.
+COUNTER = """\
+set -eu
+step=0
+for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
+  [ -e "$marker" ] || continue
+  number=${marker##*/restart.}
+  number=${number%.dat.done}
+  [ "$number" -gt "$step" ] && step=$number
+done
+echo "$step" >>"$ELISA_TASK_DIR/began"
+while [ "$step" -lt 40 ]; do
+  sleep 0.5
+  step=$((step + 1))
+  echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
+  : >"$ELISA_CHECKPOINT_DIR/restart.$step.dat.done"
+  echo "$step" >>"$ELISA_TASK_DIR/steps"
+done
+"""
+LONG = """
+name: long
+project: demo
+tasks:
+  count:
+    command: [sh, counter.sh]
+    checkpoint: {pattern: "restart.*.dat", complete_when: "{}.done", keep: 50}
+    retry: 0
+    resources: {nodes: %d, cpus: 8}
+"""
+
+
+@pytest.fixture
+def elisa(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ElisaOnSlurm:
+    monkeypatch.setenv("SLURM_CONF", slurm.env()["SLURM_CONF"])
+    (tmp_path / "counter.sh").write_text(COUNTER)
+    return a_state_folder(slurm, tmp_path)
+
+
+def numbers(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def test_pipeline_runs_in_order(elisa: ElisaOnSlurm) -> None:
+    elisa.submit("""
+        name: order
+        project: demo
+        tasks:
+          first: {command: [sh, -c, "sleep 0.5; echo first >>log"]}
+          second: {command: [sh, -c, "echo second >>log"], needs: [first]}
+          third: {command: [sh, -c, "echo third >>log; exit 3"], needs: [second], retry: 0}
+          fourth: {command: [sh, -c, "echo fourth >>log"], needs: [third]}
+    """)
+
+    elisa.tick_to_the_end()
+
+    assert elisa.states() == {"first": "succeeded", "second": "succeeded", "third": "failed", "fourth": "skipped"}
+    assert (elisa.folder / "log").read_text() == "first\nsecond\nthird\n"
+    (attempt,) = elisa.attempts("third")
+    assert attempt.end is not None
+    assert (attempt.end.reason, attempt.end.exit_code) == (EndReason.FAILED, 3)
+
+
+def test_preempted_task_goes_on_from_its_checkpoint(elisa: ElisaOnSlurm) -> None:
+    pipeline = elisa.submit(LONG % 4)
+    steps = elisa.task_dir(pipeline, "count") / "steps"
+    elisa.tick_until(lambda: len(numbers(steps)) >= 2)
+
+    elisa.cluster.sbatch("--partition=high", "--nodes=4", "--exclusive", wrap="sleep 2")
+    elisa.tick_to_the_end()
+
+    assert elisa.states() == {"count": "succeeded"}
+    assert [attempt.end and attempt.end.reason for attempt in elisa.attempts("count")] == [
+        EndReason.PREEMPTED,
+        EndReason.COMPLETED,
+    ]
+    assert numbers(steps) == list(range(1, 41))
+
+
+def test_task_on_a_failed_node_goes_on_elsewhere_from_its_checkpoint(elisa: ElisaOnSlurm) -> None:
+    pipeline = elisa.submit(LONG % 1)
+    steps = elisa.task_dir(pipeline, "count") / "steps"
+    elisa.tick_until(lambda: len(numbers(steps)) >= 2)
+    where = elisa.cluster.run(["squeue", "-h", "-o", "%N"]).stdout.strip()
+
+    elisa.cluster.node_down(where)
+    elisa.tick_to_the_end()
+
+    first, second = elisa.attempts("count")
+    assert first.end is not None
+    assert (first.end.reason, first.nodes, elisa.states()) == (EndReason.NODE_FAILURE, where, {"count": "succeeded"})
+    assert second.nodes != where
+    assert sorted(set(numbers(steps))) == list(range(1, 41))
+
+
+def test_job_whose_answer_was_lost_is_adopted_and_runs_once(elisa: ElisaOnSlurm) -> None:
+    pipeline = elisa.submit(LONG % 1)
+
+    elisa.before_sbatch(f"kill -STOP {elisa.cluster.controller_pid}")
+    report = elisa.tick()
+    elisa.before_sbatch("")
+    elisa.cluster.resume_controller()
+    elisa.tick_to_the_end()
+
+    assert len(report.unsettled) == 1
+    assert elisa.states() == {"count": "succeeded"}
+    assert len(elisa.attempts("count")) == 1
+    assert numbers(elisa.task_dir(pipeline, "count") / "began") == [0]
+
+
+def test_outage_of_the_controller_changes_nothing_and_heals(elisa: ElisaOnSlurm) -> None:
+    pipeline = elisa.submit(LONG % 1)
+    elisa.tick_until(lambda: bool(numbers(elisa.task_dir(pipeline, "count") / "steps")))
+    elisa.cluster.wait_for_saved_state()
+
+    elisa.cluster.kill_controller()
+    reports = [elisa.tick() for _ in range(3)]
+    elisa.cluster.restart_controller()
+    elisa.tick_to_the_end()
+
+    assert all("slurm" in report.unreachable for report in reports)
+    assert len(elisa.attempts("count")) == 1
+    assert elisa.states() == {"count": "succeeded"}
+
+
+def test_elisa_killed_while_it_submits_loses_and_doubles_nothing(elisa: ElisaOnSlurm) -> None:
+    chance = random.Random(7)
+    tasks = "\n".join(f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran']}}" for n in range(3 * KILLS))
+    elisa.submit(f"name: many\nproject: demo\ntasks:\n{tasks}\n")
+
+    for _ in range(KILLS):
+        ticking = elisa.cli("tick")
+        time.sleep(chance.uniform(0.3, 2.0))
+        os.killpg(ticking.pid, signal.SIGKILL)
+        ticking.wait()
+    elisa.tick_to_the_end(within_s=240)
+
+    assert set(elisa.states().values()) == {"succeeded"}
+    assert sorted(numbers(elisa.folder / "ran")) == list(range(3 * KILLS))
