@@ -228,12 +228,15 @@ class Linker:
             return []
         mark = instance.mark("when")
         meant: dict[str, tuple[str, ...]] = {}
-        needed = {task for need in needs for task in need.tasks}
         for name in condition.names:
-            tasks = self._tasks(name, (), instance, mark)
-            meant[name] = tuple(task for task in tasks if task in needed) or tasks
+            meant[name] = self._meant(name, needs, self._tasks(name, (), instance, mark))
         self._check_lone(condition, meant, mark)
         return _missing_needs(needs, [tasks for tasks in meant.values() if tasks], NeedKind.COMPLETION)
+
+    def _meant(self, name: str, needs: Sequence[Need], tasks: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of `tasks`, all that `name` stands for, that are needed anyhow, or all if none is."""
+        needed = dict.fromkeys(task for need in needs for task in need.tasks)
+        return tuple(task for task in needed if name in {task, self._by_name[task].group}) or tasks
 
     def _check_lone(self, condition: Condition, meant: Mapping[str, tuple[str, ...]], mark: Mark) -> None:
         for name, column in condition.lone:
@@ -261,8 +264,7 @@ class Linker:
     def _folder(self, match: re.Match[str], spec: TaskSpec, mark: Mark, instance: Instance) -> str:
         name = match[1]
         tasks = self._tasks(name, (), instance, mark)
-        needed = {task for need in spec.needs for task in need.tasks}
-        meant = [task for task in tasks if task in needed] or list(tasks)
+        meant = self._meant(name, spec.needs, tasks)
         if len(meant) == 1 and not self._has_template(meant):
             return f"${{dir.{meant[0]}}}"
         if tasks:
