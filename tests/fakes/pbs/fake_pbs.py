@@ -78,6 +78,14 @@ class FakePbs:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(job.pop("pid"), signal.SIGKILL)
 
+    def add(self, number: str, name: str = "job", **facts: Any) -> None:
+        """Put a job there without running it: a queued one, unless `facts` say otherwise."""
+        wanted = submission.read(["-N", name], user="pbsuser", o_path="", is_torque=self.dialect == "torque")
+        with pbs.server(self.home) as state:
+            state["next"] = int(number)
+            pbs.new_job(state, wanted, {})
+            state["jobs"][number].update(facts)
+
     def put(self, number: str, attributes: Mapping[str, Any]) -> None:
         """Change what is known of a job."""
         with pbs.server(self.home) as state:

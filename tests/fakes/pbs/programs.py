@@ -73,7 +73,7 @@ def qsub(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
     if fault["kind"] == "late":
         with pbs.server(home) as state:
             state["late"].append([argv, sys.stdin.read() if "--" not in argv else ""])
-        fail("qsub: End of File", 1)
+        fail("qsub: End of File", 85)
     try:
         job = submission.main(home, argv, dict(os.environ))
     except submission.Refused as err:
@@ -110,6 +110,9 @@ def qstat(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
         if "-x" in flags and not state["history"]:
             complain("qstat", "PBS is not configured to maintain job history ")
             return
+        if "-E" in flags and is_torque:
+            fail("qstat: invalid option -- 'E'\nusage: qstat [-f] [-W site_specific] [job_id...]", 2)
+        ids = _express(state, ids) if "-E" in flags else ids
         text, status = _jobs(state, ids, with_history="-x" in flags)
     if "json" in argv:
         text = _as_json(text)
@@ -119,6 +122,11 @@ def qstat(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
         text = text[: text.rfind("job_state")]
     say(text)
     sys.exit(status)
+
+
+def _express(state: pbs.State, ids: list[str]) -> list[str]:
+    """Ask about all ids in one request: those that are unknown are left out without a word, unless all are."""
+    return [id_ for id_ in ids if known(state, number_of("qstat", id_))] or ids[:1]
 
 
 def _jobs(state: pbs.State, ids: list[str], *, with_history: bool) -> tuple[str, int]:
@@ -172,15 +180,16 @@ def qdel(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
     if not ids:
         fail("usage:\n\tqdel [-W force|suppress_email=X] [-x] job_identifier...\n\tqdel --version", 2)
     numbers = [number_of("qdel", id_) for id_ in ids]
-    status = 0
+    status, has_named_unknown = 0, False
     with pbs.server(home) as state:
         for number in numbers:
             job = known(state, number)
             said = _delete(state, job, is_forced=is_forced)
-            # Of several that fail alike only the first is named.
-            if said and said[1] != status:
-                complain("qdel", f"{said[0]} {number}.{pbs.SERVER}")
-            status = said[1] if said else status
+            if said is None or (said[1] == UNKNOWN and has_named_unknown):
+                continue  # of several unknown ids only the first is named
+            has_named_unknown |= said[1] == UNKNOWN
+            complain("qdel", f"{said[0]} {number}.{pbs.SERVER}")
+            status = said[1]
     pbs.start_what_fits(home)
     sys.exit(status)
 
