@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 from elisa.model.ids import TaskId
+from elisa.model.pipeline import NeedKind
 from elisa.model.site import Metered
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import Attempt
@@ -30,7 +31,9 @@ def broken(world: World) -> Iterator[str]:
         yield from _over_cap(world, reader)
         yield from _stale_resumes(reader)
         yield from _without_attempt(reader)
-    world.note_runs()
+        yield from _too_early(reader)
+        yield from _unknown_jobs(world, reader)
+        yield from _unearned(world, reader)
     yield from (f"I2: {words}" for words in double_runs(world))
 
 
@@ -81,14 +84,42 @@ def _stale_resumes(reader: Reader) -> Iterator[str]:
             newest = max(newest, attempt.last_checkpoint.step if attempt.last_checkpoint else -1)
 
 
+def _unknown_jobs(world: World, reader: Reader) -> Iterator[str]:
+    """Whatever the cluster took was intended before, and handed to it once."""
+    known = reader.attempts(sorted(set(world.recorder.accepted)))
+    for attempt, times in Counter(world.recorder.accepted).items():
+        if attempt not in known:
+            yield f"the cluster has a job of {attempt}, which nobody intended"
+        if times > 1:
+            yield f"I2: {attempt} was handed over {times} times"
+
+
+def _unearned(world: World, reader: Reader) -> Iterator[str]:
+    """Only what ran to its end may count as a success."""
+    complete = {run.task for run in world.recorder.runs.values() if run.is_complete}
+    for row in reader.task_rows(states=(TaskState.SUCCEEDED,)):
+        if row.attempts and row.id not in complete:
+            yield f"{row.id} is called succeeded, and never ran to its end"
+
+
+def _too_early(reader: Reader) -> Iterator[str]:
+    """No task starts before those whose success it needs."""
+    begun = [row.id for row in reader.task_rows() if row.attempts]
+    for task, needs in reader.upstream(begun).items():
+        for resolved in needs:
+            if resolved.need.kind is NeedKind.SUCCESS and resolved.need.at_least is None:
+                open_ = [target.name for target in resolved.targets if target.state is not TaskState.SUCCEEDED]
+                yield from (f"{task} began before {name} had succeeded" for name in open_)
+
+
 def double_runs(world: World) -> Iterator[str]:
     """Yield the programs of one task that ran at the same time, as the cluster itself knows it."""
     runs: dict[TaskId, list[Run]] = defaultdict(list)
-    for run in world.runs.values():
+    for run in world.recorder.runs.values():
         runs[run.task].append(run)
     for task, found in runs.items():
-        for one, other in pairwise(sorted(found)):
-            if other.began_us < one.ended_us:
+        for one, other in pairwise(sorted(found, key=lambda run: run.began_us)):
+            if one.ended_us is None or other.began_us < one.ended_us:
                 yield f"{task} ran as {one.native_id} until {one.ended_us} and as {other.native_id} from {other.began_us}"
 
 
@@ -100,9 +131,9 @@ def assert_still(world: World) -> None:
     """While time stands still, ticks soon change nothing any more (I7)."""
     before: tuple[object, ...] = ()
     for _ in range(_TICKS_TO_STILLNESS):
-        world.tick()
+        report = world.tick()
         after = _content(world)
-        if after == before:
+        if after == before and not report.events:
             return
         before = after
     raise AssertionError(f"I7: ticks without news go on changing things: {before}")

@@ -194,7 +194,7 @@ def recover(story: Story, world: World) -> None:
 
 def recover_through_another_crash(story: Story, world: World) -> None:
     """Recover, but die on the way, a few ticks in; then recover for good."""
-    chance = Random(len(world.runs) * 1000 + int(world.clock.now().timestamp()))
+    chance = Random(len(world.recorder.runs) * 1000 + int(world.clock.now().timestamp()))
     for _ in range(PAIRS):
         left = chance.randint(1, 120)
 

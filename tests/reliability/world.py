@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from elisa.backends.protocol import Backend
 from elisa.backends.simulated.backend import SimulatedBackend
 from elisa.backends.simulated.clock import VirtualClock
-from elisa.backends.simulated.job import Cause, Stage
+from elisa.backends.simulated.cluster import Cluster
+from elisa.backends.simulated.job import Cause, SimJob
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
 from elisa.engine.files import Files, OsFiles
@@ -27,7 +27,7 @@ from elisa.engine.submit import submit
 from elisa.engine.tick import tick
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
-from elisa.model.ids import BackendName, PipelineId, ProjectName, TaskId, task_of
+from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId, task_of
 from elisa.model.pipeline import Pipeline, TaskSpec
 from elisa.model.ports import CrashPoint, no_crash
 from elisa.model.states import FINAL_TASK_STATES, TaskState
@@ -48,13 +48,61 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 
 
-class Run(NamedTuple):
-    """A program that ran on the cluster, from when until when."""
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A program that ran on the cluster; `ended_us` None: it still does."""
 
-    began_us: int
-    ended_us: int
     task: TaskId
+    attempt: AttemptId
     native_id: str
+    began_us: int
+    ended_us: int | None = None
+    is_complete: bool = False
+
+
+class Recorder:
+    """Sees every job that the cluster takes, and every program that it starts and ends, before the cluster forgets."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.runs: dict[tuple[int, int], Run] = {}
+        self.accepted: list[AttemptId] = []
+        self._cluster = cluster
+        self._begin, self._accept, self._leave, self._forget = (
+            cluster._agent.begin,
+            cluster.accept,
+            cluster._leave,
+            cluster.forget,
+        )
+        cluster._agent.begin = self.begin  # type: ignore[method-assign]
+        cluster.accept = self.accept  # type: ignore[method-assign]
+        cluster._leave = self.leave  # type: ignore[method-assign]
+        cluster.forget = self.forget  # type: ignore[method-assign]
+
+    def accept(self, job: SimJob) -> None:
+        self.accepted.append(job.attempt)
+        self._accept(job)
+
+    def begin(self, job: SimJob, us: int) -> str:
+        why = self._begin(job, us)
+        if not why:
+            run = Run(task=task_of(job.attempt), attempt=job.attempt, native_id=job.id, began_us=us)
+            self.runs[job.order, job.restarts] = run
+        return why
+
+    def leave(self, job: SimJob) -> None:
+        self._end(job, is_complete=job.cause is Cause.COMPLETION)
+        self._leave(job)
+
+    def forget(self, native_id: NativeId) -> None:
+        job = self._cluster.jobs.get(native_id)
+        if job is not None and job.is_up:
+            self._end(job, is_complete=False)
+        self._forget(native_id)
+
+    def _end(self, job: SimJob, *, is_complete: bool) -> None:
+        run = self.runs.get((job.order, job.restarts))
+        if run is not None:
+            run.ended_us, run.is_complete = self._cluster.now_us, is_complete
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,18 +113,19 @@ class World:
     clock: VirtualClock
     random: SeededRandom
     cluster: SimulatedBackend
+    recorder: Recorder
     site: Site = _SITE
     crash: CrashPoint = no_crash
     files: Callable[[CrashPoint], Files] = OsFiles
     extra: dict[str, Backend] = field(default_factory=dict)
-    runs: dict[tuple[int, int], Run] = field(default_factory=dict)
 
     @classmethod
     def make(cls, home: Path, *, seed: int = 0, spec: ClusterSpec | None = None, site: Site = _SITE) -> World:
         clock = VirtualClock(START)
         spec = spec or ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), seed=seed, heartbeat_s=30)
         cluster = SimulatedBackend(spec, clock, name="sim")
-        world = cls(home=home, clock=clock, random=SeededRandom(seed), cluster=cluster, site=site)
+        recorder = Recorder(cluster._cluster)
+        world = cls(home=home, clock=clock, random=SeededRandom(seed), cluster=cluster, recorder=recorder, site=site)
         cluster._crash = world.pass_point
         files = OsFiles()
         for folder in (home, layout.claims(home), layout.runs(home)):
@@ -110,20 +159,7 @@ class World:
         return submit(self.workspace(), pipeline).pipeline_id
 
     def tick(self) -> TickReport:
-        report = tick(self.workspace())
-        self.note_runs()
-        return report
-
-    def note_runs(self) -> None:
-        """Remember what runs on the cluster, which itself forgets."""
-        inside = self.cluster._cluster
-        for job in inside.jobs.values():
-            key = (job.order, job.restarts)
-            # A requeued job still carries the times of its last run until it starts again.
-            is_known = job.is_up or key in self.runs or (job.stage is Stage.ENDED and not job.restarts)
-            if job.started_us and is_known and job.cause is not Cause.REFUSAL:
-                ended_us = inside.now_us if job.is_up else (job.ended_us or self.runs[key].ended_us)
-                self.runs[key] = Run(job.started_us, ended_us, task_of(job.attempt), job.id)
+        return tick(self.workspace())
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
