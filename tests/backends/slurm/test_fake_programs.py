@@ -55,7 +55,7 @@ class Bench:
         return wait_for(lambda: seen if isinstance(seen := self.see(native_id), Seen) and seen.state is state else None)
 
 
-def wait_for(look: Callable[[], Seen | None], within_s: float = 15.0) -> Seen:
+def wait_for(look: Callable[[], Seen | None], within_s: float = 60.0) -> Seen:
     deadline = time.monotonic() + within_s
     while (seen := look()) is None:
         assert time.monotonic() < deadline
@@ -251,10 +251,15 @@ def test_cancelled_job_ends_cancelled(bench: Bench) -> None:
 
 
 def test_successor_starts_when_its_predecessor_has_succeeded(bench: Bench) -> None:
-    first = bench.backend.submit(bench.request("sleep", "0.3"))
+    first = bench.backend.submit(bench.request("sleep", "60"))
     second = bench.backend.submit(bench.request("true", name=attempt("2"), after=(first,)))
+    bench.wait_for(first, NativeState.RUNNING)
+    waiting = bench.see(second)
 
-    assert bench.see(second) == bench.wait_for(second, NativeState.QUEUED)
+    bench.cluster.end(number_of(first), "COMPLETED")
+
+    assert isinstance(waiting, Seen)
+    assert (waiting.state, waiting.detail) == (NativeState.QUEUED, "Dependency")
     assert bench.wait_for(second, NativeState.ENDED).end_reason is EndReason.COMPLETED
 
 

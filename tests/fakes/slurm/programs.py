@@ -205,7 +205,7 @@ def watch(home: Path, number: str, program: subprocess.Popen[bytes], limit_s: fl
         time.sleep(0.02)
     signal_all(program.pid, signal.SIGKILL)
     code = program.returncode
-    status = -code if code < 0 else code << 8
+    status = 0 if word == "COMPLETED" else -code if code < 0 else code << 8
     return status, word or ("FAILED" if status else "COMPLETED")
 
 

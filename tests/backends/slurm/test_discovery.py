@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from elisa.backends.runner import Completed
+from elisa.backends.slurm.discovery import SlurmSite, concerns, discover, render_site
+from elisa.backends.slurm.options import SlurmOptions
+from elisa.model.errors import Unavailable
+from elisa.model.native import PartitionView
+from tests.backends.slurm.jobs import VERSIONS, ScriptedRunner, recording
+
+ASSOCIATIONS = "sacctmgr show associations user=ada format=account"
+
+
+def slurm_that_says(version: str, accounts: Completed | str = "science\nroot\n") -> ScriptedRunner:
+    return ScriptedRunner(
+        {
+            "scontrol show config": recording("scontrol-config", version),
+            "scontrol show partition": recording("scontrol-partition", version),
+            ASSOCIATIONS: accounts,
+        }
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_site_is_understood(version: str) -> None:
+    site = discover(slurm_that_says(version), "ada", SlurmOptions())
+
+    assert site == SlurmSite(
+        cluster=site.cluster,
+        version=version,
+        partitions=(
+            PartitionView(name="low", is_default=True, priority=1, preemptible=True),
+            PartitionView(name="high", max_walltime_s=86400, priority=10),
+        ),
+        has_accounting=True,
+        accounts=("root", "science"),
+        memory_s=300,
+        message_timeout_s=10,
+        kill_wait_s=5,
+        max_array_size=1001,
+        max_jobs=10000,
+    )
+    assert site.cluster.startswith("c")
+    assert list(concerns(site)) == []
+
+
+def test_site_that_does_not_tell_accounts_has_none() -> None:
+    refused = Completed(exit_code=1, stderr="sacctmgr: error: Problem talking to the database: Connection refused\n")
+
+    assert discover(slurm_that_says("24.11.5", refused), "ada", SlurmOptions()).accounts == ()
+
+
+def test_controller_that_is_down_is_unavailable() -> None:
+    down = Completed(
+        exit_code=1, stderr="slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)\n"
+    )
+
+    with pytest.raises(Unavailable, match="connect failure"):
+        discover(ScriptedRunner({"/opt/bin/scontrol show config": down}), "ada", SlurmOptions(path="/opt/bin"))
+
+
+def test_short_memory_without_accounts_is_a_concern() -> None:
+    site = SlurmSite(cluster="c", version="22.05.8", partitions=(PartitionView(name="p"),), memory_s=30)
+
+    (words,) = concerns(site)
+
+    assert "30 s" in words
+
+
+def test_enforced_accounts_that_one_does_not_have_and_closed_partitions_are_concerns() -> None:
+    closed = (PartitionView(name="p", is_up=False),)
+    site = SlurmSite(cluster="c", version="1", partitions=closed, has_accounting=True, enforces=("associations",))
+
+    assert [words.split(":")[0] for words in concerns(site)] == [
+        "this Slurm wants an account for every job, and you have none",
+        "no partition takes jobs now",
+    ]
+
+
+def test_configuration_is_written_with_what_was_found() -> None:
+    site = discover(slurm_that_says("24.11.5"), "ada", SlurmOptions())
+
+    assert render_site("big", site) == (
+        f"  # Slurm 24.11.5, cluster {site.cluster}; ended jobs are remembered for 300 s\n"
+        "  # accounting: yes; arrays up to 1000 tasks\n"
+        "  # partition low: no time limit, default, jobs may be preempted\n"
+        "  # partition high: up to 1440 min\n"
+        "  big:\n"
+        "    kind: slurm\n"
+        "    account: root  # or science\n"
+    )
+
+
+def test_site_without_accounting_is_configured_so() -> None:
+    site = SlurmSite(cluster="c", version="1", partitions=(PartitionView(name="p", is_up=False),))
+
+    assert render_site("big", site).endswith(
+        "  # partition p: no time limit, down\n  big:\n    kind: slurm\n    options: {accounting: no}\n"
+    )
