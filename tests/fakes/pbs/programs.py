@@ -87,6 +87,13 @@ def qsub(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
         say(f"{job}\n")
 
 
+def let_late_in(home: Path) -> None:
+    with pbs.server(home) as state:
+        late, state["late"] = state["late"], []
+    for argv, _ in late:
+        submission.main(home, argv, {"PATH": os.environ["PATH"]})
+
+
 # qstat
 
 

@@ -177,7 +177,8 @@ def run_job(folder: str, number: str) -> None:
         _finish(home, number, NO_PROGRAM)
         return
     with server(home) as state:
-        state["jobs"][number]["pid"] = program.pid
+        if number in state["jobs"]:
+            state["jobs"][number]["pid"] = program.pid
     _finish(home, number, _watch(home, number, program, is_torque=is_torque))
 
 
