@@ -9,7 +9,7 @@ from .charge import Charge
 from .pipeline import SitePlacement
 from .resources import Resources
 
-__all__ = ["GangRow", "PastUse", "ProjectUsage", "ReadyColumns", "Shape", "UsageRow"]
+__all__ = ["GangRow", "PastUse", "ProjectUsage", "ReadyColumns", "RunningRow", "Shape", "UsageRow"]
 
 
 class Shape(NamedTuple):
@@ -56,6 +56,33 @@ class ReadyColumns(NamedTuple):
     path_s: Sequence[float] = ()
     progress: Sequence[float] = ()
     promise: Sequence[float] = ()
+
+
+class RunningRow(NamedTuple):
+    """A live attempt as preemption sees it.
+
+    `priority` is the rank of its class. `saved_us` is when its newest checkpoint was taken, 0 if there is none; one that
+    `saves_on_request` loses nothing when it is asked to leave. `slack_s` is what its deadline leaves it, infinite without
+    one. `is_leaving`: it was asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun.
+    """
+
+    attempt: str
+    task: str
+    project: str
+    owner_uid: int
+    backend: str
+    nodes: tuple[str, ...]
+    request: Resources
+    priority: int
+    started_us: int
+    is_preemptible: bool = True
+    saved_us: int = 0
+    saves_on_request: bool = False
+    times_preempted: int = 0
+    slack_s: float = float("inf")
+    is_leaving: bool = False
+    is_queued: bool = False
+    partition: str = ""
 
 
 class UsageRow(NamedTuple):

@@ -11,15 +11,16 @@ import numpy as np
 
 from elisa.model.changes import PassedOver
 from elisa.model.charge import Charge
-from elisa.model.decisions import Decision, Submit
+from elisa.model.decisions import Decision, Preempt, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
 from elisa.policies.factors import FactorLine, factor_lines
+from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.snapshot import Ints, Snapshot
-from elisa.policies.walk import Refusals, Start, Walk
+from elisa.policies.walk import Start, Walk
 
 __all__ = ["Plan", "plan"]
 
@@ -29,23 +30,24 @@ def plan(snapshot: Snapshot) -> Plan:
     ranked = ranking(snapshot)
     walk = Walk(snapshot)
     walk.run(ranked.order)
-    return Plan(snapshot, ranked, walk.starts, walk.refusals)
+    return Plan(snapshot, ranked, walk, make_room(snapshot, ranked.order, walk))
 
 
 class Plan:
     """Decisions in the order in which to carry them out, and the reasons for everything else."""
 
-    def __init__(self, snapshot: Snapshot, ranked: Ranking, starts: Sequence[Start], refusals: Refusals) -> None:
+    def __init__(self, snapshot: Snapshot, ranked: Ranking, walk: Walk, preemptions: Sequence[Preempt] = ()) -> None:
         self.snapshot = snapshot
         self.order = ranked.order
         self.notes = ranked.notes
-        self._starts = {start.row: start for start in starts}
-        self._refusals = refusals
+        self._starts = {start.row: start for start in walk.starts}
+        self._refusals = walk.refusals
+        self._preemptions = preemptions
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """One `Submit` for each task that starts."""
-        return tuple(self._submit(start) for start in self._starts.values())
+        """One `Submit` for each task that starts, then one `Preempt` for each attempt that should leave."""
+        return (*(self._submit(start) for start in self._starts.values()), *self._preemptions)
 
     @cached_property
     def _rank(self) -> Ints:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, Shape
+from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, RunningRow, Shape
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import ClusterView
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
@@ -93,6 +93,7 @@ class Snapshot:
     plugins: Mapping[str, OrderPlugin]
     ends: Mapping[AttemptId, float]
     promised: Mapping[TaskId, KeptRoom]
+    running: tuple[RunningRow, ...]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -110,6 +111,7 @@ class Snapshot:
         plugins: Mapping[str, OrderPlugin] | None = None,
         ends: Mapping[AttemptId, float] | None = None,
         promised: Mapping[TaskId, KeptRoom] | None = None,
+        running: Sequence[RunningRow] = (),
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
@@ -117,6 +119,7 @@ class Snapshot:
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         `ends` predicts when live attempts end (seconds since the epoch), where that is before their walltime is over.
         `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
+        Without `running`, nobody is preempted.
         """
         site = effective(site, usage, now)
         ready = _by_id(ready)
@@ -144,6 +147,7 @@ class Snapshot:
             plugins=plugins or {},
             ends=ends or {},
             promised=promised or {},
+            running=tuple(sorted(running, key=lambda row: row.attempt)),
         )
 
 

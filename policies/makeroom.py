@@ -1,0 +1,139 @@
+"""Room made for the front of the queue: queued jobs withdrawn, running ones asked to leave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elisa.model.columns import RunningRow
+from elisa.model.decisions import Preempt
+from elisa.model.ids import AttemptId, TaskId
+from elisa.model.reasons import Fact, ReasonCode, because
+from elisa.policies.placement import Pool, Way
+from elisa.policies.preemption import Ground, Standing, choose_victims, may_preempt, standings, victims_of
+from elisa.policies.profile import members_that_fit, need_of
+from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.tiers import has_tiers, tiers
+from elisa.policies.walk import Walk
+
+__all__ = ["make_room"]
+
+# Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
+_BENEFICIARIES = 32
+_BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL})
+
+
+def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt, ...]:
+    """Return whom to ask to leave, for the first tasks of the order that did not start for want of room."""
+    if not snapshot.running:
+        return ()
+    maker = _Maker(snapshot, order, walk)
+    for row in _blocked(order, walk):
+        maker.serve(row)
+    for queued in maker.queued()[:_BENEFICIARIES]:
+        maker.serve_queued(queued)
+    return tuple(maker.decisions)
+
+
+def _blocked(order: Ints, walk: Walk) -> list[int]:
+    started = {start.row for start in walk.starts}
+    rows = [row for row in order[: 8 * _BENEFICIARIES + len(started)].tolist() if row not in started]
+    blocked = [row for row in rows if walk.refusals.by(row, walk.snapshot.tasks).code in _BLOCKED]
+    return [row for row in blocked if walk.snapshot.tasks.gang[row] < 0][:_BENEFICIARIES]
+
+
+class _Maker:
+    """Serves one task after another; who was asked for one is not asked for another."""
+
+    def __init__(self, snapshot: Snapshot, order: Ints, walk: Walk) -> None:
+        self.decisions: list[Preempt] = []
+        self._snapshot = snapshot
+        self._walk = walk
+        self._standings = standings(snapshot.running, snapshot.caps, snapshot.site)
+        self._victims = victims_of(snapshot.running, snapshot.caps, snapshot.site, snapshot.now_s)
+        self._asked: set[str] = set()
+        self._tier = tiers(snapshot, order) if has_tiers(snapshot) else np.ones(len(order), dtype=np.int64)
+        self._grounds: dict[int, Ground] = {}
+
+    def serve(self, row: int) -> None:
+        """Make room for one task by the first way that can be cleared."""
+        tasks = self._snapshot.tasks
+        owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
+        standing = Standing(bool(self._tier[row] == 2), int(tasks.priority[row]))
+        for way in self._walk.ways_of[shape]:
+            if self._walk.admission.refusing_row(owner, way) is None and self._clear(row, way, standing):
+                self._walk.admission.take(owner, way)
+                return
+
+    def _clear(self, row: int, way: int, standing: Standing) -> bool:
+        pool = self._snapshot.pools[self._walk.ways[way].pool]
+        if pool.keeps_queue:
+            return self._withdraw(row, pool, standing)
+        if not self._snapshot.site.preemption.enabled:
+            return False
+        return self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]))
+
+    def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId) -> bool:
+        """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room."""
+        pool = self._snapshot.pools[way.pool]
+        members = members_that_fit(way.request, way.gpu_type, pool).tolist()
+        eligible = [
+            victim
+            for victim in self._victims
+            if victim.row.attempt not in self._asked
+            and victim.row.backend == pool.backend
+            and may_preempt(standing, victim.standing, self._snapshot.site.preemption)
+        ]
+        need = need_of(way.request, way.gpu_type, pool.nodes)
+        victims = choose_victims(self._ground(pool), need, members, eligible)
+        for victim in victims or ():
+            self._decide(beneficiary, victim.row, {"cost_hours": round(victim.cost, 3)})
+        return victims is not None
+
+    def queued(self) -> list[RunningRow]:
+        """Return the jobs that wait in native queues, the firmest standing first."""
+        waiting = [row for row in self._snapshot.running if row.is_queued and not row.is_leaving]
+        waiting = [row for row in waiting if row.attempt not in self._asked and self._snapshot.site.preemption.enabled]
+        return sorted(waiting, key=lambda row: (self._standings[row.attempt], row.attempt))
+
+    def serve_queued(self, row: RunningRow) -> None:
+        """Make room on the nodes of its own pool for a job that waits in a native queue."""
+        for number, pool in enumerate(self._snapshot.pools):
+            if (pool.backend, pool.partition.name) == (row.backend, row.partition):
+                for gpu_type in pool.nodes.gpu_types if row.request.gpus.per_node else ("",):
+                    if gpu_type in (row.request.gpus.types or (gpu_type,)):
+                        way = Way(row.request, number, gpu_type)
+                        if self._clear_nodes(way, self._standings[row.attempt], TaskId(row.task)):
+                            return
+
+    def _ground(self, pool: Pool) -> Ground:
+        """Return what will be free on the pool's cluster, less what this plan started there."""
+        ground = self._grounds.get(id(pool.nodes))
+        if ground is None:
+            leaving = [row for row in self._snapshot.running if row.is_leaving and row.backend == pool.backend]
+            ground = self._grounds[id(pool.nodes)] = Ground.of(pool.nodes, leaving)
+            for start in self._walk.starts:
+                if self._snapshot.pools[start.way.pool].nodes is pool.nodes:
+                    need = need_of(start.way.request, start.way.gpu_type, pool.nodes)
+                    for node in start.taken.nodes:
+                        ground.take(need, node)
+        return ground
+
+    def _withdraw(self, row: int, pool: Pool, standing: Standing) -> bool:
+        """Give a place in a native queue to a task in front of one that waits there and has not begun."""
+        waiting = [one for one in self._snapshot.running if self._may_withdraw(one, pool, standing)]
+        if not waiting:
+            return False
+        last = max(waiting, key=lambda one: (self._standings[one.attempt], one.attempt))
+        self._decide(TaskId(self._snapshot.tasks.ids[row]), last, {"was": "queued"})
+        return True
+
+    def _may_withdraw(self, one: RunningRow, pool: Pool, standing: Standing) -> bool:
+        is_there = (one.backend, one.partition) == (pool.backend, pool.partition.name)
+        if not (one.is_queued and is_there) or one.is_leaving or one.attempt in self._asked:
+            return False
+        return may_preempt(standing, self._standings[one.attempt], self._snapshot.site.preemption)
+
+    def _decide(self, beneficiary: TaskId, victim: RunningRow, facts: dict[str, Fact]) -> None:
+        self._asked.add(victim.attempt)
+        reason = because(ReasonCode.PREEMPTED_FOR, task=beneficiary, **facts)
+        self.decisions.append(Preempt(attempt=AttemptId(victim.attempt), beneficiary=beneficiary, reason=reason))

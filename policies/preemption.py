@@ -1,0 +1,267 @@
+"""Who is asked to leave so that somebody more important can start, at the least loss of work.
+
+No ping-pong: a *standing* is (works with idle means only, rank of the class), and one may preempt another only if it is
+strictly before it: ordinary before idle-only, or within the same the class better by at least the site's gap. That is a
+strict partial order, and a victim comes back with the standing it had, so nobody it made room for can be its victim: every
+chain of preemptions goes down this order and ends. (Whether an attempt works beyond a soft cap is judged in the order of
+its project's attempts, so that the loss of those behind it never changes it.)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from elisa.model.columns import RunningRow
+from elisa.model.ids import ProjectName
+from elisa.model.site import PreemptionRules, ServiceClass, SitePolicy
+from elisa.policies.budgets import CapRow, Meter, Owner, charge_of, demand_of
+from elisa.policies.fairshare import billed
+from elisa.policies.placement import NodeColumns
+from elisa.policies.profile import Need
+
+__all__ = ["Ground", "Standing", "Victim", "choose_victims", "cost_of", "may_preempt", "standings", "victims_of"]
+
+# One that misses its deadline by being stopped costs so many times the work it loses.
+_LATE = 10.0
+
+
+class Standing(NamedTuple):
+    """How firm a task's hold on what it uses is: the smaller, the firmer."""
+
+    is_idle_only: bool
+    rank: int
+
+
+def may_preempt(one: Standing, other: Standing, rules: PreemptionRules) -> bool:
+    """Tell whether a task of the first standing may take the place of one of the second."""
+    if one.is_idle_only != other.is_idle_only:
+        return other.is_idle_only
+    return one.rank + max(1, rules.class_gap) <= other.rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Victim:
+    """An attempt that may be asked to leave: what it would free on each of its nodes, and what that would cost.
+
+    `cost` is in billing hours: the work since its newest checkpoint and the restart, more if its deadline is near.
+    """
+
+    row: RunningRow
+    standing: Standing
+    cost: float
+
+
+def standings(running: Sequence[RunningRow], caps: Sequence[CapRow], site: SitePolicy) -> Mapping[str, Standing]:
+    """Return the standing of each running attempt: idle-only beyond a soft cap or in a best-effort project."""
+    services = {policy.name: policy.service for policy in site.projects}
+    beyond = _beyond_soft_caps(running, [row for row in caps if not row.cap.is_hard])
+    return {
+        row.attempt: Standing(
+            row.attempt in beyond
+            or services.get(ProjectName(row.project), site.unlisted.service) is ServiceClass.BEST_EFFORT,
+            row.priority,
+        )
+        for row in running
+    }
+
+
+def _beyond_soft_caps(running: Sequence[RunningRow], caps: Sequence[CapRow]) -> set[str]:
+    """Return the attempts that use what lies beyond a soft cap, the best and oldest of an owner counted first."""
+    of_owner: dict[Owner, list[RunningRow]] = defaultdict(list)
+    for row in sorted(running, key=lambda one: (one.priority, one.started_us, one.attempt)):
+        project = ProjectName(row.project)
+        of_owner[Owner(project)].append(row)
+        of_owner[Owner(project, row.owner_uid)].append(row)
+    beyond: set[str] = set()
+    for cap in caps:
+        rows = of_owner.get(cap.owner, [])
+        asked = [_demand(row, cap.meter) for row in rows]
+        total = cap.used - sum(asked)
+        for row, amount in zip(rows, asked, strict=True):
+            total += amount
+            if amount > 0 and total > cap.cap.limit:
+                beyond.add(row.attempt)
+    return beyond
+
+
+def _demand(row: RunningRow, meter: Meter) -> int:
+    kind = row.request.gpus.types[0] if row.request.gpus.types else ""
+    return demand_of(row.request, kind)[meter.resource] if meter.counts(kind) else 0
+
+
+def victims_of(
+    running: Sequence[RunningRow], caps: Sequence[CapRow], site: SitePolicy, now_s: float
+) -> tuple[Victim, ...]:
+    """Return the running attempts that anybody may be allowed to preempt, with what their loss would cost."""
+    standing = standings(running, caps, site)
+    return tuple(
+        Victim(row=row, standing=standing[row.attempt], cost=cost_of(row, site, now_s))
+        for row in running
+        if _is_fair_game(row, site.preemption, now_s)
+    )
+
+
+def _is_fair_game(row: RunningRow, rules: PreemptionRules, now_s: float) -> bool:
+    """Tell whether an attempt is neither protected, nor leaving, nor too young, nor stopped too often before."""
+    if row.is_leaving or row.is_queued or not row.is_preemptible:
+        return False
+    return now_s - row.started_us / 1e6 >= rules.minimum_run_s and row.times_preempted < rules.times
+
+
+def cost_of(row: RunningRow, site: SitePolicy, now_s: float) -> float:
+    """Return what stopping an attempt now costs, in billing hours."""
+    rules = site.preemption
+    since_s = max(row.saved_us, row.started_us) / 1e6
+    lost_s = 0.0 if row.saves_on_request else max(0.0, now_s - since_s)
+    lost = billed(charge_of(row.request, round(lost_s + rules.restart_s)), site.fair_share.billing)
+    return lost * _LATE if row.slack_s < lost_s + rules.restart_s + rules.grace_s else lost
+
+
+@dataclass(slots=True)
+class Ground:
+    """What would be free on each node of a cluster once everybody who was asked has left."""
+
+    nodes: NodeColumns
+    cpus: list[int]
+    memory_mib: list[int]
+    gpus: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, nodes: NodeColumns, leaving: Iterable[RunningRow]) -> Ground:
+        """Begin with what is free and what `leaving` attempts give back."""
+        ground = cls(
+            nodes,
+            nodes.free_cpus.tolist(),
+            nodes.free_memory_mib.tolist(),
+            dict(zip(nodes.gpu_types, nodes.free_gpus.tolist(), strict=True)),
+        )
+        for row in leaving:
+            ground.add(row, 1)
+        return ground
+
+    def add(self, row: RunningRow, sign: int) -> None:
+        """Give back what an attempt holds; with `sign` -1 take it again."""
+        for node in self.places(row):
+            whole = row.request.exclusive
+            self.cpus[node] += sign * (int(self.nodes.cpus[node]) if whole else row.request.cpus_per_node)
+            self.memory_mib[node] += sign * row.request.memory_mib_per_node
+            for kind, count in self._gpus(row, node):
+                self.gpus[kind][node] += sign * count
+
+    def places(self, row: RunningRow) -> list[int]:
+        """Return the cluster's nodes that an attempt runs on."""
+        return [self.nodes.names.index(name) for name in row.nodes if name in self.nodes.names]
+
+    def take(self, need: Need, node: int, sign: int = 1) -> None:
+        """Take one node's part of a need; with `sign` -1 give it back."""
+        self.cpus[node] -= sign * int(need.cpus[node])
+        self.memory_mib[node] -= sign * int(need.memory_mib[node])
+        for kind, asked in need.gpus.items():
+            self.gpus[kind][node] -= sign * int(asked[node])
+
+    def fits(self, need: Need, node: int) -> bool:
+        """Tell whether one node's part of a need is free."""
+        return (
+            self.cpus[node] >= need.cpus[node]
+            and self.memory_mib[node] >= need.memory_mib[node]
+            and all(self.gpus[kind][node] >= asked[node] for kind, asked in need.gpus.items())
+        )
+
+    def _gpus(self, row: RunningRow, node: int) -> list[tuple[str, int]]:
+        kinds = [kind for place, kind in enumerate(self.nodes.gpu_types) if self.nodes.gpus[place, node]]
+        if row.request.exclusive:
+            return [(kind, int(self.nodes.gpus[self.nodes.gpu_types.index(kind), node])) for kind in kinds]
+        wanted = [kind for kind in row.request.gpus.types if kind in kinds] or kinds
+        return [(wanted[0], row.request.gpus.per_node)] if wanted and row.request.gpus.per_node else []
+
+
+def choose_victims(
+    ground: Ground, need: Need, members: Sequence[int], eligible: Sequence[Victim]
+) -> tuple[Victim, ...] | None:
+    """Return the attempts to stop so that `need` fits on some of `members`, as cheaply as a greedy search finds.
+
+    Empty if it fits once those who were asked have left. None if not even all `eligible` would be enough; then `ground` is
+    as before. Else the need is taken from `ground`, which the victims' holdings are added to.
+    """
+    on_node: dict[int, list[Victim]] = defaultdict(list)
+    for victim in sorted(eligible, key=lambda one: (one.cost, one.row.attempt)):
+        for node in ground.places(victim.row):
+            on_node[node].append(victim)
+    chosen: list[Victim] = []
+    picked: list[int] = []
+    for _ in range(need.nodes):
+        found = _cheapest(ground, need, [node for node in members if node not in picked], on_node, chosen)
+        if found is None:
+            _undo(ground, need, picked)
+            for victim in chosen:
+                ground.add(victim.row, -1)
+            return None
+        node, extra = found
+        for victim in extra:
+            ground.add(victim.row, 1)
+        ground.take(need, node)
+        picked.append(node)
+        chosen.extend(extra)
+    _undo(ground, need, picked)
+    needed = _without_the_needless(ground, need, members, chosen)
+    for node in [node for node in members if ground.fits(need, node)][: need.nodes]:
+        ground.take(need, node)
+    return needed
+
+
+def _cheapest(
+    ground: Ground,
+    need: Need,
+    members: Sequence[int],
+    on_node: Mapping[int, Sequence[Victim]],
+    chosen: Sequence[Victim],
+) -> tuple[int, list[Victim]] | None:
+    """Return the node that is cheapest to clear, and whom to stop for it."""
+    best: tuple[float, int, list[Victim]] | None = None
+    for node in members:
+        extra = _fewest(ground, need, node, [one for one in on_node.get(node, ()) if one not in chosen])
+        if extra is None:
+            continue
+        cost = sum(victim.cost for victim in extra)
+        if best is None or cost < best[0]:
+            best = (cost, node, extra)
+        if not extra:
+            break
+    return None if best is None else best[1:]
+
+
+def _fewest(ground: Ground, need: Need, node: int, candidates: Sequence[Victim]) -> list[Victim] | None:
+    """Return the cheapest candidates, taken in turn, with which the need fits on one node; None if all are too few."""
+    extra: list[Victim] = []
+    fits = ground.fits(need, node)
+    for victim in candidates:
+        if fits:
+            break
+        extra.append(victim)
+        ground.add(victim.row, 1)
+        fits = ground.fits(need, node)
+    for victim in extra:
+        ground.add(victim.row, -1)
+    return extra if fits else None
+
+
+def _undo(ground: Ground, need: Need, picked: Sequence[int]) -> None:
+    for node in picked:
+        ground.take(need, node, -1)
+
+
+def _without_the_needless(
+    ground: Ground, need: Need, members: Sequence[int], chosen: Sequence[Victim]
+) -> tuple[Victim, ...]:
+    """Spare every attempt, the costliest first, without which there is still room on enough nodes."""
+    spared: set[str] = set()
+    for victim in sorted(chosen, key=lambda one: (-one.cost, one.row.attempt)):
+        ground.add(victim.row, -1)
+        if sum(ground.fits(need, node) for node in members) >= need.nodes:
+            spared.add(victim.row.attempt)
+        else:
+            ground.add(victim.row, 1)
+    return tuple(victim for victim in chosen if victim.row.attempt not in spared)
