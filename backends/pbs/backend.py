@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from elisa.backends.pbs import inventory
 from elisa.backends.pbs.attributes import parse_records
 from elisa.backends.pbs.deletion import delete_argv, parse_delete
-from elisa.backends.pbs.dialect import dialect_argv, parse_dialect
 from elisa.backends.pbs.fit import why_never
 from elisa.backends.pbs.identity import JobRef, Names, native_id_of, number_of, split_native_id
-from elisa.backends.pbs.listing import Listing, has_no_history, parse_listing, poll_argv
+from elisa.backends.pbs.listing import Listing
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
-from elisa.backends.pbs.refusals import unavailable
-from elisa.backends.pbs.search import parse_search, search_argv
+from elisa.backends.pbs.server import PbsServer, batches
 from elisa.backends.pbs.states import describe
 from elisa.backends.pbs.submission import parse_submit, render_script, submit_argv
-from elisa.backends.runner import Completed, Runner
+from elisa.backends.runner import Runner
 from elisa.model.errors import Rejected, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
@@ -44,26 +41,11 @@ from elisa.model.ports import Clock
 
 __all__ = ["PbsBackend"]
 
-T = TypeVar("T")
-
-# PBS's programs print times in the zone of whoever asks.
-_QUERY_ENV = {"TZ": "UTC"}
-# An id has up to 80 characters; a command line holds 2 MiB in all, less on old systems.
-_BATCH = 500
 # From here on one listing of all of a user's jobs costs the server less than a search for each name.
 _MANY_NAMES = 8
 
 
-@dataclass(slots=True)
-class _Learned:
-    """What a server said of itself once, for as long as this object lives."""
-
-    dialect: Dialect
-    history: History
-    nodes: tuple[NodeView, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PbsBackend:
     """One PBS complex, used as `user`. The runner's environment ought to be that of `open_pbs`."""
 
@@ -73,11 +55,12 @@ class PbsBackend:
     runner: Runner
     clock: Clock
     user: str
-    _learned: _Learned = field(init=False, repr=False, compare=False)
+    _server: PbsServer = field(init=False, repr=False)
+    _nodes: tuple[NodeView, ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
-        """Begin with what the configuration says."""
-        object.__setattr__(self, "_learned", _Learned(self.options.dialect, self.options.history))
+        """Ask nothing yet."""
+        self._server = PbsServer(options=self.options, runner=self.runner, user=self.user)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -92,8 +75,8 @@ class PbsBackend:
 
     def submit(self, request: JobRequest) -> NativeId:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
-        dialect = self._dialect()
-        argv = submit_argv(self._program("qsub"), request, self._names(), self.options, dialect)
+        dialect = self._server.dialect()
+        argv = submit_argv(self._server.program("qsub"), request, self._names(), self.options, dialect)
         self._refuse_hopeless(request)
         script = render_script(request) if dialect is Dialect.TORQUE else None
         answer = self.runner.run(argv, timeout_s=self.options.submit_timeout_s, input=script)
@@ -103,11 +86,10 @@ class PbsBackend:
         """Describe jobs, finished ones too where the server keeps a history."""
         refs = {native_id: split_native_id(native_id) for native_id in ids}
         try:
-            listing = self._list([ref for ref in refs.values() if ref is not None])
-            dialect = self._dialect()
+            listing = self._server.list_jobs([ref.pbs_id for ref in refs.values() if ref is not None])
+            return Answered(observations={i: self._observe(i, ref, listing) for i, ref in refs.items()})
         except Unavailable as err:
             return Unreachable(what=f"{err.what}: {err.why}")
-        return Answered(observations={i: self._observe(i, ref, listing, dialect) for i, ref in refs.items()})
 
     def cancel(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask PBS to end jobs. Only numbers that still carry their attempt's tag are named to it."""
@@ -120,18 +102,16 @@ class PbsBackend:
 
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by name, finished ones too where the server keeps a history. Raises Unavailable."""
-        if not tags:
-            return Found(ids={}, complete=True)
         found = self._find_each(tags) if len(tags) <= _MANY_NAMES else self._find_among_all(frozenset(tags))
         return Found(ids={tag: ids for tag, ids in found.items() if ids}, complete=True)
 
     def cluster(self) -> ClusterView:
         """Return nodes, queues and what the server counts as licences. Raises Unavailable."""
-        qstat = self._program("qstat")
-        queues = inventory.parse_queues(self._answer(inventory.queues_argv(qstat)))
-        servers = dict(parse_records(self._answer(inventory.server_argv(qstat)), "Server: "))
+        qstat = self._server.program("qstat")
+        queues = inventory.parse_queues(self._server.answer(inventory.queues_argv(qstat)))
+        servers = dict(parse_records(self._server.answer(inventory.server_argv(qstat)), "Server: "))
         server = next(iter(servers.values()), {})
-        nodes = self._nodes(queues)
+        nodes = self._read_nodes(queues)
         if not nodes or not queues:
             raise Unavailable("PBS named no nodes or no queues")
         return ClusterView(
@@ -142,62 +122,21 @@ class PbsBackend:
             seen_at=self.clock.now(),
         )
 
-    def _program(self, name: str) -> str:
-        return f"{self.options.path}/{name}" if self.options.path else name
-
     def _names(self) -> Names:
         return Names(instance=self.instance, limit=self.options.name_limit)
 
-    def _run(self, argv: Sequence[str]) -> Completed:
-        return self.runner.run(argv, timeout_s=self.options.query_timeout_s, env=_QUERY_ENV)
-
-    def _answer(self, argv: Sequence[str]) -> str:
-        answer = self._run(argv)
-        if not answer.ok:
-            raise unavailable(f"{argv[0]} failed", answer)
-        return answer.stdout
-
-    def _dialect(self) -> Dialect:
-        if self._learned.dialect is Dialect.AUTO:
-            self._learned.dialect = parse_dialect(self._run(dialect_argv(self._program("qstat"))))
-        return self._learned.dialect
-
-    def _has_history(self) -> bool:
-        return self._dialect() is Dialect.OPENPBS and self._learned.history is not History.NO
-
-    def _ask_with_history(self, argv: Sequence[str], without: Sequence[str]) -> Completed:
-        """Ask about finished jobs too; a server that keeps no history says nothing at all then, and is asked again."""
-        answer = self._run(argv) if self._has_history() else self._run(without)
-        if not has_no_history(answer):
-            return answer
-        self._learned.history = History.NO
-        return self._run(without)
-
-    def _list(self, refs: Sequence[JobRef]) -> Listing:
-        listing = Listing(records={})
-        ids = sorted({ref.pbs_id for ref in refs}, key=lambda pbs_id: int(number_of(pbs_id)))
-        for some in _batches(ids):
-            argvs = [
-                poll_argv(self._program("qstat"), some, with_history=with_history) for with_history in (True, False)
-            ]
-            answer = self._ask_with_history(*argvs)
-            listing = listing.joined(parse_listing(answer, [number_of(pbs_id) for pbs_id in some]))
-        return listing
-
-    def _observe(self, native_id: NativeId, ref: JobRef | None, listing: Listing, dialect: Dialect) -> Observation:
-        if ref is None or ref.number in listing.gone:
+    def _observe(self, native_id: NativeId, ref: JobRef | None, listing: Listing) -> Observation:
+        if ref is None or ref.number in listing.absent:
             return Gone(native_id=native_id)
-        if ref.number in listing.records:
-            record = listing.records[ref.number]
-            is_ours = self._names().belongs(record.name, ref)
-            return describe(record, native_id, dialect) if is_ours else Gone(native_id=native_id)
-        if ref.number in listing.finished:
-            return Gone(native_id=native_id)
-        return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw="qstat said nothing about it")
+        if ref.number not in listing.records:
+            return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw="qstat said nothing about it")
+        record = listing.records[ref.number]
+        is_ours = self._names().belongs(record.name, ref)
+        return describe(record, native_id, self._server.dialect()) if is_ours else Gone(native_id=native_id)
 
     def _delete(self, pbs_ids: Sequence[str]) -> Mapping[str, CancelOutcome]:
         outcomes: dict[str, CancelOutcome] = {}
-        for some in _batches(pbs_ids):
+        for some in batches(pbs_ids):
             outcomes.update(self._delete_some(some))
             for pbs_id in some:  # what qdel did not speak of, one by one
                 if pbs_id not in outcomes:
@@ -205,44 +144,32 @@ class PbsBackend:
         return outcomes
 
     def _delete_some(self, pbs_ids: Sequence[str]) -> Mapping[str, CancelOutcome]:
-        return parse_delete(self._run(delete_argv(self._program("qdel"), pbs_ids)), pbs_ids)
-
-    def _search(self, name: str) -> tuple[str, ...]:
-        argvs = [
-            search_argv(self._program("qselect"), self.user, name, with_history=with_history)
-            for with_history in (True, False)
-        ]
-        return parse_search(self._ask_with_history(*argvs))
+        return parse_delete(self._server.run(delete_argv(self._server.program("qdel"), pbs_ids)), pbs_ids)
 
     def _find_each(self, tags: Collection[AttemptId]) -> Mapping[AttemptId, tuple[NativeId, ...]]:
         names = self._names()
-        return {tag: tuple(native_id_of(pbs_id, tag) for pbs_id in self._search(names.of(tag))) for tag in tags}
+        return {tag: tuple(native_id_of(pbs_id, tag) for pbs_id in self._server.search(names.of(tag))) for tag in tags}
 
     def _find_among_all(self, tags: frozenset[AttemptId]) -> Mapping[AttemptId, tuple[NativeId, ...]]:
-        refs = {number_of(pbs_id): JobRef(pbs_id=pbs_id, attempt=None) for pbs_id in self._search("")}
+        ids = {number_of(pbs_id): pbs_id for pbs_id in self._server.search()}
         found: dict[AttemptId, tuple[NativeId, ...]] = {}
-        for number, record in self._list(tuple(refs.values())).records.items():
+        for number, record in self._server.list_jobs(ids.values()).records.items():
             tag = self._names().attempt_in(record.name)
             if tag in tags:
-                found[tag] = (*found.get(tag, ()), native_id_of(refs[number].pbs_id, tag))
+                found[tag] = (*found.get(tag, ()), native_id_of(ids[number], tag))
         return found
 
-    def _nodes(self, queues: Sequence[inventory.Queue]) -> tuple[NodeView, ...]:
-        text = self._answer(inventory.nodes_argv(self._program("pbsnodes")))
-        self._learned.nodes = inventory.parse_cluster_nodes(text, queues, self.options)
-        return self._learned.nodes
+    def _read_nodes(self, queues: Sequence[inventory.Queue]) -> tuple[NodeView, ...]:
+        text = self._server.answer(inventory.nodes_argv(self._server.program("pbsnodes")))
+        self._nodes = inventory.parse_cluster_nodes(text, queues, self.options)
+        return self._nodes
 
     def _refuse_hopeless(self, request: JobRequest) -> None:
         """Refuse what no node has: PBS takes such a job and lets it wait for ever."""
-        nodes = self._learned.nodes or self._nodes(())
-        why = why_never(request.resources, nodes)
+        why = why_never(request.resources, self._nodes or self._read_nodes(()))
         if why:
             raise Rejected("no node of this PBS can ever run the job", why=why)
 
 
 def _is_alive(observation: Observation) -> bool:
     return isinstance(observation, Seen) and observation.state is not NativeState.ENDED
-
-
-def _batches(items: Sequence[T]) -> list[Sequence[T]]:
-    return [items[at : at + _BATCH] for at in range(0, len(items), _BATCH)]

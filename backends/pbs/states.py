@@ -216,7 +216,7 @@ def _ending(record: Record, dialect: Dialect) -> tuple[EndReason, str]:
         words = f"ended by PBS with status {status}"
         return _STATUSES[dialect].get(status, (EndReason.FAILED, words))
     if record.substate == _DELETED:
-        return EndReason.CANCELLED, _after_and(record.comment)
+        return _deleted(_after_and(record.comment))
     if status == _SIGNAL_BASE + _TERM and dialect is Dialect.TORQUE:
         is_over = 0 < record.limit_s <= record.used_s
         return (EndReason.TIMEOUT, "over its time limit") if is_over else (EndReason.CANCELLED, "deleted")
@@ -233,6 +233,13 @@ def _never_ran(record: Record) -> tuple[EndReason, str]:
     if record.started_at is None or record.substate == _DELETED:
         return EndReason.CANCELLED, "deleted before it ran" if record.started_at is None else "deleted"
     return EndReason.LOST, "ended without an exit status"
+
+
+def _deleted(words: str) -> tuple[EndReason, str]:
+    # by `preempt_order` D, or where suspending is not allowed and -r n forbids to requeue (seen on OpenPBS 23.06.06)
+    if words.startswith("terminated by Scheduler@"):
+        return EndReason.PREEMPTED, words
+    return EndReason.CANCELLED, words
 
 
 def _after_and(comment: str) -> str:

@@ -104,10 +104,7 @@ def submit_argv(qsub: str, request: JobRequest, names: Names, options: PbsOption
 
 
 def _fixed(name: str, dialect: Dialect, umask: str) -> Iterator[str]:
-    if dialect is Dialect.OPENPBS:
-        # without it, the first qsub leaves a process behind that speaks for later ones
-        yield "-f"
-    else:
+    if dialect is Dialect.TORQUE:
         # a fixed shell, and no directives in the script
         yield from ("-S", "/bin/sh", "-C", "")
     yield from ("-N", name)
