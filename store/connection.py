@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from elisa.model.errors import StoreError
@@ -50,7 +51,9 @@ class Connection:
 
     def rows(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
         """Return every row that a query yields."""
-        return self._execute(sql, values).fetchall()
+        with self.translated():
+            # Rows are read from the file while they are fetched.
+            return self._execute(sql, values).fetchall()
 
     def rows_in(self, sql: str, keys: Collection[str]) -> list[tuple[Any, ...]]:
         """Return every row of a query that says `IN ({keys})`, for any number of keys, each asked for once."""
@@ -63,7 +66,8 @@ class Connection:
 
     def run(self, sql: str, *values: object) -> int:
         """Execute one statement; return how many rows it changed."""
-        return self._execute(sql, values).rowcount
+        with self.translated():
+            return self._execute(sql, values).rowcount
 
     def run_many(self, sql: str, rows: Sequence[Row]) -> int:
         """Execute a statement with named values for each row; return how many rows they changed together."""
@@ -91,6 +95,18 @@ class Connection:
         """Note, in the open transaction, that the schema is now of this version."""
         self.run("INSERT INTO migration (version, name, applied_at) VALUES (?, ?, ?)", version, name, now_us)
 
+    def damage(self) -> Sequence[str]:
+        """Read the whole database and return what is wrong with it, as far as it can tell."""
+        return ()
+
+    def back_up(self, target: Path) -> None:
+        """Copy the whole database to a file, in a consistent state and only if all of it can be copied."""
+        raise StoreError(
+            "a database on a server is not copied by elisa",
+            f"{self.where} cannot become {target}",
+            "ask its administrator, or use pg_dump",
+        )
+
     def close(self) -> None:
         with self.translated():
             self._raw.close()
@@ -106,10 +122,9 @@ class Connection:
             raise StoreError("a number is too large for the database", str(err), "ask for less") from err
 
     def _execute(self, sql: str, values: Sequence[object]) -> Cursor:
-        with self.translated():
-            cursor = self._raw.cursor()
-            cursor.execute(self._spelt(sql), values)
-            return cursor
+        cursor = self._raw.cursor()
+        cursor.execute(self._spelt(sql), values)
+        return cursor
 
     def _spelt(self, sql: str) -> str:
         """Return a statement as the driver wants it."""

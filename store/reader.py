@@ -30,6 +30,14 @@ class Reader(LookupQueries, TickQueries, RecordQueries):
         """Open the state folder. Raises StoreError: no store, a busy one, one that cannot be read."""
         return Reader(open_for_reading(home, timeout_s), home)
 
+    def damage(self) -> tuple[str, ...]:
+        """Read all of the database and return what is wrong with it; a second for each 100 MB."""
+        return tuple(self._db.damage())
+
+    def back_up(self, target: Path) -> None:
+        """Copy the database to a new file, in a consistent state. Raises StoreError if not all of it can be copied."""
+        self._db.back_up(target)
+
     def close(self) -> None:
         """Let go of the database."""
         self._db.close()

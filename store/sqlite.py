@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elisa.model.errors import StaleChange, StoreBusy, StoreDamaged, StoreError
@@ -44,11 +44,15 @@ class SqliteConnection(Connection):
         super().mark_migrated(version, name, now_us)
         self.run(f"PRAGMA user_version = {version}")
 
-    def back_up(self, target: Path) -> None:
-        """Copy the whole database to `target`, in a consistent state and only if all of it can be copied.
+    def damage(self) -> Sequence[str]:
+        try:
+            found = [str(row[0]) for row in self.rows("PRAGMA integrity_check(20)")]
+        except StoreDamaged as err:
+            return [err.why]
+        return [] if found == ["ok"] else found
 
-        Never copy the file itself: closing any other descriptor of it drops this process's locks.
-        """
+    def back_up(self, target: Path) -> None:
+        # Never copy the file itself: closing any other descriptor of it drops this process's locks.
         new = target.with_name(f"{target.name}.new-{os.getpid()}")
         try:
             new.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from elisa.model import layout
 from elisa.model.changes import (
     AttemptIntended,
     AttemptMoved,
@@ -37,6 +38,7 @@ from elisa.model.site import SitePolicy
 from elisa.store.attempts import intend_attempt, move_attempt, note_attempt, send_cancel, submit_attempt
 from elisa.store.audit import AuditTrail
 from elisa.store.audit_head import mirror_head
+from elisa.store.backups import daily_name, forget_all_but, is_due
 from elisa.store.batch import Batch
 from elisa.store.connection import Connection
 from elisa.store.convert import to_json, to_us
@@ -153,6 +155,24 @@ class Writer(Reader):
         with self._transaction() as batch:
             ticks = batch.meta["ticks"] + 1
             batch.meta.update(last_tick_at=batch.now_us, last_tick=to_json(facts), ticks=ticks)
+
+    def keep_backup(self, *, every_s: float = 86_400.0, count: int = 3) -> Path | None:
+        """Copy the database into the folder for that if the newest copy is older than `every_s`; keep `count` copies.
+
+        Return the new copy's path, None if none was due or the database is on a server. Raises StoreError if not all of
+        it can be copied.
+        """
+        folder, now_us = layout.backups(self._home), to_us(self._clock.now())
+        if self._db.dialect != "sqlite" or not is_due(folder, now_us, every_s):
+            return None
+        with suppress(OSError):  # what stands in its way shows when the copy is made
+            folder.mkdir(mode=0o700, exist_ok=True)
+        copy = folder / daily_name(now_us)
+        self._crash("store.backup.begin")
+        self.back_up(copy)
+        self._crash("store.backup.done")
+        forget_all_but(folder, count)
+        return copy
 
     def set_policy(self, site: SitePolicy) -> None:
         """Store the hard caps of a site's rules, against which every intended attempt is checked from now on."""

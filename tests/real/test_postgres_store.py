@@ -279,6 +279,14 @@ def test_a_server_that_is_not_there_is_told_without_the_password(home: Path) -> 
     assert "secret" not in str(refusal.value)
 
 
+def test_copies_are_left_to_the_server(home: Path, url: str, tmp_path: Path) -> None:
+    with made(home, url) as writer:
+        assert writer.keep_backup() is None
+        assert writer.damage() == ()
+        with pytest.raises(StoreError, match="is not copied by elisa"):
+            writer.back_up(tmp_path / "copy.db")
+
+
 def test_ten_thousand_moves_are_one_transaction_of_seconds(home: Path, url: str) -> None:
     tasks = [a_task(f"t{n}") for n in range(10_000)]
     with made(home, url) as writer:

@@ -153,6 +153,13 @@ def test_a_reader_names_the_damage_it_meets(store: Path) -> None:
         Reader.open(store)
 
 
+def test_damage_met_while_rows_are_read_is_named_too(store: Path) -> None:
+    scribble(layout.database(store))
+
+    with Reader.open(store) as reader, pytest.raises(StoreDamaged):
+        reader.verify_audit()
+
+
 def test_a_large_database_is_checked_after_somebody_died_writing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_SMALL_BYTES", 0)
     scribble(layout.database(store))
