@@ -8,117 +8,107 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tests.fakes.pbs import programs
-from tests.fakes.pbs import qsub as submission
-from tests.fakes.pbs import server as pbs
+from tests.fakes.pbs.programs import PROGRAMS, State, server
 
 __all__ = ["FakePbs"]
 
+HERE = Path(__file__).parent
+QUEUES = {
+    "workq": {},
+    "short": {"resources_max.walltime": "00:10:00"},
+    "closed": {"enabled": "False"},
+    "stopped": {"started": "False"},
+    "full": {"max_queued": "[u:PBS_GENERIC=1]"},
+    "private": {"acl_user_enable": "True", "acl_users": "somebody"},
+}
+
 
 class FakePbs:
-    """One server with one node in `home`; `bin` holds its programs. No daemon: each job has a process of its own."""
+    """One server in `home`; `bin` holds its programs. `express`: its qstat knows -E."""
 
-    def __init__(self, home: Path, *, dialect: str = "openpbs", history: bool = True, user: str = "pbsuser") -> None:
+    def __init__(self, home: Path, *, history: bool = True, express: bool = True, dialect: str = "openpbs") -> None:
         self.home = home
-        self.dialect = dialect
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
-        for name in programs.PROGRAMS:
-            words = f"{pbs.REACH_US}; from tests.fakes.pbs import programs; programs.main()"
-            (self.bin / name).write_text(f"#!{sys.executable} -I\n{words}\n")
-            (self.bin / name).chmod(0o755)
-        state = pbs.fresh(dialect=dialect, history=history, user=user)
-        (home / "state.json").write_text(json.dumps(state))
+        for name in PROGRAMS:
+            program = self.bin / name
+            words = f"import sys; sys.path.insert(0, {str(HERE)!r}); import programs; programs.main()"
+            program.write_text(f"#!{sys.executable} -I\n{words}\n")
+            program.chmod(0o755)
+        state = {"next": 1, "jobs": {}, "faults": [], "late": [], "queues": QUEUES, "paused": False, "down": False}
+        switches = {"history": history, "express": express, "dialect": dialect}
+        (home / "state.json").write_text(json.dumps({**state, **switches}))
 
-    def fault(self, program: str, kind: str, *, times: int = 1, **facts: str | int) -> None:
+    def fault(self, program: str, kind: str, *, times: int = 1, **facts: str | float) -> None:
         """Let the next `times` calls of a program go wrong.
 
-        All: `hang`, `fail` (words, status), `garbage` (words). qsub: `lose_answer` (accepts and ends without a word),
-        `lose_number` (the same with status 0), `die` (accepts and is killed), `late` (accepts at `let_late_in`). qstat:
-        `partial` (half of the text, status 0), `cut` (the last job ends in its midst). qselect: `partial`.
+        All: `hang`, `fail` (words, status), `garbage` (words), `cut` (the answer ends in its midst, status 0). qsub:
+        `lose_answer` (accepts and hangs), `late` (hangs, and accepts at `let_late_in`), `die` (accepts and fails),
+        `lose_number` (accepts and prints nothing). qstat: `partial` (half of the jobs). qdel: `mom_down`.
         """
-        with pbs.server(self.home) as state:
+        with server(self.home) as state:
             state["faults"].append({"program": program, "kind": kind, "times": times, **facts})
 
     def let_late_in(self) -> None:
-        """Accept now what was answered with an error before."""
-        self._elsewhere("programs.let_late_in")
+        """Accept now what hung before."""
+        self._start()
 
-    def _elsewhere(self, function: str) -> None:
-        """Act in a process of its own, whose children nobody here has to wait for."""
-        words = f"{pbs.REACH_US}; from pathlib import Path; from tests.fakes.pbs import programs, server; "
-        call = f"{function}(Path(sys.argv[1]))"
-        subprocess.run([sys.executable, "-I", "-c", words + call, str(self.home)], check=True)
+    def down(self) -> None:
+        """Stop the server; its jobs run on."""
+        self._switch(down=True)
 
-    def down(self, *, is_down: bool = True) -> None:
-        """Stop the server, or start it again; jobs run on."""
-        self._set("is_down", is_down)
+    def up(self) -> None:
+        """Start the server again."""
+        self._switch(down=False)
 
-    def pause(self, *, is_paused: bool = True) -> None:
+    def pause(self) -> None:
         """Start no more jobs."""
-        self._set("is_paused", is_paused)
-        self._elsewhere("server.start_what_fits")
+        self._switch(paused=True)
 
-    def _set(self, name: str, value: object) -> None:
-        with pbs.server(self.home) as state:
-            state[name] = value
+    def resume(self) -> None:
+        """Start what waits."""
+        self._switch(paused=False)
+        self._start()
 
-    def node(self, word: str) -> None:
-        """Set the node's state; `down` takes its jobs along: those that may are queued again."""
-        with pbs.server(self.home) as state:
-            state["node"] = word
-            running = [job for job in state["jobs"].values() if job["state"] == "R"] if word == "down" else []
-            for job in running:
-                job["session"] = job.get("pid", 1)
-                self._kill(job)
-                pbs.lose_node(job)
-        self._elsewhere("server.start_what_fits")
+    def forget_history(self) -> None:
+        """Keep no finished jobs from now on."""
+        self._switch(history=False)
 
-    def _kill(self, job: pbs.Job) -> None:
-        job["wish"] = "KILL"  # for one that has not begun yet
-        with contextlib.suppress(ProcessLookupError, KeyError):
-            os.killpg(job.pop("pid"), signal.SIGKILL)
-
-    def add(self, number: str, name: str = "job", **facts: Any) -> None:
-        """Put a job there without running it: a queued one, unless `facts` say otherwise."""
-        wanted = submission.read(["-N", name], user="pbsuser", o_path="", is_torque=self.dialect == "torque")
-        with pbs.server(self.home) as state:
-            state["next"] = int(number)
-            pbs.new_job(state, wanted, {})
+    def set(self, number: str, **facts: str | int | None) -> None:
+        """Change what PBS says of a job: state, substate, exit_status, comment, holds, name, stime."""
+        with server(self.home) as state:
             state["jobs"][number].update(facts)
 
-    def put(self, number: str, attributes: Mapping[str, Any]) -> None:
-        """Change what is known of a job."""
-        with pbs.server(self.home) as state:
-            state["jobs"][number].update(attributes)
+    def end(self, number: str, status: int) -> None:
+        """Make PBS end a running job with an exit status of its own, such as -20."""
+        self.set(number, verdict=status)
 
-    def forget(self, number: str) -> None:
-        """Lose every memory of a job."""
-        with pbs.server(self.home) as state:
+    def lose(self, number: str) -> None:
+        """Make the server forget a job."""
+        with server(self.home) as state:
             del state["jobs"][number]
 
-    def renumber(self, number: int) -> None:
-        """Begin to count anew, as after the loss of the database."""
-        self._set("next", number)
+    def jobs(self) -> State:
+        """Return all jobs that the server knows, by number."""
+        with server(self.home) as state:
+            return dict(state["jobs"])
 
-    def names(self) -> dict[str, str]:
-        """Return every accepted job's name by number."""
-        with pbs.server(self.home) as state:
-            return {number: job["name"] for number, job in state["jobs"].items()}
+    def next_number(self, number: int) -> None:
+        """Number the next job so: servers count from the beginning again when their database is lost."""
+        self._switch(next=number)
 
-    def job(self, number: str) -> dict[str, Any]:
-        """Return all that is known of a job."""
-        with pbs.server(self.home) as state:
-            return dict(state["jobs"][number])
-
-    def stop(self) -> None:
+    def clear(self) -> None:
         """Kill what still runs."""
-        with pbs.server(self.home) as state:
-            state["is_paused"] = True
-            for job in state["jobs"].values():
-                if job["state"] == "R" and "pid" in job:
-                    self._kill(job)
+        for job in self.jobs().values():
+            if job["state"] == "R" and "pid" in job:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(job["pid"], signal.SIGKILL)
+
+    def _switch(self, **facts: bool | int) -> None:
+        with server(self.home) as state:
+            state.update(facts)
+
+    def _start(self) -> None:
+        subprocess.run([sys.executable, HERE / "programs.py", "_start", self.home], check=True)

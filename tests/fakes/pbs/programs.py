@@ -1,50 +1,65 @@
-"""qsub, qstat, qdel, qalter, qhold, qrls, qsig, qselect and pbsnodes over a pretended PBS that really runs its jobs.
+"""qsub, qstat, qdel, qselect, qhold, qrls, qalter and pbsnodes over a pretended PBS that really runs its jobs.
 
-Called through small files of those names in the `bin` of the server's folder. They print what OpenPBS 23.06.06 was recorded
-to print, with its exit statuses. `fake_pbs.py` says how to make them go wrong.
+Called through programs of those names in the `bin` of the server's folder. They print and return what OpenPBS 23.06.06 does,
+as far as its recordings go, or what Torque does; `fake_pbs.py` makes them go wrong. No daemon: each job has a process.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import getpass
 import json
 import os
+import shlex
+import signal
+import subprocess
 import sys
 import time
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.fakes.pbs import qsub as submission
-from tests.fakes.pbs import server as pbs
-from tests.fakes.pbs.rendering import render_node, render_record
+CPUS, GPUS, MEMORY_KB = 32, 8, 64 * 1024 * 1024
+KILL_DELAY_S = 0.5
+HOST = "vm"
 
-UNKNOWN, FINISHED, UNAUTHORIZED, NO_QUEUE, WRONG_STATE, BAD_SIGNAL, BAD_RESOURCE = 153, 35, 159, 170, 168, 165, 187
-_DOWN_WORDS = {
-    "qsub": ("qsub: cannot connect to server vm (errno=15010)", 162),
-    "qstat": ("qstat: cannot connect to server vm (errno=15010)", 255),
-    "qdel": ("Couldn't connect to cluster: vm", 162),
-    "pbsnodes": ("pbsnodes: cannot connect to server vm, error=15010", 1),
-}
-_VERSIONS = {"openpbs": "pbs_version = 23.06.06\n", "torque": "Version: 6.1.2\nCommit: 661e092552de43a785c1\n"}
-_SIGNALS = {"HUP", "INT", "TERM", "KILL", "USR1", "USR2", "CONT", "STOP"}
+Job = dict[str, Any]
+State = dict[str, Any]
+
+
+@contextlib.contextmanager
+def server(home: Path) -> Iterator[State]:
+    """Give the server's state, alone; what was changed in it is kept."""
+    with (home / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state: State = json.loads((home / "state.json").read_text())
+        yield state
+        text = home / f"state.{os.getpid()}"
+        text.write_text(json.dumps(state))
+        text.replace(home / "state.json")
 
 
 def say(words: str) -> None:
-    sys.stdout.write(words)
+    sys.stdout.write(f"{words}\n")
 
 
-def complain(program: str, words: str) -> None:
-    sys.stderr.write(f"{program}: {words}\n")
+def complain(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
 
 
 def fail(words: str, status: int) -> NoReturn:
-    sys.stderr.write(f"{words}\n")
+    complain(words)
     sys.exit(status)
+
+
+def now() -> int:
+    return int(time.time())
 
 
 def next_fault(home: Path, program: str) -> dict[str, Any]:
     """Take the next fault planned for this program, or none."""
-    with pbs.server(home) as state:
+    with server(home) as state:
         for fault in state["faults"]:
             if fault["program"] == program and fault["times"] > 0:
                 fault["times"] -= 1
@@ -52,333 +67,456 @@ def next_fault(home: Path, program: str) -> dict[str, Any]:
     return {"kind": "none"}
 
 
-def number_of(program: str, text: str) -> str:
-    """Return the number in a job's id; ends the program for what is no id of this server."""
-    number, dot, rest = text.partition(".")
-    if not number.rstrip("[]").isdigit() or (dot and rest != pbs.SERVER):
-        fail(f"{program}: illegally formed job identifier: {text}", 1)
-    return number
+def options(argv: Sequence[str], with_value: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Split a command line as getopt does; `with_value` are the letters that take one."""
+    named, rest = [], list(argv)
+    while rest and rest[0].startswith("-") and rest[0] not in {"-", "--"}:
+        letter = rest.pop(0)[1:]
+        named.append((letter, rest.pop(0) if letter in with_value else ""))
+    return named, rest
 
 
-def known(state: pbs.State, number: str) -> pbs.Job | None:
-    """Return a job that the server still knows."""
-    job: pbs.Job | None = state["jobs"].get(number)
-    return job if job is not None and job["is_known"] else None
+def number_in(text: str) -> str:
+    return text.partition(".")[0].partition("[")[0]
 
 
 # qsub
 
 
 def qsub(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
+    named, rest = options(argv, "AaCeIlMmNoPpqrSWv")
+    with server(home) as state:
+        is_torque = state["dialect"] == "torque"
+    # a program's empty arguments are lost on the way
+    program = ["/bin/sh", "-c", sys.stdin.read()] if is_torque else [word for word in rest[1:] if word]
+    refuse(home, dict(named), [value for name, value in named if name == "l"])
     if fault["kind"] == "late":
-        with pbs.server(home) as state:
-            state["late"].append([argv, sys.stdin.read() if "--" not in argv else ""])
-        fail("qsub: End of File", 85)
-    try:
-        job = submission.main(home, argv, dict(os.environ))
-    except submission.Refused as err:
-        sys.stderr.write(err.words)
-        sys.exit(err.status)
+        with server(home) as state:
+            state["late"].append([named, program])
+        time.sleep(3600)
+    number = accept(home, named, program)
     if fault["kind"] == "lose_answer":
-        fail("", 255)
+        time.sleep(3600)
     if fault["kind"] == "die":
-        os.kill(os.getpid(), 9)
+        fail("qsub: Protocol (ASN.1) error", 183)
     if fault["kind"] != "lose_number":
-        say(f"{job}\n")
+        say(f"{number}.{HOST}")
+
+
+def refuse(home: Path, named: dict[str, str], wishes: list[str]) -> None:
+    with server(home) as state:
+        limits = state["queues"].get(named.get("q", "workq"))
+    if limits is None:
+        fail("qsub: Unknown queue", 170)
+    if limits.get("enabled") == "False":
+        fail("qsub: Queue is not enabled", 173)
+    if "max_queued" in limits:
+        fail(f"qsub: would exceed queue {named['q']}'s per-user limit", 38)
+    wished = dict(wish.split("=", 1) for wish in wishes)
+    if seconds(limits.get("resources_max.walltime", "")) < seconds(wished["walltime"]) > 0 and limits.keys() & {
+        "resources_max.walltime"
+    }:
+        fail("qsub: Job violates queue and/or server resource limits", 188)
+    if "nosuch" in wished:
+        fail("qsub: Unknown resource Resource_List.nosuch", 187)
+    if not all(32 <= ord(letter) < 127 for letter in named.get("o", "")):
+        fail("qsub: illegal -o value\nusage: qsub [-a date_time] [-A account_string] [-c interval]", 2)
+
+
+def seconds(text: str) -> int:
+    parts = [int(part) for part in text.split(":")] if text else [0]
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def accept(home: Path, named: list[tuple[str, str]], program: list[str]) -> str:
+    single = dict(named)
+    with server(home) as state:
+        number = str(state["next"])
+        state["next"] += 1
+        depend = next((v.removeprefix("depend=") for n, v in named if n == "W" and v.startswith("depend=")), "")
+        state["jobs"][number] = {
+            "name": single["N"],
+            "queue": single.get("q", "workq"),
+            "state": "H" if depend else "W" if "a" in single else "Q",
+            "substate": 22 if depend else 30 if "a" in single else 10,
+            "holds": "s" if depend else "n",
+            "depend": depend,
+            "wishes": dict(value.split("=", 1) for name, value in named if name == "l"),
+            "options": {name: value for name, value in named if name not in {"l", "W"}},
+            "program": program,
+            "path": os.environ.get("PATH", ""),
+            "ctime": now(),
+            "runs": 0,
+        }
+    start_what_fits(home)
+    return number
 
 
 def let_late_in(home: Path) -> None:
-    with pbs.server(home) as state:
+    with server(home) as state:
         late, state["late"] = state["late"], []
-    for argv, _ in late:
-        submission.main(home, argv, {"PATH": os.environ["PATH"]})
+    for named, program in late:
+        accept(home, named, program)
+
+
+def cpus(job: Job) -> int:
+    select = job["wishes"].get("select") or job["wishes"]["nodes"].replace("ppn=", "ncpus=")
+    count, _, chunk = select.partition(":")
+    resources = dict(part.split("=", 1) for part in chunk.split(":") if "=" in part)
+    return int(count) * int(resources.get("ncpus", 1))
+
+
+def start_what_fits(home: Path) -> None:
+    with server(home) as state:
+        for job in state["jobs"].values():
+            if job["state"] == "H" and job["depend"]:
+                settle_dependency(state, job)
+        free = CPUS - sum(cpus(job) for job in state["jobs"].values() if job["state"] in {"R", "S", "E"})
+        for number, job in state["jobs"].items():
+            if job["state"] != "Q" or state["paused"]:
+                continue
+            if cpus(job) > free:
+                job["comment"] = "Not Running: Not enough free nodes available"
+                continue
+            free -= cpus(job)
+            words = f"Job run at {time.strftime('%a %b %d at %H:%M')} on ({HOST}:ncpus={cpus(job)})"
+            job.update(state="R", substate=42, stime=now(), comment=words, runs=job["runs"] + 1)
+            with (home / "jobs.log").open("a") as log:
+                runner = [sys.executable, __file__, "_job", str(home), number]
+                subprocess.Popen(runner, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def settle_dependency(state: State, job: Job) -> None:
+    """Release what waited for success; a job whose predecessor failed or is unknown ends without having run."""
+    befores = [state["jobs"].get(number_in(pbs_id)) for pbs_id in job["depend"].split(":")[1:]]
+    if any(before is None or (before["state"] == "F" and before.get("exit_status") != 0) for before in befores):
+        job.update(state="F", substate=92, mtime=now())
+    elif all(before is not None and before["state"] == "F" for before in befores):
+        job.update(state="Q", substate=10, holds="n")
+
+
+# A job's own process
+
+
+def run_job(home: Path, number: str) -> None:
+    with server(home) as state:
+        job = state["jobs"][number]
+    environment = {
+        "HOME": os.environ.get("HOME", "/"),
+        "PATH": "/bin:/usr/bin",
+        "PBS_ENVIRONMENT": "PBS_BATCH",
+        "PBS_JOBID": f"{number}.{HOST}",
+        "PBS_JOBNAME": job["name"],
+        "PBS_O_PATH": job["path"],
+        "USER": getpass.getuser(),
+    }
+    quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    try:
+        program = subprocess.Popen(
+            job["program"], cwd=environment["HOME"], env=environment, start_new_session=True, **quiet
+        )
+    except OSError:
+        finish(home, number, 254, 93)
+        return
+    with server(home) as state:
+        state["jobs"][number]["pid"] = program.pid
+    finish(home, number, *watch(home, number, program, seconds(job["wishes"]["walltime"])))
+
+
+def watch(home: Path, number: str, program: subprocess.Popen[bytes], limit_s: float) -> tuple[int, int]:
+    """Wait for a job's end; return its exit status and substate as PBS would."""
+    limit, kill_at, forced = time.monotonic() + limit_s, 0.0, 0
+    while program.poll() is None:
+        with server(home) as state:
+            deleted = state["jobs"][number].get("deleted", False)
+            verdict = state["jobs"][number].get("verdict")
+        if not kill_at and (deleted or verdict is not None or time.monotonic() > limit):
+            forced = verdict or (0 if deleted else -29)
+            kill_at = time.monotonic() + KILL_DELAY_S
+            signal_all(program.pid, signal.SIGTERM)
+        if kill_at and time.monotonic() > kill_at:
+            signal_all(program.pid, signal.SIGKILL)
+        time.sleep(0.02)
+    signal_all(program.pid, signal.SIGKILL)
+    code = program.returncode
+    status = 256 - code if code < 0 else code
+    if kill_at and not forced:
+        return status, 91
+    return (forced, 93) if forced else (status, 93 if status else 92)
+
+
+def signal_all(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def finish(home: Path, number: str, status: int, substate: int) -> None:
+    words = {91: "", 92: " and finished", 93: " and exceeded resource walltime" if status == -29 else " and failed"}
+    with server(home) as state:
+        job = state["jobs"][number]
+        if state["dialect"] == "torque":
+            status = {-29: -11}.get(status, 271 if substate == 91 else status)
+        job.update(state="F", substate=substate, exit_status=status, obittime=now(), mtime=now())
+        job["comment"] += words[substate]
+        if not state["history"]:
+            del state["jobs"][number]
+    start_what_fits(home)
 
 
 # qstat
 
 
 def qstat(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
-    flags = {word for word in argv if word.startswith("-")}
-    ids = [word for word in argv if not word.startswith("-") and word != "json"]
-    with pbs.server(home) as state:
-        is_torque = state["dialect"] == "torque"
-        if "--version" in flags:
-            say(_VERSIONS[state["dialect"]])
-            return
-        if "-Q" in flags:
-            _queues(ids)
-            return
-        if "-B" in flags:
-            _server(state)
-            return
-        if "-x" in flags and is_torque:
-            say("<Data></Data>")
-            return
-        if "-x" in flags and not state["history"]:
-            complain("qstat", "PBS is not configured to maintain job history ")
-            return
-        if "-E" in flags and is_torque:
-            fail("qstat: invalid option -- 'E'\nusage: qstat [-f] [-W site_specific] [job_id...]", 2)
-        ids = _express(state, ids) if "-E" in flags else ids
-        text, status = _jobs(state, ids, with_history="-x" in flags)
-    if "json" in argv:
-        text = _as_json(text)
-    if fault["kind"] == "partial":
-        text = text[: len(text) // 2]
-    if fault["kind"] == "cut":
-        text = text[: text.rfind("job_state")]
-    say(text)
-    sys.exit(status)
+    with server(home) as state:
+        pass
+    if argv == ["--version"]:
+        say("pbs_version = 23.06.06") if state["dialect"] == "openpbs" else say("Version: 6.1.2\nCommit: d9a5de")
+        return
+    named, operands = options(argv, "u")
+    letters = {name for name, _ in named}
+    if "E" in letters and not state["express"]:
+        fail("qstat: invalid option -- 'E'\nusage: qstat [-f] [-J] [-p] [-t] [-x] [-F format] [-D delim]", 2)
+    if state["down"]:
+        fail(f"Connection refused\nqstat: cannot connect to server {HOST} (errno=15010)", 255)
+    if "Q" in letters or "B" in letters:
+        print_maybe_cut("".join(queue_texts(state) if "Q" in letters else [server_text(state)]), fault)
+    else:
+        print_jobs(state, operands, letters, fault)
 
 
-def _express(state: pbs.State, ids: list[str]) -> list[str]:
-    """Ask about all ids in one request: those that are unknown are left out without a word, unless all are."""
-    return [id_ for id_ in ids if known(state, number_of("qstat", id_))] or ids[:1]
-
-
-def _jobs(state: pbs.State, ids: list[str], *, with_history: bool) -> tuple[str, int]:
-    is_torque = state["dialect"] == "torque"
-    numbers = [number_of("qstat", id_) for id_ in ids] or list(state["jobs"])
-    text, status = "", 0
-    for number in numbers:
-        job = known(state, number)
-        if job is None or job["owner"] != state["user"]:
-            error = "Error " if is_torque else ""
-            complain("qstat", f"Unknown Job Id {error}{number}.{pbs.SERVER}")
-            status = UNKNOWN
-        elif job["state"] == "F" and not with_history:
-            if ids:
-                words = "Job has finished, use -x or -H to obtain historical job information"
-                complain("qstat", f"{number}.{pbs.SERVER} {words}")
-                status = FINISHED
+def print_jobs(state: State, operands: list[str], letters: set[str], fault: dict[str, Any]) -> None:
+    history = "x" in letters
+    if history and not state["history"]:
+        for operand in operands or [""]:
+            complain(f"qstat: PBS is not configured to maintain job history {full_id(operand)}")
+        return
+    known, errors = [], []
+    for operand in operands or [number for number, job in state["jobs"].items() if job["state"] != "F"]:
+        number = number_in(operand)
+        job = state["jobs"].get(number)
+        if job is None:
+            errors.append((f"qstat: Unknown Job Id {full_id(operand)}", 153))
+        elif job["state"] == "F" and not history and state["dialect"] == "openpbs":
+            words = f"qstat: {full_id(operand)} Job has finished, use -x or -H to obtain historical job information"
+            errors.append((words, 35))
         else:
-            pairs = pbs.attributes(number, job, is_torque=is_torque)
-            text += render_record(f"Job Id: {number}.{pbs.SERVER}", pairs)
-    return text, status
+            known.append(job_text(number, job, state["dialect"]))
+    if "E" in letters:  # one request: an error only if nothing at all is known, and about the first id
+        errors = errors[:1] if not known else []
+    if fault["kind"] == "partial":
+        known = known[: len(known) // 2]
+    print_maybe_cut("".join(known), fault)
+    for words, _ in errors:
+        complain(words)
+    if errors:
+        sys.exit(errors[-1][1])
 
 
-def _as_json(text: str) -> str:
-    """Only the first of several jobs, as the development version does."""
-    first = text.split("\n\n", maxsplit=1)[0]
-    head, *lines = first.replace("\n\t", "").split("\n")
-    pairs = dict(line.strip().split(" = ", 1) for line in lines if " = " in line)
-    jobs = {"Jobs": {head.removeprefix("Job Id: "): pairs}} if pairs else {}
-    return json.dumps({"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": pbs.SERVER, **jobs})
+def full_id(operand: str) -> str:
+    return operand if "." in operand or not operand else f"{operand}.{HOST}"
 
 
-def _queues(names: list[str]) -> None:
-    for name, queue in pbs.QUEUES.items():
-        if not names or name in names:
-            say(render_record(f"Queue: {name}", [("queue_type", "Execution"), ("total_jobs", "0"), *queue.items()]))
+def job_text(number: str, job: Job, dialect: str) -> str:
+    is_torque = dialect == "torque"
+    pairs: dict[str, object] = {
+        "Job_Name": job["name"],
+        "Job_Owner": f"{getpass.getuser()}@{HOST}",
+        "job_state": "C" if is_torque and job["state"] == "F" else job["state"],
+        "queue": job["queue"],
+        "server": HOST,
+        "Checkpoint": "u",
+        "ctime": ctime(job["ctime"]),
+        "depend": "" if is_torque else job["depend"],
+        "Error_Path": f"{HOST}:/dev/null",
+        "exec_host": f"{HOST}/0*{cpus(job)}" if job["runs"] else "",
+        "Hold_Types": job["holds"],
+        "mtime": ctime(job.get("mtime", job["ctime"])),
+        "Output_Path": f"{HOST}:/dev/null",
+        "qtime": ctime(job["ctime"]),
+        "Rerunable": "False",
+        **{f"Resource_List.{name}": value for name, value in job["wishes"].items()},
+    }
+    if is_torque:
+        pairs["start_time"] = ctime(job.get("stime"))
+        pairs["comp_time"] = ctime(job.get("obittime"))
+        pairs["start_count"] = job["runs"] or ""
+        pairs["exit_status"] = job.get("exit_status", "")
+    else:
+        pairs["stime"] = ctime(job.get("stime"))
+        pairs["obittime"] = ctime(job.get("obittime"))
+        pairs["substate"] = job["substate"]
+        pairs["Variable_List"] = f"PBS_O_HOME=/home/{getpass.getuser()},PBS_O_PATH={job['path']},PBS_O_HOST={HOST}"
+        pairs["comment"] = job.get("comment", "")
+        pairs["run_count"] = job["runs"] or ""
+        pairs["Exit_status"] = job.get("exit_status", "")
+        pairs["Submit_arguments"] = f"-N {job['name']} -- {shlex.join(job['program'])}"
+    return f"Job Id: {number}.{HOST}\n{attribute_lines(pairs)}\n"
 
 
-def _server(state: pbs.State) -> None:
-    history = [("job_history_enable", "True")] if state["history"] else []
-    pairs = [("server_state", "Active"), ("default_queue", "workq"), *history, ("pbs_version", "23.06.06")]
-    say(render_record(f"Server: {pbs.SERVER}", pairs))
+def ctime(at: int | None) -> str:
+    return "" if at is None else time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(at))
 
 
-# qdel
+def attribute_lines(pairs: dict[str, object]) -> str:
+    return "".join(f"{fold(f'    {name} = {value}')}\n" for name, value in pairs.items() if value != "")
 
 
-def qdel(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
-    words = [word for word in argv if word != "-W"]
-    is_forced, ids = "force" in words, [word for word in words if word != "force"]
-    if not ids:
-        fail("usage:\n\tqdel [-W force|suppress_email=X] [-x] job_identifier...\n\tqdel --version", 2)
-    numbers = [number_of("qdel", id_) for id_ in ids]
-    status, has_named_unknown = 0, False
-    with pbs.server(home) as state:
-        for number in numbers:
-            job = known(state, number)
-            said = _delete(state, job, is_forced=is_forced)
-            if said is None or (said[1] == UNKNOWN and has_named_unknown):
-                continue  # of several unknown ids only the first is named
-            has_named_unknown |= said[1] == UNKNOWN
-            complain("qdel", f"{said[0]} {number}.{pbs.SERVER}")
-            status = said[1]
-    pbs.start_what_fits(home)
-    sys.exit(status)
+def fold(line: str) -> str:
+    parts = [line[:79]]
+    parts += [line[at : at + 71] for at in range(79, len(line), 71)]
+    return "\n\t".join(parts)
 
 
-def _delete(state: pbs.State, job: pbs.Job | None, *, is_forced: bool) -> tuple[str, int] | None:
-    if job is None:
-        return ("Unknown Job Id Error" if state["dialect"] == "torque" else "Unknown Job Id", UNKNOWN)
-    if job["state"] in {"F", "C"}:
-        if state["dialect"] == "torque":
-            return "Request invalid for state of job MSG=invalid state for job - COMPLETE", 170
-        return "Job has finished", FINISHED
-    if job["owner"] != state["user"]:
-        return "Unauthorized Request ", UNAUTHORIZED
-    if job["state"] in {"R", "E", "S"}:
-        if state["node"] == "down":
-            return "Server could not connect to MOM", 222
-        job["wish"] = "KILL" if is_forced else "TERM"
-        job["comment"] += f" and terminated by {state['user']}@{pbs.SERVER}"
-        return None
-    comment = f"{job['comment']} and terminated" if job["comment"] else ""
-    pbs.end(job, state="C" if state["dialect"] == "torque" else "F", substate=pbs.DELETED, comment=comment)
-    job["is_known"] = state["history"]
-    return None
+def queue_texts(state: State) -> list[str]:
+    texts = []
+    for name, queue in state["queues"].items():
+        pairs = {"queue_type": "Execution", "enabled": "True", "started": "True", **queue}
+        texts.append(f"Queue: {name}\n{attribute_lines(pairs)}\n")
+    return texts
 
 
-# qalter, qhold, qrls, qsig, qrerun
+def server_text(state: State) -> str:
+    pairs = {
+        "server_state": "Active",
+        "server_host": HOST,
+        "default_queue": "workq",
+        "pbs_version": "23.06.06",
+        "job_history_enable": str(state["history"]),
+        "resources_available.matlab": "3",
+        "resources_assigned.matlab": "1",
+    }
+    return f"Server: {HOST}\n{attribute_lines(pairs)}\n"
 
 
-def change(program: str, home: Path, argv: list[str], act: Any) -> None:
-    """Do something to each job named; the words and the statuses are the same for all programs."""
-    ids = [word for word in argv if word[:1].isdigit() and not argv[argv.index(word) - 1].startswith("-")]
+def print_maybe_cut(text: str, fault: dict[str, Any]) -> None:
+    sys.stdout.write(text[: len(text) * 2 // 3] if fault["kind"] == "cut" else text)
+
+
+# qdel, qselect, qhold, qrls, qalter, pbsnodes
+
+
+def qdel(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
     status = 0
-    with pbs.server(home) as state:
-        for number in [number_of(program, id_) for id_ in ids]:
-            job = known(state, number)
-            if job is None:
-                complain(program, f"Unknown Job Id {number}.{pbs.SERVER}")
-                status = UNKNOWN
-            elif job["state"] == "F":
-                complain(program, "Job has finished")
-                status = FINISHED
-            else:
-                said = act(job)
-                if said:
-                    complain(program, f"{said[0]} {number}.{pbs.SERVER}")
-                    status = said[1]
-    pbs.start_what_fits(home)
+    with server(home) as state:
+        if state["down"]:
+            fail(f"Connection refused\nCouldn't connect to cluster: {HOST}", 162)
+        for operand in argv:
+            job = state["jobs"].get(number_in(operand))
+            words, code = delete(job, fault)
+            if words:
+                # of several that failed, the last of a kind may not be named
+                complain(f"qdel: {words} {full_id(operand)}")
+                status = code
+    start_what_fits(home)
     sys.exit(status)
 
 
-def qhold(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
-    def act(job: pbs.Job) -> None:
-        if job["state"] == "Q":  # a running job stays as it is, and nothing is said
-            job.update(state="H", substate=pbs.HELD, holds="u")
-
-    change("qhold", home, argv, act)
-
-
-def qrls(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
-    def act(job: pbs.Job) -> None:
-        if job["state"] == "H" and job["holds"] == "u":
-            job.update(state="Q", substate=pbs.QUEUED, holds="n")
-
-    change("qrls", home, argv, act)
-
-
-def qsig(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
-    name = argv[argv.index("-s") + 1].removeprefix("SIG") if "-s" in argv else "TERM"
-
-    def act(job: pbs.Job) -> tuple[str, int] | None:
-        if name not in _SIGNALS and not name.isdigit():
-            return "Unknown/illegal signal name", BAD_SIGNAL
-        if job["state"] != "R":
-            return "Request invalid for state of job", WRONG_STATE
-        number = int(name) if name.isdigit() else getattr(pbs.signal, f"SIG{name}")
-        pbs.signal_all(job.get("pid", 0) or -1, number) if job.get("pid") else None
-        return None
-
-    change("qsig", home, argv, act)
-
-
-def qalter(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
-    wishes = dict(pairwise(argv))
-    name, _, value = wishes.get("-l", "").partition("=")
-
-    def act(job: pbs.Job) -> tuple[str, int] | None:
-        if name and name not in submission._KNOWN:
-            return f"Unknown resource Resource_List.{name}", BAD_RESOURCE
-        if name == "select" and job["state"] == "R":
-            return "Cannot modify attribute while job running  Resource_List.select", 167
-        if name:
-            job["resources"][name] = value
-        job["name"] = wishes.get("-N", job["name"])
-        job["priority"] = int(wishes.get("-p", job["priority"]))
-        return None
-
-    change("qalter", home, argv, act)
-
-
-# qselect, pbsnodes
+def delete(job: Job | None, fault: dict[str, Any]) -> tuple[str, int]:
+    if job is None:
+        return "Unknown Job Id", 153
+    if job["state"] == "F":
+        return "Job has finished", 35
+    if fault["kind"] == "mom_down":
+        return "Server could not connect to MOM", 222
+    if job["state"] == "R":
+        job["deleted"] = True
+        job["comment"] += f" and terminated by {getpass.getuser()}@{HOST}"
+    else:
+        job.update(state="F", substate=91, mtime=now())
+    return "", 0
 
 
 def qselect(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
-    wishes = dict(pairwise(argv))
-    with pbs.server(home) as state:
-        if "-x" in argv and not state["history"]:
-            complain("qselect", "PBS is not configured to maintain job history ")
-            return
-        found = [
-            number
-            for number, job in state["jobs"].items()
-            if job["is_known"]
-            and (job["state"] != "F" or "-x" in argv)
-            and job["owner"] == wishes.get("-u", job["owner"])
-            and job["name"] == wishes.get("-N", job["name"])
-            and job["state"] in wishes.get("-s", job["state"])
-        ]
-    if fault["kind"] == "partial":
-        found = found[: len(found) // 2]
-    say("".join(f"{number}.{pbs.SERVER}\n" for number in found))
+    named, _ = options(argv, "uNs")
+    wanted = dict(named)
+    with server(home) as state:
+        pass
+    if state["down"]:
+        fail(f"Connection refused\nqselect: cannot connect to server {HOST} (errno=15010)", 162)
+    if "x" in wanted and not state["history"]:
+        complain("qselect: PBS is not configured to maintain job history")
+        return
+    for number, job in state["jobs"].items():
+        is_live = job["state"] != "F" or "x" in wanted or state["dialect"] == "torque"
+        if is_live and wanted.get("N", job["name"]) == job["name"]:
+            say(f"{number}.{HOST}")
 
 
-def pbsnodes(home: Path, argv: list[str], _fault: dict[str, Any]) -> None:
-    names = [word for word in argv if not word.startswith("-")]
-    if names and names != [pbs.SERVER]:
-        fail(f"Node: {names[0]},  Error: Unknown node ", 1)
-    with pbs.server(home) as state:
-        used = sum(job["cpus"] for job in state["jobs"].values() if job["state"] in {"R", "E"})
-        word = "job-busy" if state["node"] == "free" and used >= pbs.CPUS else state["node"]
-        is_torque = state["dialect"] == "torque"
-    say(render_node(pbs.SERVER, _torque_node(word, used) if is_torque else _node(word, used)))
+def change(home: Path, argv: list[str], program: str) -> None:
+    named, operands = options(argv, "hlpN")
+    status = 0
+    with server(home) as state:
+        for operand in operands:
+            job = state["jobs"].get(number_in(operand))
+            if job is None or job["state"] == "F":
+                words = "Unknown Job Id" if job is None else "Job has finished"
+                complain(f"{program}: {words} {full_id(operand)}")
+                status = 153 if job is None else 35
+            elif program == "qhold" and job["state"] == "Q":
+                job.update(state="H", holds="u", substate=20)
+            elif program == "qrls" and job["holds"] == "u":
+                job.update(state="Q", holds="n", substate=10)
+            elif program == "qalter":
+                job["options"].update(named)
+    start_what_fits(home)
+    sys.exit(status)
 
 
-def _node(word: str, used: int) -> list[tuple[str, str]]:
-    return [
-        ("Mom", pbs.SERVER),
-        ("ntype", "PBS"),
-        ("state", word),
-        ("pcpus", "2"),
-        ("resources_available.arch", "linux"),
-        ("resources_available.host", pbs.SERVER),
-        ("resources_available.mem", f"{pbs.MEMORY_MB}mb"),
-        ("resources_available.ncpus", str(pbs.CPUS)),
-        ("resources_available.ngpus", str(pbs.GPUS)),
-        ("resources_available.vnode", pbs.SERVER),
-        ("resources_assigned.mem", "0kb"),
-        ("resources_assigned.ncpus", str(used)),
-        ("resv_enable", "True"),
-        ("sharing", "default_shared"),
-    ]
+def qhold(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
+    change(home, argv, "qhold")
 
 
-def _torque_node(word: str, used: int) -> list[tuple[str, str]]:
-    jobs = ",".join(f"{core}/1.{pbs.SERVER}" for core in range(used))
-    listed = [("jobs", jobs)] if jobs else []
-    status = f"rectime=1,physmem={pbs.MEMORY_MB * 1024}kb,ncpus={pbs.CPUS},state=free"
-    return [("state", word), ("np", str(pbs.CPUS)), ("ntype", "cluster"), *listed, ("status", status)]
+def qrls(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
+    change(home, argv, "qrls")
+
+
+def qalter(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
+    change(home, argv, "qalter")
+
+
+def pbsnodes(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
+    with server(home) as state:
+        used = sum(cpus(job) for job in state["jobs"].values() if job["state"] in {"R", "S", "E"})
+    if state["down"]:
+        fail(f"Connection refused\npbsnodes: cannot connect to server {HOST}, error=15010", 1)
+    pairs = {
+        "Mom": HOST,
+        "ntype": "PBS",
+        "state": "free" if used < CPUS else "job-busy",
+        "resources_available.arch": "linux",
+        "resources_available.gpu_model": "a100",
+        "resources_available.host": HOST,
+        "resources_available.mem": f"{MEMORY_KB}kb",
+        "resources_available.ncpus": CPUS,
+        "resources_available.ngpus": GPUS,
+        "resources_assigned.mem": "0kb",
+        "resources_assigned.ncpus": used,
+    }
+    print_maybe_cut(f"{HOST}\n" + "".join(f"     {name} = {value}\n" for name, value in pairs.items()) + "\n", fault)
 
 
 PROGRAMS = {
     "qsub": qsub,
     "qstat": qstat,
     "qdel": qdel,
-    "qalter": qalter,
+    "qselect": qselect,
     "qhold": qhold,
     "qrls": qrls,
-    "qsig": qsig,
-    "qselect": qselect,
+    "qalter": qalter,
     "pbsnodes": pbsnodes,
 }
 
 
 def main() -> None:
-    program = Path(sys.argv[0])
+    program, argv = Path(sys.argv[0]), sys.argv[1:]
+    if argv[:1] == ["_job"]:
+        run_job(Path(argv[1]), argv[2])
+        return
+    if argv[:1] == ["_start"]:
+        let_late_in(Path(argv[1]))
+        start_what_fits(Path(argv[1]))
+        return
     home = program.parent.parent
-    with pbs.server(home) as state:
-        is_down = state["is_down"] and sys.argv[1:] != ["--version"]
-    if is_down:
-        words, status = _DOWN_WORDS.get(
-            program.name, (f"{program.name}: cannot connect to server vm (errno=15010)", 162)
-        )
-        fail(f"Connection refused\n{words}", status)
     fault = next_fault(home, program.name)
     match fault["kind"]:
         case "hang":
@@ -388,4 +526,13 @@ def main() -> None:
         case "garbage":
             say(fault["words"])
         case _:
-            PROGRAMS[program.name](home, sys.argv[1:], fault)
+            if program.name == "qsub":
+                with server(home) as state:
+                    is_down = state["down"]
+                if is_down:
+                    fail(f"Connection refused\nqsub: cannot connect to server {HOST} (errno=15010)", 162)
+            PROGRAMS[program.name](home, argv, fault)
+
+
+if __name__ == "__main__":
+    main()
