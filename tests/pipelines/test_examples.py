@@ -82,6 +82,19 @@ def test_example_runs_to_its_end_on_this_machine(
     assert words in elisa(home, "logs", f"{pipeline}/{log}").stdout
 
 
+@pytest.mark.slow
+def test_the_climate_example_runs_on_a_simulated_cluster(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    elisa(home, "init")
+    (home / "site.yaml").write_text((EXAMPLES / "climate" / "cluster.yaml").read_text())
+    elisa(home, "submit", str(EXAMPLES / "climate" / "pipeline.yaml"))
+
+    done = elisa(home, "tick", "--until-idle")
+
+    assert done.returncode == 0, done.stderr
+    assert "7 succeeded" in elisa(home, "status", "--all").stdout
+
+
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
     subprocess.run(["sh", "make_grid.sh", "18"], cwd=EXAMPLES / "climate", env=_folders(tmp_path), check=True)
