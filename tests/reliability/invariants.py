@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+from elisa.model.changes import Charge
 from elisa.model.ids import TaskId
 from elisa.model.pipeline import NeedKind
 from elisa.model.site import Metered
@@ -29,9 +30,10 @@ def broken(world: World) -> Iterator[str]:
         yield from (f"I4/I5: {problem}" for problem in reader.verify_audit().problems)
         yield from _several_live(reader)
         yield from _over_cap(world, reader)
-        yield from _stale_resumes(reader)
+        yield from _stale_resumes(world, reader)
         yield from _without_attempt(reader)
         yield from _too_early(reader)
+        yield from _still_held(world, reader)
         yield from _unknown_jobs(world, reader)
         yield from _unearned(world, reader)
     yield from (f"I2: {words}" for words in double_runs(world))
@@ -49,6 +51,16 @@ def _without_attempt(reader: Reader) -> Iterator[str]:
     busy = {attempt.task for attempt in reader.live_attempts()}
     yield from (f"I1: {task} is active and has no live attempt" for task in sorted(active - busy))
     yield from (f"I1: {task} has a live attempt and is not active" for task in sorted(busy - active))
+
+
+def _still_held(world: World, reader: Reader) -> Iterator[str]:
+    """What is over holds nothing: as many jobs are booked as are live, and nothing is reserved without one."""
+    usage, live = reader.usage(world.clock.now()).rows, len(reader.live_attempts())
+    booked = sum(row.jobs for row in usage)
+    if booked != live:
+        yield f"I4: {booked} jobs are booked, {live} are live"
+    if not live and any(row.reserved != Charge(gpu_type=row.gpu_type) for row in usage):
+        yield f"I4: something is reserved for nobody: {usage}"
 
 
 _COLUMNS = {
@@ -74,14 +86,16 @@ def _over_cap(world: World, reader: Reader) -> Iterator[str]:
                 yield f"I3: {project.name} holds {held} {cap.resource.value}, its cap is {cap.limit}"
 
 
-def _stale_resumes(reader: Reader) -> Iterator[str]:
+def _stale_resumes(world: World, reader: Reader) -> Iterator[str]:
+    saved = {run.attempt: run.saved for run in world.recorder.runs.values()}
     for row in reader.task_rows():
         newest = -1
         for attempt in reader.attempts_of(row.id):
             begun = attempt.resume_from.step if attempt.resume_from else -1
             if begun < newest:
                 yield f"I6: {attempt.id} begins at step {begun}, there was a checkpoint of step {newest}"
-            newest = max(newest, attempt.last_checkpoint.step if attempt.last_checkpoint else -1)
+            known = attempt.last_checkpoint.step if attempt.last_checkpoint else -1
+            newest = max(newest, known, saved.get(attempt.id, -1))
 
 
 def _unknown_jobs(world: World, reader: Reader) -> Iterator[str]:

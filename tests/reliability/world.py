@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from elisa.backends.simulated.cluster import Cluster
 from elisa.backends.simulated.job import Cause, SimJob
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
-from elisa.engine.files import Files, OsFiles
+from elisa.engine.files import Entry, Files, OsFiles
 from elisa.engine.outcome import TickReport
 from elisa.engine.seals import create_secret
 from elisa.engine.spool import make_spool
@@ -58,6 +59,15 @@ class Run:
     began_us: int
     ended_us: int | None = None
     is_complete: bool = False
+    saved: int = -1
+
+
+class CopiedFiles(OsFiles):
+    """Files whose inodes follow from their names, so that a copy of a state folder is as good as the original."""
+
+    def entries(self, folder: Path) -> tuple[Entry, ...]:
+        found = super().entries(folder)
+        return tuple(replace(entry, inode=zlib.crc32(f"{folder.parent.name}/{entry.name}".encode())) for entry in found)
 
 
 class Recorder:
@@ -102,7 +112,7 @@ class Recorder:
     def _end(self, job: SimJob, *, is_complete: bool) -> None:
         run = self.runs.get((job.order, job.restarts))
         if run is not None:
-            run.ended_us, run.is_complete = self._cluster.now_us, is_complete
+            run.ended_us, run.is_complete, run.saved = self._cluster.now_us, is_complete, job.saved or -1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +126,7 @@ class World:
     recorder: Recorder
     site: Site = _SITE
     crash: CrashPoint = no_crash
-    files: Callable[[CrashPoint], Files] = OsFiles
+    files: Callable[[CrashPoint], Files] = CopiedFiles
     extra: dict[str, Backend] = field(default_factory=dict)
 
     @classmethod
