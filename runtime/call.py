@@ -67,7 +67,7 @@ def save_result(path: str, value: object) -> None:
     os.makedirs(folder, mode=0o700, exist_ok=True)
     encoder = Encoder(allow_pickle=True, prefix=f"{name.partition('.')[0]}-{os.getpid()}-", absolute_paths=True)
     node = encoder.encode(value, "result")
-    for piece in encoder.pieces:
+    for piece in encoder.finish():
         with open(os.path.join(folder, piece.name), "wb") as stream:
             stream.writelines(piece.chunks())
             stream.flush()

@@ -13,17 +13,26 @@ Works with and without elisa: started again, the program goes on from its newest
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from elisa.runtime.checkpoint.adapters.files import File
 from elisa.runtime.checkpoint.codec import NotSavableError
 from elisa.runtime.checkpoint.manifest import DamagedError
 from elisa.runtime.checkpoint.persistent import persistent
 from elisa.runtime.checkpoint.run import STOPPED_STATUS, Checkpointer, run
 from elisa.runtime.program import metric, progress, should_stop, time_left
 
+if TYPE_CHECKING:
+    from elisa.runtime.checkpoint.adapters.training import Training
+
 __all__ = [
     "STOPPED_STATUS",
     "Checkpointer",
     "DamagedError",
+    "File",
     "NotSavableError",
+    "Training",
     "metric",
     "persistent",
     "progress",
@@ -31,3 +40,12 @@ __all__ = [
     "should_stop",
     "time_left",
 ]
+
+# What needs a framework is loaded when it is first used.
+_FRAMEWORKS = {"Training": "elisa.runtime.checkpoint.adapters.training"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _FRAMEWORKS:
+        return getattr(import_module(_FRAMEWORKS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

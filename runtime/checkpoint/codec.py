@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pickle
+import tempfile
 import zlib
 from collections import OrderedDict
 from importlib import import_module
@@ -33,7 +34,16 @@ Chunk = Union[bytes, memoryview]
 Node = Any
 
 # Which module knows the objects of which package, by the package in which any of the object's classes is defined.
-_ADAPTERS = {"numpy": "arrays"}
+_ADAPTERS = {
+    "elisa": "files",
+    "labelled": "labelled",
+    "numpy": "arrays",
+    "pandas": "labelled",
+    "scipy": "objects",
+    "sklearn": "objects",
+    "torch": "tensors",
+    "xarray": "labelled",
+}
 
 
 class NotSavableError(TypeError):
@@ -52,11 +62,21 @@ def _adapter(name: str) -> Any:  # noqa: ANN401  (a module with `encode` and `de
     return import_module(f"elisa.runtime.checkpoint.adapters.{name}")
 
 
+def _packages(value: object) -> list[str]:
+    """Return the packages that know `value`: where its classes are defined, or where it is itself, for a class."""
+    kinds = (value,) if isinstance(value, type) else (value, *type(value).__mro__)
+    modules = [getattr(kind, "__module__", None) or "" for kind in kinds]
+    return list(dict.fromkeys(module.partition(".")[0] for module in modules))
+
+
 class Encoder:
     """Turns one state into a tree and `pieces`. With `allow_pickle` what nothing else can carry is pickled."""
 
     def __init__(self, *, allow_pickle: bool = False, prefix: str = "", absolute_paths: bool = False) -> None:
         self.pieces: list[Piece] = []
+        self._collectors: dict[object, Any] = {}
+        self._ends: list[Callable[[], None]] = []
+        self.numbers: dict[int, tuple[int, object]] = {}  # of the objects that may occur again, by their id
         self._allow_pickle = allow_pickle
         self._absolute_paths = absolute_paths
         self._prefix = prefix
@@ -64,8 +84,23 @@ class Encoder:
     def encode_state(self, state: object) -> list[Piece]:
         """Return all files of `state`; the tree comes last."""
         tree = json.dumps(self.encode(state, "state"), separators=(",", ":")).encode()
+        self.finish()
         self.pieces.append(Piece(self._prefix + TREE, len(tree), lambda: iter((tree,))))
         return self.pieces
+
+    def finish(self) -> list[Piece]:
+        """Return the files, now that everything is encoded: what adapters collected becomes files too."""
+        for end in self._ends:
+            end()
+        self._ends = []
+        return self.pieces
+
+    def collector(self, kind: Callable[[Encoder], Any]) -> Any:  # noqa: ANN401  (the adapter knows its own)
+        """Return the one collector of this `kind`; its `finish` is called in the end, to make files of what it has."""
+        if kind not in self._collectors:
+            self._collectors[kind] = collector = kind(self)
+            self._ends.append(collector.finish)
+        return self._collectors[kind]
 
     def encode(self, value: Any, where: str) -> Node:  # noqa: ANN401  (anything may be tried)
         """Return the node of `value`; `where` names it in errors."""
@@ -90,7 +125,7 @@ class Encoder:
     def _encode_by_adapter(self, value: object, where: str) -> Node:
         if isinstance(value, PurePath):
             return {"$": "path", "v": os.path.abspath(value) if self._absolute_paths else str(value)}
-        for package in {kind.__module__.partition(".")[0]: None for kind in type(value).__mro__}:
+        for package in _packages(value):
             if package in _ADAPTERS:
                 node = _adapter(_ADAPTERS[package]).encode(value, self, where)
                 if node is not None:
@@ -140,6 +175,9 @@ class Encoder:
         """Return the members in an order of their own: that of a set changes from process to process."""
         return sorted((self.encode(item, where) for item in value), key=json.dumps)
 
+    def _slice(self, value: slice, where: str) -> Node:
+        return {"$": "slice", "v": self._list([value.start, value.stop, value.step], where)}
+
     def _dict(self, value: dict[object, object], where: str) -> Node:
         if all(type(key) is str for key in value) and "$" not in value:
             return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
@@ -165,6 +203,7 @@ _ENCODERS: dict[type, Callable[[Encoder, Any, str], Node]] = {
     tuple: Encoder._tuple,  # noqa: SLF001
     set: Encoder._set,  # noqa: SLF001
     frozenset: Encoder._frozenset,  # noqa: SLF001
+    slice: Encoder._slice,  # noqa: SLF001
     dict: Encoder._dict,  # noqa: SLF001
     OrderedDict: Encoder._ordered,  # noqa: SLF001
 }
@@ -174,6 +213,7 @@ class Decoder:
     """Turns the files in `folder` back into the state. They must have been verified."""
 
     def __init__(self, folder: str, *, prefix: str = "") -> None:
+        self.cache: dict[object, Any] = {}  # what an adapter read of files that many nodes share
         self._folder = folder
         self._prefix = prefix
 
@@ -181,6 +221,20 @@ class Decoder:
         """Return the state; raises DamagedError for a tree that nothing of this version wrote."""
         with self.open(self._prefix + TREE) as stream:
             return self.decode(json.loads(stream.read()))
+
+    def names(self, suffix: str) -> list[str]:
+        """Return the names, without the mark of compression, of this state's files that end with `suffix`."""
+        names = {name[: -len(COMPRESSED)] if name.endswith(COMPRESSED) else name for name in os.listdir(self._folder)}
+        return sorted(name for name in names if name.startswith(self._prefix) and name.endswith(suffix))
+
+    def plain_path(self, name: str) -> str:
+        """Return the path of the file `name` as it was before any compression."""
+        path = os.path.join(self._folder, name)
+        if os.path.exists(path + COMPRESSED):
+            path = os.path.join(tempfile.mkdtemp(prefix="elisa-"), name)
+            with self.open(name) as source, open(path, "wb") as target:
+                target.write(source.read())
+        return path
 
     def open(self, name: str) -> IO[bytes]:
         """Open the file `name`, compressed or not."""
@@ -233,6 +287,7 @@ _DECODERS: dict[str, Callable[[Decoder, dict[str, Any]], Any]] = {
     "frozenset": lambda decoder, node: frozenset(decoder.decode(node["v"])),
     "dict": lambda decoder, node: dict(decoder._pairs(node)),  # noqa: SLF001  (the table of its methods)
     "ordered": lambda decoder, node: OrderedDict(decoder._pairs(node)),  # noqa: SLF001
+    "slice": lambda decoder, node: slice(*decoder.decode(node["v"])),
     "path": lambda _, node: Path(node["v"]),
     "pickle": lambda decoder, node: pickle.loads(decoder.content(node)),  # noqa: S301  (verified, asked for)
 }

@@ -84,7 +84,7 @@ def _key(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     encoder = Encoder(allow_pickle=True)
     given = encoder.encode([list(args), sorted(kwargs.items())], "arguments")
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
-    for piece in encoder.pieces:
+    for piece in encoder.finish():
         for chunk in piece.chunks():
             digest.update(chunk)
     digest.update(_code(function))

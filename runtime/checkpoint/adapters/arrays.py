@@ -1,4 +1,4 @@
-"""NumPy arrays and scalars as `.npy`, which any language reads."""
+"""NumPy arrays and scalars as `.npy`, which any language reads, and NumPy's other objects by their parts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from elisa.runtime.checkpoint.adapters import objects
+
 if TYPE_CHECKING:
     from elisa.runtime.checkpoint.codec import Decoder, Encoder
 
 __all__ = ["decode", "encode", "npy_header"]
-
 
 _LONGEST_HEADER = 10_000  # `numpy.load` trusts none that is longer
 
@@ -37,22 +38,52 @@ def _raw(array: np.ndarray[Any, Any]) -> memoryview:
     return flat.view(np.uint8).data
 
 
-def encode(value: object, encoder: Encoder, _where: str) -> dict[str, Any] | None:
-    """Return the node of an array or scalar; None for what `.npy` does not carry: objects, subclasses, odd fields."""
+def encode(value: object, encoder: Encoder, where: str) -> dict[str, Any] | None:
+    """Return the node of an array, a scalar or another object of NumPy, such as a random generator.
+
+    None for arrays that nothing carries: those of odd fields, and subclasses. An array that stands in two places of the
+    state is one array again when it comes back.
+    """
     if isinstance(value, np.generic):
-        tag, array = "numpy.scalar", np.asarray(value)
-    elif type(value) is np.ndarray:
-        tag, array = "numpy.array", value
-    else:
+        return _encode_plain("numpy.scalar", np.asarray(value), encoder)
+    if isinstance(value, np.dtype):
+        return {"$": "numpy.dtype", "v": encoder.encode(npy.dtype_to_descr(value), where)}
+    if not isinstance(value, np.ndarray):
+        return objects.encode(value, encoder, where)
+    if type(value) is not np.ndarray:
         return None
+    again = objects.again(value, encoder)
+    if again is not None:
+        return again
+    is_of_objects = value.dtype == np.dtype(object)
+    node = _encode_objects(value, encoder, where) if is_of_objects else _encode_plain("numpy.array", value, encoder)
+    return node and {**node, "n": objects.number(value, encoder)}
+
+
+def _encode_plain(tag: str, array: np.ndarray[Any, Any], encoder: Encoder) -> dict[str, Any] | None:
     if array.dtype.hasobject or not _is_plain(str(array.dtype.descr)):
         return None
     node: dict[str, Any] = encoder.add_bytes(tag, ".npy", [npy_header(array), _raw(array)])
     return node
 
 
+def _encode_objects(array: np.ndarray[Any, Any], encoder: Encoder, where: str) -> dict[str, Any]:
+    items = [encoder.encode(item, f"{where}[{index}]") for index, item in enumerate(array.flat)]
+    return {"$": "numpy.objects", "shape": list(array.shape), "v": items}
+
+
 def decode(node: dict[str, Any], decoder: Decoder) -> object:
-    """Return the array or scalar."""
-    with decoder.stream(node) as stream:
-        array = np.load(stream, allow_pickle=False)
-    return array[()] if node["$"] == "numpy.scalar" else array
+    """Return what `encode` made the node of."""
+    if node["$"] == "numpy.dtype":
+        return npy.descr_to_dtype(decoder.decode(node["v"]))
+    if node["$"] == "numpy.objects":
+        array = np.empty(len(node["v"]), dtype=object)
+        for index, item in enumerate(node["v"]):
+            array[index] = decoder.decode(item)
+        array = array.reshape(node["shape"])
+    else:
+        with decoder.stream(node) as stream:
+            array = np.load(stream, allow_pickle=False)
+    if node["$"] == "numpy.scalar":
+        return array[()]
+    return objects.remember(node, array, decoder)
