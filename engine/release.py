@@ -162,8 +162,11 @@ def _program(release: Release) -> dict[str, Any]:
 
 def _workdir(release: Release) -> Path:
     """Return the folder the program starts in; relative ones count from the pipeline's, or else from the task's."""
-    base = Path(release.record.pipeline.folder or release.task_dir)
-    return base / fill(release.task.spec.workdir, release.look_up)
+    return _base(release) / fill(release.task.spec.workdir, release.look_up)
+
+
+def _base(release: Release) -> Path:
+    return Path(release.record.pipeline.folder or release.task_dir)
 
 
 def _places(release: Release) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def _call(release: Release, call: PythonCall) -> dict[str, Any]:
     }
     own = layout.result_file(release.home, release.record.id, release.task.spec.name, release.attempt.id)
     return {
-        "file": call.file,
+        "file": str(_base(release) / call.file),
         "function": call.function,
         "arguments": dict(call.arguments),
         "results": results,

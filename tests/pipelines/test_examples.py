@@ -83,6 +83,20 @@ def test_example_runs_to_its_end_on_this_machine(
 
 
 @pytest.mark.slow
+def test_a_function_runs_in_the_folder_that_its_task_names(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "study"
+    (folder / "below").mkdir(parents=True)
+    (folder / "f.py").write_text("import os\n\n\ndef where():\n    print('here:', os.getcwd())\n")
+    (folder / "p.yaml").write_text("name: x\ntasks:\n  a: {call: f.py:where, workdir: below}\n")
+    elisa(home, "init")
+
+    done = elisa(home, "submit", str(folder / "p.yaml"), "--wait")
+
+    assert done.returncode == 0, done.stderr
+    assert f"here: {folder / 'below'}" in elisa(home, "logs", f"{done.stdout.partition(':')[0]}/a").stdout
+
+
+@pytest.mark.slow
 def test_the_climate_example_runs_on_a_simulated_cluster(tmp_path: Path) -> None:
     home = tmp_path / "home"
     elisa(home, "init")
