@@ -16,9 +16,9 @@ from elisa.backends.pbs.states import describe, read_record
 from elisa.model.ids import NativeId
 from elisa.model.native import NativeState
 from elisa.model.states import EndReason
-from tests.backends.pbs.parts import CAPTURES, recorded, recorded_command, recorded_jobs
-from tests.fakes.pbs.fake_pbs import FakePbs
-from tests.fakes.pbs.rendering import render_record
+from tests.backends.openpbs.parts import CAPTURES, recorded, recorded_command, recorded_jobs
+from tests.fakes.openpbs.fake_openpbs import FakeOpenPbs
+from tests.fakes.openpbs.rendering import render_record
 
 REFUSALS = sorted(
     path.stem
@@ -36,9 +36,9 @@ ANSWERS = [
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakePbs]:
+def fake(tmp_path: Path) -> Iterator[FakeOpenPbs]:
     """A server with the jobs that the recordings speak of, none of which really runs."""
-    fake = FakePbs(tmp_path / "pbs")
+    fake = FakeOpenPbs(tmp_path / "pbs")
     fake.pause()
     for number in ("2", "5"):
         fake.add(number, state="F" if number == "2" else "H", substate=92, holds="u", runs=1, status=0)
@@ -49,7 +49,7 @@ def fake(tmp_path: Path) -> Iterator[FakePbs]:
     fake.stop()
 
 
-def _run(fake: FakePbs, command: str) -> tuple[int, str]:
+def _run(fake: FakeOpenPbs, command: str) -> tuple[int, str]:
     """Run a recorded command line with the pretended programs; return its status and what it said on stderr."""
     words = shlex.split(re.sub(r"^.*\| ", "", command))
     done = subprocess.run(
@@ -67,7 +67,7 @@ def test_lines_are_folded_as_a_real_qstat_folds_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_qsub_refuses_with_the_recorded_words_and_status(name: str, fake: FakePbs) -> None:
+def test_qsub_refuses_with_the_recorded_words_and_status(name: str, fake: FakeOpenPbs) -> None:
     if name == "qsuberr_server_down":
         fake.down()
     real = recorded(name)
@@ -76,7 +76,7 @@ def test_qsub_refuses_with_the_recorded_words_and_status(name: str, fake: FakePb
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_the_other_programs_say_what_was_recorded(name: str, fake: FakePbs) -> None:
+def test_the_other_programs_say_what_was_recorded(name: str, fake: FakeOpenPbs) -> None:
     if name == "qdel_other_user":
         fake.put("19", {"owner": "somebody"})
     real = recorded(name)
@@ -85,15 +85,15 @@ def test_the_other_programs_say_what_was_recorded(name: str, fake: FakePbs) -> N
 
 
 @pytest.mark.parametrize("name", ["serverdown_qstat", "serverdown_qdel", "serverdown_qsub", "serverdown_pbsnodes"])
-def test_a_server_that_is_down_is_told_in_the_recorded_words(name: str, fake: FakePbs) -> None:
+def test_a_server_that_is_down_is_told_in_the_recorded_words(name: str, fake: FakeOpenPbs) -> None:
     fake.down()
     real = recorded(name)
 
     assert _run(fake, recorded_command(name)) == (real.exit_code, real.stderr)
 
 
-def test_a_server_without_history_says_so(fake: FakePbs, tmp_path: Path) -> None:
-    forgetful = FakePbs(tmp_path / "forgetful", history=False)
+def test_a_server_without_history_says_so(fake: FakeOpenPbs, tmp_path: Path) -> None:
+    forgetful = FakeOpenPbs(tmp_path / "forgetful", history=False)
     real = recorded("qstat_history_disabled")
 
     assert _run(forgetful, recorded_command("qstat_history_disabled")) == (real.exit_code, real.stderr)

@@ -14,7 +14,7 @@ from elisa.backends.runner import Completed, SubprocessRunner
 from elisa.backends.under_test import BackendUnderTest
 from elisa.model.ids import BackendName
 from tests.backends.worlds import WallClock
-from tests.fakes.pbs.fake_pbs import FakePbs
+from tests.fakes.openpbs.fake_openpbs import FakeOpenPbs
 
 CAPTURES = Path(__file__).parent / "captures"
 
@@ -49,7 +49,7 @@ def _flat(attributes: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-def a_backend(fake: FakePbs, **options: Any) -> PbsBackend:
+def a_backend(fake: FakeOpenPbs, **options: Any) -> PbsBackend:
     """Return a backend that speaks to the pretended server."""
     return PbsBackend(
         name=BackendName("pbs"),
@@ -61,7 +61,7 @@ def a_backend(fake: FakePbs, **options: Any) -> PbsBackend:
     )
 
 
-def a_world(folder: Path, fake: FakePbs) -> BackendUnderTest:
+def a_world(folder: Path, fake: FakeOpenPbs) -> BackendUnderTest:
     """Return the backend on the test bench."""
     return BackendUnderTest(
         backend=a_backend(fake),

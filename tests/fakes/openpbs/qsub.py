@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.fakes.pbs import server as pbs
+from tests.fakes.openpbs import server as pbs
 
 USAGE = """\
 usage: qsub [-a date_time] [-A account_string] [-c interval]

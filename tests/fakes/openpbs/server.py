@@ -161,7 +161,7 @@ def _start(home: Path, number: str, job: Job) -> None:
     job.update(exec_vnode=place, comment=f"Job run at {began} on {place}")
     job.pop("status", None)
     with (home / "jobs.log").open("a") as log:
-        words = f"{REACH_US}; from tests.fakes.pbs import server; server.run_job(*sys.argv[1:])"
+        words = f"{REACH_US}; from tests.fakes.openpbs import server; server.run_job(*sys.argv[1:])"
         runner = [sys.executable, "-I", "-c", words, str(home), number]
         subprocess.Popen(runner, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 

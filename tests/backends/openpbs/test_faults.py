@@ -18,20 +18,20 @@ from elisa.model.ids import NativeId
 from elisa.model.native import Answered, CancelOutcome, Gone, NativeState, NodeState, Seen, Unreachable
 from elisa.model.ports import no_crash
 from elisa.model.states import EndReason
-from tests.backends.pbs.parts import a_backend, a_world
+from tests.backends.openpbs.parts import a_backend, a_world
 from tests.backends.worlds import WallClock
-from tests.fakes.pbs.fake_pbs import FakePbs
+from tests.fakes.openpbs.fake_openpbs import FakeOpenPbs
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakePbs]:
-    fake = FakePbs(tmp_path / "pbs")
+def fake(tmp_path: Path) -> Iterator[FakeOpenPbs]:
+    fake = FakeOpenPbs(tmp_path / "pbs")
     yield fake
     fake.stop()
 
 
 @pytest.fixture
-def world(fake: FakePbs, tmp_path: Path) -> BackendUnderTest:
+def world(fake: FakeOpenPbs, tmp_path: Path) -> BackendUnderTest:
     return a_world(tmp_path, fake)
 
 
@@ -50,7 +50,7 @@ def _number(native_id: NativeId) -> str:
     ],
 )
 def test_a_lost_answer_is_uncertain_and_the_job_is_found_if_it_is_there(
-    kind: str, error: type[Exception], is_there: object, fake: FakePbs, world: BackendUnderTest
+    kind: str, error: type[Exception], is_there: object, fake: FakeOpenPbs, world: BackendUnderTest
 ) -> None:
     backend = a_backend(fake, submit_timeout_s=0.3 if kind == "hang" else 30.0)
     fake.fault("qsub", kind, words="Welcome to the cluster!\n")
@@ -62,7 +62,7 @@ def test_a_lost_answer_is_uncertain_and_the_job_is_found_if_it_is_there(
     assert len(fake.names()) == int(bool(is_there))
 
 
-def test_an_answer_that_comes_after_all_is_found_when_it_has_come(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_an_answer_that_comes_after_all_is_found_when_it_has_come(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     tag = attempt("late")
     fake.fault("qsub", "late")
     with pytest.raises(SubmitUncertain):
@@ -74,7 +74,7 @@ def test_an_answer_that_comes_after_all_is_found_when_it_has_come(fake: FakePbs,
     assert world.end_of(native_id).end_reason is EndReason.COMPLETED
 
 
-def test_a_server_that_is_down_changes_nothing(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_a_server_that_is_down_changes_nothing(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     native_id = world.backend.submit(world.job(attempt("outage"), "sleep 300"))
     world.wait_for(native_id, NativeState.RUNNING)
     fake.down()
@@ -105,7 +105,7 @@ def test_a_server_that_is_down_changes_nothing(fake: FakePbs, world: BackendUnde
     ],
 )
 def test_an_answer_that_is_none_is_no_news(
-    kind: str, facts: dict[str, str | int], fake: FakePbs, world: BackendUnderTest
+    kind: str, facts: dict[str, str | int], fake: FakeOpenPbs, world: BackendUnderTest
 ) -> None:
     native_id = world.backend.submit(world.job(attempt("noise"), "sleep 300"))
     backend = a_backend(fake, dialect="openpbs", query_timeout_s=1.0)
@@ -117,7 +117,7 @@ def test_an_answer_that_is_none_is_no_news(
 
 
 @pytest.mark.parametrize("kind", ["partial", "cut"])
-def test_a_listing_that_breaks_off_ends_no_job(kind: str, fake: FakePbs, world: BackendUnderTest) -> None:
+def test_a_listing_that_breaks_off_ends_no_job(kind: str, fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     ids = [world.backend.submit(world.job(attempt("half", number), "sleep 300")) for number in (1, 2, 3, 4)]
     fake.fault("qstat", kind)
     poll = world.backend.poll(ids)
@@ -130,7 +130,7 @@ def test_a_listing_that_breaks_off_ends_no_job(kind: str, fake: FakePbs, world: 
     assert NativeState.ENDED not in states
 
 
-def test_an_id_that_was_given_to_another_job_is_gone(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_an_id_that_was_given_to_another_job_is_gone(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     first = world.backend.submit(world.job(attempt("first"), "exit 0"))
     world.end_of(first)
     fake.forget(_number(first))
@@ -144,7 +144,7 @@ def test_an_id_that_was_given_to_another_job_is_gone(fake: FakePbs, world: Backe
 
 
 def test_without_history_a_finished_job_is_gone_and_a_live_one_is_seen(tmp_path: Path) -> None:
-    fake = FakePbs(tmp_path / "forgetful", history=False)
+    fake = FakeOpenPbs(tmp_path / "forgetful", history=False)
     world = a_world(tmp_path, fake)
     short = world.backend.submit(world.job(attempt("short"), "exit 0"))
     long = world.backend.submit(world.job(attempt("long"), "sleep 300"))
@@ -159,7 +159,7 @@ def test_without_history_a_finished_job_is_gone_and_a_live_one_is_seen(tmp_path:
     fake.stop()
 
 
-def test_a_lost_node_is_told_from_a_failure(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_a_lost_node_is_told_from_a_failure(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     native_id = world.backend.submit(world.job(attempt("node"), "sleep 300"))
     world.wait_for(native_id, NativeState.RUNNING)
     fake.node("down")
@@ -170,7 +170,7 @@ def test_a_lost_node_is_told_from_a_failure(fake: FakePbs, world: BackendUnderTe
     assert [node.state for node in world.backend.cluster().nodes] == [NodeState.DOWN]
 
 
-def test_a_deleted_job_is_cancelled_whatever_its_exit_status(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_a_deleted_job_is_cancelled_whatever_its_exit_status(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     ends = {}
     for number, script in enumerate(
         ("sleep 300", "trap 'exit 42' TERM; sleep 300 & wait", "trap '' TERM; sleep 300"), 1
@@ -184,7 +184,7 @@ def test_a_deleted_job_is_cancelled_whatever_its_exit_status(fake: FakePbs, worl
     assert set(ends.values()) == {EndReason.CANCELLED}
 
 
-def test_a_job_whose_predecessor_failed_never_ran(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_a_job_whose_predecessor_failed_never_ran(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     first = world.backend.submit(world.job(attempt("pred"), "exit 1"))
     second = world.backend.submit(replace(world.job(attempt("succ"), "exit 0"), after=(first,)))
     seen = world.end_of(second)
@@ -193,7 +193,7 @@ def test_a_job_whose_predecessor_failed_never_ran(fake: FakePbs, world: BackendU
     assert "never ran" in seen.detail
 
 
-def test_a_successor_runs_when_its_predecessor_has_succeeded(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_a_successor_runs_when_its_predecessor_has_succeeded(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     first = world.backend.submit(world.job(attempt("pred"), "sleep 0.3"))
     second = world.backend.submit(replace(world.job(attempt("succ"), "exit 0"), after=(first,)))
 
@@ -214,7 +214,7 @@ def test_a_refusal_carries_the_server_s_words(queue: str, words: str, world: Bac
     assert words in caught.value.why
 
 
-def test_the_names_of_jobs_fit_an_old_server(fake: FakePbs, world: BackendUnderTest) -> None:
+def test_the_names_of_jobs_fit_an_old_server(fake: FakeOpenPbs, world: BackendUnderTest) -> None:
     backend = a_backend(fake, name_limit=15)
     tag = attempt("short name")
     native_id = backend.submit(world.job(tag, "exit 0"))
@@ -223,7 +223,7 @@ def test_the_names_of_jobs_fit_an_old_server(fake: FakePbs, world: BackendUnderT
     assert backend.find([tag]).ids == {tag: (native_id,)}
 
 
-def test_the_registry_opens_it(fake: FakePbs, tmp_path: Path) -> None:
+def test_the_registry_opens_it(fake: FakeOpenPbs, tmp_path: Path) -> None:
     options = {"path": str(fake.bin)}
     backend = open_backend(
         "cluster",
