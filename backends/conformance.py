@@ -14,7 +14,34 @@ from elisa.model.native import Answered, CancelOutcome, Gone, JobRequest, Native
 from elisa.model.resources import Resources
 from elisa.model.states import EndReason
 
-__all__ = ["CHECKS", "BackendUnderTest", "check_backend"]
+__all__ = [
+    "CHECKS",
+    "HOSTILE",
+    "HOSTILE_FOLDER",
+    "HOSTILE_IDS",
+    "BackendUnderTest",
+    "a_cancelled_job_ends_cancelled",
+    "a_job_is_asked_before_it_is_killed",
+    "a_job_is_found_by_its_tag_from_anywhere",
+    "a_job_over_its_time_limit_is_stopped",
+    "a_job_that_dies_of_a_signal_has_failed",
+    "a_job_that_succeeds_is_completed",
+    "a_poll_of_nothing_is_answered",
+    "a_running_job_holds_its_cores",
+    "a_running_job_is_seen_running",
+    "a_search_for_nothing_finds_nothing",
+    "a_stubborn_job_is_killed_after_its_grace",
+    "an_ended_job_is_found_by_its_tag",
+    "an_exit_code_is_kept",
+    "an_impossible_request_is_rejected_and_leaves_nothing",
+    "an_unknown_id_is_gone",
+    "arguments_variables_and_paths_arrive_unchanged",
+    "attempt",
+    "cancelling_what_is_not_there_is_harmless",
+    "check_backend",
+    "one_poll_describes_many_jobs",
+    "the_cluster_is_described_consistently",
+]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 # Whatever a shell, a line-based protocol or a careless split would trip over.

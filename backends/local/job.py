@@ -16,7 +16,7 @@ from elisa.model.ids import AttemptId, NativeId, is_attempt_id
 from elisa.model.native import JobRequest, NativeState, Seen
 from elisa.model.states import EndReason
 
-__all__ = ["Life", "LocalJob", "native_id_of", "split_native_id"]
+__all__ = ["Life", "LocalJob", "held_of", "native_id_of", "split_native_id"]
 
 
 def native_id_of(pid: int, attempt: AttemptId) -> NativeId:

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-__all__ = ["boot_id", "host_name", "kill_all", "link_once", "main", "read_fields", "start_ticks", "write_fields"]
+__all__ = [
+    "Request",
+    "boot_id",
+    "host_name",
+    "kill_all",
+    "link_once",
+    "main",
+    "read_fields",
+    "start_ticks",
+    "write_fields",
+]
 
 # What a job's processes are known by, wherever they hide: the name of a variable in their environment.
 MARK = b"ELISA_NATIVE_ID"

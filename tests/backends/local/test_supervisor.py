@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_job_that_was_voided_is_not_started(supervise: Supervise, tmp_path: Pa
 def test_a_signal_stops_the_agent_and_says_on_whose_behalf(stopped: str, supervise: Supervise, tmp_path: Path) -> None:
     if stopped == "cancel":
         supervisor.write_fields(str(tmp_path / "local" / "el.4f2a.job" / "cancel"), {"at": 1})
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads must not take it
     last = supervise("sleep 300")
 
     assert last is not None
