@@ -59,6 +59,7 @@ def migrate(
 
 
 def _apply(connection: Connection, migration: Migration, now_us: int, crash: CrashPoint) -> None:
+    crash("store.migrate.begin")
     connection.begin()
     try:
         # Another process may have been faster while this one waited for its turn.

@@ -225,6 +225,6 @@ class Writer(Reader):
             if statement.matches and changed != len(statement.rows):
                 raise StaleChange(
                     "the state moved while it was being changed",
-                    f"{len(statement.rows) - changed} rows were no longer as they had been read",
+                    f"{len(statement.rows) - changed} of its rows were no longer as they had been read",
                     "read again and decide again",
                 )

@@ -20,6 +20,7 @@ from elisa.model.changes import (
     UsageSeen,
 )
 from elisa.model.charge import Charge
+from elisa.model.errors import StaleChange
 from elisa.model.ports import CrashPoint, no_crash
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import AttemptState, TaskState
@@ -141,6 +142,24 @@ def test_an_exception_in_a_transaction_undoes_it_and_the_writer_may_go_on(home: 
         armed["point"] = ""
         writer.apply(STORY[0])
         assert len(writer.pipelines()) == 1
+
+
+def test_a_row_that_changes_under_a_lock_that_does_not_hold_is_seen(home: Path) -> None:
+    opened: list[Writer] = []
+
+    def meddle(point: str) -> None:
+        if point == "store.statement.0" and opened:
+            opened[0]._db.run("UPDATE task SET state = 'held' WHERE id = ?", TRAIN.id)
+
+    with Writer.create(home, clock=FakeClock(), random=SeededRandom(), actor="ada", crash=meddle) as writer:
+        writer.apply(STORY[0])
+        opened.append(writer)
+
+        with pytest.raises(StaleChange, match="1 of its rows were no longer as they had been read"):
+            writer.apply(STORY[1])
+
+        opened.clear()
+        assert writer.task(TRAIN.id).state is TaskState.WAITING
 
 
 def test_a_tick_that_finds_the_word_of_another_stops(home: Path) -> None:

@@ -131,7 +131,7 @@ def test_killed_anywhere_a_database_has_the_old_schema_or_the_new_one(old: Path,
         assert look(home) == COLOURED
         if not was_killed:
             break
-    assert (seen, k) == ({1, 2}, 7)
+    assert (seen, k) == ({1, 2}, 8)
 
 
 def test_a_newer_database_is_refused(old: Path) -> None:
@@ -150,7 +150,7 @@ def test_two_processes_apply_a_step_once(old: Path) -> None:
     slow, fast = connect(old), connect(old)
 
     def overtaken(point: str) -> None:
-        if point == "store.migrate.backup":
+        if point == "store.migrate.begin":
             bring(old, COLOURS)
 
     bring_up_to_date(slow, layout.backups(old), now_us=2, crash=overtaken, migrations=(*MIGRATIONS, COLOURS))
