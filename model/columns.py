@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .charge import Charge
 from .pipeline import SitePlacement
 from .resources import Resources
 
-__all__ = ["GangRow", "PastUse", "ProjectUsage", "ReadyColumns", "RunningRow", "Shape", "UsageRow"]
+__all__ = ["GangRow", "Outlook", "PastUse", "ProjectUsage", "ReadyColumns", "RunningRow", "Shape", "UsageRow"]
 
 
 class Shape(NamedTuple):
@@ -83,6 +84,20 @@ class RunningRow(NamedTuple):
     is_leaving: bool = False
     is_queued: bool = False
     partition: str = ""
+
+
+class Outlook(NamedTuple):
+    """What is known about places beyond what they offer. Everything may be left out.
+
+    `speeds`: how fast a shape (by its number) runs on a type of GPU, measured, 1 being the slowest known or unknown.
+    `waits_s`: the expected wait in a partition of a backend. `watts`: the draw of one GPU of a type. `near`: which part
+    (0 to 1) of a shape's input data a backend already has.
+    """
+
+    speeds: Mapping[tuple[int, str], float] = MappingProxyType({})
+    waits_s: Mapping[tuple[str, str], float] = MappingProxyType({})
+    watts: Mapping[str, float] = MappingProxyType({})
+    near: Mapping[tuple[int, str], float] = MappingProxyType({})
 
 
 class UsageRow(NamedTuple):

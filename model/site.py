@@ -21,6 +21,7 @@ __all__ = [
     "Grant",
     "Loan",
     "Metered",
+    "PlacementWeights",
     "PreemptionRules",
     "ProjectPolicy",
     "ServiceClass",
@@ -163,6 +164,25 @@ class Factors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementWeights:
+    """How much each term counts when a task may run in several places; each term lies between 0 (bad) and 1.
+
+    `wish`: the author's first choice of GPU. `default`: the resource manager's own default partition. `finish`: ends
+    soonest, wait and speed together. `cost`: is billed least. `load`: is least full. `energy`: draws least. `near`: has the
+    input data. `fit`: leaves the fewest GPUs idle beside it.
+    """
+
+    wish: float = 10.0
+    default: float = 3.0
+    finish: float = 5.0
+    cost: float = 2.0
+    load: float = 1.0
+    energy: float = 0.0
+    near: float = 1.0
+    fit: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreemptionRules:
     """Who may be asked to leave. The beneficiary's class must be at least `class_gap` ranks above the victim's.
 
@@ -206,6 +226,7 @@ class SitePolicy:
     fair_share: FairShare = FairShare()
     factors: Factors = Factors()
     preemption: PreemptionRules = PreemptionRules()
+    placement: PlacementWeights = PlacementWeights()
     loans: tuple[Loan, ...] = ()
     aged_s: float = 0.0
     backfill_depth: int = 1

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from elisa.model.ids import AttemptId
+from elisa.model.resources import Resources
 from elisa.model.site import Closure
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.placement import NodeColumns, Pool, Way
-from elisa.policies.profile import Hold, Need, Profile, members_that_fit, need_of
+from elisa.policies.profile import Hold, Need, Profile, Slot, members_that_fit, need_of
 from elisa.policies.snapshot import Ints, KeptRoom, Snapshot
 
 __all__ = ["Backfill", "Promise"]
@@ -58,13 +59,8 @@ class Backfill:
         """Return for whom room is first kept in the cluster of pool `number`."""
         return self.promises[id(self._snapshot.pools[number].nodes)]
 
-    def fitting(self, way: int) -> Ints:
-        """Return the nodes on which the way could run from now to its end without touching what is kept."""
-        need, members = self._need(way)
-        return self._profiles[self._cluster(way)].fitting(need, members)
-
     def fits(self, way: int, node: int) -> bool:
-        """Tell the same of one node."""
+        """Tell whether the way could run on a node from now to its end without touching what is kept."""
         need, _ = self._need(way)
         return bool(self._profiles[self._cluster(way)].fitting(need, np.array([node])).size)
 
@@ -84,36 +80,36 @@ class Backfill:
         Several jobs must share a cluster, and take the first way that leads there. None if none of this can be foreseen.
         """
         options = [ways for ways in self._together(choices) if ways]
-        moments = [(self._profile(ways[0]).earliest([self._need(way) for way in ways]), ways) for ways in options]
-        known = [(at_s, ways) for at_s, ways in moments if at_s is not None]
+        slots = [(self._profile(ways[0]).find([self._need(way) for way in ways]), ways) for ways in options]
+        known = [(slot, ways) for slot, ways in slots if slot is not None]
         if not known:
             return None
-        at_s, ways = min(known, key=lambda pair: pair[0])
-        nodes = self._profile(ways[0]).reserve([self._need(way) for way in ways])
+        slot, ways = min(known, key=lambda pair: pair[0].start_s)
+        self._profile(ways[0]).keep([self._need(way)[0] for way in ways], slot)
         names = self._pool(ways[0]).nodes.names
-        promise = Promise(holder, at_s, tuple(names[node] for node in nodes))
+        promise = Promise(holder, slot.start_s, tuple(names[node] for at in slot.nodes for node in at))
         self.promises.setdefault(self._cluster(ways[0]), promise)
         return promise
 
     def renew(self, ways: Sequence[int], kept: KeptRoom) -> int | None:
         """Keep room again as it was promised before, and return by which way; None if it is no longer there."""
+        if kept.starts_s < self._snapshot.now_s:
+            return None
         for way in ways:
-            names = self._pool(way).nodes.names
-            nodes = [names.index(name) for name in kept.nodes if name in names]
-            if self._pool(way).keeps_queue or len(nodes) != self._ways[way].request.nodes:
-                continue
-            if kept.starts_s >= self._snapshot.now_s and self._profile(way).reserve_at(
-                self._need(way), nodes, kept.starts_s
-            ):
+            slot = self._slot(way, kept)
+            if not self._pool(way).keeps_queue and self._profile(way).can_keep(self._need(way), slot):
+                self._profile(way).keep([self._need(way)[0]], slot)
                 self.promises.setdefault(self._cluster(way), Promise("an earlier promise", kept.starts_s, kept.nodes))
                 return way
         return None
 
     def give_up(self, way: int, kept: KeptRoom) -> None:
         """Undo `renew`."""
+        self._profile(way).give_up([self._need(way)[0]], self._slot(way, kept))
+
+    def _slot(self, way: int, kept: KeptRoom) -> Slot:
         names = self._pool(way).nodes.names
-        nodes = [names.index(name) for name in kept.nodes]
-        self._profile(way).give_up(self._need(way)[0], nodes, kept.starts_s)
+        return Slot(kept.starts_s, ([names.index(name) for name in kept.nodes if name in names],))
 
     def _together(self, choices: Sequence[Sequence[int]]) -> list[list[int]]:
         placed = [[way for way in ways if not self._pool(way).keeps_queue] for ways in choices]
@@ -171,12 +167,15 @@ def _named(closure: Closure, nodes: NodeColumns) -> list[int]:
 def _holds(snapshot: Snapshot, pool: Pool) -> list[Hold]:
     """Return what live attempts hold on a cluster and when they give it back, at the latest when their time is up."""
     number = {name: place for place, name in enumerate(pool.nodes.names)}
+    needs: dict[tuple[Resources, str], Need] = {}
     holds = []
     for attempt in snapshot.live:
         if attempt.backend == pool.backend and attempt.state is AttemptState.RUNNING:
             nodes = tuple(number[name] for name in attempt.nodes.split(",") if name in number)
-            need = need_of(attempt.request, _gpu_type(attempt, nodes, pool.nodes), pool.nodes)
-            holds.append(Hold(need, nodes, _end_s(attempt, snapshot.ends, snapshot.now_s)))
+            kind = _gpu_type(attempt, nodes, pool.nodes)
+            if (attempt.request, kind) not in needs:
+                needs[attempt.request, kind] = need_of(attempt.request, kind, pool.nodes)
+            holds.append(Hold(needs[attempt.request, kind], nodes, _end_s(attempt, snapshot.ends, snapshot.now_s)))
     return holds
 
 

@@ -6,7 +6,7 @@ A *pool* is one partition of one backend. An *option* is a way to run a shape: a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -300,10 +300,22 @@ def _has(nodes: NodeColumns, feature: str, members: _Ints) -> bool:
     return column is not None and bool(column[members].any())
 
 
-def reachable_pools(clusters: Collection[ClusterView], queueing: Collection[BackendName]) -> tuple[Pool, ...]:
-    """Return the pools of all clusters that answered, by backend name."""
+def reachable_pools(
+    clusters: Collection[ClusterView], queueing: Collection[BackendName], avoid: Collection[str] = ()
+) -> tuple[Pool, ...]:
+    """Return the pools of all clusters that answered, by backend name; nodes to `avoid` count as drained."""
     return tuple(
         pool
         for view in sorted(clusters, key=lambda view: view.backend)
-        for pool in pools_of(view, keeps_queue=view.backend in queueing)
+        for pool in pools_of(_without(view, avoid), keeps_queue=view.backend in queueing)
     )
+
+
+def _without(view: ClusterView, avoid: Collection[str]) -> ClusterView:
+    if not avoid:
+        return view
+    nodes = tuple(
+        replace(node, state=NodeState.DRAINED) if node.name in avoid and node.state is NodeState.UP else node
+        for node in view.nodes
+    )
+    return replace(view, nodes=nodes)

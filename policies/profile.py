@@ -16,10 +16,10 @@ import numpy.typing as npt
 from elisa.model.resources import Resources
 from elisa.policies.placement import NodeColumns, Pool, fitting_nodes
 
-__all__ = ["Hold", "Need", "Profile", "members_that_fit", "need_of"]
+__all__ = ["Hold", "Need", "Profile", "Slot", "members_that_fit", "need_of"]
 
 # More moments than this are merged into later ones: what is promised may then be later than it could be, never earlier.
-_MOMENTS = 512
+_MOMENTS = 128
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -55,6 +55,13 @@ def need_of(request: Resources, gpu_type: str, nodes: NodeColumns) -> Need:
         gpus = {kind: nodes.gpus[row] for row, kind in enumerate(nodes.gpu_types)}
     memory = np.full(count, request.memory_mib_per_node, dtype=np.int64)
     return Need(cpus, memory, gpus, request.nodes, float(request.walltime_s))
+
+
+class Slot(NamedTuple):
+    """A moment, and for each of several jobs the nodes on which it could start then."""
+
+    start_s: float
+    nodes: tuple[list[int], ...]
 
 
 class Profile:
@@ -118,37 +125,39 @@ class Profile:
         at = list(nodes)
         self._cpus[window, at] = -1
 
-    def earliest(self, needs: Sequence[tuple[Need, _Ints]]) -> float | None:
-        """Return the first moment at which jobs could start together, each on some of its members, None if never."""
-        moment = self._first(needs)
-        return None if moment is None else float(self.times[moment[0]])
+    def find(self, needs: Sequence[tuple[Need, _Ints]]) -> Slot | None:
+        """Return the first moment at which jobs can start together, each on some of its members; None if never."""
+        tables = [self._lasting(need, members) for need, members in needs]
+        possible = np.logical_and.reduce(
+            [table.sum(axis=1) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
+        )
+        for moment in np.flatnonzero(possible).tolist():
+            nodes = self._place_all(moment, needs)
+            if nodes is not None:
+                return Slot(float(self.times[moment]), tuple(nodes))
+        return None
 
-    def reserve(self, needs: Sequence[tuple[Need, _Ints]]) -> list[int]:
-        """Keep room for jobs that start together at the earliest moment, and return the nodes; none if never."""
-        found = self._first(needs)
-        if found is None:
-            return []
-        moment, nodes = found
-        for (need, _), at in zip(needs, nodes, strict=True):
-            self._split(float(self.times[moment]) + need.duration_s)
-            self._add(need, at, self._from(moment, need), -1)
-        return [node for at in nodes for node in at]
-
-    def reserve_at(self, asked: tuple[Need, _Ints], nodes: Sequence[int], start_s: float) -> bool:
-        """Keep room on just these nodes from just then on; tell whether it was there."""
+    def can_keep(self, asked: tuple[Need, _Ints], slot: Slot) -> bool:
+        """Tell whether one job could start in just this slot."""
         need, members = asked
-        self._split(start_s)
-        self._split(start_s + need.duration_s)
-        window = self._from(self._moment(start_s), need)
-        at = np.array(nodes, dtype=np.int64)
-        if not np.isin(at, members).all() or not self._fits(need, at, window).all():
+        (nodes,) = slot.nodes
+        if len(nodes) != need.nodes or not np.isin(nodes, members).all():
             return False
-        self._add(need, nodes, window, -1)
-        return True
+        self._split(slot.start_s)
+        window = self._from(self._moment(slot.start_s), need)
+        return bool(self._fits(need, np.array(nodes, dtype=np.int64), window).all())
 
-    def give_up(self, need: Need, nodes: Sequence[int], start_s: float) -> None:
-        """Undo `reserve_at`."""
-        self._add(need, nodes, self._from(self._moment(start_s), need), 1)
+    def keep(self, needs: Sequence[Need], slot: Slot) -> None:
+        """Keep a slot for jobs, in the order in which it was found for them."""
+        self._split(slot.start_s)
+        for need, nodes in zip(needs, slot.nodes, strict=True):
+            self._split(slot.start_s + need.duration_s)
+            self._add(need, nodes, self._from(self._moment(slot.start_s), need), -1)
+
+    def give_up(self, needs: Sequence[Need], slot: Slot) -> None:
+        """Undo `keep`."""
+        for need, nodes in zip(needs, slot.nodes, strict=True):
+            self._add(need, nodes, self._from(self._moment(slot.start_s), need), 1)
 
     def _split(self, at_s: float) -> None:
         """Make a moment of `at_s`, so that what ends then gives back its room then."""
@@ -160,18 +169,6 @@ class Profile:
         self._memory = np.insert(self._memory, row, self._memory[row - 1], axis=0)
         for kind, table in self._gpus.items():
             self._gpus[kind] = np.insert(table, row, table[row - 1], axis=0)
-
-    def _first(self, needs: Sequence[tuple[Need, _Ints]]) -> tuple[int, list[list[int]]] | None:
-        """Return the first moment for all jobs and the nodes of each; jobs that could go anywhere are placed greedily."""
-        tables = [self._lasting(need, members) for need, members in needs]
-        possible = np.logical_and.reduce(
-            [table.sum(axis=1) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
-        )
-        for moment in np.flatnonzero(possible).tolist():
-            nodes = self._place_all(moment, needs)
-            if nodes is not None:
-                return moment, nodes
-        return None
 
     def _lasting(self, need: Need, members: _Ints) -> _Bools:
         """Return, for each moment and member, whether the need fits from then on for all its duration."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, RunningRow, Shape
+from elisa.model.columns import GangRow, Outlook, ProjectUsage, ReadyColumns, RunningRow, Shape
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import ClusterView
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
@@ -94,6 +94,7 @@ class Snapshot:
     ends: Mapping[AttemptId, float]
     promised: Mapping[TaskId, KeptRoom]
     running: tuple[RunningRow, ...]
+    outlook: Outlook
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -112,6 +113,8 @@ class Snapshot:
         ends: Mapping[AttemptId, float] | None = None,
         promised: Mapping[TaskId, KeptRoom] | None = None,
         running: Sequence[RunningRow] = (),
+        outlook: Outlook | None = None,
+        avoid: Collection[str] = (),
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
@@ -119,7 +122,7 @@ class Snapshot:
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         `ends` predicts when live attempts end (seconds since the epoch), where that is before their walltime is over.
         `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
-        Without `running`, nobody is preempted.
+        Without `running`, nobody is preempted. Nodes to `avoid` are left out of the count of what is free.
         """
         site = effective(site, usage, now)
         ready = _by_id(ready)
@@ -140,7 +143,7 @@ class Snapshot:
             policies=policies,
             usage=usage,
             caps=cap_rows(site, owners, usage.rows),
-            pools=_with_windows(reachable_pools(clusters, queueing), live, site),
+            pools=_with_windows(reachable_pools(clusters, queueing, avoid), live, site),
             live=tuple(live),
             unreachable=unreachable or {},
             uid=uid,
@@ -148,6 +151,7 @@ class Snapshot:
             ends=ends or {},
             promised=promised or {},
             running=tuple(sorted(running, key=lambda row: row.attempt)),
+            outlook=outlook or Outlook(),
         )
 
 

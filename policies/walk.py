@@ -20,6 +20,7 @@ from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets import Admission
 from elisa.policies.placement import Options, Way, options_of
 from elisa.policies.room import Room, Taken
+from elisa.policies.score import rank_options
 from elisa.policies.snapshot import Ints, Snapshot, TaskTable
 
 __all__ = ["Refusals", "Start", "Walk"]
@@ -80,7 +81,8 @@ class Walk:
         for number, shape in enumerate(self.snapshot.shapes):
             options: Options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
             first = len(self.ways)
-            self.ways.extend(Way(shape.request, option.pool, option.gpu_type) for option in options.ways)
+            ranked = rank_options(number, shape, options.ways, self.snapshot)
+            self.ways.extend(Way(shape.request, one.option.pool, one.option.gpu_type) for one in ranked)
             self.ways_of.append(range(first, len(self.ways)))
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:

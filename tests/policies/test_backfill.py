@@ -185,7 +185,57 @@ def test_many_moments_are_thinned_to_later_ones() -> None:
     made = a_plan(Ready().add("t1", a_request(cpus_per_task=450, walltime_s=1)), a_cluster(node), live=live)
 
     starts_at = datetime.fromisoformat(reason(made, "t1").facts["starts_at"])
-    assert after(459) <= starts_at <= after(461)
+    assert after(459) <= starts_at <= after(459 + 8)
+
+
+def test_an_earlier_promise_that_cannot_be_kept_is_made_anew() -> None:
+    ready = Ready().add("t1", WIDE)
+
+    def starts(kept: KeptRoom) -> Any:
+        made = a_plan(ready, a_cluster(HALF), live=[OCCUPANT], promised={TaskId("t1"): kept})
+        return reason(made, "t1").facts["starts_at"][11:19]
+
+    for seconds, nodes in ((30, ("n1",)), (-5, ("n1",)), (90, ("n9",)), (90, ("n1", "n2"))):
+        assert starts(KeptRoom(NOW.timestamp() + seconds, nodes)) == "12:01:00"
+
+
+def test_a_promise_counts_only_as_long_as_nobody_new_ranks_above() -> None:
+    ready = Ready().add("t1", WIDE, importance=1).add("t9", WIDE, importance=9)
+    kept = {TaskId("t1"): KeptRoom(NOW.timestamp() + 60, ("n1",))}
+
+    made = a_plan(ready, a_cluster(HALF), live=[OCCUPANT], promised=kept, site=SitePolicy(backfill_depth=5))
+
+    assert [reason(made, task).facts["starts_at"][11:19] for task in ("t9", "t1")] == ["12:01:00", "12:02:40"]
+
+
+def test_promises_beyond_the_sites_depth_are_let_go() -> None:
+    ready = Ready().add("t1", WIDE)
+    kept = {TaskId("t1"): KeptRoom(NOW.timestamp() + 60, ("n1",))}
+
+    made = a_plan(ready, a_cluster(HALF), live=[OCCUPANT], promised=kept, site=SitePolicy(backfill_depth=0))
+
+    assert "starts_at" not in reason(made, "t1").facts
+
+
+def test_each_cluster_has_a_future_of_its_own() -> None:
+    far = a_cluster(a_node("m1", free_cpus=4), backend="far")
+    ready = Ready().add("t1", a_request(cpus_per_task=4, walltime_s=500), importance=9).add("t2", WIDE, importance=8)
+    ready.add("t3", a_request(walltime_s=499))
+
+    made = a_plan(ready, a_cluster(HALF), far, live=[OCCUPANT])
+
+    assert [(task, made.nodes(TaskId(task))) for task in started(made)] == [("t1", ("m1",))]
+    assert reason(made, "t2").facts["starts_at"][11:19] == "12:01:00"
+
+
+def test_a_job_whose_kind_of_gpu_nobody_knows_gives_back_the_nodes_own() -> None:
+    node = a_node(free_cpus=8, gpus={"a100": 1}, free_gpus=(("a100", 0),))
+    holder = an_attempt("t0.1", nodes="n1", started_at=after(-3000), request=a_request(1))
+    lost = an_attempt("t9.1", nodes="", started_at=after(-3000), request=a_request(1))
+
+    made = a_plan(Ready().add("t1", a_request(1, ("a100",))), a_cluster(node), live=[holder, lost])
+
+    assert reason(made, "t1").facts["starts_at"][11:19] == "12:10:00"
 
 
 jobs = st.lists(

@@ -370,6 +370,42 @@ def test_a_requeue_is_a_new_incarnation_and_forgets_the_old_ones_end() -> None:
     assert observed.ended == ()
 
 
+def test_bad_data_is_named_by_the_agent_that_refused_it() -> None:
+    observed = watch(an_attempt(), events=[an_event(EventKind.EXITED, exit_code=74, why="invalid_data")])
+
+    assert end_of(observed) == End(reason=EndReason.INVALID_DATA, exit_code=74, detail="invalid_data")
+
+
+def test_progress_without_an_end_in_sight_is_no_share() -> None:
+    observed = watch(an_attempt(claimed=True), events=[an_event(EventKind.PROGRESS, step=3, total=None)])
+
+    assert observed.changes == ()
+
+
+def test_a_job_that_gave_way_ends_without_the_managers_word_after_a_while() -> None:
+    kept = End(reason=EndReason.LOST, exit_code=75, detail="refused to start: held by 78")
+    observed = watch(an_attempt(end=kept, quiet_ticks=2), polls=answered(seen(NativeState.RUNNING)))
+
+    moved = observed.changes[-1]
+    assert isinstance(moved, AttemptMoved)
+    assert (end_of(observed), moved.reason) == (kept, because(ReasonCode.RAN_ELSEWHERE, why=kept.detail))
+
+
+def test_a_silent_manager_keeps_the_jobs_word_waiting() -> None:
+    killed = an_event(EventKind.EXITED, signal=15, exit_code=None)
+
+    observed = watch(an_attempt(claimed=True), events=[killed], polls={HERE: Unreachable(what="down")})
+
+    assert observed.changes == (AttemptNoted(attempt=AttemptId("t1.1"), end=End(reason=EndReason.FAILED, signal=15)),)
+
+
+def test_a_requeue_before_it_was_seen_running_is_told_with_its_next_move() -> None:
+    observed = watch(an_attempt(state=AttemptState.QUEUED), polls=answered(seen(NativeState.RUNNING, restarts=2)))
+
+    moved = [change for change in observed.changes if isinstance(change, AttemptMoved)]
+    assert [(move.after, move.incarnation) for move in moved] == [(AttemptState.RUNNING, 2)]
+
+
 def test_a_requeue_that_already_runs_again_passes_through_the_queue() -> None:
     observed = watch(an_attempt(), events=[an_event(EventKind.STARTED, incarnation=1)], polls={})
 

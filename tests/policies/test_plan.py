@@ -156,6 +156,20 @@ def test_several_nodes_are_taken_together() -> None:
     assert started(a_plan(ready, a_cluster(*nodes))) == ["t1", "t2"]
 
 
+def test_enough_licences_are_no_reason_to_wait() -> None:
+    view = replace(a_cluster(a_node(free_cpus=0)), licences={"ansys": 1})
+    refused = reason(a_plan(Ready().add("t1", a_request(licences=(("ansys", 1),))), view), "t1")
+
+    assert refused.facts["resource"] == "cpus a node"
+
+
+def test_a_task_may_wait_for_the_second_node_with_licences_at_hand() -> None:
+    view = replace(a_cluster(a_node("n1"), a_node("n2", free_cpus=0)), licences={"ansys": 1})
+    refused = reason(a_plan(Ready().add("t1", a_request(nodes=2, licences=(("ansys", 1),))), view), "t1")
+
+    assert (refused.facts["resource"], refused.facts["free"]) == ("nodes", 1)
+
+
 def test_licences_run_out() -> None:
     view = replace(a_cluster(), licences={"ansys": 1})
     wanted = a_request(licences=(("ansys", 1),))
@@ -445,6 +459,13 @@ def test_only_the_tasks_of_the_user_who_ticks_are_started() -> None:
 
     assert started(made) == ["t2"]
     assert reason(made, "t1") == because(ReasonCode.OTHER_OWNER, owner=5)
+
+
+def test_a_task_without_gpus_keeps_its_request_as_it_is() -> None:
+    made = a_plan(Ready().add("t1", a_request(memory_mib_per_node=5)))
+
+    assert made.request(TaskId("t1")) == a_request(memory_mib_per_node=5)
+    assert made.nodes(TaskId("t1")) == ("n1",)
 
 
 def test_only_started_tasks_have_a_charge() -> None:

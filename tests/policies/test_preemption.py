@@ -293,6 +293,23 @@ class TestNativeQueues:
 
         assert [(one.attempt, one.beneficiary) for one in preempts(made)] == [("t8.1", "t7")]
 
+    def test_a_waiting_job_of_another_partition_is_not_helped_here(self) -> None:
+        waiting = a_job("t7.1", "", is_queued=True, partition="gone", priority=0)
+
+        assert asked(self.plan(waiting, a_job("t8.1"))) == []
+
+    def test_a_job_that_will_start_anyway_needs_nobody_to_leave(self) -> None:
+        waiting = a_job("t7.1", "", is_queued=True, partition="main", priority=0, request=a_request())
+        made = a_plan(
+            Ready().add("t1", priority=4),
+            a_cluster(a_node(free_cpus=1), partitions=["main"]),
+            running=[waiting, a_job("t8.1", request=a_request(cpus_per_task=7))],
+            queueing=[HERE],
+            site=a_site(default_window=0),
+        )
+
+        assert asked(made) == []
+
     def test_a_waiting_job_that_cannot_be_helped_leaves_all_in_peace(self) -> None:
         waiting = a_job(
             "t7.1", "", request=a_request(cpus_per_task=8, nodes=2), is_queued=True, partition="main", priority=0

@@ -1,0 +1,85 @@
+"""A planner from outside fenced off: what it returns is checked, and after too many failures it is left to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from elisa.model.decisions import Submit
+from elisa.model.ids import TaskId
+from elisa.policies.budgets import Admission
+from elisa.policies.plan import Plan, plan
+from elisa.policies.snapshot import Snapshot
+
+__all__ = ["Breaker", "Planner", "guarded", "problems_of"]
+
+Planner = Callable[[Snapshot], Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """How far something from outside is still trusted. It rests for `rest_s` after `limit` failures in a row."""
+
+    failures: int = 0
+    rests_until: datetime | None = None
+    limit: int = 3
+    rest_s: float = 3600.0
+
+    def may_run(self, now: datetime) -> bool:
+        """Tell whether it may be tried."""
+        return self.rests_until is None or now >= self.rests_until
+
+    def after(self, now: datetime, *, ok: bool) -> Breaker:
+        """Return the breaker after one try; after a rest, one more failure is enough for the next."""
+        if ok:
+            return replace(self, failures=0, rests_until=None)
+        failures = self.failures + 1
+        rests_until = now + timedelta(seconds=self.rest_s) if failures >= self.limit else self.rests_until
+        return replace(self, failures=failures, rests_until=rests_until)
+
+
+def guarded(planner: Planner, snapshot: Snapshot) -> tuple[Plan, tuple[str, ...]]:
+    """Return the planner's plan, or the built-in one and what was wrong with the other.
+
+    Time is the caller's to measure: a planner that overruns it counts as a failure in its `Breaker`.
+    """
+    try:
+        made = planner(snapshot)
+        problems = problems_of(made, snapshot)
+    except Exception as err:  # noqa: BLE001 - code from outside may fail in any way; the tick must go on
+        problems = (f"{type(err).__name__}: {err}",)
+    else:
+        if not problems:
+            return made, ()
+    return plan(snapshot), problems
+
+
+def problems_of(made: Plan, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what is impossible about a plan: starts twice or of nothing, in no pool, or beyond a hard cap."""
+    rows = {TaskId(id_): row for row, id_ in enumerate(snapshot.tasks.ids)}
+    submits = [decision for decision in made.decisions if isinstance(decision, Submit)]
+    times = Counter(decision.task for decision in submits)
+    pools = {(pool.backend, pool.partition.name) for pool in snapshot.pools}
+    problems = [f"{task} starts {count} times" for task, count in times.items() if count > 1]
+    problems += [f"{task} is not ready" for task in times if task not in rows]
+    problems += [
+        f"{one.task} starts in {one.backend}/{one.partition}, which is not there"
+        for one in submits
+        if (one.backend, one.partition) not in pools
+    ]
+    return tuple(problems) or _beyond_caps(submits, rows, snapshot)
+
+
+def _beyond_caps(submits: list[Submit], rows: dict[TaskId, int], snapshot: Snapshot) -> tuple[str, ...]:
+    shapes = [(shape.request, (shape.request.gpus.types or ("",))[0]) for shape in snapshot.shapes]
+    admission = Admission(snapshot.caps, snapshot.owners, shapes)
+    problems = []
+    for decision in submits:
+        row = rows[decision.task]
+        owner, shape = int(snapshot.tasks.owner[row]), int(snapshot.tasks.shape[row])
+        if admission.refusing_row(owner, shape) is not None:
+            problems.append(f"{decision.task} goes beyond a hard cap of {snapshot.owners[owner].project}")
+        admission.take(owner, shape)
+    return tuple(problems)

@@ -1,0 +1,106 @@
+"""Where a task that could run in several places runs best: named terms between 0 and 1, weighted, shown one by one.
+
+Speeds measured for each type of GPU decide between types, after Gavel (Narayanan et al., OSDI 2020): what counts is when the
+work is done and what it is billed, not how many GPUs it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+from elisa.model.columns import Shape
+from elisa.policies.budgets import charge_of
+from elisa.policies.fairshare import billed
+from elisa.policies.placement import Option, Pool, fitting_nodes
+from elisa.policies.snapshot import Snapshot
+
+__all__ = ["Scored", "rank_options"]
+
+
+class Scored(NamedTuple):
+    """An option, its score, and the value of each term in it."""
+
+    option: Option
+    total: float
+    terms: Mapping[str, float]
+
+
+class _Facts(NamedTuple):
+    """What the terms are computed from, for one option."""
+
+    wish: int
+    is_default: bool
+    finish_s: float
+    billed: float
+    load: float
+    watts: float
+    near: float
+    idle_gpus: float
+
+
+def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot: Snapshot) -> tuple[Scored, ...]:
+    """Return the options of shape `number`, the best first; ties stay in the order given. One alone is not weighed."""
+    if len(options) < 2:
+        return tuple(Scored(option, 0.0, {}) for option in options)
+    facts = [_facts(number, shape, option, snapshot) for option in options]
+    weight = asdict(snapshot.site.placement)
+    scored = []
+    for option, own in zip(options, facts, strict=True):
+        terms = {name: term(own, facts) for name, term in _TERMS.items()}
+        scored.append(Scored(option, sum(weight[name] * value for name, value in terms.items()), terms))
+    return tuple(sorted(scored, key=lambda one: -one.total))
+
+
+def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot) -> _Facts:
+    request, kind = shape.request, option.gpu_type
+    pool, outlook = snapshot.pools[option.pool], snapshot.outlook
+    run_s = request.walltime_s / max(outlook.speeds.get((number, kind), 1.0), 1e-9)
+    wishes = request.gpus.types
+    return _Facts(
+        wish=wishes.index(kind) if kind in wishes else 0,
+        is_default=pool.partition.is_default,
+        finish_s=outlook.waits_s.get((pool.backend, pool.partition.name), 0.0) + run_s,
+        billed=billed(charge_of(request, round(run_s), kind), snapshot.site.fair_share.billing),
+        load=_load(pool),
+        watts=outlook.watts.get(kind, 0.0) * request.gpu_count * run_s,
+        near=outlook.near.get((number, pool.backend), 0.0),
+        idle_gpus=_idle_gpus(shape, option, pool) if snapshot.site.placement.fit else 0.0,
+    )
+
+
+def _load(pool: Pool) -> float:
+    """Return the used part of the pool's cores."""
+    total = int(pool.nodes.cpus[pool.members].sum())
+    return 1 - int(pool.nodes.free_cpus[pool.members].sum()) / total if total else 1.0
+
+
+def _idle_gpus(shape: Shape, option: Option, pool: Pool) -> float:
+    """Return how many GPUs would stay idle on the node that fits most tightly; what needs none wants nodes without."""
+    nodes = fitting_nodes(shape.request, option.gpu_type, pool, free=True) if pool.members.size else pool.members
+    if not nodes.size:
+        return 0.0
+    return float(pool.nodes.free_gpus[:, nodes].sum(axis=0).min()) - shape.request.gpus.per_node
+
+
+def _least(of: Callable[[_Facts], float]) -> Callable[[_Facts, Sequence[_Facts]], float]:
+    """Return a term that is 1 for the least value of all options, and least over own for the others."""
+
+    def term(own: _Facts, everyone: Sequence[_Facts]) -> float:
+        best, mine = min(of(one) for one in everyone), of(own)
+        return 1.0 if mine <= best else best / mine
+
+    return term
+
+
+_TERMS: Mapping[str, Callable[[_Facts, Sequence[_Facts]], float]] = {
+    "wish": lambda own, _: 1 / (1 + own.wish),
+    "default": lambda own, _: float(own.is_default),
+    "finish": _least(lambda one: one.finish_s),
+    "cost": _least(lambda one: one.billed),
+    "load": lambda own, _: 1 - own.load,
+    "energy": _least(lambda one: one.watts),
+    "near": lambda own, _: own.near,
+    "fit": lambda own, _: 1 / (1 + max(0.0, own.idle_gpus)),
+}

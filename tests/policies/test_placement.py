@@ -1,0 +1,213 @@
+"""Where things run best: weighed options, bad nodes, shared GPUs, batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elisa.model.columns import Outlook
+from elisa.model.ids import TaskId
+from elisa.model.native import NodeState, PartitionView
+from elisa.model.reasons import ReasonCode
+from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy
+from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
+from elisa.policies.packing import Share, batches, shared_gpus
+from elisa.policies.placement import Option, options_of
+from elisa.policies.score import rank_options
+from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
+
+NOTHING = dict.fromkeys(("wish", "default", "finish", "cost", "load", "energy", "near", "fit"), 0.0)
+EITHER = a_request(1, ("a100", "h100"))
+MIXED = [a_node("n1", gpus={"a100": 4}), a_node("n2", gpus={"h100": 4})]
+
+
+def chosen(request: Any = EITHER, nodes: Any = None, outlook: Any = None, **weights: float) -> str:
+    site = SitePolicy(
+        placement=PlacementWeights(**{**NOTHING, **weights}),
+        fair_share=FairShare(billing=Billing(gpu=10, gpu_types=(("h100", 30),))),
+    )
+    made = a_plan(Ready().add("t1", request), a_cluster(*(nodes or MIXED)), site=site, outlook=outlook)
+    return made.request(TaskId("t1")).gpus.types[0]
+
+
+class TestScore:
+    def test_the_authors_first_choice_wins_by_itself(self) -> None:
+        assert chosen(wish=1) == "a100"
+        assert chosen(a_request(1, ("h100", "a100")), wish=1) == "h100"
+
+    def test_who_only_wants_to_be_done_goes_where_it_is_fastest(self) -> None:
+        assert chosen(finish=1, outlook=Outlook(speeds={(0, "h100"): 4.0})) == "h100"
+
+    @pytest.mark.parametrize(("speedup", "winner"), [(2.0, "a100"), (4.0, "h100")])
+    def test_a_dear_gpu_is_worth_it_only_if_it_is_fast_enough(self, speedup: float, winner: str) -> None:
+        outlook = Outlook(speeds={(0, "h100"): speedup})
+
+        assert chosen(cost=1, outlook=outlook) == winner
+
+    def test_energy_counts_the_time_too(self) -> None:
+        watts = {"a100": 300.0, "h100": 700.0}
+
+        assert chosen(energy=1, outlook=Outlook(watts=watts)) == "a100"
+        assert chosen(energy=1, outlook=Outlook(watts=watts, speeds={(0, "h100"): 3.0})) == "h100"
+
+    def partition_of(
+        self, *, nodes: Any = None, partitions: Any = ("p", "q"), outlook: Any = None, **weights: float
+    ) -> str:
+        site = SitePolicy(placement=PlacementWeights(**{**NOTHING, **weights}))
+        nodes = nodes or [a_node("n1", partitions=("p",)), a_node("n2", partitions=("q",))]
+        made = a_plan(Ready().add("t1"), a_cluster(*nodes, partitions=partitions), site=site, outlook=outlook)
+        (decision,) = made.decisions
+        return decision.partition  # type: ignore[union-attr]
+
+    def test_the_default_partition_is_preferred_where_nothing_else_is_said(self) -> None:
+        assert self.partition_of(default=1) == "p"
+        assert self.partition_of(default=1, partitions=("q", "p")) == "q"
+
+    def test_the_emptier_partition_is_preferred_if_load_counts(self) -> None:
+        nodes = [a_node("n1", free_cpus=2, partitions=("p",)), a_node("n2", free_cpus=4, partitions=("q",))]
+
+        assert self.partition_of(load=1, nodes=nodes) == "q"
+
+    def test_the_shorter_wait_is_preferred_if_the_end_counts(self) -> None:
+        assert self.partition_of(finish=1, outlook=Outlook(waits_s={(HERE, "p"): 60.0})) == "q"
+
+    def test_work_goes_to_its_data(self) -> None:
+        site = SitePolicy(placement=PlacementWeights(**{**NOTHING, "near": 1}))
+        far, near = a_cluster(a_node("n1"), backend="far"), a_cluster(a_node("n2"), backend="near")
+
+        made = a_plan(Ready().add("t1"), far, near, site=site, outlook=Outlook(near={(0, "near"): 0.9}))
+
+        assert made.decisions[0].backend == "near"  # type: ignore[union-attr]
+
+    def test_work_without_gpus_leaves_nodes_with_gpus_alone(self) -> None:
+        nodes = [a_node("n1", gpus={"a100": 4}, partitions=("p",)), a_node("n2", partitions=("q",))]
+
+        assert self.partition_of(fit=1, nodes=nodes) == "q"
+
+    def test_every_term_is_shown_and_lies_between_0_and_1(self) -> None:
+        snapshot = a_snapshot(
+            Ready().add("t1", EITHER),
+            a_cluster(*MIXED),
+            outlook=Outlook(speeds={(0, "h100"): 1.2}, watts={"a100": 9.0}, near={(0, HERE): 1.0}),
+        )
+        options = options_of(snapshot.shapes[0], snapshot.pools, {}).ways
+
+        ranked = rank_options(0, snapshot.shapes[0], options, snapshot)
+
+        assert [one.option for one in ranked] == [Option(0, "a100"), Option(0, "h100")]
+        assert all(set(one.terms) == set(NOTHING) for one in ranked)
+        assert all(0 <= value <= 1 for one in ranked for value in one.terms.values())
+        assert ranked[0].total == sum(
+            getattr(snapshot.site.placement, name) * value for name, value in ranked[0].terms.items()
+        )
+
+    def test_unknown_and_full_places_can_be_weighed_too(self) -> None:
+        unknown = replace(a_cluster(backend="far", partitions=["p"]), nodes=())
+        full = a_cluster(a_node(free_cpus=0), partitions=["p"])
+
+        made = a_plan(Ready().add("t1"), unknown, full, queueing=["far", HERE])
+
+        assert len(started(made)) == 1
+
+
+class TestFilters:
+    def test_nodes_to_avoid_take_nothing(self) -> None:
+        nodes = a_cluster(a_node("n1"), a_node("n2", state=NodeState.DOWN))
+        ready = Ready().add("t1", a_request(cpus_per_task=8))
+
+        assert started(a_plan(ready, nodes, avoid=["n2"])) == ["t1"]
+        refused = a_plan(ready, nodes, avoid=["n1"])
+        assert refused.reason(TaskId("t1")).code is ReasonCode.NO_ROOM
+
+    def test_a_partition_that_is_down_does_not_hide_one_that_is_too_small(self) -> None:
+        view = replace(
+            a_cluster(),
+            partitions=(PartitionView(name="down", is_up=False), PartitionView(name="small", is_default=True)),
+        )
+
+        made = a_plan(Ready().add("t1", a_request(cpus_per_task=99)), view)
+
+        assert made.reason(TaskId("t1")).code is ReasonCode.NEVER_FITS
+
+
+def outcomes(node: str, bad: int, good: int = 0, age_s: float = 0.0) -> list[NodeOutcome]:
+    return [NodeOutcome(node, age_s, failed=True)] * bad + [NodeOutcome(node, age_s, failed=False)] * good
+
+
+class TestBadNodes:
+    def test_a_node_that_fails_where_others_work_is_avoided(self) -> None:
+        history = [*outcomes("bad", 3, 1), *outcomes("good", 0, 20), *outcomes("other", 1, 20)]
+
+        assert [(one.node, one.failures, one.attempts) for one in suspects(history, 40)] == [("bad", 3, 4)]
+
+    def test_one_failure_is_no_proof(self) -> None:
+        assert suspects([*outcomes("bad", 1), *outcomes("good", 0, 20)], 40) == ()
+
+    def test_when_everything_fails_the_nodes_are_not_to_blame(self) -> None:
+        history = [outcome for number in range(20) for outcome in outcomes(f"n{number}", 3)]
+
+        assert suspects(history, 20) == ()
+
+    def test_a_mended_node_comes_back_by_itself(self) -> None:
+        history = [*outcomes("bad", 3, age_s=2 * 86400.0), *outcomes("good", 0, 20)]
+
+        assert suspects(history, 40) == ()
+        assert suspects(history, 40, NodeRules(half_life_s=7 * 86400.0)) != ()
+
+    def test_never_more_than_a_part_of_the_cluster_is_avoided_the_worst_of_it(self) -> None:
+        history = [*outcomes("bad", 3), *outcomes("worse", 9), *outcomes("good", 0, 500)]
+
+        assert [one.node for one in suspects(history, 10)] == ["worse"]
+        assert suspects(history, 9) == ()
+
+
+shares = st.lists(st.tuples(st.integers(1, 1100), st.integers(1, 90)), max_size=20).map(
+    lambda parts: [Share(f"j{n:02}", *part) for n, part in enumerate(parts)]
+)
+
+
+class TestPacking:
+    def test_small_jobs_share_one_gpu(self) -> None:
+        jobs = [Share("a", 600, 10), Share("b", 400, 75), Share("c", 300, 10), Share("d", 100, 20)]
+
+        assert shared_gpus(jobs, 80) == (("b",), ("a", "c", "d"))
+
+    def test_no_more_clients_than_the_gpu_takes(self) -> None:
+        assert shared_gpus([Share(f"j{n}", 1, 1) for n in range(5)], 80, at_most=2) == (
+            ("j0", "j1"),
+            ("j2", "j3"),
+            ("j4",),
+        )
+
+    @given(jobs=shares, at_most=st.integers(1, 8))
+    def test_no_gpu_is_given_more_than_it_has_and_no_job_is_lost(self, jobs: list[Share], at_most: int) -> None:
+        known = {job.id: job for job in jobs}
+
+        groups = shared_gpus(jobs, 80, at_most)
+
+        for group in groups:
+            assert sum(known[id_].thousandths for id_ in group) <= 1000
+            assert sum(known[id_].memory_mib for id_ in group) <= 80
+            assert 1 <= len(group) <= at_most
+        fitting = sorted(job.id for job in jobs if job.thousandths <= 1000 and job.memory_mib <= 80)
+        assert sorted(id_ for group in groups for id_ in group) == fitting
+
+    def test_tiny_tasks_share_a_native_job(self) -> None:
+        tasks = [("a", 20.0), ("b", 30.0), ("c", 20.0), ("d", 500.0), ("e", 1.0)]
+
+        assert batches(tasks, 60) == (("a", "b"), ("c",), ("d",), ("e",))
+        assert batches([("a", 0.0)] * 3, 60, at_most=2) == (("a", "a"), ("a",))
+        assert batches([], 60) == ()
+
+    @given(st.lists(st.floats(0, 100), max_size=30), st.floats(1, 200))
+    def test_batches_keep_the_order_and_the_bound(self, lengths: list[float], target_s: float) -> None:
+        tasks = [(str(number), length) for number, length in enumerate(lengths)]
+
+        made = batches(tasks, target_s)
+
+        assert [id_ for batch in made for id_ in batch] == [id_ for id_, _ in tasks]
+        assert all(len(batch) == 1 or sum(lengths[int(i)] for i in batch) <= target_s * (1 + 1e-9) for batch in made)

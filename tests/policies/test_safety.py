@@ -1,0 +1,267 @@
+"""Gangs over time, fenced planners, circles of waiting, policies from other packages."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elisa.model.decisions import Submit
+from elisa.model.ids import BackendName, ProjectName, TaskId
+from elisa.model.reasons import ReasonCode, because
+from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.policies.breaker import Breaker, guarded, problems_of
+from elisa.policies.deadlock import Deadlock, deadlocks
+from elisa.policies.gangs import Assembling, Assembly, assemble, world_size
+from elisa.policies.plan import Plan, plan
+from elisa.policies.registry import GROUP, ORDER, load_plugins, unknown_keys
+from elisa.policies.snapshot import Snapshot
+from tests.policies.build import HERE, NOW, Ready, a_snapshot, after, started
+
+
+def a_gang(name: str = "g", rank: int = 1, **fields: Any) -> Assembling:
+    return Assembling(name=name, rank=rank, **{"size": 4, "running": 2, "waited_s": 10.0, **fields})
+
+
+class TestAssembly:
+    @pytest.mark.parametrize(
+        ("gang", "outcome"),
+        [
+            (a_gang(running=4), Assembly.COMPLETE),
+            (a_gang(), Assembly.WAIT),
+            (a_gang(timeout_s=11), Assembly.WAIT),
+            (a_gang(timeout_s=10), Assembly.GIVE_BACK),
+            (a_gang(timeout_s=10, minimum=2), Assembly.COMPLETE),
+            (a_gang(timeout_s=10, minimum=3), Assembly.GIVE_BACK),
+            (a_gang(minimum=2), Assembly.WAIT),
+        ],
+    )
+    def test_a_gang_waits_until_its_time_is_up(self, gang: Assembling, outcome: Assembly) -> None:
+        assert assemble([gang]) == {"g": outcome}
+
+    def test_of_several_that_wait_only_the_first_may_hold_on(self) -> None:
+        gangs = [a_gang("late", 3), a_gang("first", 1), a_gang("done", 0, running=4), a_gang("second", 2)]
+
+        assert assemble(gangs) == {
+            "done": Assembly.COMPLETE,
+            "first": Assembly.WAIT,
+            "second": Assembly.GIVE_BACK,
+            "late": Assembly.GIVE_BACK,
+        }
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), min_size=1, max_size=6),
+        st.randoms(use_true_random=False),
+    )
+    def test_gangs_that_are_started_piecemeal_all_come_together(
+        self, kinds: list[tuple[int, int]], chance: Any
+    ) -> None:
+        """A manager that starts members of any gang at random on ten slots: without a rule it would lock up."""
+        slots = 10
+        size = {f"g{n}": members + 4 for n, (members, _) in enumerate(kinds)}
+        left = {f"g{n}": ticks for n, (_, ticks) in enumerate(kinds)}
+        running = dict.fromkeys(size, 0)
+        for _ in range(60):
+            waiting = [name for name in left if running[name] < size[name]]
+            while waiting and sum(running.values()) < slots:
+                name = chance.choice(waiting)
+                running[name] += 1
+                waiting = [one for one in left if running[one] < size[one]]
+            gangs = [a_gang(n, int(n[1:]), size=size[n], running=running[n]) for n in left if running[n]]
+            for name, outcome in assemble(gangs).items():
+                if outcome is Assembly.GIVE_BACK:
+                    running[name] = 0
+                elif outcome is Assembly.COMPLETE:
+                    left[name] -= 1
+            for name in [name for name, ticks in left.items() if ticks <= 0]:
+                del left[name]
+                running[name] = 0
+            first = min((name for name in left if running[name]), default=None)
+            # The rest of the first gang is served next: it keeps its place in the manager's queue.
+            if first is not None:
+                running[first] += min(size[first] - running[first], slots - sum(running.values()))
+        assert left == {}
+
+
+class TestWorldSize:
+    @pytest.mark.parametrize(
+        ("free", "bounds", "size"),
+        [(8, (2, 16), 8), (40, (2, 16), 16), (1, (2, 16), 0), (0, (0, 4), 0), (7, (2, 16), 6), (-3, (1, 4), 0)],
+    )
+    def test_an_elastic_job_takes_what_there_is_within_its_bounds(
+        self, free: int, bounds: tuple[int, int], size: int
+    ) -> None:
+        assert world_size(free, *bounds, multiple_of=2) == size
+
+    def test_it_grows_beside_what_it_has_and_never_shrinks_by_choice(self) -> None:
+        assert world_size(2, 2, 16, now=6) == 8
+        assert world_size(0, 2, 16, now=6) == 6
+
+    @given(st.integers(-5, 100), st.integers(0, 50), st.integers(0, 50), st.integers(1, 8), st.integers(0, 50))
+    def test_the_size_is_within_its_bounds_or_nothing(
+        self, free: int, low: int, more: int, step: int, now: int
+    ) -> None:
+        size = world_size(free, low, low + more, multiple_of=step, now=now)
+
+        assert size == 0 or max(1, low) <= size <= low + more
+        assert size % step == 0
+        assert size <= now + max(0, free)
+
+
+class Nonsense(Plan):
+    """A plan with decisions of its own."""
+
+    decisions: Any = ()
+
+
+def saying(snapshot: Snapshot, *submits: Submit) -> Plan:
+    made = plan(snapshot)
+    nonsense = Nonsense.__new__(Nonsense)
+    nonsense.__dict__ |= {**made.__dict__, "decisions": submits}
+    return nonsense
+
+
+def a_submit(task: str, **fields: Any) -> Submit:
+    defaults = {"backend": HERE, "partition": "", "rank": 1, "reason": because(ReasonCode.CHOSEN)}
+    return Submit(task=TaskId(task), **{**defaults, **fields})
+
+
+class TestFence:
+    SNAPSHOT = a_snapshot(
+        Ready().add("t1").add("t2"),
+        site=SitePolicy(
+            projects=(ProjectPolicy(name=ProjectName("vision"), caps=(Cap(resource=Metered.JOBS, limit=1),)),)
+        ),
+    )
+
+    def test_a_sound_planner_is_heard(self) -> None:
+        made, problems = guarded(plan, self.SNAPSHOT)
+
+        assert (started(made), problems) == (["t1"], ())
+
+    def test_one_that_raises_is_replaced(self) -> None:
+        def broken(snapshot: Snapshot) -> Plan:
+            raise RuntimeError(f"{len(snapshot.tasks)} are too many")
+
+        made, problems = guarded(broken, self.SNAPSHOT)
+
+        assert (started(made), problems) == (["t1"], ("RuntimeError: 2 are too many",))
+
+    @pytest.mark.parametrize(
+        ("submits", "problem"),
+        [
+            ([a_submit("t1"), a_submit("t1")], "t1 starts 2 times"),
+            ([a_submit("t9")], "t9 is not ready"),
+            ([a_submit("t1", partition="moon")], "t1 starts in here/moon, which is not there"),
+            ([a_submit("t1", backend=BackendName("moon"))], "t1 starts in moon/, which is not there"),
+            ([a_submit("t1"), a_submit("t2")], "t2 goes beyond a hard cap of vision"),
+        ],
+    )
+    def test_one_that_returns_nonsense_is_replaced(self, submits: list[Submit], problem: str) -> None:
+        nonsense = saying(self.SNAPSHOT, *submits)
+
+        assert problems_of(nonsense, self.SNAPSHOT) == (problem,)
+        assert started(guarded(lambda _: nonsense, self.SNAPSHOT)[0]) == ["t1"]
+
+    def test_after_three_failures_in_a_row_it_rests_and_then_gets_one_try(self) -> None:
+        breaker = Breaker(rest_s=60)
+        for _ in range(2):
+            breaker = breaker.after(NOW, ok=False)
+        assert breaker.may_run(NOW)
+
+        breaker = breaker.after(NOW, ok=False)
+        assert not breaker.may_run(after(59))
+        assert breaker.may_run(after(60))
+
+        assert not breaker.after(after(60), ok=False).may_run(after(119))
+        assert breaker.after(after(60), ok=True) == Breaker(rest_s=60)
+
+
+def ids(*names: str) -> tuple[TaskId, ...]:
+    return tuple(TaskId(name) for name in names)
+
+
+A, B, C, D = ids("a", "b", "c", "d")
+
+
+class TestDeadlock:
+    def test_a_circle_is_found_explained_and_undone_by_the_cheapest(self) -> None:
+        assert deadlocks({A: (B,), B: (C, D), C: (A,), D: ()}, {A: 5.0, B: 2.0, C: 9.0}) == (
+            Deadlock(
+                members=(A, B, C),
+                victim=B,
+                explanation="a waits for b waits for c waits for a: b gives way, which loses least",
+            ),
+        )
+
+    def test_waiting_for_oneself_is_a_circle_and_a_chain_is_none(self) -> None:
+        assert [one.members for one in deadlocks({A: (A,), B: (C,), C: (D,)})] == [(A,)]
+
+    def test_of_equals_the_last_gives_way(self) -> None:
+        assert deadlocks({A: (B,), B: (A,)})[0].victim == B
+
+    def test_a_long_chain_needs_no_recursion(self) -> None:
+        chain = {TaskId(str(n)): (TaskId(str(n + 1)),) for n in range(5000)}
+
+        assert deadlocks(chain) == ()
+
+    @given(st.dictionaries(st.sampled_from(ids(*"abcdefg")), st.lists(st.sampled_from(ids(*"abcdefg"))).map(tuple)))
+    def test_without_the_victims_nothing_goes_in_circles_forever(self, edges: dict[TaskId, tuple[TaskId, ...]]) -> None:
+        left = dict(edges)
+        for _ in range(8):
+            found = deadlocks(left)
+            if not found:
+                break
+            for one in found:
+                assert all(b in left[a] for a, b in zip(one.members, one.members[1:] + one.members[:1], strict=True))
+                assert one.victim in one.members
+                left.pop(one.victim, None)
+        assert deadlocks(left) == ()
+
+
+class TestRegistry:
+    @staticmethod
+    def an_entry(name: str, value: str) -> EntryPoint:
+        return EntryPoint(name=name, value=value, group=GROUP)
+
+    def test_a_key_of_another_package_orders_the_queue(self) -> None:
+        found = load_plugins([self.an_entry("order.shortest", "tests.policies.test_safety:reversed_ids")])
+
+        made = plan(a_snapshot(Ready().add("t1").add("t2"), site=SitePolicy(order=("shortest",)), plugins=found.order))
+
+        assert (started(made), found.problems) == (["t2", "t1"], ())
+
+    def test_what_cannot_be_used_is_named_and_left_out(self) -> None:
+        found = load_plugins(
+            [
+                self.an_entry("order.class", "tests.policies.test_safety:reversed_ids"),
+                self.an_entry("mine", "tests.policies.test_safety:reversed_ids"),
+                self.an_entry("order.lost", "tests.policies.nowhere:key"),
+                self.an_entry("order.data", "tests.policies.test_safety:A"),
+            ]
+        )
+
+        assert dict(found.order) == {}
+        assert [problem.split("`")[1] for problem in found.problems] == [
+            "order.class",
+            "mine",
+            "order.lost",
+            "order.data",
+        ]
+        assert found.problems[2].endswith("cannot be loaded: No module named 'tests.policies.nowhere'")
+
+    def test_nothing_is_installed_here_that_would_change_the_order(self) -> None:
+        assert load_plugins() == ({}, ())
+
+    def test_every_default_key_is_known(self) -> None:
+        assert unknown_keys(SitePolicy().order, {}) == ()
+        assert unknown_keys(["age", "moon", "mine"], {"mine": reversed_ids}) == ("moon",)
+        assert {"multifactor", "fair_tree", "drf", "fifo", "aged", "tiers"} <= set(ORDER)
+
+
+def reversed_ids(snapshot: Snapshot) -> Any:
+    return -np.arange(len(snapshot.tasks))
