@@ -67,7 +67,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
-    facts = {name: _fact(name, fact) for name, fact in reason.facts.items()} | _where(reason.facts)
+    facts = {name: _fact(name, fact) for name, fact in reason.facts.items()} | dict(_where(reason.facts))
     try:
         sentence = _SENTENCES[reason.code].format_map(facts)
     except KeyError:
