@@ -31,7 +31,8 @@ def world(tmp_path: Path) -> Iterator[BackendUnderTest]:
         if record is not None and "pid" in record:
             native_id = f"{record['pid']}.{folder.name.split('.', 2)[2]}"
             supervisor.kill_all(os.fsencode(native_id), int(program.get("pid", -1)), 9)
-            if supervisor.start_ticks(int(record["pid"])) == int(record["start"]):
+            is_alive = supervisor.start_ticks(int(record["pid"])) == int(record["start"])
+            if is_alive and int(record["pid"]) != os.getpid():  # some tests pretend to be a supervisor
                 os.kill(int(record["pid"]), signal.SIGTERM)  # its agent may just be about to begin
 
 
