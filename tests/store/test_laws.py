@@ -175,9 +175,11 @@ class Laws(RuleBasedStateMachine):
     def teardown(self) -> None:
         for writer in getattr(self, "writers", []):
             writer.close()
-        with Reader.open(self.home) as reader:
-            assert reader.verify_audit().problems == ()
-        shutil.rmtree(self.home)
+        try:
+            with Reader.open(self.home) as reader:
+                assert reader.verify_audit().problems == ()
+        finally:
+            shutil.rmtree(self.home)
 
 
 TestLaws = pytest.mark.slow(Laws.TestCase)
