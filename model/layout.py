@@ -5,7 +5,6 @@ Every function is pure. `home` may be any kind of path; the answer is of the sam
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import PurePath
 from typing import TypeVar
@@ -156,6 +155,8 @@ def task_dir_name(name: str) -> str:
     safe = _UNSAFE.sub("_", name)[:_NAME_LIMIT]
     if safe == name and not _SPECIAL.search(name):
         return name
+    import hashlib
+
     return f"{safe.lstrip('.') or '_'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 

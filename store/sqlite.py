@@ -82,7 +82,7 @@ def connect(path: Path, mode: str, timeout_s: float) -> SqliteConnection:
     """Open a database file that exists; `mode` is ro or rw."""
     try:
         raw = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"file:{_quoted(path.absolute())}?mode={mode}",
             uri=True,
             timeout=timeout_s,
             isolation_level=None,
@@ -94,6 +94,11 @@ def connect(path: Path, mode: str, timeout_s: float) -> SqliteConnection:
     for pragma in ("foreign_keys = ON", "mmap_size = 0", "trusted_schema = OFF"):
         connection.run(f"PRAGMA {pragma}")
     return connection
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as it stands in a URI for SQLite. `Path.as_uri` does it too, and costs 8 ms of imports."""
+    return os.fspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _error(err: Exception, where: str) -> StoreError:

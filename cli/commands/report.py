@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from elisa.cli.draw import timeline_table
 from elisa.cli.home import existing_home
 from elisa.cli.output import console, print_json, show
+from elisa.cli.timeline_table import timeline_table
 from elisa.model.codec import encode
 from elisa.model.ids import PipelineId
 from elisa.model.text import clean
