@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import NamedTuple
 
-import numpy as np
-
 from elisa.model.ids import AttemptId
 from elisa.model.resources import Resources
 from elisa.model.site import Closure
@@ -61,8 +59,7 @@ class Backfill:
 
     def fits(self, way: int, node: int) -> bool:
         """Tell whether the way could run on a node from now to its end without touching what is kept."""
-        need, _ = self._need(way)
-        return bool(self._profiles[self._cluster(way)].fitting(need, np.array([node])).size)
+        return self._profiles[self._cluster(way)].fits_now(self._need(way)[0], node)
 
     def take(self, way: int, nodes: tuple[int, ...], sign: int = 1) -> None:
         """Note a start on `nodes`; with `sign` -1 that it was undone."""

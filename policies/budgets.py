@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -135,29 +135,38 @@ def use_of(rows: Sequence[UsageRow], meter: Meter) -> int:
 def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> tuple[CapRow, ...]:
     """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
     policies = {policy.name: policy for policy in site.projects}
-    of_owner = _usage_by_owner(usage)
+    used = _Totals(usage)
     rows: list[CapRow] = []
     for project in dict.fromkeys(owner.project for owner in owners):
-        policy = policies.get(project, site.unlisted)
-        rows.extend(_rows(Owner(project), policy.caps, of_owner))
+        owner = Owner(project)
+        rows.extend(CapRow(owner, cap, used.of(owner, cap)) for cap in policies.get(project, site.unlisted).caps)
     for owner in owners:
         policy = policies.get(owner.project, site.unlisted)
-        rows.extend(_rows(owner, policy.user_caps, of_owner))
+        rows.extend(CapRow(owner, cap, used.of(owner, cap)) for cap in policy.user_caps)
     return tuple(rows)
 
 
-def _usage_by_owner(usage: Sequence[UsageRow]) -> Mapping[Owner, Sequence[UsageRow]]:
-    of_owner: dict[Owner, list[UsageRow]] = defaultdict(list)
-    for row in usage:
-        project = ProjectName(row.project)
-        of_owner[Owner(project)].append(row)
-        of_owner[Owner(project, row.owner_uid)].append(row)
-    return of_owner
+class _Totals:
+    """Use by owner, added up once for each meter that anybody asks for."""
 
+    def __init__(self, usage: Sequence[UsageRow]) -> None:
+        self._usage = usage
+        self._by_meter: dict[tuple[Metered, str], dict[tuple[str, int], int]] = {}
 
-def _rows(owner: Owner, caps: Sequence[Cap], usage: Mapping[Owner, Sequence[UsageRow]]) -> Iterator[CapRow]:
-    for cap in caps:
-        yield CapRow(owner, cap, use_of(usage.get(owner, ()), Meter(cap.resource, cap.gpu_type)))
+    def of(self, owner: Owner, cap: Cap) -> int:
+        key = (cap.resource, cap.gpu_type)
+        if key not in self._by_meter:
+            self._by_meter[key] = self._added_up(Meter(*key))
+        return self._by_meter[key].get(owner, 0)
+
+    def _added_up(self, meter: Meter) -> dict[tuple[str, int], int]:
+        use = _USE[meter.resource]
+        totals: dict[tuple[str, int], int] = defaultdict(int)
+        for row in self._usage:
+            if meter.counts(row.gpu_type) and (amount := use(row)):
+                totals[row.project, -1] += amount
+                totals[row.project, row.owner_uid] += amount
+        return totals
 
 
 @dataclass(slots=True)
@@ -179,9 +188,9 @@ class Admission:
     def __post_init__(self) -> None:
         self.rows = tuple(row for row in self.rows if row.cap.is_hard)
         self.left = [row.left for row in self.rows]
-        self._meters = tuple(dict.fromkeys(row.meter for row in self.rows))
-        place = {meter: index for index, meter in enumerate(self._meters)}
-        self._meter_of = [place[row.meter] for row in self.rows]
+        place: dict[tuple[Metered, str], int] = {}
+        self._meter_of = [place.setdefault((row.cap.resource, row.cap.gpu_type), len(place)) for row in self.rows]
+        self._meters = tuple(Meter(*key) for key in place)
         bound: dict[Owner, list[int]] = defaultdict(list)
         for index, row in enumerate(self.rows):
             bound[row.owner].append(index)

@@ -19,7 +19,7 @@ _NO_SHARE = 1e-9
 
 def billed(charge: Charge, billing: Billing) -> float:
     """Return a charge in billing hours: the weighted sum of node, core, memory and GPU hours."""
-    gpu_weight = dict(billing.gpu_types).get(charge.gpu_type, billing.gpu)
+    gpu_weight = dict(billing.gpu_types).get(charge.gpu_type, billing.gpu) if billing.gpu_types else billing.gpu
     weighted_s = (
         billing.node * charge.node_s
         + billing.cpu * charge.cpu_s

@@ -110,7 +110,7 @@ class _Maker:
         ground = self._grounds.get(id(pool.nodes))
         if ground is None:
             leaving = [row for row in self._snapshot.running if row.is_leaving and row.backend == pool.backend]
-            ground = self._grounds[id(pool.nodes)] = Ground.of(pool.nodes, leaving)
+            ground = self._grounds[id(pool.nodes)] = Ground(pool.nodes, leaving)
             for start in self._walk.starts:
                 if self._snapshot.pools[start.way.pool].nodes is pool.nodes:
                     need = need_of(start.way.request, start.way.gpu_type, pool.nodes)

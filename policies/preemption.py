@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from elisa.model.columns import RunningRow
 from elisa.model.ids import ProjectName
+from elisa.model.resources import Resources
 from elisa.model.site import PreemptionRules, ServiceClass, SitePolicy
 from elisa.policies.budgets import CapRow, Meter, Owner, charge_of, demand_of
 from elisa.policies.fairshare import billed
 from elisa.policies.placement import NodeColumns
-from elisa.policies.profile import Need
+from elisa.policies.profile import Need, free_on, need_of
 
 __all__ = ["Ground", "Standing", "Victim", "choose_victims", "cost_of", "may_preempt", "standings", "victims_of"]
 
@@ -120,62 +121,42 @@ def cost_of(row: RunningRow, site: SitePolicy, now_s: float) -> float:
     return lost * _LATE if row.slack_s < lost_s + rules.restart_s + rules.grace_s else lost
 
 
-@dataclass(slots=True)
 class Ground:
     """What would be free on each node of a cluster once everybody who was asked has left."""
 
-    nodes: NodeColumns
-    cpus: list[int]
-    memory_mib: list[int]
-    gpus: dict[str, list[int]]
-
-    @classmethod
-    def of(cls, nodes: NodeColumns, leaving: Iterable[RunningRow]) -> Ground:
+    def __init__(self, nodes: NodeColumns, leaving: Iterable[RunningRow] = ()) -> None:
         """Begin with what is free and what `leaving` attempts give back."""
-        ground = cls(
-            nodes,
-            nodes.free_cpus.tolist(),
-            nodes.free_memory_mib.tolist(),
-            dict(zip(nodes.gpu_types, nodes.free_gpus.tolist(), strict=True)),
-        )
+        self._nodes = nodes
+        self._number = {name: place for place, name in enumerate(nodes.names)}
+        self._free = free_on(nodes)
+        self._needs: dict[tuple[Resources, str], Need] = {}
         for row in leaving:
-            ground.add(row, 1)
-        return ground
+            self.add(row, 1)
 
     def add(self, row: RunningRow, sign: int) -> None:
         """Give back what an attempt holds; with `sign` -1 take it again."""
         for node in self.places(row):
-            whole = row.request.exclusive
-            self.cpus[node] += sign * (int(self.nodes.cpus[node]) if whole else row.request.cpus_per_node)
-            self.memory_mib[node] += sign * row.request.memory_mib_per_node
-            for kind, count in self._gpus(row, node):
-                self.gpus[kind][node] += sign * count
+            self._free[:, node] += sign * self._held(row, node).amounts[:, node]
 
     def places(self, row: RunningRow) -> list[int]:
         """Return the cluster's nodes that an attempt runs on."""
-        return [self.nodes.names.index(name) for name in row.nodes if name in self.nodes.names]
+        return [self._number[name] for name in row.nodes if name in self._number]
 
     def take(self, need: Need, node: int, sign: int = 1) -> None:
         """Take one node's part of a need; with `sign` -1 give it back."""
-        self.cpus[node] -= sign * int(need.cpus[node])
-        self.memory_mib[node] -= sign * int(need.memory_mib[node])
-        for kind, asked in need.gpus.items():
-            self.gpus[kind][node] -= sign * int(asked[node])
+        self._free[:, node] -= sign * need.amounts[:, node]
 
     def fits(self, need: Need, node: int) -> bool:
         """Tell whether one node's part of a need is free."""
-        return (
-            self.cpus[node] >= need.cpus[node]
-            and self.memory_mib[node] >= need.memory_mib[node]
-            and all(self.gpus[kind][node] >= asked[node] for kind, asked in need.gpus.items())
-        )
+        return bool((self._free[:, node] >= need.amounts[:, node]).all())
 
-    def _gpus(self, row: RunningRow, node: int) -> list[tuple[str, int]]:
-        kinds = [kind for place, kind in enumerate(self.nodes.gpu_types) if self.nodes.gpus[place, node]]
-        if row.request.exclusive:
-            return [(kind, int(self.nodes.gpus[self.nodes.gpu_types.index(kind), node])) for kind in kinds]
-        wanted = [kind for kind in row.request.gpus.types if kind in kinds] or kinds
-        return [(wanted[0], row.request.gpus.per_node)] if wanted and row.request.gpus.per_node else []
+    def _held(self, row: RunningRow, node: int) -> Need:
+        kinds = [kind for place, kind in enumerate(self._nodes.gpu_types) if self._nodes.gpus[place, node]]
+        wanted = [kind for kind in row.request.gpus.types if kind in kinds] or [*kinds, ""]
+        key = (row.request, wanted[0])
+        if key not in self._needs:
+            self._needs[key] = need_of(*key, self._nodes)
+        return self._needs[key]
 
 
 def choose_victims(

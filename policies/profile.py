@@ -7,7 +7,8 @@ start now only if, for as long as it asks to run, it takes nothing that is reser
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from elisa.model.resources import Resources
 from elisa.policies.placement import NodeColumns, Pool, fitting_nodes
 
-__all__ = ["Hold", "Need", "Profile", "Slot", "members_that_fit", "need_of"]
+__all__ = ["Hold", "Need", "Profile", "Slot", "free_on", "members_that_fit", "need_of"]
 
 # More moments than this are merged into later ones: what is promised may then be later than it could be, never earlier.
 _MOMENTS = 128
@@ -26,11 +27,12 @@ _Bools = npt.NDArray[np.bool_]
 
 
 class Need(NamedTuple):
-    """What one job takes of each node it runs on, as one number for every node of the cluster (a whole node differs)."""
+    """What one job takes of each node it runs on: `amounts` has a row for each resource and a column for each node.
 
-    cpus: _Ints
-    memory_mib: _Ints
-    gpus: Mapping[str, _Ints]
+    The resources are cores, memory, and the cluster's types of GPU; they differ between nodes for a job that takes whole ones.
+    """
+
+    amounts: _Ints
     nodes: int
     duration_s: float
 
@@ -44,17 +46,21 @@ class Hold(NamedTuple):
 
 
 def need_of(request: Resources, gpu_type: str, nodes: NodeColumns) -> Need:
-    """Return what a request takes of the nodes of a cluster; an exclusive one takes all of each."""
-    count = len(nodes.names)
-    gpus = {kind: np.zeros(count, dtype=np.int64) for kind in nodes.gpu_types}
-    if request.gpus.per_node and gpu_type in gpus:
-        gpus[gpu_type] += request.gpus.per_node
-    cpus = np.full(count, request.cpus_per_node, dtype=np.int64)
+    """Return what a request takes of the nodes of a cluster; an exclusive one takes all cores and GPUs of each."""
+    amounts = np.zeros((2 + len(nodes.gpu_types), len(nodes.names)), dtype=np.int64)
+    amounts[0] = request.cpus_per_node
+    amounts[1] = request.memory_mib_per_node
+    if request.gpus.per_node and gpu_type in nodes.gpu_types:
+        amounts[2 + nodes.gpu_types.index(gpu_type)] = request.gpus.per_node
     if request.exclusive:
-        cpus = nodes.cpus
-        gpus = {kind: nodes.gpus[row] for row, kind in enumerate(nodes.gpu_types)}
-    memory = np.full(count, request.memory_mib_per_node, dtype=np.int64)
-    return Need(cpus, memory, gpus, request.nodes, float(request.walltime_s))
+        amounts[0] = nodes.cpus
+        amounts[2:] = nodes.gpus
+    return Need(amounts, request.nodes, float(request.walltime_s))
+
+
+def free_on(nodes: NodeColumns) -> _Ints:
+    """Return what is free on each node now, with the rows of `Need.amounts`."""
+    return np.vstack([nodes.free_cpus, nodes.free_memory_mib, nodes.free_gpus])
 
 
 class Slot(NamedTuple):
@@ -65,54 +71,43 @@ class Slot(NamedTuple):
 
 
 class Profile:
-    """Free cores, memory and GPUs of every node of a cluster from `now_s` on, as a table of moments and nodes."""
+    """What is free on every node of a cluster from `now_s` on: a table of resources, nodes and moments."""
 
     def __init__(self, nodes: NodeColumns, holds: Iterable[Hold], now_s: float, moments: Iterable[float] = ()) -> None:
         """Begin with what is free now and what `holds` give back; `moments` are further times that will matter."""
         holds = tuple(holds)
         ends = [max(hold.end_s, now_s) for hold in holds]
-        self._nodes = nodes
-        self.times = _thinned(sorted({now_s, *ends, *(moment for moment in moments if moment > now_s)}))
-        count = len(self.times)
-        self._cpus = np.tile(nodes.free_cpus, (count, 1))
-        self._memory = np.tile(nodes.free_memory_mib, (count, 1))
-        self._gpus = {kind: np.tile(nodes.free_gpus[row], (count, 1)) for row, kind in enumerate(nodes.gpu_types)}
+        self._times = _thinned(sorted({now_s, *ends, *(moment for moment in moments if moment > now_s)}))
+        self._free = np.repeat(free_on(nodes)[:, :, None], len(self._times), axis=2)
         for hold, end_s in zip(holds, ends, strict=True):
             self._add(hold.need, hold.nodes, slice(self._moment(end_s), None), 1)
 
     def _moment(self, at_s: float) -> int:
         """Return the first moment that is not before `at_s`; the number of moments if there is none."""
-        return int(np.searchsorted(self.times, at_s))
+        return bisect_left(self._times, at_s)
 
     def _add(self, need: Need, nodes: Sequence[int], window: slice, sign: int) -> None:
-        at = list(nodes)
-        self._cpus[window, at] += sign * need.cpus[at]
-        self._memory[window, at] += sign * need.memory_mib[at]
-        for kind, table in self._gpus.items():
-            table[window, at] += sign * need.gpus[kind][at]
+        for node in nodes:
+            self._free[:, node, window] += sign * need.amounts[:, node, None]
 
-    def fitting(self, need: Need, members: _Ints) -> _Ints:
-        """Return the members that hold the need from now on for all its duration."""
-        return members[self._fits(need, members, self._from(0, need))]
+    def fits_now(self, need: Need, node: int) -> bool:
+        """Tell whether a node holds the need from now on for all its duration."""
+        window = self._free[:, node, self._from(0, need)]
+        return bool((window >= need.amounts[:, node, None]).all())
 
     def _from(self, moment: int, need: Need) -> slice:
         """Return the moments at which a job that starts at `moment` runs."""
-        return slice(moment, max(moment + 1, self._moment(float(self.times[moment]) + need.duration_s)))
+        return slice(moment, max(moment + 1, self._moment(self._times[moment] + need.duration_s)))
 
     def _fits(self, need: Need, members: _Ints, window: slice) -> _Bools:
         """Return which members hold the need at every moment of the window."""
-        fits: _Bools = np.logical_and.reduce(self._table(need, members, window), axis=0)
+        fits: _Bools = np.logical_and.reduce(self._table(need, members, window), axis=1)
         return fits
 
     def _table(self, need: Need, members: _Ints, window: slice = slice(None)) -> _Bools:
-        """Return, for each moment and member, whether the need fits."""
-        fits: _Bools = (self._cpus[window][:, members] >= need.cpus[members]) & (
-            self._memory[window][:, members] >= need.memory_mib[members]
-        )
-        for kind, table in self._gpus.items():
-            asked = need.gpus[kind][members]
-            if asked.any():
-                fits &= table[window][:, members] >= asked
+        """Return, for each member and moment, whether the need fits."""
+        free = self._free[:, members, window]
+        fits: _Bools = np.logical_and.reduce(free >= need.amounts[:, members, None], axis=0)
         return fits
 
     def take_now(self, need: Need, nodes: Sequence[int], sign: int = 1) -> None:
@@ -121,20 +116,19 @@ class Profile:
 
     def close(self, nodes: Sequence[int], start_s: float, end_s: float) -> None:
         """Let nobody use `nodes` from `start_s` until `end_s`."""
-        window = slice(max(0, int(np.searchsorted(self.times, start_s, side="right")) - 1), self._moment(end_s))
-        at = list(nodes)
-        self._cpus[window, at] = -1
+        window = slice(max(0, bisect_right(self._times, start_s) - 1), self._moment(end_s))
+        self._free[0, list(nodes), window] = -1
 
     def find(self, needs: Sequence[tuple[Need, _Ints]]) -> Slot | None:
         """Return the first moment at which jobs can start together, each on some of its members; None if never."""
         tables = [self._lasting(need, members) for need, members in needs]
         possible = np.logical_and.reduce(
-            [table.sum(axis=1) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
+            [table.sum(axis=0) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
         )
         for moment in np.flatnonzero(possible).tolist():
             nodes = self._place_all(moment, needs)
             if nodes is not None:
-                return Slot(float(self.times[moment]), tuple(nodes))
+                return Slot(self._times[moment], tuple(nodes))
         return None
 
     def can_keep(self, asked: tuple[Need, _Ints], slot: Slot) -> bool:
@@ -161,21 +155,17 @@ class Profile:
 
     def _split(self, at_s: float) -> None:
         """Make a moment of `at_s`, so that what ends then gives back its room then."""
-        row = self._moment(at_s)
-        if row < len(self.times) and self.times[row] == at_s:
-            return
-        self.times = np.insert(self.times, row, at_s)
-        self._cpus = np.insert(self._cpus, row, self._cpus[row - 1], axis=0)
-        self._memory = np.insert(self._memory, row, self._memory[row - 1], axis=0)
-        for kind, table in self._gpus.items():
-            self._gpus[kind] = np.insert(table, row, table[row - 1], axis=0)
+        place = self._moment(at_s)
+        if place == len(self._times) or self._times[place] != at_s:
+            self._times.insert(place, at_s)
+            self._free = np.insert(self._free, place, self._free[:, :, place - 1], axis=2)
 
     def _lasting(self, need: Need, members: _Ints) -> _Bools:
-        """Return, for each moment and member, whether the need fits from then on for all its duration."""
+        """Return, for each member and moment, whether the need fits from then on for all its duration."""
         table = self._table(need, members)
-        misses = np.vstack([np.zeros((1, len(members)), dtype=np.int64), np.cumsum(~table, axis=0)])
-        ends = np.maximum(np.searchsorted(self.times, self.times + need.duration_s), np.arange(len(self.times)) + 1)
-        lasting: _Bools = misses[ends] == misses[:-1]
+        misses = np.hstack([np.zeros((len(members), 1), dtype=np.int64), np.cumsum(~table, axis=1)])
+        ends = [self._from(moment, need).stop for moment in range(len(self._times))]
+        lasting: _Bools = misses[:, ends] == misses[:, :-1]
         return lasting
 
     def _place_all(self, moment: int, needs: Sequence[tuple[Need, _Ints]]) -> list[list[int]] | None:
@@ -192,13 +182,12 @@ class Profile:
         return placed if len(placed) == len(needs) else None
 
 
-def _thinned(times: Sequence[float]) -> npt.NDArray[np.float64]:
+def _thinned(times: Sequence[float]) -> list[float]:
     """Keep at most so many moments, always the first and the last: what ends between two counts as ending at the later."""
-    column = np.array(times, dtype=np.float64)
-    if len(column) <= _MOMENTS:
-        return column
-    keep = np.unique(np.linspace(0, len(column) - 1, _MOMENTS).astype(np.int64))
-    return column[keep]
+    if len(times) <= _MOMENTS:
+        return list(times)
+    keep = dict.fromkeys(np.linspace(0, len(times) - 1, _MOMENTS).astype(int).tolist())
+    return [times[place] for place in keep]
 
 
 def members_that_fit(request: Resources, gpu_type: str, pool: Pool) -> _Ints:

@@ -176,9 +176,15 @@ def _numbered(values: Sequence[_T]) -> tuple[list[_T], Smalls]:
 
 
 def _pairs(first: Smalls, second: Smalls, width: int) -> tuple[list[tuple[int, int]], Smalls]:
-    """Number the pairs that occur."""
+    """Number the pairs that occur, in their order; `second` is below `width`."""
     code = first.astype(np.int64) * width + second
-    distinct, numbers = np.unique(code, return_inverse=True)
+    # A table of all pairs is much faster than sorting them, as long as it is not much larger than the tasks are many.
+    if not len(code) or int(code.max()) > 16 * len(code) + 2**20:
+        distinct, numbers = np.unique(code, return_inverse=True)
+    else:
+        occurs = np.zeros(int(code.max()) + 1, dtype=np.bool_)
+        occurs[code] = True
+        distinct, numbers = np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[code]
     return [divmod(pair, width) for pair in distinct.tolist()], numbers.astype(np.int32)
 
 
