@@ -5,28 +5,25 @@ https://slurm.schedmd.com/sacct.html. It is asked about single jobs only, and on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.identity import attempt_of_tag
+from elisa.backends.slurm.identity import JobKey, is_number, tag_of_name
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.states import Record, parse_exit, parse_time
-from elisa.model.ids import AttemptId
 
 __all__ = ["by_job_argv", "by_name_argv", "is_disabled", "parse_accounts"]
 
 # The name comes last: it alone may hold a `|`.
-_FIELDS = ("JobIDRaw", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "JobName")
-_JOB = re.compile(r"[1-9][0-9]*")
+_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "JobName")
 _DISABLED = "accounting storage is disabled"
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def by_job_argv(sacct: str, uid: int, jobs: Collection[str], options: SlurmOptions) -> tuple[str, ...]:
     """Return the question about these job numbers, with every record of a number that was used again."""
-    return (*_argv(sacct, uid, options), f"--jobs={','.join(sorted(jobs, key=int))}")
+    return (*_argv(sacct, uid, options), f"--jobs={','.join(sorted(jobs))}")
 
 
 def by_name_argv(sacct: str, uid: int, names: Collection[str], options: SlurmOptions) -> tuple[str, ...]:
@@ -46,20 +43,20 @@ def is_disabled(answer: Completed) -> bool:
     return _DISABLED in answer.stderr.lower()
 
 
-def parse_accounts(text: str, instance: str) -> Mapping[tuple[str, AttemptId], Record]:
-    """Return this instance's jobs by number and attempt: the newest record of each."""
-    records: dict[tuple[str, AttemptId], list[Record]] = {}
+def parse_accounts(text: str, instance: str) -> Mapping[JobKey, Record]:
+    """Return this instance's jobs: the newest record of each."""
+    records: dict[JobKey, list[Record]] = {}
     for line in text.split("\n"):
         record = _row(line)
-        attempt = attempt_of_tag(instance, record.name) if record is not None else None
-        if record is not None and attempt is not None:
-            records.setdefault((record.job, attempt), []).append(record)
+        tag = tag_of_name(instance, record.name) if record is not None else None
+        if record is not None and tag is not None:
+            records.setdefault(JobKey(record.job, tag), []).append(record)
     return {key: max(found, key=lambda record: record.submitted_at or _LONG_AGO) for key, found in records.items()}
 
 
 def _row(line: str) -> Record | None:
     cells = line.split("|", len(_FIELDS) - 1)
-    if len(cells) != len(_FIELDS) or not _JOB.fullmatch(cells[0]):
+    if len(cells) != len(_FIELDS) or not is_number(cells[0]):
         return None
     job, words, exit_text, submitted, started, ended, nodes, name = cells
     # "CANCELLED by 1000"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-from elisa.backends.protocol import tag_of
 from elisa.backends.runner import Completed, Runner
-from elisa.backends.slurm import accounting, inventory
-from elisa.backends.slurm.identity import native_id_of, split_native_id
-from elisa.backends.slurm.listing import ListingError, parse_listing, poll_argv
+from elisa.backends.slurm import inventory
+from elisa.backends.slurm.arrays import array_argv, array_ids, parse_array_script, render_array_script
+from elisa.backends.slurm.client import Records, SlurmClient, in_batches
+from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.options import Accounting, SlurmOptions
-from elisa.backends.slurm.refusals import unavailable
 from elisa.backends.slurm.states import Record, describe
-from elisa.backends.slurm.submission import parse_submit, render_script, submit_argv
+from elisa.backends.slurm.submission import parse_number, parse_submit, render_script, submit_argv
 from elisa.model.errors import Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
@@ -35,14 +33,6 @@ from elisa.model.ports import Clock
 from elisa.model.states import EndReason
 
 __all__ = ["SlurmBackend"]
-
-Job = tuple[str, AttemptId]
-T = TypeVar("T")
-
-# Times are printed in the zone of whoever asks.
-_QUERY_ENV = {"TZ": "UTC"}
-# sacct and scancel take many numbers, but a command line holds 128 KiB an argument.
-_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,137 +55,132 @@ class SlurmBackend:
         return Capabilities(
             queues=True,
             dependencies=True,
+            arrays=True,
             hold=True,
             accounting=self.options.accounting is not Accounting.NO,
         )
 
+    def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
+        """Return the command line and the script that `submit` would use. Raises Rejected."""
+        argv = submit_argv(self._client.program("sbatch"), request, self.instance, self.options)
+        return argv, render_script(request)
+
     def submit(self, request: JobRequest) -> NativeId:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
-        argv = submit_argv(self._program("sbatch"), request, self.instance, self.options)
-        answer = self.runner.run(
-            argv,
-            timeout_s=self.options.submit_timeout_s,
-            input=render_script(request),
-            env={"LC_ALL": "C.UTF-8", **dict(request.environment)},
-        )
-        return parse_submit(answer, request.attempt)
+        argv, script = self.preview(request)
+        return parse_submit(self._sbatch(argv, script, request), request.attempt)
+
+    def submit_array(self, requests: Sequence[JobRequest], *, at_once: int = 0) -> Mapping[AttemptId, NativeId]:
+        """Submit jobs that ask for the same thing as one array, once; at most `at_once` of them run together.
+
+        All or none are accepted; an element cancelled while it waits leaves no record, and is Gone. Raises as `submit` does, Rejected also for what can't be one array.
+        """
+        argv = array_argv(self._client.program("sbatch"), requests, self.instance, self.options, at_once)
+        answer = self._sbatch(argv, render_array_script(requests), requests[0])
+        return array_ids(parse_number(answer), requests)
 
     def poll(self, ids: Collection[NativeId]) -> Poll:
         """Describe jobs from one listing; sacct is asked only about those that are missing from it."""
         if not ids:
             return Answered(observations={})
         try:
-            listed = self._list()
+            listed = self._client.jobs()
         except Unavailable as err:
             return Unreachable(what=f"{err.what}: {err.why}")
-        jobs = {native_id: split_native_id(native_id) for native_id in ids}
+        jobs = {native_id: _key(native_id) for native_id in ids}
         missing = {job for job in jobs.values() if job is not None and job not in listed}
-        accounts = self._recall(missing) if missing else {}
+        accounts = self._client.accounts_of(missing) if missing else {}
         return Answered(observations={i: _observe(i, job, listed, accounts) for i, job in jobs.items()})
 
     def cancel(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask Slurm to end jobs. Only numbers that still carry their attempt's tag are named to it."""
         try:
-            listed = self._list()
+            listed = self._client.jobs() if ids else {}
         except Unavailable:
             return dict.fromkeys(ids, CancelOutcome.FAILED)
         outcomes = dict.fromkeys(ids, CancelOutcome.ALREADY_GONE)
-        alive = [i for i in ids if _is_alive(split_native_id(i), listed)]
-        for some in _batches(alive):
-            numbers = [i.partition(".")[0] for i in some]
-            answer = self._ask("scancel", *self._cluster(), *numbers)
-            outcomes.update(dict.fromkeys(some, CancelOutcome.ASKED if answer.ok else CancelOutcome.FAILED))
+        for some in in_batches([i for i in ids if _is_alive(_key(i), listed)]):
+            is_heard = self._client.cancel([i.partition(".")[0] for i in some])
+            outcomes.update(dict.fromkeys(some, CancelOutcome.ASKED if is_heard else CancelOutcome.FAILED))
         return outcomes
 
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by tag in squeue and, where accounts are kept, in sacct. Raises Unavailable."""
         if not tags:
             return Found(ids={}, complete=True)
-        listed = self._list()
-        accounts = self._recall_names(tags)
-        jobs = {job for job, record in {**(accounts or {}), **listed}.items() if not _was_refused(job, record)}
+        listed = self._client.jobs()
+        accounts = self._client.accounts_named(tags)
+        known = {key: record for key, record in {**(accounts or {}), **listed}.items() if not _was_refused(record)}
+        jobs = _singles(known)
+        is_complete = accounts is not None
+        if not {attempt for _, attempt in jobs}.issuperset(tags):
+            try:
+                jobs += self._elements(known)
+            except Unavailable:
+                is_complete = False
         ids: dict[AttemptId, tuple[NativeId, ...]] = {}
-        for number, tag in sorted(jobs, key=lambda job: int(job[0])):
-            if tag in tags:
-                ids[tag] = (*ids.get(tag, ()), native_id_of(number, tag))
-        return Found(ids=ids, complete=accounts is not None)
+        for key, attempt in jobs:
+            if attempt in tags:
+                ids[attempt] = (*ids.get(attempt, ()), native_id_of(key, attempt))
+        return Found(ids=ids, complete=is_complete)
 
     def cluster(self) -> ClusterView:
         """Return nodes, partitions and licences. Raises Unavailable."""
-        scontrol = self._program("scontrol")
-        nodes = inventory.parse_nodes(self._answer(inventory.nodes_argv(scontrol, self.options)))
-        partitions = inventory.parse_partitions(self._answer(inventory.partitions_argv(scontrol, self.options)))
+        scontrol, answer = self._client.program("scontrol"), self._client.answer
+        nodes = inventory.parse_nodes(answer(inventory.nodes_argv(scontrol, self.options)))
+        partitions = inventory.parse_partitions(answer(inventory.partitions_argv(scontrol, self.options)))
         if not nodes or not partitions:
             raise Unavailable("scontrol named no nodes or no partitions")
         return ClusterView(
             backend=self.name,
             nodes=nodes,
             partitions=partitions,
-            licences=inventory.parse_licences(self._answer(inventory.licences_argv(scontrol, self.options))),
+            licences=inventory.parse_licences(answer(inventory.licences_argv(scontrol, self.options))),
             seen_at=self.clock.now(),
         )
 
-    def _program(self, name: str) -> str:
-        return f"{self.options.path}/{name}" if self.options.path else name
+    @property
+    def _client(self) -> SlurmClient:
+        return SlurmClient(instance=self.instance, options=self.options, runner=self.runner, uid=self.uid)
 
-    def _cluster(self) -> tuple[str, ...]:
-        return (f"--clusters={self.options.cluster}",) if self.options.cluster else ()
+    def _sbatch(self, argv: Sequence[str], script: str, request: JobRequest) -> Completed:
+        return self.runner.run(
+            argv,
+            timeout_s=self.options.submit_timeout_s,
+            input=script,
+            # sbatch's environment becomes the job's: not the C locale that programs are read in
+            env={"LC_ALL": "C.UTF-8", **dict(request.environment)},
+        )
 
-    def _ask(self, program: str, *words: str) -> Completed:
-        return self._run((self._program(program), *words))
-
-    def _run(self, argv: Sequence[str]) -> Completed:
-        return self.runner.run(argv, timeout_s=self.options.query_timeout_s, env=_QUERY_ENV)
-
-    def _answer(self, argv: Sequence[str]) -> str:
-        answer = self._run(argv)
-        if not answer.ok:
-            raise unavailable(f"{argv[0]} failed", answer)
-        return answer.stdout
-
-    def _list(self) -> Mapping[Job, Record]:
-        try:
-            return parse_listing(
-                self._answer(poll_argv(self._program("squeue"), self.uid, self.options)), self.instance
-            )
-        except ListingError as err:
-            raise Unavailable("squeue's answer makes no sense", why=str(err)) from err
-
-    def _recall(self, missing: Collection[Job]) -> Mapping[Job, Record] | None:
-        """Return what accounting knows of jobs; None if there is accounting but it can't be asked now."""
-        if self.options.accounting is Accounting.NO:
-            return {}
-        found: dict[Job, Record] = {}
-        for some in _batches(sorted({job for job, _ in missing})):
-            records = self._accounts(accounting.by_job_argv(self._program("sacct"), self.uid, some, self.options))
-            if records is None:
-                return None
-            found.update(records)
+    def _elements(self, known: Records) -> list[tuple[JobKey, AttemptId]]:
+        """Return the elements of arrays with the attempts they run, as the arrays' scripts tell. Raises Unavailable."""
+        arrays: dict[str, list[JobKey]] = {}
+        for key in known:
+            number, underscore, _ = key.number.partition("_")
+            if underscore:
+                arrays.setdefault(number, []).append(key)
+        found = []
+        for number, keys in arrays.items():
+            attempts = parse_array_script(self._client.script(number))
+            found += [(key, attempts[index]) for key in keys if (index := _index(key)) in attempts]
         return found
 
-    def _recall_names(self, tags: Collection[AttemptId]) -> Mapping[Job, Record] | None:
-        if self.options.accounting is Accounting.NO:
-            return {}
-        found: dict[Job, Record] = {}
-        for some in _batches(sorted(tags)):
-            names = [tag_of(self.instance, tag) for tag in some]
-            records = self._accounts(accounting.by_name_argv(self._program("sacct"), self.uid, names, self.options))
-            if records is None:
-                return None
-            found.update(records)
-        return found
 
-    def _accounts(self, argv: Sequence[str]) -> Mapping[Job, Record] | None:
-        answer = self._run(argv)
-        if answer.ok:
-            return accounting.parse_accounts(answer.stdout, self.instance)
-        is_off = self.options.accounting is Accounting.AUTO and accounting.is_disabled(answer)
-        return {} if is_off else None
+def _key(native_id: NativeId) -> JobKey | None:
+    parts = split_native_id(native_id)
+    return parts[0] if parts else None
 
 
-def _observe(
-    native_id: NativeId, job: Job | None, listed: Mapping[Job, Record], accounts: Mapping[Job, Record] | None
-) -> Observation:
+def _index(key: JobKey) -> int:
+    return int(key.number.partition("_")[2])
+
+
+def _singles(known: Records) -> list[tuple[JobKey, AttemptId]]:
+    singles = [key for key in known if "_" not in key.number]
+    return [(key, key.tag) for key in sorted(singles, key=lambda key: int(key.number))]
+
+
+def _observe(native_id: NativeId, job: JobKey | None, listed: Records, accounts: Records | None) -> Observation:
     if job is None:
         return Gone(native_id=native_id)
     if job in listed:
@@ -209,16 +194,12 @@ def _observe(
     return seen if seen.state is NativeState.ENDED else Gone(native_id=native_id)
 
 
-def _was_refused(job: Job, record: Record) -> bool:
+def _was_refused(record: Record) -> bool:
     """Tell whether this is only the note that the controller keeps of a job it refused."""
-    return describe(record, native_id_of(*job)).end_reason is EndReason.REJECTED
+    return describe(record, NativeId("")).end_reason is EndReason.REJECTED
 
 
-def _is_alive(job: Job | None, listed: Mapping[Job, Record]) -> bool:
+def _is_alive(job: JobKey | None, listed: Records) -> bool:
     if job is None or job not in listed:
         return False
-    return describe(listed[job], native_id_of(*job)).state is not NativeState.ENDED
-
-
-def _batches(items: Sequence[T]) -> list[Sequence[T]]:
-    return [items[at : at + _BATCH] for at in range(0, len(items), _BATCH)]
+    return describe(listed[job], NativeId("")).state is not NativeState.ENDED

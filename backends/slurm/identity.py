@@ -1,34 +1,57 @@
 """The native id of a Slurm job: its number and the attempt it was tagged with, such as `12345.t7k2m9qx4t.1`.
 
 Numbers alone are no identity: they wrap around, and begin anew when a controller loses its state. A job is only believed to
-be ours if it carries the attempt's tag too.
+be ours if its name carries the right tag too. All elements of a job array have one name, that of their first attempt; their
+ids end in it: `12345_7.t7k2m9qx4t.1+t0000000a1.1`.
 """
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 from elisa.model.ids import AttemptId, NativeId, is_attempt_id
 
-__all__ = ["attempt_of_tag", "native_id_of", "split_native_id", "tag_prefix"]
+__all__ = ["JobKey", "array_tag", "is_number", "native_id_of", "split_native_id", "tag_of_name"]
+
+_NUMBER = re.compile(r"[1-9][0-9]*(?:_[0-9]+)?")
 
 
-def native_id_of(job: str, attempt: AttemptId) -> NativeId:
-    """Return the native id of job number `job`."""
-    return NativeId(f"{job}.{attempt}")
+class JobKey(NamedTuple):
+    """What tells a job from all others: its number, such as `12` or `12_3`, and the attempt in its name."""
+
+    number: str
+    tag: AttemptId
 
 
-def split_native_id(native_id: NativeId) -> tuple[str, AttemptId] | None:
-    """Return the job number and the attempt; None for a text that this backend never gave out."""
-    job, _, attempt = native_id.partition(".")
-    return (job, AttemptId(attempt)) if job.isdecimal() and job.isascii() and is_attempt_id(attempt) else None
+def is_number(text: str) -> bool:
+    """Tell whether `text` is the number of a job or of one element of an array."""
+    return _NUMBER.fullmatch(text) is not None
 
 
-def tag_prefix(instance: str) -> str:
-    """Return what the names of all jobs of one state folder begin with."""
-    return f"el.{instance}."
+def native_id_of(key: JobKey, attempt: AttemptId) -> NativeId:
+    """Return the native id of the job that `key` names and that runs `attempt`."""
+    return NativeId(f"{key.number}.{attempt}" if key.tag == attempt else f"{key.number}.{attempt}+{key.tag}")
 
 
-def attempt_of_tag(instance: str, name: str) -> AttemptId | None:
-    """Return the attempt that a job's name stands for; None if it is not a name of ours."""
-    prefix = tag_prefix(instance)
-    rest = name.removeprefix(prefix)
-    return AttemptId(rest) if name.startswith(prefix) and is_attempt_id(rest) else None
+def split_native_id(native_id: NativeId) -> tuple[JobKey, AttemptId] | None:
+    """Return the job and its attempt; None for a text that this backend never gave out."""
+    number, _, rest = native_id.partition(".")
+    attempt, _, tag = rest.partition("+")
+    tag = tag or attempt
+    if not (is_number(number) and is_attempt_id(attempt) and is_attempt_id(tag)):
+        return None
+    return JobKey(number, AttemptId(tag)), AttemptId(attempt)
+
+
+def array_tag(instance: str, first: AttemptId, count: int) -> str:
+    """Return the name of an array of `count` jobs."""
+    return f"el.{instance}.{first}+{count}"
+
+
+def tag_of_name(instance: str, name: str) -> AttemptId | None:
+    """Return the attempt that a job's name carries; None if it is not a name of ours."""
+    prefix = f"el.{instance}."
+    attempt, plus, count = name.removeprefix(prefix).partition("+")
+    is_ours = name.startswith(prefix) and is_attempt_id(attempt) and (count.isdecimal() or not plus)
+    return AttemptId(attempt) if is_ours else None

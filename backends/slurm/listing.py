@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from elisa.backends.slurm.identity import attempt_of_tag
+from elisa.backends.slurm.identity import JobKey, is_number, tag_of_name
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.states import Record, parse_exit, parse_time
-from elisa.model.ids import AttemptId
 
 __all__ = ["ListingError", "parse_listing", "poll_argv"]
 
-# A tag has 3 + 4 + 1 + 15 characters; longer names are not ours and may be cut off.
+# A tag has some 25 characters, an array's 5 more; longer names are not ours and may be cut off.
 _COLUMNS: Mapping[str, int] = {
-    "JobID": 12,
+    "JobArrayID": 24,
     "State": 16,
     "exit_code": 8,
     "RestartCnt": 6,
@@ -30,7 +29,6 @@ _COLUMNS: Mapping[str, int] = {
     "Name": 48,
 }
 _WIDTH_TO_NAME = sum(_COLUMNS.values()) - _COLUMNS["Name"]
-_JOB = re.compile(r"[1-9][0-9]*")
 _STATE = re.compile(r"[A-Z_]+")
 
 
@@ -39,21 +37,21 @@ class ListingError(ValueError):
 
 
 def poll_argv(squeue: str, uid: int, options: SlurmOptions) -> tuple[str, ...]:
-    """Return the question: every job of the user, waiting, running or lately ended."""
+    """Return the question: every job of the user, waiting, running or lately ended; elements of arrays one by one."""
     columns = ",".join(f"{name}:{width}" for name, width in _COLUMNS.items())
     cluster = (f"--clusters={options.cluster}",) if options.cluster else ()
-    return (squeue, *cluster, "--noheader", "--states=all", f"--user={uid}", f"--Format={columns}")
+    return (squeue, *cluster, "--noheader", "--array", "--states=all", f"--user={uid}", f"--Format={columns}")
 
 
-def parse_listing(text: str, instance: str) -> Mapping[tuple[str, AttemptId], Record]:
-    """Return this instance's jobs by number and attempt. Raises ListingError for an answer that squeue can't have given.
+def parse_listing(text: str, instance: str) -> Mapping[JobKey, Record]:
+    """Return this instance's jobs. Raises ListingError for an answer that squeue can't have given.
 
     Jobs of other names are skipped, with the lines that a newline in such a name makes: those are shorter than a row,
     for the name is cut off at its width.
     """
     if text and not text.endswith("\n"):
         raise ListingError(f"squeue's answer breaks off: {text[-40:]!r}")
-    found: dict[tuple[str, AttemptId], Record] = {}
+    found: dict[JobKey, Record] = {}
     may_continue = False
     for line in text.split("\n"):
         record = _row(line)
@@ -61,10 +59,10 @@ def parse_listing(text: str, instance: str) -> Mapping[tuple[str, AttemptId], Re
             if line.strip() and not may_continue and not line.startswith("CLUSTER: "):
                 raise ListingError(f"squeue printed {line[:80]!r}")
             continue
-        attempt = attempt_of_tag(instance, record.name)
-        may_continue = attempt is None
-        if attempt is not None:
-            found[record.job, attempt] = record
+        tag = tag_of_name(instance, record.name)
+        may_continue = tag is None
+        if tag is not None:
+            found[JobKey(record.job, tag)] = record
     return found
 
 
@@ -73,11 +71,11 @@ def _row(line: str) -> Record | None:
     for name, width in _COLUMNS.items():
         cells[name] = (line[at:] if name == "Name" else line[at : at + width]).strip()
         at += width
-    if len(line) < _WIDTH_TO_NAME or not _JOB.fullmatch(cells["JobID"]) or not _STATE.fullmatch(cells["State"]):
+    if len(line) < _WIDTH_TO_NAME or not is_number(cells["JobArrayID"]) or not _STATE.fullmatch(cells["State"]):
         return None
     exit_code, signal = parse_exit(cells["exit_code"])
     return Record(
-        job=cells["JobID"],
+        job=cells["JobArrayID"],
         name=cells["Name"],
         state=cells["State"],
         exit_code=exit_code,

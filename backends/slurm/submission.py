@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from elisa.backends.protocol import tag_of
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.identity import native_id_of, split_native_id
+from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.options import GpuStyle, SlurmOptions
 from elisa.backends.slurm.refusals import refusal
 from elisa.model.errors import Rejected, SubmitUncertain
@@ -22,7 +22,7 @@ from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
 from elisa.model.resources import Resources
 
-__all__ = ["EXTRAS", "parse_submit", "render_script", "submit_argv"]
+__all__ = ["EXTRAS", "checked", "common_options", "parse_number", "parse_submit", "render_script", "submit_argv"]
 
 EXTRAS = frozenset(
     {
@@ -55,23 +55,34 @@ def render_script(request: JobRequest) -> str:
 
 def submit_argv(sbatch: str, request: JobRequest, instance: str, options: SlurmOptions) -> tuple[str, ...]:
     """Return sbatch's command line. Raises Rejected for an extra that may not be passed or a value no option can hold."""
-    argv = (sbatch, *_fixed(request, instance, options), *_wishes(request, options), *_extras(request, options))
+    own = (
+        f"--job-name={tag_of(instance, request.attempt)}",
+        f"--chdir={request.workdir}",
+        f"--output={_literal(request.stdout)}",
+        f"--error={_literal(request.stderr)}",
+        "--open-mode=append",
+    )
+    return checked((sbatch, *own, *common_options(request, options)))
+
+
+def checked(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command line as it is. Raises Rejected if a word holds what no option can."""
     for word in argv:
         if _CONTROL.search(word):
             raise Rejected("a control character in an option of sbatch", why=repr(word))
     return argv
 
 
-def _fixed(request: JobRequest, instance: str, options: SlurmOptions) -> Iterator[str]:
+def common_options(request: JobRequest, options: SlurmOptions) -> tuple[str, ...]:
+    """Return the options that do not tell one attempt from another. Raises Rejected."""
+    return (*_fixed(options), *_wishes(request, options), *_extras(request, options))
+
+
+def _fixed(options: SlurmOptions) -> Iterator[str]:
     yield "--parsable"
     if options.cluster:
         yield f"--clusters={options.cluster}"
-    yield f"--job-name={tag_of(instance, request.attempt)}"
-    yield f"--chdir={request.workdir}"
     yield "--input=/dev/null"
-    yield f"--output={_literal(request.stdout)}"
-    yield f"--error={_literal(request.stderr)}"
-    yield "--open-mode=append"
     yield "--export=ALL"
     # a login node's limits on processor time or memory are not meant for jobs
     yield "--propagate=NONE"
@@ -110,7 +121,7 @@ def _dependency(after: tuple[NativeId, ...]) -> str:
     known = [split_native_id(native_id) for native_id in after]
     if None in known:
         raise Rejected("a dependency on a job that is not Slurm's", why=", ".join(after))
-    return "afterok:" + ":".join(parts[0] for parts in known if parts)
+    return "afterok:" + ":".join(parts[0].number for parts in known if parts)
 
 
 def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Iterator[str]:
@@ -163,9 +174,14 @@ def _extras(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
 
 def parse_submit(answer: Completed, attempt: AttemptId) -> NativeId:
     """Return the native id in sbatch's answer. Raises Rejected, Unavailable or SubmitUncertain."""
+    return native_id_of(JobKey(parse_number(answer), attempt), attempt)
+
+
+def parse_number(answer: Completed) -> str:
+    """Return the job number in sbatch's answer. Raises Rejected, Unavailable or SubmitUncertain."""
     if not answer.ok:
         raise refusal(answer)
     numbers = _ACCEPTED.findall(answer.stdout)
     if len(numbers) != 1:
         raise SubmitUncertain("sbatch gave no job number", why=repr((answer.stdout + answer.stderr)[:200]))
-    return native_id_of(numbers[0], attempt)
+    return str(numbers[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -344,6 +345,55 @@ def test_chain_runs_on_without_anybody_and_breaks_cleanly(world: SlurmWorld) -> 
     wait_until(lambda: "never" in getattr(world.see(third), "detail", ""))
     assert world.backend.cancel([third]) == {third: CancelOutcome.ASKED}
     assert world.end_of(third).end_reason is EndReason.CANCELLED
+
+
+def test_array_is_one_submission_and_many_jobs(world: SlurmWorld) -> None:
+    requests = [world.job(f'echo "$ELISA_NATIVE_ID"; exit {number}') for number in range(3)]
+
+    ids = world.backend.submit_array(requests)
+
+    for number, request in enumerate(requests):
+        seen = world.end_of(ids[request.attempt])
+        assert (seen.end_reason is EndReason.COMPLETED, seen.exit_code) == (number == 0, number)
+        assert world.output(request.attempt) == f"{ids[request.attempt]}\n"
+
+
+def test_elements_of_an_array_wait_are_found_and_cancelled_one_by_one(world: SlurmWorld) -> None:
+    requests = [world.job("sleep 600") for _ in range(3)]
+    attempts = [request.attempt for request in requests]
+
+    ids = world.backend.submit_array(requests, at_once=1)
+
+    world.wait_for(ids[attempts[0]], NativeState.RUNNING)
+    assert world.wait_for(ids[attempts[2]], NativeState.QUEUED).detail == "JobArrayTaskLimit"
+    assert world.backend.find(attempts) == Found(ids={tag: (ids[tag],) for tag in attempts}, complete=True)
+    assert world.backend.cancel([ids[attempts[2]]]) == {ids[attempts[2]]: CancelOutcome.ASKED}
+    # an element that never started leaves no record of its own
+    wait_until(lambda: isinstance(world.see(ids[attempts[2]]), Gone))
+    world.wait_for(ids[attempts[0]], NativeState.RUNNING)
+
+
+def test_purged_elements_are_recalled_from_accounting(accounted: SlurmWorld) -> None:
+    requests = [accounted.job("exit 4"), accounted.job("true")]
+    ids = accounted.backend.submit_array(requests)
+    number = ids[requests[0].attempt].partition("_")[0]
+    wait_until(lambda: accounted.cluster.job_state(number) == "", within_s=90)
+
+    seen = accounted.see(ids[requests[0].attempt])
+
+    assert isinstance(seen, Seen)
+    assert (seen.end_reason, seen.exit_code) == (EndReason.FAILED, 4)
+
+
+def test_a_thousand_jobs_are_accepted_as_one_array_within_a_second(world: SlurmWorld) -> None:
+    requests = [world.job("true") for _ in range(1000)]
+
+    began = time.monotonic()
+    ids = world.backend.submit_array(requests, at_once=1)
+    took_s = time.monotonic() - began
+
+    assert len(set(ids.values())) == 1000
+    assert took_s < 1.0
 
 
 def test_cluster_is_seen_with_what_is_used_and_what_is_down(world: SlurmWorld) -> None:

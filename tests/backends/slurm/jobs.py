@@ -38,6 +38,7 @@ def attempt(character: str, number: int = 1) -> AttemptId:
 
 FIRST = attempt("1")
 PLAIN = SlurmOptions()
+ANY_SCRIPT = "scontrol write batch_script"
 
 
 def recording(what: str, version: str) -> str:
@@ -65,10 +66,10 @@ def a_request(
 
 
 class ScriptedRunner:
-    """Answers each program with what is set for it, and keeps what it was asked."""
+    """Answers each program with what is set for it, and keeps what it was asked. Any job's script is an empty one."""
 
     def __init__(self, answers: Mapping[str, Completed | str]) -> None:
-        self._answers = dict(answers)
+        self._answers: dict[str, Completed | str] = {ANY_SCRIPT: "#!/bin/sh\n", **answers}
         self.asked: list[tuple[str, ...]] = []
         self.inputs: list[str | None] = []
         self.environments: list[Mapping[str, str] | None] = []
@@ -84,7 +85,10 @@ class ScriptedRunner:
         self.asked.append(tuple(argv))
         self.inputs.append(input)
         self.environments.append(env)
-        answer = self._answers[" ".join(word for word in argv if not word.startswith("-"))]
+        question = " ".join(word for word in argv if not word.startswith("-"))
+        if question.startswith("scontrol write batch_script") and question not in self._answers:
+            question = ANY_SCRIPT
+        answer = self._answers[question]
         return Completed(exit_code=0, stdout=answer) if isinstance(answer, str) else answer
 
     def programs(self) -> list[str]:

@@ -4,13 +4,14 @@ import pytest
 
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.accounting import by_job_argv, by_name_argv, is_disabled, parse_accounts
+from elisa.backends.slurm.identity import JobKey
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.states import describe
 from elisa.model.ids import NativeId
 from elisa.model.states import EndReason
 from tests.backends.slurm.jobs import INSTANCE, VERSIONS, attempt, recording
 
-FORMAT = "--format=JobIDRaw,State,ExitCode,Submit,Start,End,NodeList,JobName"
+FORMAT = "--format=JobID,State,ExitCode,Submit,Start,End,NodeList,JobName"
 
 
 def test_question_about_numbers_names_them_and_the_user() -> None:
@@ -22,7 +23,7 @@ def test_question_about_numbers_names_them_and_the_user() -> None:
         "--duplicates",
         FORMAT,
         "--uid=1000",
-        "--jobs=7,12",
+        "--jobs=12,7",
     )
 
 
@@ -38,7 +39,7 @@ def test_recorded_accounts_tell_the_ends_apart(version: str) -> None:
     accounts = parse_accounts(recording("sacct", version), INSTANCE)
 
     ends = {of: describe(record, NativeId("x")).end_reason for (_, of), record in accounts.items()}
-    assert ends | {attempt("6"): None, attempt("7"): None} == {
+    assert ends | dict.fromkeys(map(attempt, "67km")) == {
         attempt("1"): EndReason.FAILED,
         attempt("2"): EndReason.FAILED,
         attempt("3"): EndReason.TIMEOUT,
@@ -54,20 +55,32 @@ def test_recorded_accounts_tell_the_ends_apart(version: str) -> None:
         attempt("g"): EndReason.PREEMPTED,
         attempt("h"): EndReason.COMPLETED,
         attempt("j"): None,
+        attempt("k"): None,
+        attempt("m"): None,
     }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_elements_of_an_array_have_records_of_their_own(version: str) -> None:
+    accounts = parse_accounts(recording("sacct", version), INSTANCE)
+
+    ended = {
+        key.number.partition("_")[2]: record.exit_code for key, record in accounts.items() if key.tag == attempt("k")
+    }
+    assert (ended["0"], ended["1"]) == (0, 1)
 
 
 def test_launch_failure_is_told_from_a_failure() -> None:
     accounts = parse_accounts(recording("sacct", "22.05.8"), INSTANCE)
 
-    record = accounts[("6", attempt("6"))]
+    record = accounts[JobKey("6", attempt("6"))]
     assert describe(record, NativeId("x")).end_reason is EndReason.BOOT_FAILURE
 
 
 def test_who_cancelled_it_is_kept() -> None:
     accounts = parse_accounts(recording("sacct", "24.11.5"), INSTANCE)
 
-    assert describe(accounts[("4", attempt("4"))], NativeId("x")).detail == "CANCELLED by 0"
+    assert describe(accounts[JobKey("4", attempt("4"))], NativeId("x")).detail == "CANCELLED by 0"
 
 
 def test_newest_record_of_a_requeued_job_counts() -> None:
@@ -77,7 +90,7 @@ def test_newest_record_of_a_requeued_job_counts() -> None:
         f"7|COMPLETED|0:0|2026-11-24T02:10:00|2026-11-24T02:12:00|2026-11-24T02:20:00|n2|{name}\n"
     )
 
-    assert parse_accounts(text, INSTANCE)[("7", attempt("1"))].state == "COMPLETED"
+    assert parse_accounts(text, INSTANCE)[JobKey("7", attempt("1"))].state == "COMPLETED"
 
 
 def test_number_that_was_used_again_is_not_ours() -> None:

@@ -257,6 +257,22 @@ def test_submission_is_never_tried_twice() -> None:
     assert runner.programs() == ["sbatch"]
 
 
+def test_preview_is_exactly_what_is_submitted() -> None:
+    runner = ScriptedRunner({"sbatch": "4711\n"})
+    backend = backend_with(runner)
+
+    argv, script = backend.preview(a_request())
+    backend.submit(a_request())
+
+    assert (runner.asked, runner.inputs) == ([argv], [script])
+
+
+def test_capabilities_name_arrays_and_dependencies() -> None:
+    capabilities = backend_with(ScriptedRunner({})).capabilities
+
+    assert (capabilities.queues, capabilities.arrays, capabilities.dependencies) == (True, True, True)
+
+
 def test_programs_are_taken_from_the_folder_of_the_site() -> None:
     runner = ScriptedRunner({"/opt/slurm/bin/squeue": ""})
 

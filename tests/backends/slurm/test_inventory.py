@@ -18,8 +18,8 @@ def test_recorded_nodes_are_read(version: str) -> None:
     nodes = parse_nodes(recording("scontrol-node", version))
 
     assert [node.state for node in nodes] == [NodeState.UP] * 3 + [NodeState.DOWN]
-    assert nodes[0] == NodeView(
-        name="n1",
+    assert nodes[2] == NodeView(
+        name="n3",
         cpus=8,
         memory_mib=16000,
         free_cpus=8,

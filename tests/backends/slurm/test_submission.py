@@ -61,13 +61,13 @@ def test_agent_learns_its_native_id_from_the_script() -> None:
 def test_plain_job_is_asked_for_with_everything_said() -> None:
     assert submit_argv("/opt/slurm/bin/sbatch", a_request(priority=4), INSTANCE, SlurmOptions()) == (
         "/opt/slurm/bin/sbatch",
-        "--parsable",
         "--job-name=el.ab12.t000000001.1",
         "--chdir=/home/ada/run",
-        "--input=/dev/null",
         "--output=/home/ada/run/agent.log",
         "--error=/home/ada/run/agent.log",
         "--open-mode=append",
+        "--parsable",
+        "--input=/dev/null",
         "--export=ALL",
         "--propagate=NONE",
         "--no-requeue",

@@ -240,7 +240,7 @@ def squeue(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
 
 def row(number: str, job: Job, columns: list[list[str]]) -> str:
     values = {
-        "JobID": number,
+        "JobArrayID": number,
         "State": job["state"],
         "exit_code": str(job["status"]),
         "RestartCnt": str(job["restarts"]),
@@ -272,7 +272,7 @@ def sacct(home: Path, argv: list[str], fault: dict[str, Any]) -> None:
 def account(number: str, job: Job, fields: list[str]) -> str:
     signal_number = job["status"] & 0x7F
     values = {
-        "JobIDRaw": number,
+        "JobID": number,
         "State": "CANCELLED by 0" if job["state"] == "CANCELLED" else job["state"],
         "ExitCode": f"0:{signal_number}" if signal_number else f"{job['status'] >> 8}:0",
         "Submit": job["submitted"],
