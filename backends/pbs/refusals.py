@@ -20,6 +20,7 @@ def _statuses(*errors: int) -> frozenset[int]:
 
 
 _BUSY = _statuses(
+    9,  # JOBEXIST: after a restart the server gives out numbers again that it remembers as used (seen on OpenPBS)
     19,  # BADCRED: munge or pbs_iff could not vouch for us
     20,  # EXPIRED
     21,  # QUNOENB: the queue takes no jobs

@@ -126,7 +126,7 @@ def read_record(attributes: Attributes) -> Record:
         exit_status=whole(attributes.get("Exit_status", attributes.get("exit_status"))),
         holds=attributes.get("Hold_Types", "n"),
         comment=attributes.get("comment", ""),
-        depend=attributes.get("depend", ""),
+        depend=_waits_for(attributes.get("depend", "")),
         nodes=_hosts(attributes.get("exec_host", "")),
         runs=whole(attributes.get("run_count", attributes.get("start_count"))) or 0,
         used_s=parse_seconds(attributes.get("resources_used.walltime")),
@@ -135,6 +135,11 @@ def read_record(attributes: Attributes) -> Record:
         started_at=parse_time(attributes.get("stime", attributes.get("start_time"))),
         ended_at=_ended_at(attributes),
     )
+
+
+def _waits_for(depend: str) -> str:
+    """Return what a job waits for: PBS lists there too who waits for it, as `beforeok:7.server@server`."""
+    return ",".join(part for part in depend.split(",") if part.startswith("after"))
 
 
 def _hosts(exec_host: str) -> str:
@@ -190,13 +195,12 @@ def _hold_words(record: Record) -> str:
 def _ended(record: Record, native_id: NativeId, dialect: Dialect) -> Seen:
     reason, detail = _ending(record, dialect)
     status = record.exit_status
-    signal = status - _SIGNAL_BASE if status is not None and status > _SIGNAL_BASE else None
     return Seen(
         native_id=native_id,
         state=NativeState.ENDED,
         end_reason=reason,
-        exit_code=status if status is not None and 0 <= status < _SIGNAL_BASE else None,
-        signal=signal,
+        exit_code=_exit_code(status) if reason is not EndReason.LOST else None,
+        signal=status - _SIGNAL_BASE if status is not None and status > _SIGNAL_BASE else None,
         detail=detail,
         nodes=record.nodes,
         restarts=max(0, record.runs - 1),
@@ -205,6 +209,10 @@ def _ended(record: Record, native_id: NativeId, dialect: Dialect) -> Seen:
         ended_at=record.ended_at,
         raw=record.state if status is None else f"{record.state} {status}",
     )
+
+
+def _exit_code(status: int | None) -> int | None:
+    return status if status is not None and 0 <= status < _SIGNAL_BASE else None
 
 
 def _ending(record: Record, dialect: Dialect) -> tuple[EndReason, str]:
@@ -221,10 +229,16 @@ def _ending(record: Record, dialect: Dialect) -> tuple[EndReason, str]:
         is_over = 0 < record.limit_s <= record.used_s
         return (EndReason.TIMEOUT, "over its time limit") if is_over else (EndReason.CANCELLED, "deleted")
     if status == 0:
-        return EndReason.COMPLETED, ""
+        is_known = record.started_at is not None or dialect is Dialect.TORQUE
+        return (EndReason.COMPLETED, "") if is_known else _killed_or_done()
     if status == _SIGNAL_BASE + LAUNCH_SIGNAL:
         return EndReason.BOOT_FAILURE, f"its folder or log can't be reached on {record.nodes or 'its node'}"
     return EndReason.FAILED, "PBS says this too of a program it can't start" if status == _NO_PROGRAM else ""
+
+
+def _killed_or_done() -> tuple[EndReason, str]:
+    # `qterm -t immediate` after `-t quick`: SIGKILL after 13 s of 60, Exit_status 0, substate 92, no stime (OpenPBS 23.06.06)
+    return EndReason.LOST, "its server was restarted: status 0 then means success, or killed with the server"
 
 
 def _never_ran(record: Record) -> tuple[EndReason, str]:
