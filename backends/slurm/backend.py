@@ -73,7 +73,8 @@ class SlurmBackend:
     def submit_array(self, requests: Sequence[JobRequest], *, at_once: int = 0) -> Mapping[AttemptId, NativeId]:
         """Submit jobs that ask for the same thing as one array, once; at most `at_once` of them run together.
 
-        All or none are accepted; an element cancelled while it waits leaves no record, and is Gone. Raises as `submit` does, Rejected also for what can't be one array.
+        All or none are accepted. An element that is cancelled while it waits leaves no record: it is Gone. Raises as
+        `submit` does, Rejected also for what can't be one array.
         """
         argv = array_argv(self._client.program("sbatch"), requests, self.instance, self.options, at_once)
         answer = self._sbatch(argv, render_array_script(requests), requests[0])
