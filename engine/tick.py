@@ -41,12 +41,22 @@ def tick(ws: Workspace) -> TickReport:
         with tick_lock(ws.home, ws.clock.now()), ws.writer() as writer:
             writer.begin_tick(f"{ws.random.bits(_CANARY_BITS):016x}")
             writer.set_policy(ws.site.policy())
-            return _try_round(ws, writer)
+            report = _try_round(ws, writer)
+            _back_up(writer)
+            return report
     except OSError as err:
         why = f"{err.filename or ws.home}: {err.strerror or err}"
         raise StoreError(
             "the state folder cannot be used", why, "see `elisa doctor`; what was begun is not lost"
         ) from err
+
+
+def _back_up(writer: Writer) -> None:
+    """Keep a copy of the database, once a day; a tick whose work is done does not fail for want of it."""
+    try:
+        writer.keep_backup()
+    except StoreError as err:
+        _log.warning("no backup was made: %s (%s)", err.what, err.why)
 
 
 def _try_round(ws: Workspace, writer: Writer) -> TickReport:
