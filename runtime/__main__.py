@@ -1,7 +1,8 @@
-"""`python -m elisa.runtime run|call --job FILE`: what a native job starts, and what the agent starts for a Python call."""
+"""What native jobs start (`python -m elisa.runtime run --job FILE`), and what their programs are started with."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 _USAGE = 64
@@ -18,7 +19,11 @@ def main(argv: list[str]) -> int:
             from elisa.runtime.call import run_call
 
             return run_call(argv[2])
-    sys.stderr.write("usage: python -m elisa.runtime run|call --job FILE\n")
+    if argv[:1] in (["launch"], ["ray-node"]):
+        from elisa.runtime.launch import run_launch, run_ray_node
+
+        return (run_launch if argv[0] == "launch" else run_ray_node)(argv[1:], dict(os.environ))
+    sys.stderr.write("usage: python -m elisa.runtime run|call --job FILE | launch NAME PROGRAM...\n")
     return _USAGE
 
 

@@ -37,8 +37,13 @@ _PASSED_PREFIXES = ("LC_", "SLURM_", "PBS_")
 def environment_of(job: Job, outside: Mapping[str, str], *, incarnation: int, deadline: float | None) -> dict[str, str]:
     """Return the whole environment of the program. `deadline` is when its walltime ends, in seconds since the epoch."""
     env = {name: value for name, value in outside.items() if _is_passed(name, job.pass_env)}
+    told = _told(job, incarnation, deadline)
+    if job.nodes > 1 or job.tasks_per_node > 1 or job.gpus_per_node > 1:
+        from elisa.runtime.launch import rendezvous
+
+        env.update(rendezvous({**outside, **told}))
     env.update(job.env)
-    env.update(_told(job, incarnation, deadline))
+    env.update(told)
     if job.call is not None:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (_own_folder(), env.get("PYTHONPATH", ""))))
     return env
@@ -61,6 +66,9 @@ def _told(job: Job, incarnation: int, deadline: float | None) -> dict[str, str]:
         "ELISA_INCARNATION": str(incarnation),
         "ELISA_JOB": job.path,
         "ELISA_STOP": job.stop_file,
+        "ELISA_TASKS_PER_NODE": str(job.tasks_per_node),
+        "ELISA_CPUS_PER_TASK": str(job.cpus_per_task),
+        "ELISA_GPUS_PER_NODE": str(job.gpus_per_node),
     }
     if deadline is not None:
         told["ELISA_DEADLINE"] = f"{deadline:.3f}"

@@ -17,10 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from elisa.runtime.checkpoint.adapters.files import File
+from elisa.runtime.checkpoint.checkpointer import STOPPED_STATUS, Checkpointer, run
 from elisa.runtime.checkpoint.codec import NotSavableError
+from elisa.runtime.checkpoint.group import GroupError
 from elisa.runtime.checkpoint.manifest import DamagedError
 from elisa.runtime.checkpoint.persistent import persistent
-from elisa.runtime.checkpoint.run import STOPPED_STATUS, Checkpointer, run
 from elisa.runtime.program import metric, progress, should_stop, time_left
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "Checkpointer",
     "DamagedError",
     "File",
+    "GroupError",
     "NotSavableError",
     "Training",
     "metric",

@@ -90,14 +90,15 @@ class Generations:
         try:
             manifest = about._replace(files=tuple(self._writer.write(draft, piece) for piece in pieces))
             manifest = manifest._replace(seconds=round(time.monotonic() - began, 6))
-            generation = self._seal(draft, manifest)
+            generation = self.seal(draft, manifest)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
             raise
         self.remember(generation, manifest)
         return generation, manifest
 
-    def _seal(self, draft: str, manifest: Manifest) -> Generation:
+    def seal(self, draft: str, manifest: Manifest) -> Generation:
+        """Make a generation of the files in `draft`, each on the disk already."""
         crash("checkpoint.pieces")
         sync_folder(draft)
         create_file(os.path.join(draft, MANIFEST), render_manifest(manifest))

@@ -10,11 +10,11 @@ import os
 from types import CodeType
 from typing import Any, Callable, Generator, TypeVar, cast
 
+from elisa.runtime.checkpoint.checkpointer import Checkpointer, default_folder, run
 from elisa.runtime.checkpoint.codec import Encoder
 from elisa.runtime.checkpoint.generations import Generations
 from elisa.runtime.checkpoint.manifest import Manifest
 from elisa.runtime.checkpoint.restore import clear_loading_marks, restore_newest
-from elisa.runtime.checkpoint.run import Checkpointer, default_folder, run
 
 __all__ = ["persistent"]
 

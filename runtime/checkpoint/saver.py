@@ -58,8 +58,12 @@ class Saver:
             return None
         generation, manifest = written
         self._manifests[generation.number] = manifest
-        self._clear(self._rules)
+        self.clear()
         return Saved(generation, manifest, time.monotonic() - began)
+
+    def clear(self) -> None:
+        """Delete what the rules do not keep."""
+        self._clear(self._rules)
 
     def take_over(self, generation: Generation, manifest: Manifest) -> None:
         """Build on a checkpoint that was just read and found sound."""

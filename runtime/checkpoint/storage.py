@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Callable, Sequence
 
 from elisa.runtime.checkpoint.codec import Piece
 from elisa.runtime.checkpoint.generations import Generations
 from elisa.runtime.checkpoint.levels import Levels
 from elisa.runtime.checkpoint.manifest import Manifest
-from elisa.runtime.checkpoint.restore import Restored
+from elisa.runtime.checkpoint.restore import Restored, restore_newest
 from elisa.runtime.checkpoint.retention import Retention
 from elisa.runtime.checkpoint.saver import Saved, Saver, SaverThread
 from elisa.runtime.checkpoint.writer import PieceWriter
@@ -24,25 +25,43 @@ def announce(saved: Saved) -> None:
     tell("checkpoint", saved.as_event())
 
 
+class Alone:
+    """The agreement of a program that is one process: with itself."""
+
+    is_stop = False
+
+    def is_agreed(self, _step: int, *, is_due: bool, is_stop: bool, is_certain: bool) -> bool:
+        """Tell whether to save now; `is_stop` is remembered."""
+        self.is_stop = is_stop
+        return is_due or is_stop or is_certain
+
+
 class Storage:
     """Saves, and knows when everything is safe. `folders` are where checkpoints may be found, the fastest first."""
+
+    prefix = ""
 
     def __init__(self, shared: Saver, local: Saver | None, took: Callable[[float], None] | None) -> None:
         self._savers = [local, shared] if local else [shared]
         self._levels = Levels(local, shared, announce) if local else None
         self._shared = shared
         self._number = 0
+        self.agreement = Alone()
         self._thread = SaverThread(self._save_now, lambda saved: took(saved.seconds)) if took else None
 
     @property
     def folders(self) -> list[Generations]:
         return [saver.generations for saver in self._savers]
 
-    def take_over(self, restored: Restored) -> None:
-        """Build on what was restored: it is sound, and what did not change since is linked from it."""
+    def restore(self, at_step: int | None) -> Restored | None:
+        """Load the newest sound checkpoint; what does not change from then on is linked from it."""
+        for folder in self.folders:
+            folder.sweep(time.time())
+        restored = restore_newest(self.folders, at_step=at_step)
         for saver in self._savers:
-            if saver.generations is restored.folder:
+            if restored is not None and saver.generations is restored.folder:
                 saver.take_over(restored.generation, restored.manifest)
+        return restored
 
     def next_number(self) -> int:
         """Return the number of the next generation, greater than all before, those under way included."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping
 import torch
 
 if TYPE_CHECKING:
-    from elisa.runtime.checkpoint.run import Checkpointer
+    from elisa.runtime.checkpoint.checkpointer import Checkpointer
 
 __all__ = ["Training", "generator_states", "set_generator_states"]
 

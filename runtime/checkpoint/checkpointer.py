@@ -8,13 +8,24 @@ from types import TracebackType
 from typing import Any, Callable, Iterator, NamedTuple
 
 from elisa.runtime.checkpoint.codec import Encoder
+from elisa.runtime.checkpoint.generations import Generations
+from elisa.runtime.checkpoint.group import Group, world_of
 from elisa.runtime.checkpoint.interval import Choice
 from elisa.runtime.checkpoint.manifest import Manifest
 from elisa.runtime.checkpoint.pace import Pace
-from elisa.runtime.checkpoint.restore import clear_loading_marks, restore_newest
+from elisa.runtime.checkpoint.restore import clear_loading_marks
 from elisa.runtime.checkpoint.retention import Retention
-from elisa.runtime.checkpoint.storage import open_storage
-from elisa.runtime.program import ask_to_stop, job_setting, listen_for_stop, progress, should_stop, time_left
+from elisa.runtime.checkpoint.storage import Storage, open_storage
+from elisa.runtime.checkpoint.together import TogetherStorage
+from elisa.runtime.program import (
+    ask_to_stop,
+    job_setting,
+    listen_for_stop,
+    progress,
+    rank_of_process,
+    should_stop,
+    time_left,
+)
 
 __all__ = ["STOPPED_STATUS", "Checkpointer", "default_folder", "run"]
 
@@ -36,6 +47,8 @@ class Settings(NamedTuple):
     is_async: bool
     allow_pickle: bool
     exit_on_stop: bool
+    ranks: str
+    patience_s: float
 
 
 def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left out)
@@ -50,6 +63,8 @@ def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left 
     local: str | os.PathLike[str] | None = None,
     allow_pickle: bool = False,
     exit_on_stop: bool = True,
+    ranks: str = "all",
+    patience_s: float = 600.0,
 ) -> Checkpointer:
     """Return a context manager that restores the newest sound checkpoint and saves new ones.
 
@@ -58,7 +73,13 @@ def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left 
     `keep_best` and `max_bytes` are those of `Retention`. `beside` saves a copy of the state while the program goes on.
     `local` is a folder on a fast disk of the node: checkpoints go there first, and some of them on to `folder`.
     With `exit_on_stop` (the usual) the program ends, with status 85, once it saved after having been asked to stop.
+
+    In a distributed job (torchrun, mpirun, srun, horovodrun) every rank calls all of this alike, and each saves its own
+    state, all at the same step; with `ranks="first"` the first one saves for all, and with "none" each is for itself.
+    `patience_s` is how long a rank waits for the others before it gives a save up.
     """
+    if ranks not in {"all", "first", "none"}:
+        raise ValueError(f"ranks is {ranks!r}: it can be 'all', 'first' or 'none'")
     resume = job_setting("resume") or {}
     settings = Settings(
         folder=os.path.abspath(folder or default_folder()),
@@ -75,8 +96,22 @@ def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left 
         is_async=beside,
         allow_pickle=allow_pickle,
         exit_on_stop=exit_on_stop,
+        ranks=ranks,
+        patience_s=patience_s,
     )
     return Checkpointer(settings)
+
+
+def _open(settings: Settings, took: Callable[[float], None]) -> Storage | TogetherStorage:
+    world = world_of(os.environ)
+    told = took if settings.is_async else None
+    if world.size == 1 or settings.ranks == "none":
+        return open_storage(settings.folder, settings.local_folder, settings.retention, took=told)
+    group = Group(world, settings.folder, settings.patience_s)
+    is_replicated = settings.ranks == "first"
+    return TogetherStorage(
+        group, Generations(settings.folder), settings.retention, is_replicated=is_replicated, took=told
+    )
 
 
 def default_folder() -> str:
@@ -112,8 +147,7 @@ class Checkpointer:
         self._is_stop_saved = False
         self._has_saved = False
         self._pace = Pace(fixed_s=settings.interval_s, mtbf_s=settings.mtbf_s, left_s=time_left)
-        took = self._pace.took if settings.is_async else None
-        self._storage = open_storage(settings.folder, settings.local_folder, settings.retention, took=took)
+        self._storage = _open(settings, self._pace.took)
 
     def __enter__(self) -> Checkpointer:  # noqa: PYI034  (typing.Self is younger than Python 3.8)
         self._listen.__enter__()
@@ -125,15 +159,11 @@ class Checkpointer:
         return self
 
     def _restore(self) -> None:
-        folders = self._storage.folders
-        for folder in folders:
-            folder.sweep(time.time())
-        restored = restore_newest(folders, at_step=self._settings.at_step)
+        restored = self._storage.restore(self._settings.at_step)
         if restored is not None:
             self.state = restored.state
             self.step = restored.manifest.step
             self._pace.restored(restored.manifest.seconds)
-            self._storage.take_over(restored)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -169,10 +199,11 @@ class Checkpointer:
         self._total = total
         first = 0 if self.step is None else self.step + 1
         for step in range(first, total):
-            if self.should_stop and (self._is_stop_saved or not self._has_saved):
+            if self._is_stop_saved or (self.should_stop and not self._has_saved):
                 self._leave()
             yield step
-            progress(step + 1, total)
+            if rank_of_process() == 0:
+                progress(step + 1, total)
             if step == first:
                 self._clear_marks()
 
@@ -206,17 +237,19 @@ class Checkpointer:
         """
         self._pace.stepped()
         self._has_saved = True
-        if not force and not self.is_due(step):
+        agreement = self._storage.agreement
+        is_certain = force or self._is_last(step)
+        if not agreement.is_agreed(step, is_due=self._pace.is_due(), is_stop=self.should_stop, is_certain=is_certain):
             return False
         is_saved = self._save_now(int(step), state() if callable(state) else state, metrics or {})
-        if should_stop() and is_saved and not self._is_last(step):
+        if agreement.is_stop and is_saved and not self._is_last(step):
             self._is_stop_saved = True
             self._storage.finish(is_leaving=True)
             self._leave()
         return is_saved
 
     def _save_now(self, step: int, content: object, metrics: dict[str, float]) -> bool:
-        pieces = Encoder(allow_pickle=self._settings.allow_pickle).encode_state(content)
+        pieces = Encoder(allow_pickle=self._settings.allow_pickle, prefix=self._storage.prefix).encode_state(content)
         about = Manifest(
             generation=self._storage.next_number(),
             step=step,

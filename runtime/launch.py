@@ -1,0 +1,199 @@
+"""Starting a program on all nodes of a job: what each launcher must be told, worked out from what the manager tells.
+
+`python -m elisa.runtime launch torchrun|mpi|horovod|ray PROGRAM...` puts it to use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from typing import Callable, Mapping, NamedTuple, Sequence
+
+__all__ = ["LAUNCHERS", "Layout", "expand_hosts", "layout_of", "rendezvous", "run_launch", "run_ray_node"]
+
+_FIRST_PORT = 20_000
+_PORTS = 20_000  # below the ports that Linux hands out by itself
+_RAY_WAIT_S = 120.0
+_RAY_JOINED_S = 10.0  # a worker that finds no head gives up sooner
+
+
+class Layout(NamedTuple):
+    """Where a job runs. `spread` is the command that starts one process on each node."""
+
+    hosts: tuple[str, ...]
+    tasks_per_node: int
+    gpus_per_node: int
+    cpus_per_task: int
+    id: str
+    port: int
+    spread: tuple[str, ...]
+
+    @property
+    def head(self) -> str:
+        """The node on which the first process runs."""
+        return self.hosts[0]
+
+    @property
+    def processes_per_node(self) -> int:
+        """One for each gpu, where there are any."""
+        return max(self.gpus_per_node, self.tasks_per_node, 1)
+
+
+def expand_hosts(text: str) -> tuple[str, ...]:
+    """Return the names in Slurm's short form of a list: `n[01-03,7],m` are n01, n02, n03, n7 and m."""
+    names: list[str] = []
+    for item in re.findall(r"[^,\[]+(?:\[[^\]]*\])?[^,\[]*", text):
+        match = re.fullmatch(r"([^\[]*)\[([^\]]*)\](.*)", item)
+        names.extend(_expand(*match.groups()) if match else [item])
+    return tuple(names)
+
+
+def _expand(before: str, ranges: str, after: str) -> list[str]:
+    names: list[str] = []
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        numbers = range(int(first), int(last or first) + 1)
+        names.extend(f"{before}{number:0{len(first)}d}{after}" for number in numbers)
+    return names
+
+
+def layout_of(env: Mapping[str, str], read: Callable[[str], str] | None = None) -> Layout:
+    """Return the layout of the job that `env` describes; outside of any, of this host alone."""
+    hosts, spread = _hosts(env, read or _read)
+    return Layout(
+        hosts=hosts,
+        tasks_per_node=_number(env, "ELISA_TASKS_PER_NODE", 1),
+        gpus_per_node=_number(env, "ELISA_GPUS_PER_NODE", 0),
+        cpus_per_task=_number(env, "ELISA_CPUS_PER_TASK", 1),
+        id=env.get("ELISA_ATTEMPT", "elisa"),
+        port=_FIRST_PORT + zlib.crc32(env.get("ELISA_ATTEMPT", "").encode()) % _PORTS,
+        spread=spread,
+    )
+
+
+def _hosts(env: Mapping[str, str], read: Callable[[str], str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    nodes = env.get("SLURM_JOB_NODELIST")
+    if nodes:
+        hosts = expand_hosts(nodes)
+        count = str(len(hosts))
+        return hosts, ("srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--kill-on-bad-exit=1")
+    if env.get("PBS_NODEFILE"):
+        hosts = tuple(dict.fromkeys(read(env["PBS_NODEFILE"]).split()))
+        return hosts, ("mpirun", "-np", str(len(hosts)), "--hostfile", env["PBS_NODEFILE"], "--map-by", "ppr:1:node")
+    return (socket.gethostname(),), ()
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    return int(env[name]) if env.get(name, "").isdigit() else default
+
+
+def rendezvous(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which the processes of a distributed job find each other."""
+    layout = layout_of(env)
+    return {
+        "MASTER_ADDR": layout.head,
+        "MASTER_PORT": str(layout.port),
+        "ELISA_HOSTS": ",".join(layout.hosts),
+        "ELISA_NNODES": str(len(layout.hosts)),
+    }
+
+
+def torchrun(layout: Layout, program: Sequence[str]) -> list[str]:
+    """Return the command for PyTorch: one agent a node, which starts a process for each gpu."""
+    nodes = str(len(layout.hosts))
+    where = ["--standalone"]
+    if layout.spread:
+        where = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={layout.id}"]
+        where.append(f"--rdzv-endpoint={layout.head}:{layout.port}")
+    # A process that fails ends the job: elisa starts it anew, from its checkpoint, on nodes that are well.
+    argv = [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts=0"]
+    return [*layout.spread, *argv, f"--nproc-per-node={layout.processes_per_node}", *program]
+
+
+def mpi(layout: Layout, program: Sequence[str]) -> list[str]:
+    """Return the command for MPI: under Slurm its own launcher, which knows the library of the site."""
+    count = len(layout.hosts) * layout.tasks_per_node
+    if layout.spread[:1] == ("srun",):
+        nodes = str(len(layout.hosts))
+        return ["srun", f"--nodes={nodes}", f"--ntasks={count}", f"--ntasks-per-node={layout.tasks_per_node}", *program]
+    return ["mpirun", "-np", str(count), "--host", _slots(layout, layout.tasks_per_node), *program]
+
+
+def horovod(layout: Layout, program: Sequence[str]) -> list[str]:
+    """Return the command for Horovod."""
+    count = len(layout.hosts) * layout.processes_per_node
+    return ["horovodrun", "-np", str(count), "-H", _slots(layout, layout.processes_per_node), *program]
+
+
+def ray(layout: Layout, program: Sequence[str]) -> list[str]:
+    """Return the command for Ray: the head and the program on the first node, workers on the others."""
+    return [*layout.spread, sys.executable, "-m", "elisa.runtime", "ray-node", *program]
+
+
+def _slots(layout: Layout, count: int) -> str:
+    return ",".join(f"{host}:{count}" for host in layout.hosts)
+
+
+LAUNCHERS: dict[str, Callable[[Layout, Sequence[str]], list[str]]] = {
+    "horovod": horovod,
+    "mpi": mpi,
+    "ray": ray,
+    "torchrun": torchrun,
+}
+
+
+def run_launch(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Become the launcher that `argv` (its name, then the program) asks for; return only if that is a mistake."""
+    if len(argv) < 2 or argv[0] not in LAUNCHERS:
+        sys.stderr.write(f"usage: python -m elisa.runtime launch {'|'.join(sorted(LAUNCHERS))} PROGRAM [ARGUMENT...]\n")
+        return 64
+    command = LAUNCHERS[argv[0]](layout_of(env), argv[1:])
+    try:
+        os.execvpe(command[0], command, {**env, **rendezvous(env)})  # noqa: S606  (a list of words)
+    except OSError as error:
+        sys.stderr.write(f"elisa: {command[0]} cannot be started: {error.strerror}\n")
+    return 127
+
+
+def run_ray_node(program: Sequence[str], env: Mapping[str, str], run: Callable[..., int] | None = None) -> int:
+    """Do one node's part in a Ray cluster: on the first, start the head, then the program; on others, a worker."""
+    call = run or subprocess.call
+    layout = layout_of(env)
+    address = f"{layout.head}:{layout.port}"
+    resources = [f"--num-cpus={layout.tasks_per_node * layout.cpus_per_task}", f"--num-gpus={layout.gpus_per_node}"]
+    if _node_rank(env, layout) != 0:
+        return _join_ray(call, ["ray", "start", f"--address={address}", *resources, "--block"])
+    status = call(["ray", "start", "--head", f"--port={layout.port}", *resources])
+    if status == 0:
+        status = call(list(program), env={**env, "RAY_ADDRESS": address})
+    call(["ray", "stop"])
+    return status
+
+
+def _join_ray(call: Callable[..., int], argv: list[str], clock: Callable[[], float] = time.monotonic) -> int:
+    """Run a worker until the head stops; the head may take a while to come up."""
+    deadline = clock() + _RAY_WAIT_S
+    while True:
+        joined_at = clock()
+        status = call(argv)
+        if clock() - joined_at > _RAY_JOINED_S:
+            return 0  # it was in, and the head has ended
+        if clock() > deadline:
+            return status
+
+
+def _node_rank(env: Mapping[str, str], layout: Layout) -> int:
+    for name in ("SLURM_NODEID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"):
+        if env.get(name, "").isdigit():
+            return int(env[name])
+    return 0 if len(layout.hosts) == 1 else layout.hosts.index(socket.gethostname())
