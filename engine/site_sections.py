@@ -27,12 +27,17 @@ from elisa.model.units import parse_duration_s, parse_memory_mib
 from elisa.policies.lifecycle import LifecycleRules
 
 __all__ = [
+    "Amounts",
+    "AtOnce",
     "BackendConfig",
+    "BillingConfig",
     "Count",
     "Duration",
     "FactorsConfig",
     "FairShareConfig",
+    "GrantConfig",
     "JobsConfig",
+    "Limits",
     "LoanConfig",
     "PreemptionConfig",
     "ProjectConfig",

@@ -15,7 +15,7 @@ from elisa.model import layout
 from elisa.model.ids import AttemptId
 from elisa.store.reader import Reader
 
-__all__ = ["Jumps", "Wait", "jump", "pause", "wait_for"]
+__all__ = ["Foretells", "Jumps", "Wait", "jump", "pause", "wait_for"]
 
 # Fast enough for a chain of short tasks, and 50 looks cost no more than the pause between two.
 _SHORTEST_S = 0.05

@@ -32,6 +32,7 @@ __all__ = [
     "Recorder",
     "Results",
     "Task",
+    "Token",
     "pipeline",
     "task",
 ]

@@ -10,7 +10,7 @@ from elisa.pipelines.kinds import BAD, Kind, Schema, Text, Value, wanted
 from elisa.pipelines.nodes import ListNode, MapNode, Node, Scalar
 from elisa.pipelines.problems import Problems, nearest
 
-__all__ = ["Either", "Field", "ListOf", "MapOf", "OneOrMany", "Record"]
+__all__ = ["Either", "Field", "ListOf", "MapOf", "OneOrMany", "Record", "read_kind"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

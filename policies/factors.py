@@ -16,7 +16,7 @@ from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed, owner_factors
 from elisa.policies.snapshot import Floats, Snapshot
 
-__all__ = ["FactorLine", "factor_columns", "factor_lines", "scores"]
+__all__ = ["FactorLine", "factor_columns", "factor_lines", "scores", "weights_of"]
 
 
 class FactorLine(NamedTuple):

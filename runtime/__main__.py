@@ -8,6 +8,9 @@ import sys
 _USAGE = 64
 
 
+__all__ = ["main"]
+
+
 def main(argv: list[str]) -> int:
     """Do what `argv` asks for; return the status to exit with."""
     if len(argv) == 3 and argv[1] == "--job":

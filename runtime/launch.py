@@ -14,7 +14,19 @@ import time
 import zlib
 from typing import Callable, Mapping, NamedTuple, Sequence
 
-__all__ = ["LAUNCHERS", "Layout", "expand_hosts", "layout_of", "rendezvous", "run_launch", "run_ray_node"]
+__all__ = [
+    "LAUNCHERS",
+    "Layout",
+    "expand_hosts",
+    "horovod",
+    "layout_of",
+    "mpi",
+    "ray",
+    "rendezvous",
+    "run_launch",
+    "run_ray_node",
+    "torchrun",
+]
 
 _FIRST_PORT = 20_000
 _PORTS = 20_000  # below the ports that Linux hands out by itself

@@ -14,6 +14,7 @@ from elisa.runtime.eventfile import EventFiles, Scalar, key_of
 
 __all__ = [
     "ask_to_stop",
+    "forget",
     "is_in_job",
     "job_setting",
     "listen_for_stop",

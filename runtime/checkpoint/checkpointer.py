@@ -27,7 +27,7 @@ from elisa.runtime.program import (
     time_left,
 )
 
-__all__ = ["STOPPED_STATUS", "Checkpointer", "default_folder", "run"]
+__all__ = ["STOPPED_STATUS", "Checkpointer", "Settings", "default_folder", "run"]
 
 STOPPED_STATUS = 85
 """The status with which a program ends that was asked to stop, and saved: ERESTART of Linux, "go on later"."""

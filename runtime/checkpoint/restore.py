@@ -13,7 +13,7 @@ from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, verify
 from elisa.runtime.crash import crash
 from elisa.runtime.program import tell
 
-__all__ = ["Restored", "clear_loading_marks", "restore_newest"]
+__all__ = ["Restored", "clear_loading_marks", "decode_single", "restore_newest"]
 
 _POISON_LOADS = 2  # loads that were begun and never led to a finished step
 _MARKS = ".loading"

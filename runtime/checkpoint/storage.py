@@ -15,7 +15,7 @@ from elisa.runtime.checkpoint.saver import Saved, Saver, SaverThread
 from elisa.runtime.checkpoint.writer import PieceWriter
 from elisa.runtime.program import tell
 
-__all__ = ["Storage", "announce", "open_storage"]
+__all__ = ["Alone", "Storage", "announce", "open_storage"]
 
 _LOCAL_KEEP = 2
 

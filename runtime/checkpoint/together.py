@@ -19,7 +19,7 @@ from elisa.runtime.checkpoint.storage import announce
 from elisa.runtime.checkpoint.writer import PieceWriter
 from elisa.runtime.durable import sync_folder
 
-__all__ = ["Agreement", "TogetherStorage", "prefix_of", "restore_together"]
+__all__ = ["Agreement", "TogetherStorage", "decode_rank", "prefix_of", "restore_together"]
 
 _MOST_AHEAD = 1024
 
