@@ -12,17 +12,12 @@ __all__ = ["why_never"]
 
 def why_never(asked: Resources, nodes: Sequence[NodeView]) -> str:
     """Return why a request can never run on these nodes, be they up or down; empty if it can."""
-    if len(nodes) < asked.nodes:
-        return f"it asks for {asked.nodes} nodes of {len(nodes)}"
     fitting = sum(_fits(asked, node) for node in nodes)
     if fitting >= asked.nodes:
         return ""
-    largest = max((node.cpus, node.memory_mib, _gpus(asked, node)) for node in nodes)
-    wants = (asked.cpus_per_node, asked.memory_mib_per_node, asked.gpus.per_node)
-    words = ("cores", "MiB", "GPUs")
-    sums = ", ".join(f"{want} {word}" for want, word in zip(wants, words, strict=True) if want)
-    have = ", ".join(f"{count} {word}" for count, word in zip(largest, words, strict=True))
-    return f"it asks for {sums} a node; the largest node has {have}"
+    wants = {"cores": asked.cpus_per_node, "MiB": asked.memory_mib_per_node, "GPUs": asked.gpus.per_node}
+    each = ", ".join(f"{count} {word}" for word, count in wants.items() if count)
+    return f"it asks for nodes with {each}: {asked.nodes} of them; of {len(nodes)} nodes {fitting} have that"
 
 
 def _fits(asked: Resources, node: NodeView) -> bool:
