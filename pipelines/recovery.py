@@ -135,7 +135,9 @@ CHECKPOINT = Either(
         title="checkpoint",
         fields={
             "interval": Field(
-                kind=duration(), about="Time between saves; elisa chooses it if left out.", to="interval_s"
+                kind=duration(0),
+                about="Time between saves; 0s: whenever the program offers one. elisa chooses it if left out.",
+                to="interval_s",
             ),
             "keep": Field(kind=Integer(least=1, most=10_000), about="How many of the newest checkpoints to keep."),
             "pattern": Field(

@@ -42,7 +42,7 @@ def prepare(test_share: float = 0.25) -> Arrays:
 
 @task(
     walltime="10m",
-    checkpoint={"interval": "1s"},
+    checkpoint={"interval": "0s"},  # after every epoch
     retry={"limit": 3, "backoff": {"initial": "2s"}},
     environment={"OMP_NUM_THREADS": "1"},
 )
