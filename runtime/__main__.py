@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-_USAGE = 64
-
-
 __all__ = ["main"]
+
+_USAGE = 64
 
 
 def main(argv: list[str]) -> int:
