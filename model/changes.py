@@ -29,6 +29,7 @@ __all__ = [
     "OutputSeen",
     "PassedOver",
     "PipelineAdded",
+    "ResumeChosen",
     "TaskMoved",
     "TasksAdded",
     "UsageSeen",
@@ -70,6 +71,16 @@ class TaskMoved:
     resume_from: CheckpointRef | None = None
     counts_as_failure: bool = False
     resets_failures: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeChosen:
+    """Where the next attempt at a task begins, without a change of its state; refused as stale if it is not in `before`."""
+
+    task: TaskId
+    before: TaskState
+    checkpoint: CheckpointRef
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +226,7 @@ Change = (
     PipelineAdded
     | TasksAdded
     | TaskMoved
+    | ResumeChosen
     | AttemptIntended
     | AttemptSubmitted
     | AttemptMoved

@@ -55,6 +55,7 @@ class ReasonCode(StrEnum):
     HELD = "held"
     RELEASED = "released"
     RETRIED_BY_USER = "retried_by_user"
+    RESUME_CHOSEN = "resume_chosen"  # by, resume_step
     RAN_ELSEWHERE = "ran_elsewhere"  # another attempt had claimed the task
     # an attempt moved
     INTENT = "intent"  # backend

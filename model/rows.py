@@ -9,9 +9,19 @@ from typing import NamedTuple
 from .charge import Charge
 from .ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
 from .reasons import Fact
-from .states import AttemptState, TaskState
+from .states import AttemptState, EndReason, TaskState
 
-__all__ = ["AuditCheck", "AuditRow", "LedgerRow", "OutputRow", "PipelineSummary", "ProjectRow", "StoreMeta", "TaskRow"]
+__all__ = [
+    "AuditCheck",
+    "AuditRow",
+    "LedgerRow",
+    "OutputRow",
+    "PastRun",
+    "PipelineSummary",
+    "ProjectRow",
+    "StoreMeta",
+    "TaskRow",
+]
 
 
 class StoreMeta(NamedTuple):
@@ -102,6 +112,27 @@ class OutputRow(NamedTuple):
     path: str
     ok: bool
     why: str
+
+
+class PastRun(NamedTuple):
+    """An attempt that ran and is over. `save_s` is what its last checkpoint took, None if it saved nothing."""
+
+    attempt: AttemptId
+    task: TaskId
+    pipeline: PipelineId
+    group: str
+    backend: BackendName
+    partition: str
+    nodes: str
+    node_count: int
+    end: EndReason
+    started_at: datetime
+    ended_at: datetime
+    save_s: float | None
+
+    @property
+    def run_s(self) -> float:
+        return max(0.0, (self.ended_at - self.started_at).total_seconds())
 
 
 class LedgerRow(NamedTuple):

@@ -17,13 +17,18 @@ __all__ = ["Attempt", "CheckpointRef", "End", "PipelineRecord", "Task", "Usage",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRef:
-    """A checkpoint that an attempt announced. `seconds` is how long the save took."""
+    """A checkpoint that an attempt announced. `seconds` is how long the save took.
+
+    `chosen_for` is the number of the attempt for which a person chose it, 0 if nobody did: what was saved by earlier
+    attempts after it counts no more.
+    """
 
     path: str
     step: int
     size_bytes: int = 0
     seconds: float = 0.0
     saved_at: datetime | None = None
+    chosen_for: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

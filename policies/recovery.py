@@ -222,9 +222,14 @@ def backoff_s(backoff: Backoff, failures: int, fraction: float) -> float:
 
 
 def newest_checkpoint(task: Task, attempts: Sequence[Attempt]) -> CheckpointRef | None:
-    """Return the checkpoint with the most work in it among those any attempt announced."""
-    known = [a.last_checkpoint for a in attempts if a.last_checkpoint is not None]
-    known += [task.resume_from] if task.resume_from is not None else []
+    """Return the checkpoint with the most work in it among those any attempt announced.
+
+    From the attempt for which a person chose a checkpoint, only that one counts, and what was saved after it.
+    """
+    given = [c for c in (task.resume_from, *(a.resume_from for a in attempts)) if c is not None]
+    choice = max((c.chosen_for for c in given), default=0)
+    known = [a.last_checkpoint for a in attempts if a.last_checkpoint is not None and a.number >= choice]
+    known += [c for c in given if c.chosen_for == choice]
     return max(known, key=lambda c: (c.step, c.path), default=None)
 
 

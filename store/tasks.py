@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elisa.model.changes import CancelRequested, PassedOver, TaskMoved
+from elisa.model.changes import CancelRequested, PassedOver, ResumeChosen, TaskMoved
 from elisa.model.errors import StaleChange
 from elisa.model.reasons import Reason
 from elisa.model.states import FINAL_TASK_STATES, TASK_MOVES, TaskState
@@ -12,7 +12,7 @@ from elisa.store.convert import optional_json, to_json, to_us
 from elisa.store.looks import next_look
 from elisa.store.schema import VerdictTable
 
-__all__ = ["enter_state", "move_task", "pass_over", "request_cancel"]
+__all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel"]
 
 
 def move_task(batch: Batch, change: TaskMoved) -> None:
@@ -26,6 +26,20 @@ def move_task(batch: Batch, change: TaskMoved) -> None:
         row["resume_from"] = optional_json(change.resume_from)
     row["failures"] = 0 if change.resets_failures else row["failures"] + change.counts_as_failure
     enter_state(batch, row, change.before, change.after, change.reason)
+
+
+def choose_resume(batch: Batch, change: ResumeChosen) -> None:
+    """Store where the next attempt begins. Raises StaleChange if the task is not in `before`."""
+    row = batch.change_task(change.task)
+    if row["state"] != change.before:
+        raise StaleChange(
+            f"task {change.task} is {row['state']}, not {change.before.value}",
+            "something moved it before its checkpoint could be chosen",
+            "read again and decide again",
+        )
+    row["resume_from"] = to_json(change.checkpoint)
+    facts = {"step": change.checkpoint.step, "path": change.checkpoint.path}
+    batch.audit.add("resume.chosen", change.task, {**facts, **because_facts(change.reason)})
 
 
 def enter_state(batch: Batch, row: Row, before: TaskState, after: TaskState, reason: Reason) -> None:

@@ -26,6 +26,7 @@ from elisa.model.changes import (
     OutputSeen,
     PassedOver,
     PipelineAdded,
+    ResumeChosen,
     TaskMoved,
     TasksAdded,
     UsageSeen,
@@ -47,7 +48,7 @@ from elisa.store.load import load, read_meta
 from elisa.store.pipelines import add_pipeline, add_tasks
 from elisa.store.policy import is_stored, store_policy
 from elisa.store.reader import Reader
-from elisa.store.tasks import move_task, pass_over, request_cancel
+from elisa.store.tasks import choose_resume, move_task, pass_over, request_cancel
 from elisa.store.told import move_cursor, note, see_checkpoint, see_metric, see_output, see_usage
 from elisa.store.write import statements
 
@@ -57,6 +58,7 @@ _MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
     PipelineAdded: add_pipeline,
     TasksAdded: add_tasks,
     TaskMoved: move_task,
+    ResumeChosen: choose_resume,
     AttemptIntended: intend_attempt,
     AttemptSubmitted: submit_attempt,
     AttemptMoved: move_attempt,

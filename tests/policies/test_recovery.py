@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from elisa.model.pipeline import Backoff, Grow, RestartWhen, RetryPolicy, TaskSp
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
-from elisa.model.task import Attempt, Task
+from elisa.model.task import Attempt, CheckpointRef, Task
 from elisa.policies.recovery import RecoveryRules, after_end, backoff_s, newest_checkpoint
 from tests.policies.build import NOW, a_checkpoint, a_task, after, an_attempt, ended
 
@@ -251,6 +252,40 @@ def test_the_newest_checkpoint_is_the_one_with_most_work_in_it() -> None:
 
     assert newest_checkpoint(a_task(resume_from=a_checkpoint(10)), attempts) == a_checkpoint(30)
     assert newest_checkpoint(a_task(), []) is None
+
+
+def a_choice(step: int, attempt: int) -> CheckpointRef:
+    return replace(a_checkpoint(step), chosen_for=attempt)
+
+
+def test_what_was_saved_before_a_person_chose_a_checkpoint_counts_no_more() -> None:
+    before = ended(EndReason.FAILED, "t1.1", last_checkpoint=a_checkpoint(300))
+    task = a_task(resume_from=a_choice(100, attempt=2))
+
+    assert newest_checkpoint(task, [before]) == a_choice(100, attempt=2)
+
+
+def test_what_was_saved_after_the_chosen_checkpoint_counts() -> None:
+    before = ended(EndReason.FAILED, "t1.1", last_checkpoint=a_checkpoint(300))
+    since = ended(EndReason.PREEMPTED, "t1.2", resume_from=a_choice(100, attempt=2), last_checkpoint=a_checkpoint(150))
+
+    assert newest_checkpoint(a_task(resume_from=a_choice(100, attempt=2)), [before, since]) == a_checkpoint(150)
+    assert fate(a_task(resume_from=a_choice(100, attempt=2)), since, before).resume_from == a_checkpoint(150)
+
+
+def test_a_chosen_checkpoint_stays_chosen_until_something_newer_was_saved() -> None:
+    before = ended(EndReason.FAILED, "t1.1", last_checkpoint=a_checkpoint(300))
+    lost = ended(EndReason.NODE_FAILURE, "t1.2", resume_from=a_choice(100, attempt=2))
+
+    moved = fate(a_task(resume_from=a_choice(100, attempt=2)), lost, before)
+
+    assert moved.resume_from == a_choice(100, attempt=2)
+
+
+def test_the_last_choice_is_the_one_that_counts() -> None:
+    first = ended(EndReason.FAILED, "t1.2", resume_from=a_choice(100, attempt=2), last_checkpoint=a_checkpoint(150))
+
+    assert newest_checkpoint(a_task(resume_from=a_choice(100, attempt=3)), [first]) == a_choice(100, attempt=3)
 
 
 def test_an_attempt_that_has_not_ended_is_refused() -> None:
