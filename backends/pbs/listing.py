@@ -85,14 +85,18 @@ def parse_listing(answer: Completed, numbers: Collection[str], way: Way) -> List
     """Return what qstat said about the jobs with these numbers. Raises Unavailable for what is no answer."""
     asked = frozenset(numbers)
     found = {number_of(name): read_record(pairs) for name, pairs in parse_records(answer.stdout, "Job Id: ")}
-    # a record that was cut off would look like a job that never ran
     records = {number: record for number, record in found.items() if number in asked and record.state}
     missing = asked - records.keys()
     absent = missing & _named_absent(answer) if way is Way.EACH else missing
     silent = missing - absent
-    if not _is_answer(answer, found, way) or (silent and silent == asked):
+    if _is_cut(answer.stdout) or not _is_answer(answer, found, way) or (silent and silent == asked):
         raise unavailable("qstat gave no answer", answer)
     return Listing(records=records, absent=absent, silent=silent)
+
+
+def _is_cut(stdout: str) -> bool:
+    """Tell whether the last record lacks its end: what is cut off before its exit status looks like a job that never ran."""
+    return bool(stdout.strip()) and not stdout.endswith("\n\n")
 
 
 def _named_absent(answer: Completed) -> frozenset[str]:

@@ -89,8 +89,19 @@ def test_what_is_no_answer_concludes_nothing(answer: Completed, way: Way) -> Non
         parse_listing(answer, ["2035", "999999"], way)
 
 
-def test_a_record_that_was_cut_off_before_its_state_is_none() -> None:
-    text = "Job Id: 2035.vm\n    Job_Name = el.ab12.t000000001.1\n"
+@pytest.mark.parametrize("way", Way)
+def test_an_answer_cut_off_anywhere_concludes_nothing(way: Way) -> None:
+    whole = recorded("qstat-jobs").stdout
+    text = whole[: whole.index("Job Id: 2023.vm")]
+
+    for at in range(1, len(text) - 1):
+        if not text[:at].endswith("\n\n"):
+            with pytest.raises(Unavailable):
+                parse_listing(Completed(exit_code=0, stdout=text[:at]), ["2021", "2022"], way)
+
+
+def test_a_record_without_a_state_is_none() -> None:
+    text = "Job Id: 2035.vm\n    Job_Name = el.ab12.t000000001.1\n\n"
 
     with pytest.raises(Unavailable):
         parse_listing(Completed(exit_code=0, stdout=text), ["2035"], Way.EACH)
