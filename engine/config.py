@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
+from elisa.engine.site_budgets import LoanConfig, ProjectConfig
+from elisa.engine.site_kinds import Count, Duration, Section, known_settings
 from elisa.engine.site_sections import (
     BackendConfig,
-    Count,
-    Duration,
     FactorsConfig,
     FairShareConfig,
     JobsConfig,
-    LoanConfig,
     PreemptionConfig,
-    ProjectConfig,
     RecoveryConfig,
-    Section,
-    known_settings,
 )
 from elisa.model import layout
 from elisa.model.errors import Problem, SpecError
@@ -37,20 +33,35 @@ _POLICY = SitePolicy()
 class Site(Section):
     """The whole configuration. All of it may be left out: then this machine is the only backend."""
 
-    backends: Mapping[str, BackendConfig] = {"local": BackendConfig(kind="local")}
-    projects: Mapping[str, ProjectConfig] = {}
-    unlisted: ProjectConfig = ProjectConfig()
-    loans: tuple[LoanConfig, ...] = ()
-    fair_share: FairShareConfig = FairShareConfig()
-    order: tuple[str, ...] = _POLICY.order
-    factors: FactorsConfig = FactorsConfig()
-    preemption: PreemptionConfig = PreemptionConfig()
-    default_window: Count = _POLICY.default_window
-    submits_per_tick: Count = _POLICY.submits_per_tick
-    aged: Duration = int(_POLICY.aged_s)
-    backfill_depth: Count = _POLICY.backfill_depth
-    jobs: JobsConfig = JobsConfig()
-    recovery: RecoveryConfig = RecoveryConfig()
+    backends: Mapping[str, BackendConfig] = Field(
+        default={"local": BackendConfig(kind="local")}, description="The resource managers, by the names tasks use."
+    )
+    projects: Mapping[str, ProjectConfig] = Field(default={}, description="The projects, by name.")
+    unlisted: ProjectConfig = Field(default=ProjectConfig(), description="The rules of every project not named above.")
+    loans: tuple[LoanConfig, ...] = Field(default=(), description="Budget that moves from one project to another.")
+    fair_share: FairShareConfig = Field(default=FairShareConfig(), description="How past use counts.")
+    order: tuple[str, ...] = Field(
+        default=_POLICY.order,
+        description="The keys that order the queue, the most important first; ties end in the id.",
+    )
+    factors: FactorsConfig = Field(default=FactorsConfig(), description="Weights of the order key `multifactor`.")
+    preemption: PreemptionConfig = Field(default=PreemptionConfig(), description="Who may be asked to leave.")
+    default_window: Count = Field(
+        default=_POLICY.default_window, description="How many of elisa's jobs may wait in one native queue."
+    )
+    submits_per_tick: Count = Field(
+        default=_POLICY.submits_per_tick, description="How many jobs a tick submits to one backend at most."
+    )
+    aged: Duration = Field(
+        default=int(_POLICY.aged_s),
+        description="Who waited so long for each class from the best down to its own goes first; `0s` is never.",
+    )
+    backfill_depth: Count = Field(
+        default=_POLICY.backfill_depth,
+        description="For how many blocked tasks room is kept free on backends without a queue of their own.",
+    )
+    jobs: JobsConfig = Field(default=JobsConfig(), description="What the agent of every job does.")
+    recovery: RecoveryConfig = Field(default=RecoveryConfig(), description="How much silence is proof.")
 
     def policy(self) -> SitePolicy:
         """Return the rules that a plan follows."""

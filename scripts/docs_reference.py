@@ -86,10 +86,19 @@ def schema_page() -> str:
     return json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
 
 
+def site_page() -> str:
+    """Render every setting of site.yaml."""
+    from scripts.site_reference import page
+
+    head, _, rest = page().partition("\n")
+    return f"{head}\n\n{NOTE}\n{rest}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "exit-statuses.md": exit_statuses_page,
     "pipeline.schema.json": schema_page,
+    "site.md": site_page,
 }
 
 

@@ -1,0 +1,168 @@
+"""The sections of `site.yaml` about who may use how much: budgets, projects, grants and loans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from elisa.engine.site_kinds import Count, Memory, Moment, Section, Weight
+from elisa.model.ids import ProjectName
+from elisa.model.pipeline import PriorityClass
+from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, ServiceClass
+
+__all__ = ["Amounts", "AtOnce", "GrantConfig", "Limits", "LoanConfig", "ProjectConfig"]
+
+
+class Amounts(Section):
+    """What may be used in all, in hours of each. What is left out is not limited."""
+
+    node_hours: Weight | None = Field(default=None, description="Hours of whole nodes.")
+    cpu_hours: Weight | None = Field(default=None, description="Hours of cores.")
+    gpu_hours: Weight | None = Field(default=None, description="Hours of GPUs of all types together.")
+    memory_gib_hours: Weight | None = Field(default=None, description="Hours of a GiB of memory.")
+    gpu_hours_by_type: Mapping[str, Weight] = Field(
+        default={}, description="Hours of GPUs of single types, beside `gpu_hours`."
+    )
+
+    def caps(self, *, is_hard: bool) -> tuple[Cap, ...]:
+        """Return these amounts as limits in seconds."""
+        plain = (
+            (Metered.NODE_S, self.node_hours, 3600),
+            (Metered.CPU_S, self.cpu_hours, 3600),
+            (Metered.GPU_S, self.gpu_hours, 3600),
+            (Metered.MEMORY_MIB_S, self.memory_gib_hours, 3600 * 1024),
+        )
+        return (
+            *(Cap(resource=what, limit=int(n * unit), is_hard=is_hard) for what, n, unit in plain if n is not None),
+            *(
+                Cap(resource=Metered.GPU_S, limit=int(hours * 3600), gpu_type=kind, is_hard=is_hard)
+                for kind, hours in self.gpu_hours_by_type.items()
+            ),
+        )
+
+
+class AtOnce(Section):
+    """What live attempts may hold together at one moment. Those that wait in a native queue count too."""
+
+    jobs: Count | None = Field(default=None, description="Native jobs.")
+    nodes: Count | None = Field(default=None, description="Nodes.")
+    cpus: Count | None = Field(default=None, description="Cores.")
+    gpus: Count | None = Field(default=None, description="GPUs of all types together.")
+    memory: Memory | None = Field(default=None, description="Memory over all nodes.")
+    gpus_by_type: Mapping[str, Count] = Field(default={}, description="GPUs of single types, beside `gpus`.")
+
+    def caps(self) -> tuple[Cap, ...]:
+        """Return these limits."""
+        plain = (
+            (Metered.JOBS, self.jobs),
+            (Metered.NODES, self.nodes),
+            (Metered.CPUS, self.cpus),
+            (Metered.GPUS, self.gpus),
+            (Metered.MEMORY_MIB, self.memory),
+        )
+        return (
+            *(Cap(resource=what, limit=limit) for what, limit in plain if limit is not None),
+            *(Cap(resource=Metered.GPUS, limit=n, gpu_type=kind) for kind, n in self.gpus_by_type.items()),
+        )
+
+
+class Limits(Section):
+    """Limits of a project, or of each of its users."""
+
+    budget: Amounts = Field(default=Amounts(), description="What may be used in all: never exceeded.")
+    soft_budget: Amounts = Field(default=Amounts(), description="Work beyond it comes after everybody else's.")
+    at_once: AtOnce = Field(default=AtOnce(), description="What may be held at one moment: never exceeded.")
+
+    def caps(self) -> tuple[Cap, ...]:
+        """Return all of them."""
+        return (*self.budget.caps(is_hard=True), *self.soft_budget.caps(is_hard=False), *self.at_once.caps())
+
+
+class GrantConfig(Section):
+    """An amount for a period. Where a project has grants of a thing, it may use that thing only within their periods."""
+
+    amount: Amounts = Field(description="How much, on top of what was used before the period.")
+    starts_at: Moment = Field(alias="from", description="When the period begins.")
+    ends_at: Moment = Field(alias="until", description="When it is over.")
+    carry_over: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="The part of what is left at the end that the project's next grant adds."
+    )
+
+    def grants(self) -> tuple[Grant, ...]:
+        """Return one grant for each amount."""
+        return tuple(
+            Grant(
+                resource=cap.resource,
+                amount=cap.limit,
+                gpu_type=cap.gpu_type,
+                starts_at=self.starts_at,
+                ends_at=self.ends_at,
+                carry_over=self.carry_over,
+            )
+            for cap in self.amount.caps(is_hard=True)
+        )
+
+
+class ProjectConfig(Limits):
+    """One project: its share, what it and each of its users may use, and how high it may rank its work."""
+
+    group: str = Field(default="", description="Its place in the tree of shares, such as `physics/lattice`.")
+    shares: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=1.0, description="What it is due, against the shares of its siblings in the tree."
+    )
+    per_user: Limits = Field(default=Limits(), description="The same limits for each of its users by themselves.")
+    grants: tuple[GrantConfig, ...] = Field(default=(), description="Amounts for periods.")
+    highest: PriorityClass = Field(
+        default=PriorityClass.HIGH,
+        description="The best class its tasks may have: a better one is refused at submission.",
+    )
+    service: ServiceClass = Field(
+        default=ServiceClass.BURSTABLE,
+        description="`guaranteed` work goes first up to the project's due share of the machine, `best_effort` work last.",
+    )
+    queue_limit: Count = Field(default=0, description="How many unfinished tasks it may have; 0 is no limit.")
+    may_lend: bool = Field(default=False, description="Whether loans may take from its budget.")
+
+    def policy(self, name: str) -> ProjectPolicy:
+        """Return it as the rules of project `name`."""
+        return ProjectPolicy(
+            name=ProjectName(name),
+            group=self.group,
+            shares=self.shares,
+            caps=self.caps(),
+            user_caps=self.per_user.caps(),
+            grants=tuple(grant for config in self.grants for grant in config.grants()),
+            highest=self.highest,
+            service=self.service,
+            queue_limit=self.queue_limit,
+            may_lend=self.may_lend,
+        )
+
+
+class LoanConfig(Section):
+    """What one project lends another until a moment. Both need a hard budget of the thing, and the lender `may_lend`."""
+
+    lender: str = Field(description="The project that gives.")
+    borrower: str = Field(description="The project that takes.")
+    amount: Amounts = Field(description="How much: so much less for the lender, so much more for the borrower.")
+    starts_at: Moment = Field(alias="from", description="From when on.")
+    due_at: Moment = Field(alias="until", description="When what was not used goes back.")
+    recallable: bool = Field(default=True, description="Whether the lender may call it back before.")
+
+    def loans(self) -> tuple[Loan, ...]:
+        """Return one loan for each amount."""
+        return tuple(
+            Loan(
+                lender=ProjectName(self.lender),
+                borrower=ProjectName(self.borrower),
+                resource=cap.resource,
+                amount=cap.limit,
+                gpu_type=cap.gpu_type,
+                starts_at=self.starts_at,
+                due_at=self.due_at,
+                recallable=self.recallable,
+            )
+            for cap in self.amount.caps(is_hard=True)
+        )
