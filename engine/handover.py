@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from elisa.engine.experience import Experience
 from elisa.engine.fence import raise_fence
-from elisa.engine.release import Release, folders, job_document, sources_of
+from elisa.engine.release import Habits, Release, folders, job_document, sources_of
 from elisa.engine.request import job_request
 from elisa.engine.results import result_of
 from elisa.engine.seals import event_key, read_secret
@@ -32,6 +33,7 @@ class Handover:
         self._writer = writer
         self._secret = read_secret(ws.files, ws.home)
         self._records: dict[PipelineId, PipelineRecord] = {}
+        self._experience = Experience(writer, ws.clock.now())
 
     def is_used(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt of this id was released before: by a life of this database that was lost."""
@@ -62,9 +64,21 @@ class Handover:
             environment=kept_environment(ws, task.pipeline, task.spec),
             rules=ws.site.jobs.rules(),
             earlier=self._writer.attempts_of(task.id) if attempt.number > 1 else (),
+            habits=self._habits(task, attempt),
         )
         self._write(release)
         return job_request(release, account=ws.site.backends[attempt.backend].account)
+
+    def _habits(self, task: Task, attempt: Attempt) -> Habits:
+        """Return what was learnt, looked up only where the author left it to elisa."""
+        policy = task.spec.checkpoint
+        if policy is None:
+            return Habits()
+        lead_s = self._experience.lead(task).lead_s if policy.lead_s is None else None
+        if policy.interval_s is not None:
+            return Habits(lead_s=lead_s)
+        rate = self._experience.interruptions(attempt.backend, attempt.partition, attempt.request.nodes)
+        return Habits(lead_s=lead_s, mtbf_s=rate.mtbf_s if rate is not None else None)
 
     def _record(self, pipeline: PipelineId) -> PipelineRecord:
         if pipeline not in self._records:

@@ -16,7 +16,7 @@ from elisa.model.pipeline import CheckpointPolicy, NeedKind, Output, PythonCall
 from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, PipelineRecord, Task
 
-__all__ = ["AGENT_PATH", "JobRules", "Release", "Source", "folders", "job_document", "sources_of"]
+__all__ = ["AGENT_PATH", "Habits", "JobRules", "Release", "Source", "folders", "job_document", "sources_of"]
 
 _VERSION = 1
 # The folder that holds the package `elisa`: the job's Python finds the agent there.
@@ -32,6 +32,17 @@ class JobRules:
     grace_s: float = 30.0
     self_fence_s: float = 900.0
     output_limit_mib: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What was learnt for one attempt: how early it is told that its walltime ends, how often jobs there are interrupted.
+
+    None: nothing is known.
+    """
+
+    lead_s: float | None = None
+    mtbf_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,13 @@ class Release:
     environment: Mapping[str, str]
     rules: JobRules
     earlier: tuple[Attempt, ...] = ()
+    habits: Habits = Habits()
+
+    @property
+    def lead_s(self) -> float | None:
+        """How early the attempt is told that its walltime ends: as its author says, else as was learnt."""
+        policy = self.task.spec.checkpoint
+        return policy.lead_s if policy is not None and policy.lead_s is not None else self.habits.lead_s
 
     @property
     def task_dir(self) -> Path:
@@ -120,7 +138,7 @@ def job_document(release: Release) -> dict[str, Any]:
         **_program(release),
         **_places(release),
         **_limits(release),
-        "checkpoint": _checkpoint(spec.checkpoint),
+        "checkpoint": _checkpoint(release, spec.checkpoint),
         "resume": _resume(release.attempt.resume_from),
         "inputs": list(_inputs(release)),
         "outputs": [_declared(release.task_dir, output, release.look_up) for output in spec.outputs],
@@ -239,7 +257,7 @@ def _declared(folder: Path, output: Output, look_up: Lookup) -> dict[str, Any]:
     }
 
 
-def _checkpoint(policy: CheckpointPolicy | None) -> dict[str, Any] | None:
+def _checkpoint(release: Release, policy: CheckpointPolicy | None) -> dict[str, Any] | None:
     if policy is None:
         return None
     return {
@@ -248,9 +266,14 @@ def _checkpoint(policy: CheckpointPolicy | None) -> dict[str, Any] | None:
         "pattern": policy.pattern,
         "complete_when": policy.complete_when,
         "signal": policy.signal,
-        "lead_s": policy.lead_s,
+        "lead_s": release.lead_s,
+        "mtbf_s": release.habits.mtbf_s,
     }
 
 
 def _resume(checkpoint: CheckpointRef | None) -> dict[str, Any] | None:
-    return {"path": checkpoint.path, "step": checkpoint.step} if checkpoint else None
+    """Return where to resume from; `exact` if a person chose it, so that whatever is newer is set aside."""
+    if checkpoint is None:
+        return None
+    place = {"path": checkpoint.path, "step": checkpoint.step}
+    return {**place, "exact": True} if checkpoint.chosen_for else place

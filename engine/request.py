@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from math import ceil
 
 from elisa.engine.release import AGENT_PATH, Release
 from elisa.model import layout
 from elisa.model.native import JobRequest
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK
+from elisa.policies.experience import USUAL_LEAD_S
 
 __all__ = ["job_request"]
-
-# Until saves were measured: enough for a few GiB on a busy parallel filesystem.
-_DEFAULT_LEAD_S = 120.0
 
 
 def job_request(release: Release, *, account: str = "") -> JobRequest:
@@ -51,8 +50,7 @@ def _environment(kept: Mapping[str, str]) -> dict[str, str]:
 
 
 def _signal_lead_s(release: Release) -> int:
-    policy = release.task.spec.checkpoint
-    if policy is None:
+    if release.task.spec.checkpoint is None:
         return 0
-    lead_s = policy.lead_s if policy.lead_s is not None else _DEFAULT_LEAD_S
-    return int(min(lead_s, release.attempt.request.walltime_s / 2))
+    lead_s = USUAL_LEAD_S if release.lead_s is None else release.lead_s
+    return ceil(min(lead_s, release.attempt.request.walltime_s / 2))

@@ -20,7 +20,7 @@ __all__ = ["Foretells", "Jumps", "Wait", "jump", "pause", "wait_for"]
 # Fast enough for a chain of short tasks, and 50 looks cost no more than the pause between two.
 _SHORTEST_S = 0.05
 _COST_FACTOR = 50.0
-# A job has said that it ended, but its slot is not free yet: look again soon.
+# A job has said that it ended, but its slot is not free yet; or it is over, but has not said how: look again soon.
 _SOON_S = 0.1
 _JUMP_IN_DOUBT = timedelta(seconds=30)
 _LONGEST_JUMP = timedelta(minutes=10)
@@ -78,7 +78,7 @@ def _moments(ws: Workspace) -> Iterator[datetime]:
 
 def pause(ws: Workspace, report: TickReport, longest_s: float) -> None:
     """Sleep until a job ends, or saves, or a person changes the store; `longest_s` seconds at most."""
-    if report.did_something and report.waiting:
+    if (report.did_something and report.waiting) or (report.in_doubt and not _asks_others(ws)):
         longest_s = min(longest_s, _SOON_S)
     watch = _Watch(ws.home, report)
     until = time.monotonic() + longest_s
@@ -88,6 +88,11 @@ def pause(ws: Workspace, report: TickReport, longest_s: float) -> None:
             return
         cost_s = time.monotonic() - began
         time.sleep(min(left_s, max(_SHORTEST_S, _COST_FACTOR * cost_s)))
+
+
+def _asks_others(ws: Workspace) -> bool:
+    """Tell whether a tick puts questions to a resource manager that serves others too."""
+    return any(backend.capabilities.queues for backend in ws.backends.values())
 
 
 class _Watch:
