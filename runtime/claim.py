@@ -292,7 +292,7 @@ def _end_leftovers(job: Job, sleep: Callable[[float], None]) -> None:
     attempts = [name for name, _ in _attempts(job)]
     deadline = time.monotonic() + _KILL_WAIT_S
     while True:
-        left = [pid for attempt in attempts for pid in processes_of(attempt) if start_ticks(pid) is not None]
+        left = [pid for attempt in attempts for pid in processes_of(job.home, attempt) if start_ticks(pid) is not None]
         if not left:
             return
         if time.monotonic() > deadline:

@@ -63,9 +63,13 @@ def has_ended(who: Identity, me: Identity) -> bool:
     return who.namespace == me.namespace and start_ticks(who.pid) != who.started
 
 
-def processes_of(attempt: str) -> list[int]:
-    """Return this user's processes on this host that an agent started for `attempt`, whoever their parents are."""
-    marks = (b"\0ELISA_ATTEMPT=" + os.fsencode(attempt) + b"\0", b"\0ELISA_INCARNATION=")
+def processes_of(home: str, attempt: str) -> list[int]:
+    """Return this user's processes on this host that an agent started for `attempt`, whoever their parents are.
+
+    The state folder counts too: the same ids may live in a copy of it.
+    """
+    job = os.path.abspath(os.path.join(home, "spool", attempt, "job.json"))
+    marks = (b"\0ELISA_JOB=" + os.fsencode(job) + b"\0", b"\0ELISA_INCARNATION=")
     found = []
     for pid in _all_pids():
         environment = _environment(pid)

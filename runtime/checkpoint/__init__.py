@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from elisa.runtime.checkpoint.adapters.files import File
+from elisa.runtime.checkpoint.adapters.files import File, Folder
 from elisa.runtime.checkpoint.checkpointer import STOPPED_STATUS, Checkpointer, run
 from elisa.runtime.checkpoint.codec import NotSavableError
 from elisa.runtime.checkpoint.group import GroupError
@@ -25,6 +25,9 @@ from elisa.runtime.checkpoint.persistent import persistent
 from elisa.runtime.program import metric, progress, should_stop, time_left
 
 if TYPE_CHECKING:
+    from elisa.runtime.checkpoint.adapters.keras import KerasCheckpoint
+    from elisa.runtime.checkpoint.adapters.lightning import LightningCheckpoint
+    from elisa.runtime.checkpoint.adapters.trainer import TrainerCheckpoint
     from elisa.runtime.checkpoint.adapters.training import Training
 
 __all__ = [
@@ -32,8 +35,12 @@ __all__ = [
     "Checkpointer",
     "DamagedError",
     "File",
+    "Folder",
     "GroupError",
+    "KerasCheckpoint",
+    "LightningCheckpoint",
     "NotSavableError",
+    "TrainerCheckpoint",
     "Training",
     "metric",
     "persistent",
@@ -44,10 +51,15 @@ __all__ = [
 ]
 
 # What needs a framework is loaded when it is first used.
-_FRAMEWORKS = {"Training": "elisa.runtime.checkpoint.adapters.training"}
+_FRAMEWORKS = {
+    "KerasCheckpoint": "keras",
+    "LightningCheckpoint": "lightning",
+    "TrainerCheckpoint": "trainer",
+    "Training": "training",
+}
 
 
 def __getattr__(name: str) -> object:
     if name in _FRAMEWORKS:
-        return getattr(import_module(_FRAMEWORKS[name]), name)
+        return getattr(import_module(f"elisa.runtime.checkpoint.adapters.{_FRAMEWORKS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

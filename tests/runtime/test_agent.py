@@ -145,7 +145,7 @@ def test_a_child_that_hides_by_forking_twice_is_ended_with_the_program(case: Cas
     case.run(case.job(argv=["sh", "-c", "(setsid sh -c 'trap \"\" TERM; touch up; sleep 600' &) ; sleep 0.3"]))
 
     assert (case.task_dir / "up").exists()
-    assert processes_of(ATTEMPT) == []
+    assert processes_of(str(case.home), ATTEMPT) == []
 
 
 class TestLimits:
@@ -321,9 +321,9 @@ def test_a_program_dies_with_its_agent(case: Case) -> None:
     process.communicate()
 
     deadline = time.monotonic() + 10
-    while processes_of(ATTEMPT) and time.monotonic() < deadline:
+    while processes_of(str(case.home), ATTEMPT) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert processes_of(ATTEMPT) == []
+    assert processes_of(str(case.home), ATTEMPT) == []
 
 
 PROGRAM = """

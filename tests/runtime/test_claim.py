@@ -261,7 +261,7 @@ def test_what_a_dead_holder_left_running_is_killed_first(case: Case) -> None:
 
 def test_a_leftover_that_cannot_be_killed_forbids_to_run(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_job(case)
-    monkeypatch.setattr(claims, "processes_of", lambda _attempt: [os.getpid()])
+    monkeypatch.setattr(claims, "processes_of", lambda _home, _attempt: [os.getpid()])
     monkeypatch.setattr(claims, "kill_all", lambda _pids: None)
     monkeypatch.setattr(claims, "_KILL_WAIT_S", 0.0)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 if TYPE_CHECKING:
     from elisa.runtime.checkpoint.codec import Chunk, Decoder, Encoder
 
-__all__ = ["File", "decode", "encode"]
+__all__ = ["File", "Folder", "decode", "encode"]
 
 _BLOCK = 8 * 2**20
 
@@ -40,8 +40,31 @@ class File:
         return target
 
 
-def encode(value: object, encoder: Encoder, _where: str) -> dict[str, Any] | None:
-    """Return the node of a `File`; its content is read when it is written."""
+class Folder:
+    """A folder of files as part of a state, such as a framework's own checkpoint."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(path)
+        self._files: dict[str, File] = {}
+
+    def put_back(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Make the folder at `path`, or where it came from, hold what was saved; return that."""
+        target = os.path.abspath(path or self.path)
+        os.makedirs(target, exist_ok=True)
+        for name, file in self._files.items():
+            file.put_back(os.path.join(target, name))
+        return target
+
+    def _found(self) -> dict[str, File]:
+        paths = [os.path.join(top, name) for top, _, names in os.walk(self.path) for name in sorted(names)]
+        return {os.path.relpath(path, self.path): File(path) for path in paths}
+
+
+def encode(value: object, encoder: Encoder, where: str) -> dict[str, Any] | None:
+    """Return the node of a `File` or `Folder`; the content is read when it is written."""
+    if isinstance(value, Folder):
+        files = {name: encode(file, encoder, where) for name, file in value._found().items()}  # noqa: SLF001  (here)
+        return {"$": "elisa.folder", "path": value.path, "files": files}
     if not isinstance(value, File):
         return None
     path = value.path
@@ -54,8 +77,18 @@ def _blocks(path: str) -> Iterator[Chunk]:
         yield from iter(lambda: stream.read(_BLOCK), b"")
 
 
-def decode(node: dict[str, Any], decoder: Decoder) -> File:
-    """Return the file; its content stays in the checkpoint until it is put back."""
+def decode(node: dict[str, Any], decoder: Decoder) -> File | Folder:
+    """Return the file or folder; its content stays in the checkpoint until it is put back."""
+    return _decode_folder(node, decoder) if node["$"] == "elisa.folder" else _decode_file(node, decoder)
+
+
+def _decode_folder(node: dict[str, Any], decoder: Decoder) -> Folder:
+    folder = Folder(node["path"])
+    folder._files = {name: _decode_file(item, decoder) for name, item in node["files"].items()}  # noqa: SLF001  (here)
+    return folder
+
+
+def _decode_file(node: dict[str, Any], decoder: Decoder) -> File:
     file = File(node["path"])
     file._kept = decoder.plain_path(node["at"])  # noqa: SLF001  (this module's own)
     return file
