@@ -48,6 +48,12 @@ PARTS: dict[str, RealPart] = {
     "tensorflow": RealPart(module="tensorflow", how="make frameworks"),
     "sklearn": RealPart(module="sklearn", how="make env"),
     "psycopg": RealPart(module="psycopg", how="make frameworks"),
+    # No Debian release has a PBS, so nobody can be asked to have one. Its tests run wherever there is one.
+    "pbs": RealPart(
+        programs=("qsub", "qstat", "qdel", "qselect", "pbsnodes"),
+        how="run the tests on a login node of a PBS, or beside a server of your own (https://github.com/openpbs/openpbs)",
+        always_optional=True,
+    ),
     # No published pyslurm matches the Slurm of a Debian release, so nobody can be asked to have one.
     "pyslurm": RealPart(module="pyslurm", how="pip install 'elisa-scheduler[slurm]'", always_optional=True),
 }

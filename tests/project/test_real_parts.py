@@ -17,11 +17,12 @@ def test_missing_part_fails_where_it_must_be_there(monkeypatch: pytest.MonkeyPat
         require_real("teapot", how="brew tea", found=False)
 
 
-def test_pyslurm_is_skipped_even_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "how"), [("pyslurm", r"elisa-scheduler\[slurm\]"), ("pbs", "login node of a PBS")])
+def test_what_debian_does_not_have_is_skipped_even_there(part: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELISA_REQUIRE_REAL", "1")
 
-    with pytest.raises(pytest.skip.Exception, match=r"elisa-scheduler\[slurm\]"):
-        require_real("pyslurm", found=False)
+    with pytest.raises(pytest.skip.Exception, match=how):
+        require_real(part, found=False)
 
 
 def test_part_is_there_if_all_its_programs_are(monkeypatch: pytest.MonkeyPatch) -> None:

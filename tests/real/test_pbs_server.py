@@ -1,0 +1,183 @@
+"""The PBS backend on a real PBS, wherever one answers: what it asks for arrives, and every end is told as what it was.
+
+It needs no rights beyond an ordinary user's, and a default queue that starts jobs of one core within a minute.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from elisa.backends.conformance import CHECKS
+from elisa.backends.pbs.backend import PbsBackend
+from elisa.backends.pbs.opening import open_pbs
+from elisa.backends.under_test import BackendUnderTest
+from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
+from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
+from elisa.model.native import CancelOutcome, JobRequest, NativeState, Seen
+from elisa.model.resources import Resources
+from elisa.model.states import EndReason
+from tests.real_parts import require_real
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+# One instance a test, new in each run: the server remembers the jobs of the last.
+_INSTANCES = itertools.count(int(time.time()))
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class WallClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The PBS that is here, used by an instance of its own; `folder` is where its nodes see it too."""
+
+    folder: Path
+    instance: str
+
+    def backend(self, **options: object) -> PbsBackend:
+        return open_pbs(BackendName("pbs"), options, instance=self.instance, clock=WallClock())
+
+    def bench(self) -> BackendUnderTest:
+        return BackendUnderTest(
+            backend=self.backend(),
+            reopen=self.backend,
+            folder=self.folder,
+            pass_time=time.sleep,
+            patience_s=120.0,
+            step_s=0.5,
+        )
+
+    def job(self, number: int, script: str, **more: object) -> JobRequest:
+        """Return a shell script as the job of the attempt `number`."""
+        request = self.bench().job(self.attempt(number), script)
+        return replace(request, resources=Resources(walltime_s=300), **more)  # type: ignore[arg-type]  # by name
+
+    def attempt(self, number: int) -> AttemptId:
+        return attempt_id(TaskId(f"t{number:09d}"), 1)
+
+    def output(self, number: int) -> str:
+        return (self.folder / f"{self.attempt(number)}.out").read_text()
+
+    def end_of(self, native_id: NativeId) -> Seen:
+        return self.bench().end_of(native_id)
+
+
+def a_name(number: int) -> str:
+    return "".join(_LETTERS[(number >> shift) & 31] for shift in (15, 10, 5, 0))
+
+
+@pytest.fixture(scope="module")
+def pbs_answers() -> None:
+    """Skip where there is no PBS, or none that answers."""
+    require_real("pbs")
+    try:
+        open_pbs(BackendName("pbs"), {}, instance="0000", clock=WallClock()).cluster()
+    except Unavailable:
+        require_real("pbs", found=False)
+
+
+@pytest.fixture
+def site(pbs_answers: None) -> Iterator[Site]:
+    folder = Path(tempfile.mkdtemp(prefix=".elisa-test-", dir=Path.home()))
+    made = Site(folder=folder, instance=a_name(next(_INSTANCES)))
+    yield made
+    with suppress(Unavailable):
+        left = made.backend().find([made.attempt(number) for number in range(100)]).ids
+        made.backend().cancel([native_id for ids in left.values() for native_id in ids])
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_conforms(check: Callable[[BackendUnderTest], None], site: Site) -> None:
+    check(site.bench())
+
+
+def test_job_gets_what_it_asks_for(site: Site) -> None:
+    resources = Resources(tasks_per_node=2, memory_mib_per_node=64, walltime_s=120)
+    script = "wc -l < $PBS_NODEFILE; echo $NCPUS $OMP_NUM_THREADS; umask; echo $ELISA_NATIVE_ID"
+    native_id = site.backend(umask="0027").submit(replace(site.job(1, script), resources=resources))
+
+    assert site.end_of(native_id).end_reason is EndReason.COMPLETED
+    assert site.output(1) == f"2\n2 1\n0027\n{native_id}\n"
+
+
+def test_output_can_be_read_while_the_job_runs(site: Site) -> None:
+    native_id = site.backend().submit(site.job(1, "echo here; sleep 300"))
+    site.bench().wait_for(native_id, NativeState.RUNNING)
+    limit = time.monotonic() + 30
+    while site.output(1) != "here\n":
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+
+    assert site.backend().cancel([native_id]) == {native_id: CancelOutcome.ASKED}
+
+
+def test_successor_runs_after_success_and_never_after_failure(site: Site) -> None:
+    backend = site.backend()
+    good, bad = backend.submit(site.job(1, "sleep 2")), backend.submit(site.job(2, "sleep 2; exit 3"))
+    after_good = backend.submit(site.job(3, "exit 0", after=(good,)))
+    after_bad = backend.submit(site.job(4, "exit 0", after=(bad,)))
+
+    assert site.end_of(after_good).end_reason is EndReason.COMPLETED
+    never = site.end_of(after_bad)
+    assert (never.end_reason, never.started_at) == (EndReason.LOST, None)
+
+
+def test_folder_that_is_missing_is_a_launch_failure(site: Site) -> None:
+    native_id = site.backend().submit(site.job(1, "exit 0", workdir=str(site.folder / "none")))
+
+    assert site.end_of(native_id).end_reason is EndReason.BOOT_FAILURE
+
+
+def test_queue_that_is_missing_rejects(site: Site) -> None:
+    with pytest.raises(Rejected):
+        site.backend().submit(site.job(1, "exit 0", partition="nosuchqueue"))
+
+
+def test_job_is_found_by_a_short_name(site: Site) -> None:
+    backend = site.backend(name_limit=15)
+    native_id = backend.submit(site.job(int(time.time()) % 10**8, "exit 0"))
+    tag = AttemptId(".".join(native_id.split(".")[-2:]))
+
+    assert backend.find([tag]).ids == {tag: (native_id,)}
+
+
+def test_many_jobs_are_one_question(site: Site) -> None:
+    backend, bench = site.backend(), site.bench()
+    ids = [backend.submit(site.job(number, "exit 0")) for number in range(60)]
+    began = time.monotonic()
+    poll = backend.poll(ids)
+    took_s = time.monotonic() - began
+
+    assert all(isinstance(bench.observe(native_id), Seen) for native_id in ids[:2])
+    assert took_s < 2.0, poll
+    tags = [site.attempt(number) for number in range(60)]
+    assert backend.find(tags).ids == {tag: (native_id,) for tag, native_id in zip(tags, ids, strict=True)}
+
+
+def test_qsub_killed_at_any_moment_leaves_at_most_one_job_that_is_found(site: Site) -> None:
+    known: dict[AttemptId, NativeId] = {}
+    for number in range(80):
+        backend = site.backend(submit_timeout_s=0.0005 * (number + 1))
+        backend.cluster()  # so that only qsub is in a hurry
+        with suppress(SubmitUncertain):
+            known[site.attempt(number)] = backend.submit(site.job(number, "exit 0"))
+    time.sleep(2)
+    tags = [site.attempt(number) for number in range(80)]
+    found = site.backend().find(tags).ids
+
+    assert {len(ids) for ids in found.values()} == {1}
+    assert {tag: found[tag][0] for tag in known} == known
