@@ -196,6 +196,9 @@ class SlurmCluster:
     def forget_everything(self) -> None:
         """Kill slurmctld and start it with no memory: jobs are lost and their numbers begin anew."""
         self._kill("slurmctld")
+        for state in (self.folder / "state").iterdir():
+            if state.is_file():
+                state.unlink()
         self._spawn("slurmctld", "slurmctld", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
         self._wait(self._controller_answers, "slurmctld answers")
 

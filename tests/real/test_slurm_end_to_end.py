@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 KILLS = int(os.environ.get("ELISA_TICK_KILLS", "12"))
 
-# Counts to 40 in half seconds, saves each number, and goes on from the newest one it finds.
+# Counts to 40, three a second, saves each number, and goes on from the newest one it finds.
 COUNTER = """\
 set -eu
 step=0
@@ -30,7 +30,7 @@ for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
 done
 echo "$step" >>"$ELISA_TASK_DIR/began"
 while [ "$step" -lt 40 ]; do
-  sleep 0.5
+  sleep 0.3
   step=$((step + 1))
   echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
   : >"$ELISA_CHECKPOINT_DIR/restart.$step.dat.done"
