@@ -74,7 +74,8 @@ class Handover:
         policy = task.spec.checkpoint
         if policy is None:
             return Habits()
-        lead_s = self._experience.lead(task).lead_s if policy.lead_s is None else None
+        lead = self._experience.lead(task) if policy.lead_s is None else None
+        lead_s = lead.lead_s if lead is not None and lead.whose else None
         if policy.interval_s is not None:
             return Habits(lead_s=lead_s)
         rate = self._experience.interruptions(attempt.backend, attempt.partition, attempt.request.nodes)
