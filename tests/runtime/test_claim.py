@@ -252,11 +252,18 @@ class TestOlderAttempts:
 
 def test_what_a_dead_holder_left_running_is_killed_first(case: Case) -> None:
     hold(case, pid=2**22 - 1)
-    env = {**os.environ, "ELISA_ATTEMPT": f"{TASK}.1", "ELISA_INCARNATION": "0"}
-    with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as left:
+    with started_for(case.home, "60") as left, started_for(case.home / "another", "1") as foreign:
         claim_task(a_job(case), NativeJob("78", 0))
 
         assert left.wait(10) == -9
+        assert foreign.wait(10) == 0
+
+
+def started_for(home: Path, seconds: str) -> subprocess.Popen[bytes]:
+    """Start a program as an agent over that state folder would have started it."""
+    job = home / "spool" / f"{TASK}.1" / "job.json"
+    env = {**os.environ, "ELISA_JOB": str(job), "ELISA_INCARNATION": "0"}
+    return subprocess.Popen(["sleep", seconds], env=env, start_new_session=True)
 
 
 def test_a_leftover_that_cannot_be_killed_forbids_to_run(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
