@@ -27,6 +27,7 @@ from elisa.runtime.program import metric, progress, should_stop, time_left
 if TYPE_CHECKING:
     from elisa.runtime.checkpoint.adapters.keras import KerasCheckpoint
     from elisa.runtime.checkpoint.adapters.lightning import LightningCheckpoint
+    from elisa.runtime.checkpoint.adapters.sharded import Sharded
     from elisa.runtime.checkpoint.adapters.trainer import TrainerCheckpoint
     from elisa.runtime.checkpoint.adapters.training import Training
 
@@ -40,6 +41,7 @@ __all__ = [
     "KerasCheckpoint",
     "LightningCheckpoint",
     "NotSavableError",
+    "Sharded",
     "TrainerCheckpoint",
     "Training",
     "metric",
@@ -54,6 +56,7 @@ __all__ = [
 _FRAMEWORKS = {
     "KerasCheckpoint": "keras",
     "LightningCheckpoint": "lightning",
+    "Sharded": "sharded",
     "TrainerCheckpoint": "trainer",
     "Training": "training",
 }

@@ -33,17 +33,21 @@ _JSON_INTEGER = 2**53
 Chunk = Union[bytes, memoryview]
 Node = Any
 
-# Which module knows the objects of which package, by the package in which any of the object's classes is defined.
+# Which adapter knows the objects of which package (in which any of the object's classes is defined), or is one itself.
 _ADAPTERS = {
-    "elisa": "files",
+    "files": "files",
     "labelled": "labelled",
     "numpy": "arrays",
     "pandas": "labelled",
     "scipy": "objects",
+    "sharded": "sharded",
     "sklearn": "objects",
     "torch": "tensors",
     "xarray": "labelled",
 }
+
+
+_OWN = "elisa.runtime.checkpoint.adapters."
 
 
 class NotSavableError(TypeError):
@@ -66,7 +70,8 @@ def _packages(value: object) -> list[str]:
     """Return the packages that know `value`: where its classes are defined, or where it is itself, for a class."""
     kinds = (value,) if isinstance(value, type) else (value, *type(value).__mro__)
     modules = [getattr(kind, "__module__", None) or "" for kind in kinds]
-    return list(dict.fromkeys(module.partition(".")[0] for module in modules))
+    own = [module[len(_OWN) :] for module in modules if module.startswith(_OWN)]
+    return own or list(dict.fromkeys(module.partition(".")[0] for module in modules))
 
 
 class Encoder:
@@ -114,6 +119,10 @@ class Encoder:
         name = f"{self._prefix}{len(self.pieces):05d}{suffix}"
         self.pieces.append(Piece(name, size, chunks))
         return name
+
+    def add_content(self, suffix: str, content: bytes) -> str:
+        """Make a file of `content` and return its name."""
+        return self.add(suffix, len(content), lambda: iter((content,)))
 
     def add_bytes(self, tag: str, suffix: str, content: list[Chunk]) -> Node:
         """Return a node that holds `content`: in itself if it is short, else in a file."""
@@ -224,8 +233,12 @@ class Decoder:
 
     def names(self, suffix: str) -> list[str]:
         """Return the names, without the mark of compression, of this state's files that end with `suffix`."""
-        names = {name[: -len(COMPRESSED)] if name.endswith(COMPRESSED) else name for name in os.listdir(self._folder)}
-        return sorted(name for name in names if name.startswith(self._prefix) and name.endswith(suffix))
+        return [name for name in self.all_names(suffix) if name.startswith(self._prefix) and name.endswith(suffix)]
+
+    def all_names(self, part: str) -> list[str]:
+        """Return the names of the checkpoint's files, of whatever rank, that contain `part`."""
+        names = (name[: -len(COMPRESSED)] if name.endswith(COMPRESSED) else name for name in os.listdir(self._folder))
+        return sorted(name for name in names if part in name)
 
     def plain_path(self, name: str) -> str:
         """Return the path of the file `name` as it was before any compression."""

@@ -64,12 +64,12 @@ def encode(value: object, encoder: Encoder, where: str) -> dict[str, Any] | None
     """Return the node of a `File` or `Folder`; the content is read when it is written."""
     if isinstance(value, Folder):
         files = {name: encode(file, encoder, where) for name, file in value._found().items()}  # noqa: SLF001  (here)
-        return {"$": "elisa.folder", "path": value.path, "files": files}
+        return {"$": "files.folder", "path": value.path, "files": files}
     if not isinstance(value, File):
         return None
     path = value.path
     name = encoder.add(os.path.splitext(path)[1][:16] or ".file", os.path.getsize(path), lambda: _blocks(path))
-    return {"$": "elisa.file", "path": path, "at": name}
+    return {"$": "files.file", "path": path, "at": name}
 
 
 def _blocks(path: str) -> Iterator[Chunk]:
@@ -79,7 +79,7 @@ def _blocks(path: str) -> Iterator[Chunk]:
 
 def decode(node: dict[str, Any], decoder: Decoder) -> File | Folder:
     """Return the file or folder; its content stays in the checkpoint until it is put back."""
-    return _decode_folder(node, decoder) if node["$"] == "elisa.folder" else _decode_file(node, decoder)
+    return _decode_folder(node, decoder) if node["$"] == "files.folder" else _decode_file(node, decoder)
 
 
 def _decode_folder(node: dict[str, Any], decoder: Decoder) -> Folder:
