@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 # One instance a test, new in each run: the server remembers the jobs of the last.
 _INSTANCES = itertools.count(int(time.time()))
+KILLS = 200
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -95,7 +96,7 @@ def site(pbs_answers: None) -> Iterator[Site]:
     made = Site(folder=folder, instance=a_name(next(_INSTANCES)))
     yield made
     with suppress(Unavailable):
-        left = made.backend().find([made.attempt(number) for number in range(100)]).ids
+        left = made.backend().find([made.attempt(number) for number in range(KILLS)]).ids
         made.backend().cancel([native_id for ids in left.values() for native_id in ids])
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -107,11 +108,11 @@ def test_conforms(check: Callable[[BackendUnderTest], None], site: Site) -> None
 
 def test_job_gets_what_it_asks_for(site: Site) -> None:
     resources = Resources(tasks_per_node=2, memory_mib_per_node=64, walltime_s=120)
-    script = "wc -l < $PBS_NODEFILE; echo $NCPUS $OMP_NUM_THREADS; umask; echo $ELISA_NATIVE_ID"
+    script = "wc -l < $PBS_NODEFILE; echo $OMP_NUM_THREADS; umask; echo $ELISA_NATIVE_ID"
     native_id = site.backend(umask="0027").submit(replace(site.job(1, script), resources=resources))
 
     assert site.end_of(native_id).end_reason is EndReason.COMPLETED
-    assert site.output(1) == f"2\n2 1\n0027\n{native_id}\n"
+    assert site.output(1) == f"2\n1\n0027\n{native_id}\n"
 
 
 def test_output_can_be_read_while_the_job_runs(site: Site) -> None:
@@ -169,15 +170,15 @@ def test_many_jobs_are_one_question(site: Site) -> None:
 
 
 def test_qsub_killed_at_any_moment_leaves_at_most_one_job_that_is_found(site: Site) -> None:
-    known: dict[AttemptId, NativeId] = {}
-    for number in range(80):
-        backend = site.backend(submit_timeout_s=0.0005 * (number + 1))
-        backend.cluster()  # so that only qsub is in a hurry
+    backend, known = site.backend(), dict[AttemptId, NativeId]()
+    backend.cluster()  # so that only qsub is in a hurry
+    for number in range(KILLS):
+        backend.options = replace(backend.options, submit_timeout_s=0.001 + 0.029 * number / KILLS)
         with suppress(SubmitUncertain):
             known[site.attempt(number)] = backend.submit(site.job(number, "exit 0"))
     time.sleep(2)
-    tags = [site.attempt(number) for number in range(80)]
-    found = site.backend().find(tags).ids
+    found = site.backend().find([site.attempt(number) for number in range(KILLS)]).ids
 
+    print(f"{KILLS} kills: {len(known)} ids printed, {len(found)} jobs there")  # noqa: T201 - for docs/measurements.md
     assert {len(ids) for ids in found.values()} == {1}
     assert {tag: found[tag][0] for tag in known} == known
