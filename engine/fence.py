@@ -10,9 +10,9 @@ from pathlib import Path
 
 from elisa.engine.files import Files
 from elisa.model import layout
-from elisa.model.ids import AttemptId, TaskId, attempt_number, is_attempt_id, task_of
+from elisa.model.ids import AttemptId, TaskId, attempt_number, task_of
 
-__all__ = ["claimed", "highest_claim", "raise_fence", "read_fence", "shut_out"]
+__all__ = ["claimed", "raise_fence", "read_fence", "shut_out"]
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
@@ -38,10 +38,3 @@ def shut_out(files: Files, home: Path, attempt: AttemptId) -> bool:
     """Make sure that `attempt` cannot start from now on; False if it has already been claimed."""
     raise_fence(files, home, task_of(attempt), attempt_number(attempt) + 1)
     return not claimed(files, home, attempt)
-
-
-def highest_claim(files: Files, home: Path, task: TaskId) -> int:
-    """Return the greatest attempt number that a claim or the fence of `task` knows of, 0 if there is none."""
-    names = (entry.name for entry in files.entries(layout.task_claims(home, task)))
-    numbers = [attempt_number(AttemptId(name)) for name in names if is_attempt_id(name)]
-    return max([*numbers, read_fence(files, home, task)])

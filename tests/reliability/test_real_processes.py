@@ -157,6 +157,7 @@ def in_a_child(act: Callable[[], object]) -> int:
     """Do it in a process of its own; return how that ended."""
     child = os.fork()
     if child == 0:
+        signal.alarm(30)  # one that hangs is to be seen, not waited for
         try:
             act()
         except BaseException:  # noqa: BLE001 - nothing of the child may reach the test

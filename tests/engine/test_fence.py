@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elisa.engine.fence import claimed, raise_fence, read_fence, shut_out
+from elisa.engine.files import OsFiles
+from elisa.model import layout
+from elisa.model.ids import AttemptId, TaskId
+
+TASK, ATTEMPT = TaskId("t7k2m9qx4t"), AttemptId("t7k2m9qx4t.2")
+
+
+def test_a_fence_is_raised_and_never_lowered(tmp_path: Path) -> None:
+    raise_fence(OsFiles(), tmp_path, TASK, 3)
+    raise_fence(OsFiles(), tmp_path, TASK, 2)
+
+    assert read_fence(OsFiles(), tmp_path, TASK) == 3
+
+
+def test_a_task_that_was_never_released_has_none(tmp_path: Path) -> None:
+    assert read_fence(OsFiles(), tmp_path, TASK) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"-1", b"\xff"])
+def test_a_damaged_fence_is_put_up_anew(tmp_path: Path, content: bytes) -> None:
+    layout.fence(tmp_path, TASK).parent.mkdir(parents=True)
+    layout.fence(tmp_path, TASK).write_bytes(content)
+
+    raise_fence(OsFiles(), tmp_path, TASK, 1)
+
+    assert read_fence(OsFiles(), tmp_path, TASK) == 1
+
+
+def test_an_attempt_that_nobody_claimed_is_shut_out(tmp_path: Path) -> None:
+    assert shut_out(OsFiles(), tmp_path, ATTEMPT)
+
+    assert read_fence(OsFiles(), tmp_path, TASK) == 3
+
+
+def test_an_attempt_that_was_claimed_meanwhile_is_not(tmp_path: Path) -> None:
+    layout.claim(tmp_path, ATTEMPT).parent.mkdir(parents=True)
+    layout.claim(tmp_path, ATTEMPT).touch()
+
+    assert not shut_out(OsFiles(), tmp_path, ATTEMPT)
+    assert claimed(OsFiles(), tmp_path, ATTEMPT)
