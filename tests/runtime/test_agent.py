@@ -142,7 +142,7 @@ def test_the_program_does_not_inherit_blocked_signals(case: Case) -> None:
 
 
 def test_a_child_that_hides_by_forking_twice_is_ended_with_the_program(case: Case) -> None:
-    case.run(case.job(argv=["sh", "-c", "(setsid sh -c 'trap \"\" TERM; touch up; sleep 600' &) ; sleep 0.3"]))
+    case.run(case.job(argv=["sh", "-c", "(setsid sh -c 'trap \"\" TERM; touch up; sleep 600' &) ; while [ ! -e up ]; do sleep 0.02; done"]))
 
     assert (case.task_dir / "up").exists()
     assert processes_of(str(case.home), ATTEMPT) == []
@@ -167,10 +167,8 @@ class TestLimits:
         assert case.run(case.job(argv=python(sharing), memory_mib=300, sample_s=0.2)) == 0
 
     def test_past_its_walltime_a_program_is_asked_and_then_killed(self, case: Case) -> None:
-        stubborn = (
-            "import signal, time\nsignal.signal(15, lambda *a: print('asked', flush=True))\nwhile True: time.sleep(1)"
-        )
-        status = case.run(case.job(argv=python(stubborn), walltime_s=0.5, grace_s=0.3))
+        stubborn = ["sh", "-c", "trap 'echo asked' TERM; while :; do sleep 0.05; done"]
+        status = case.run(case.job(argv=stubborn, walltime_s=1.5, grace_s=0.5))
 
         assert status == 137
         assert case.printed == "asked\n"
@@ -178,9 +176,9 @@ class TestLimits:
         assert (case.said("exited")["why"], case.said("exited")["signal"]) == ("timeout", 9)
 
     def test_a_program_that_leaves_with_success_when_its_time_is_over_has_not_succeeded(self, case: Case) -> None:
-        polite = "import signal, sys, time\nsignal.signal(15, lambda *a: sys.exit(0))\ntime.sleep(60)"
+        polite = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
 
-        assert case.run(case.job(argv=python(polite), walltime_s=0.5)) == 143
+        assert case.run(case.job(argv=polite, walltime_s=1.5)) == 143
         assert (case.said("exited")["why"], case.said("exited")["exit_code"]) == ("timeout", 0)
 
     def test_a_flood_of_output_is_stopped_and_its_beginning_kept(self, case: Case) -> None:
@@ -195,10 +193,11 @@ class TestLimits:
 class TestSignals:
     SAYS = (
         "import pathlib, signal, sys, time\n"
-        "def say(number, frame): print(signal.Signals(number).name, flush=True)\n"
+        "said = []\n"
+        "def say(number, frame): print(signal.Signals(number).name, flush=True); said.append(number)\n"
         "for name in sys.argv[1:]: signal.signal(getattr(signal, name), say)\n"
         "pathlib.Path('up').touch()\n"
-        "time.sleep(600) if 'SIGTERM' not in sys.argv else signal.pause()\n"
+        "while 'SIGTERM' not in sys.argv or not said: time.sleep(0.02)\n"
     )
 
     def started(self, case: Case, *caught: str, **options: Any) -> subprocess.Popen[bytes]:
