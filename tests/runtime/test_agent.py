@@ -142,7 +142,15 @@ def test_the_program_does_not_inherit_blocked_signals(case: Case) -> None:
 
 
 def test_a_child_that_hides_by_forking_twice_is_ended_with_the_program(case: Case) -> None:
-    case.run(case.job(argv=["sh", "-c", "(setsid sh -c 'trap \"\" TERM; touch up; sleep 600' &) ; while [ ! -e up ]; do sleep 0.02; done"]))
+    case.run(
+        case.job(
+            argv=[
+                "sh",
+                "-c",
+                "(setsid sh -c 'trap \"\" TERM; touch up; sleep 600' &) ; while [ ! -e up ]; do sleep 0.02; done",
+            ]
+        )
+    )
 
     assert (case.task_dir / "up").exists()
     assert processes_of(str(case.home), ATTEMPT) == []
