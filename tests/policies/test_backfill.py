@@ -121,11 +121,23 @@ def test_a_manager_with_a_queue_does_its_own_backfill() -> None:
 
 def test_gpus_and_whole_nodes_come_back_too() -> None:
     node = a_node(free_cpus=0, gpus={"a100": 2}, free_gpus=(("a100", 0),))
-    holder = an_attempt("t0.1", nodes="n1", started_at=after(-3000), request=a_request(2, exclusive=True))
+    for held in (a_request(2, exclusive=True), a_request(exclusive=True)):
+        holder = an_attempt("t0.1", nodes="n1", started_at=after(-3000), request=held)
+        for wanted in (a_request(2, ("a100",)), a_request(exclusive=True)):
+            made = a_plan(Ready().add("t1", wanted), a_cluster(node), live=[holder])
+            assert reason(made, "t1").facts["starts_at"][11:19] == "12:10:00"
 
-    for wanted in (a_request(2, ("a100",)), a_request(exclusive=True)):
-        made = a_plan(Ready().add("t1", wanted), a_cluster(node), live=[holder])
-        assert reason(made, "t1").facts["starts_at"][11:19] == "12:10:00"
+
+def test_each_type_of_gpu_comes_back_as_itself() -> None:
+    node = a_node(free_cpus=8, gpus={"a100": 1, "v100": 1}, free_gpus=(("a100", 0), ("v100", 0)))
+    live = [
+        an_attempt("t8.1", nodes="n1", started_at=after(-3000), request=a_request(1, ("a100",))),
+        an_attempt("t9.1", nodes="n1", started_at=after(-2400), request=a_request(1, ("v100",))),
+    ]
+
+    for kind, starts_at in (("a100", "12:10:00"), ("v100", "12:20:00")):
+        made = a_plan(Ready().add("t1", a_request(1, (kind,))), a_cluster(node), live=live)
+        assert reason(made, "t1").facts["starts_at"][11:19] == starts_at
 
 
 def test_room_is_kept_for_a_gang_as_a_whole() -> None:
@@ -197,6 +209,24 @@ def test_an_earlier_promise_that_cannot_be_kept_is_made_anew() -> None:
 
     for seconds, nodes in ((30, ("n1",)), (-5, ("n1",)), (90, ("n9",)), (90, ("n1", "n2"))):
         assert starts(KeptRoom(NOW.timestamp() + seconds, nodes)) == "12:01:00"
+
+
+def test_a_promise_on_a_node_that_is_too_small_is_made_anew() -> None:
+    nodes = [HALF, a_node("n2", cpus=4)]
+    kept = {TaskId("t1"): KeptRoom(NOW.timestamp() + 90, ("n2",))}
+
+    made = a_plan(Ready().add("t1", WIDE), a_cluster(*nodes), live=[OCCUPANT], promised=kept)
+
+    assert reason(made, "t1").facts["nodes"] == "n1"
+
+
+def test_promises_mean_nothing_to_a_manager_with_a_queue() -> None:
+    kept = {TaskId("t1"): KeptRoom(NOW.timestamp() + 60, ("n1",))}
+    ready = Ready().add("t1", WIDE, importance=9).add("t2", a_request(walltime_s=9999))
+
+    made = a_plan(ready, a_cluster(HALF), live=[OCCUPANT], promised=kept, queueing=[HERE])
+
+    assert started(made) == ["t1", "t2"]
 
 
 def test_a_promise_counts_only_as_long_as_nobody_new_ranks_above() -> None:

@@ -16,7 +16,7 @@ from elisa.model.reasons import ReasonCode
 from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
 from elisa.policies.packing import Share, batches, shared_gpus
-from elisa.policies.placement import Option, options_of
+from elisa.policies.placement import Option, options_of, pools_of
 from elisa.policies.score import rank_options
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
 
@@ -115,6 +115,19 @@ class TestScore:
 
 
 class TestFilters:
+    def test_the_default_partition_comes_first_then_priority_then_name(self) -> None:
+        partitions = (
+            PartitionView(name="b"),
+            PartitionView(name="a"),
+            PartitionView(name="urgent", priority=9),
+            PartitionView(name="main", is_default=True),
+        )
+
+        pools = pools_of(replace(a_cluster(), partitions=partitions), keeps_queue=True)
+
+        assert [pool.partition.name for pool in pools] == ["main", "urgent", "a", "b"]
+        assert all(pool.keeps_queue for pool in pools)
+
     def test_nodes_to_avoid_take_nothing(self) -> None:
         nodes = a_cluster(a_node("n1"), a_node("n2", state=NodeState.DOWN))
         ready = Ready().add("t1", a_request(cpus_per_task=8))
@@ -126,7 +139,7 @@ class TestFilters:
     def test_a_partition_that_is_down_does_not_hide_one_that_is_too_small(self) -> None:
         view = replace(
             a_cluster(),
-            partitions=(PartitionView(name="down", is_up=False), PartitionView(name="small", is_default=True)),
+            partitions=(PartitionView(name="down", is_default=True, is_up=False), PartitionView(name="small")),
         )
 
         made = a_plan(Ready().add("t1", a_request(cpus_per_task=99)), view)

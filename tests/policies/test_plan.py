@@ -170,6 +170,12 @@ def test_a_task_may_wait_for_the_second_node_with_licences_at_hand() -> None:
     assert (refused.facts["resource"], refused.facts["free"]) == ("nodes", 1)
 
 
+def test_a_licence_that_nobody_has_is_missing() -> None:
+    refused = reason(a_plan(Ready().add("t1", a_request(licences=(("ansys", 1),)))), "t1")
+
+    assert (refused.facts["resource"], refused.facts["free"]) == ("ansys", 0)
+
+
 def test_licences_run_out() -> None:
     view = replace(a_cluster(), licences={"ansys": 1})
     wanted = a_request(licences=(("ansys", 1),))
@@ -333,6 +339,22 @@ class TestBudgets:
         assert started(made) == ["t1", "t3"]
         assert reason(made, "t2").facts["user"] == 1000
 
+    def test_what_a_member_used_before_counts_for_that_member_alone(self) -> None:
+        project = ProjectPolicy(name=ProjectName("vision"), user_caps=(Cap(resource=Metered.CPU_S, limit=4000),))
+        usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(), Charge(cpu_s=1000))])
+        ready = Ready().add("t1", owner_uid=1000).add("t2", owner_uid=1001)
+        made = a_plan(ready, site=SitePolicy(projects=(project,)), usage=usage)
+
+        assert started(made) == ["t2"]
+        assert reason(made, "t1").facts["left"] == 3000
+
+    def test_the_cap_that_refuses_is_the_one_named(self) -> None:
+        overdrawn = Cap(resource=Metered.GPU_S, limit=5)
+        usage = ProjectUsage(rows=[UsageRow("vision", 7, "a100", Charge(), Charge(gpu_s=10))])
+        made = a_plan(Ready().add("t1"), site=a_site(overdrawn, Cap(resource=Metered.CPU_S, limit=9)), usage=usage)
+
+        assert reason(made, "t1").facts["resource"] == "cpu_s"
+
     def test_projects_that_are_not_named_follow_the_rules_for_unlisted_ones(self) -> None:
         unlisted = ProjectPolicy(name=ProjectName(""), caps=(Cap(resource=Metered.JOBS, limit=1),))
         ready = Ready().add("t1", project="a").add("t2", project="a").add("t3", project="b")
@@ -385,6 +407,21 @@ class TestGangs:
 
         assert started(made) == []
         assert {reason(made, task).code for task in ("t0", "t8")} == {ReasonCode.NEVER_FITS}
+
+    def test_submissions_that_were_tried_in_vain_are_given_back_exactly(self) -> None:
+        ready = self.a_gang(3)
+        for number in range(5, 9):
+            ready.add(f"t{number}", importance=-1)
+        made = a_plan(ready, site=SitePolicy(submits_per_tick=3))
+
+        assert started(made) == ["t5", "t6", "t7"]
+
+    def test_after_a_gang_that_did_not_fit_others_are_planned_as_ever(self) -> None:
+        ready = self.a_gang(2, ready=1).add("t8", WHOLE, importance=-1).add("t9", WHOLE, importance=-2)
+        made = a_plan(ready)
+
+        assert started(made) == ["t8"]
+        assert "starts_at" in reason(made, "t9").facts
 
     def test_a_gang_whose_places_in_the_queue_do_not_suffice_gives_them_back(self) -> None:
         full = a_cluster(a_node(free_cpus=0), partitions=["main"])

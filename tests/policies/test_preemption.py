@@ -114,6 +114,12 @@ def test_who_was_asked_is_not_asked_again_and_nobody_else_instead() -> None:
     assert evict(leaving, a_job("t9.1", "n2"), nodes=full("n1", "n2")) == []
 
 
+def test_what_is_about_to_be_free_is_counted_once() -> None:
+    half = a_request(cpus_per_task=4)
+
+    assert evict(a_job("t8.1", request=half, is_leaving=True), a_job("t9.1", request=half)) == ["t9.1"]
+
+
 def test_the_cheapest_loss_is_chosen() -> None:
     jobs = [
         a_job("t5.1", "n1"),
@@ -396,6 +402,19 @@ class TestNoPingPong:
         for worse, better in pairwise(ranks):
             assert evict(a_job(priority=worse), priority=better) == ["t0.1"]
             assert evict(a_job(priority=better), priority=worse) == []
+
+
+def test_who_saves_when_asked_loses_only_the_restart() -> None:
+    site = a_site(preemption=PreemptionRules(restart_s=450))
+
+    assert cost_of(a_job(saves_on_request=True), site, NOW.timestamp()) == 1.0
+
+
+def test_a_deadline_is_near_when_the_loss_would_break_it() -> None:
+    site = a_site(preemption=PreemptionRules(restart_s=60, grace_s=40))
+    costs = [cost_of(a_job(ran_s=100, slack_s=slack_s), site, NOW.timestamp()) for slack_s in (199, 200, 201)]
+
+    assert costs[0] == 10 * costs[1] == 10 * costs[2]
 
 
 def test_time_does_not_run_backwards_in_costs() -> None:
