@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from elisa.backends.runner import Completed
+from elisa.engine.doctor import Level, examine
+from elisa.engine.tick import tick
+from elisa.engine.workspace import init_workspace, open_workspace
+from elisa.model import layout
+
+
+class Starts:
+    """A runner under which the agent starts, or does not."""
+
+    def __init__(self, exit_code: int = 0) -> None:
+        self.exit_code = exit_code
+
+    def run(self, _argv: Sequence[str], **_told: object) -> Completed:
+        return Completed(exit_code=self.exit_code, stderr="Traceback\nModuleNotFoundError: elisa")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    init_workspace(tmp_path / "home")
+    with open_workspace(tmp_path / "home") as workspace:
+        tick(workspace)
+    return tmp_path / "home"
+
+
+def levels(home: Path) -> dict[str, Level]:
+    return {finding.name: finding.level for finding in examine(home, Starts())}
+
+
+def test_a_healthy_state_folder_has_nothing_to_mend(home: Path) -> None:
+    found = examine(home, Starts())
+
+    assert {finding.level for finding in found} == {"ok"}
+    assert {"filesystem", "locks", "clock", "database", "spool", "backend local", "agent"} <= {
+        one.name for one in found
+    }
+
+
+def test_without_a_folder_the_first_step_is_told(tmp_path: Path) -> None:
+    [finding] = examine(tmp_path / "none", Starts())
+
+    assert (finding.level, finding.hint) == ("bad", "run `elisa init`")
+
+
+def _remove(path: Callable[[Path], Path]) -> Callable[[Path], None]:
+    return lambda home: path(home).unlink()
+
+
+def _write(path: Callable[[Path], Path], text: str) -> Callable[[Path], None]:
+    return lambda home: (path(home).write_text(text), None)[1]
+
+
+@pytest.mark.parametrize(
+    ("harm", "name", "level"),
+    [
+        (lambda home: home.chmod(0o755), "state folder", "warn"),
+        (_remove(layout.spool_sentinel), "spool", "bad"),
+        (_remove(layout.event_secret), "secret", "bad"),
+        (lambda home: layout.event_secret(home).chmod(0o644), "events key", "bad"),
+        (_write(layout.site_file, "bakends: {}\n"), "configuration", "bad"),
+        (_write(layout.database, "rubbish" * 1000), "database", "bad"),
+    ],
+)
+def test_each_harm_is_found(home: Path, harm: Callable[[Path], None], name: str, level: Level) -> None:
+    harm(home)
+
+    assert levels(home)[name] == level
+
+
+def test_a_state_that_never_ticked_is_warned_of(tmp_path: Path) -> None:
+    init_workspace(tmp_path)
+
+    assert levels(tmp_path)["ticks"] == "warn"
+
+
+def test_an_agent_that_does_not_start_is_told_with_its_words(home: Path) -> None:
+    [finding] = [one for one in examine(home, Starts(1)) if one.name == "agent"]
+
+    assert finding.level == "bad"
+    assert finding.what.endswith("ModuleNotFoundError: elisa")
+
+
+def test_a_backend_that_fails_is_told_with_its_history(home: Path) -> None:
+    layout.backend_health(home).write_text(
+        '{"local": {"failures": 4, "since": "2026-03-02T09:00:00+00:00",'
+        ' "retry_at": "2026-03-02T09:00:00+00:00", "what": "no answer"}}'
+    )
+
+    told = [one.what for one in examine(home, Starts()) if one.level == "warn"]
+
+    assert told == ["failed 4 times since 2026-03-02 09:00: no answer"]
