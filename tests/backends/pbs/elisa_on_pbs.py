@@ -1,0 +1,116 @@
+"""The whole of elisa above a PBS: a state folder, pipelines in it, ticks when a test says so."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from elisa.engine.submit import submit
+from elisa.engine.tick import tick
+from elisa.engine.workspace import init_workspace, open_workspace
+from elisa.model import layout
+from elisa.model.ids import PipelineId
+from elisa.model.task import Attempt
+from elisa.pipelines.load import load
+from elisa.store.reader import Reader
+
+__all__ = ["COUNTER", "COUNTING", "ElisaOnPbs", "a_state_folder"]
+
+SITE = """
+backends:
+  pbs: {kind: pbs, window: 100, options: {%s}}
+recovery: {grace: 2s, absences: 2}
+jobs: {heartbeat: 1s, sample: 1s, grace: 3s, self_fence: 5s}
+"""
+FINAL = {"succeeded", "failed", "cancelled", "skipped"}
+
+COUNTER = """\
+set -eu
+step=0
+for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
+  [ -e "$marker" ] || continue
+  number=${marker##*/restart.}
+  number=${number%.dat.done}
+  [ "$number" -gt "$step" ] && step=$number
+done
+echo "$step" >>"$ELISA_TASK_DIR/began"
+while [ "$step" -lt 12 ]; do
+  sleep 0.25
+  step=$((step + 1))
+  echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
+  : >"$ELISA_CHECKPOINT_DIR/restart.$step.dat.done"
+  echo "$step" >>"$ELISA_TASK_DIR/steps"
+done
+"""
+"""Counts to 12, four a second, saves each number, and goes on from the newest one it finds."""
+
+COUNTING = """
+name: counting
+project: demo
+tasks:
+  before: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], retry: 0}
+  count:
+    command: [sh, counter.sh]
+    needs: [before]
+    checkpoint: {pattern: "restart.*.dat", complete_when: "{}.done", keep: 50}
+    retry: 0
+  after: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], needs: [count], retry: 0}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElisaOnPbs:
+    """A state folder whose only backend is a PBS."""
+
+    home: Path
+    folder: Path
+
+    def submit(self, text: str) -> PipelineId:
+        """Put a pipeline into the queue."""
+        file = self.folder / "pipeline.yaml"
+        file.write_text(textwrap.dedent(text))
+        with open_workspace(self.home) as ws:
+            return submit(ws, load(file)).pipeline_id
+
+    def tick(self) -> None:
+        with open_workspace(self.home) as ws:
+            tick(ws)
+
+    def tick_until(self, holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
+        """Tick twice a second until something holds."""
+        deadline = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < deadline, self.states()
+            self.tick()
+            time.sleep(0.5)
+
+    def tick_to_the_end(self, *, within_s: float = 60.0) -> None:
+        """Tick until every task is final."""
+        self.tick_until(lambda: set(self.states().values()) <= FINAL, within_s=within_s)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every task by its name."""
+        with Reader.open(self.home) as reader:
+            return {row.name: str(row.state) for row in reader.task_rows()}
+
+    def attempts(self, name: str) -> tuple[Attempt, ...]:
+        with Reader.open(self.home) as reader:
+            (task,) = [row.id for row in reader.task_rows() if row.name == name]
+            return reader.attempts_of(task)
+
+    def lines(self, pipeline: PipelineId, task: str, file: str) -> list[str]:
+        """Return the lines that a task has written; none if there is no such file yet."""
+        path = Path(layout.task_dir(self.home, pipeline, task)) / file
+        return path.read_text().split() if path.exists() else []
+
+
+def a_state_folder(folder: Path, **options: object) -> ElisaOnPbs:
+    """Return a new state folder in `folder`, with these options of the PBS backend."""
+    home = folder / "home"
+    init_workspace(home)
+    (home / "site.yaml").write_text(SITE % ", ".join(f"{name}: {value}" for name, value in options.items()))
+    (folder / "counter.sh").write_text(COUNTER)
+    return ElisaOnPbs(home=home, folder=folder)
