@@ -2,6 +2,7 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 WORKERS ?= 2
+SEEDS   ?= 2000
 PY       = $(VENV)/bin/python
 STAMP    = $(VENV)/.installed
 DOCS     = $(VENV)/.installed-docs
@@ -33,7 +34,7 @@ demo: env ## Run a training pipeline, kill it in the middle, and watch it finish
 
 test: env ## Run every test; writes pytest_results.json and holds coverage to its gates
 	@mkdir -p $(CACHE)
-	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report= \
+	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0 --cov --cov-report= \
 	  --json-report --json-report-omit collectors keywords log streams \
 	  --json-report-file=pytest_results.json --json-report-indent=1 $(ARGS)
 	@$(PY) -m coverage json -q -o $(CACHE)/coverage.json
@@ -63,8 +64,9 @@ wheel: env
 bench: env ## Measure; make bench ONLY=name runs one benchmark or figure
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
-soak: env ## Search for faults at length: random seeds, ELISA_SOAK_EXAMPLES cases a law (2000)
+soak: env ## Search for faults at length: random seeds, ELISA_SOAK_EXAMPLES cases a law (2000), SEEDS whole lives (2000)
 	@ELISA_HYPOTHESIS_PROFILE=soak $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
+	@$(PY) -m tests.reliability.soak --seeds $(SEEDS)
 
 docs: $(DOCS) ## Build the documentation in site/; a broken link is an error
 	$(VENV)/bin/zensical build --strict --clean
