@@ -118,6 +118,10 @@ class TestGrants:
 
         assert limits(self.site(self.a_grant(1000, -10, 10)), usage) == {"a": [700 + 1000]}
 
+    def test_a_period_begins_with_its_first_moment_and_what_ended_then_was_before_it(self) -> None:
+        assert limits(self.site(self.a_grant(1000, 0, 10)), self.usage((7, 0))) == {"a": [1007]}
+        assert limits(self.site(self.a_grant(1000, -10, 10)), self.usage((7, 10))) == {"a": [1007]}
+
     def test_grants_that_overlap_add_up(self) -> None:
         site = self.site(self.a_grant(1000, -10, 10), self.a_grant(500, -5, 5))
 
@@ -173,6 +177,10 @@ class TestLoans:
         assert limits(lending(a_loan()), ProjectUsage()) == {"a": [60], "b": [140]}
         assert limits(lending(a_loan(start_day=1, due_day=2)), ProjectUsage()) == {"a": [100], "b": [100]}
 
+    def test_a_loan_begins_with_its_first_moment_and_ends_before_it_is_due(self) -> None:
+        assert limits(lending(a_loan(start_day=0)), ProjectUsage()) == {"a": [60], "b": [140]}
+        assert limits(lending(a_loan(due_day=0)), ProjectUsage()) == {"a": [100], "b": [100]}
+
     def test_what_the_borrower_used_of_it_cannot_come_back(self) -> None:
         over = lending(a_loan(start_day=-2, due_day=-1))
 
@@ -221,6 +229,11 @@ class TestLoans:
     def test_a_bad_loan_is_refused_in_words(self, site: SitePolicy, loan: Loan, words: str) -> None:
         with pytest.raises(PolicyError, match=words):
             check_loan(site, loan, ProjectUsage(), NOW)
+
+    def test_who_has_nothing_left_is_told_so(self) -> None:
+        with pytest.raises(PolicyError, match="has 0 cpu_s left to lend, not 1") as refusal:
+            check_loan(lending(), a_loan(1), ProjectUsage(rows=[spent("a", 150)]), NOW)
+        assert refusal.value.hint == "lend at most 0"
 
     def test_what_the_lender_used_is_not_there_to_be_lent(self) -> None:
         with pytest.raises(PolicyError, match="has 10 cpu_s left"):

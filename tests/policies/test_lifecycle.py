@@ -370,6 +370,34 @@ def test_a_requeue_is_a_new_incarnation_and_forgets_the_old_ones_end() -> None:
     assert observed.ended == ()
 
 
+def test_the_reason_of_an_end_that_the_job_told_holds_its_status() -> None:
+    for told in ({"exit_code": 3, "signal": None}, {"exit_code": 0, "signal": None}):
+        moved = watch(an_attempt(claimed=True), events=[an_event(EventKind.EXITED, **told)]).changes[-1]
+        assert isinstance(moved, AttemptMoved)
+        assert moved.reason == because(ReasonCode.SAID_BY_JOB, exit_code=told["exit_code"])
+
+
+@pytest.mark.parametrize(("exit_code", "is_believed"), [(127, True), (128, False), (137, False)])
+def test_a_status_that_stands_for_a_signal_waits_for_the_managers_word(*, exit_code: int, is_believed: bool) -> None:
+    observed = watch(an_attempt(claimed=True), events=[an_event(EventKind.EXITED, exit_code=exit_code)])
+
+    assert bool(observed.ended) is is_believed
+
+
+def test_clocks_that_disagree_book_nothing_rather_than_less_than_nothing() -> None:
+    backwards = seen(NativeState.ENDED, end_reason=EndReason.TIMEOUT, started_at=after(60), ended_at=after(10))
+    by_job = [an_event(EventKind.EXITED, exit_code=1, run_s=-5)]
+
+    for observed in (
+        watch(an_attempt(claimed=True), polls=answered(backwards)),
+        watch(an_attempt(claimed=True), events=by_job),
+        watch(an_attempt(claimed=True, started_at=after(99)), events=[an_event(EventKind.EXITED, exit_code=1)]),
+    ):
+        moved = observed.changes[-1]
+        assert isinstance(moved, AttemptMoved)
+        assert moved.spend == Charge()
+
+
 def test_bad_data_is_named_by_the_agent_that_refused_it() -> None:
     observed = watch(an_attempt(), events=[an_event(EventKind.EXITED, exit_code=74, why="invalid_data")])
 

@@ -14,7 +14,7 @@ from elisa.model.columns import GangRow, ProjectUsage, RunningRow, UsageRow
 from elisa.model.decisions import Preempt
 from elisa.model.ids import ProjectName
 from elisa.model.native import NodeView
-from elisa.model.pipeline import PriorityClass
+from elisa.model.pipeline import PriorityClass, SitePlacement
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.site import Cap, Metered, PreemptionRules, ProjectPolicy, ServiceClass, SitePolicy
@@ -283,6 +283,34 @@ class TestNativeQueues:
     )
     def test_others_keep_their_place(self, job: RunningRow) -> None:
         assert asked(self.plan(job, site=SitePolicy(default_window=0))) == []
+
+    def test_one_place_is_enough_wherever_it_is(self) -> None:
+        jobs = [a_job(f"t{n}.1", priority=4, is_queued=True, partition=p, ran_s=0) for n, p in ((3, "p"), (4, "q"))]
+        cap = ProjectPolicy(name=ProjectName("vision"), caps=(Cap(resource=Metered.JOBS, limit=1),))
+        made = a_plan(
+            Ready().add("t1", WHOLE, priority=1, importance=1).add("t2", WHOLE, priority=1),
+            a_cluster(a_node(free_cpus=0), partitions=["p", "q"]),
+            running=jobs,
+            queueing=[HERE],
+            site=SitePolicy(default_window=0, projects=(cap,)),
+        )
+
+        assert [(one.attempt, one.beneficiary) for one in preempts(made)] == [("t3.1", "t1")]
+
+    def test_where_nobody_can_be_withdrawn_the_budget_is_left_for_others(self) -> None:
+        cap = ProjectPolicy(name=ProjectName("vision"), caps=(Cap(resource=Metered.JOBS, limit=1),))
+        last = a_job("t9.1", priority=4, is_queued=True, partition="q", ran_s=0)
+        ready = Ready().add("t1", priority=1, importance=1, placement=SitePlacement(partition="p"))
+        ready.add("t2", priority=1, placement=SitePlacement(partition="q"))
+        made = a_plan(
+            ready,
+            a_cluster(a_node(free_cpus=0), partitions=["p", "q"]),
+            running=[last],
+            queueing=[HERE],
+            site=SitePolicy(default_window=0, projects=(cap,)),
+        )
+
+        assert [(one.attempt, one.beneficiary) for one in preempts(made)] == [("t9.1", "t2")]
 
     def test_running_jobs_are_asked_to_leave_for_a_better_one_that_waits_natively(self) -> None:
         waiting = a_job("t7.1", "", request=a_request(1, ("a100",)), priority=0, is_queued=True, partition="main")

@@ -140,6 +140,10 @@ def test_a_need_times_out_from_the_pipelines_submission() -> None:
     assert fate(a_waiting_task(), a_need(late, timeout_s=1, on_unmet=OnUnmet.RUN)) == READY
 
 
+def test_a_need_that_was_met_does_not_time_out() -> None:
+    assert fate(a_waiting_task(), a_need(a_target("a"), timeout_s=1)) == READY
+
+
 def test_long_lists_are_cut_short() -> None:
     outcome = fate(a_waiting_task(), a_need(*(a_target(f"w{n}", TaskState.READY) for n in range(7))))
 

@@ -176,6 +176,12 @@ def test_the_same_failure_at_the_same_step_stops_early() -> None:
     )
 
 
+def test_an_attempt_given_among_its_own_siblings_counts_once() -> None:
+    attempt = ended(EndReason.FAILED, "t1.1", step=12, exit_code=1)
+
+    assert fate(a_retrying_task(retry={"limit": 9}), attempt, attempt).after is TaskState.WAITING
+
+
 @pytest.mark.parametrize(
     "first",
     [
