@@ -142,7 +142,8 @@ class Submitting:
     def _submit_one(self, item: _Item, request: JobRequest | None) -> None:
         name = item.attempt.backend
         if request is None:
-            self._withdraw(item, ReasonCode.NEVER_SUBMITTED, "an attempt of this number was released before")
+            # A life of this database that was lost has released it: whatever became of that is still to be found.
+            self._doubt(item, "an attempt of this number was released before")
         elif name in self._stopped:
             self._withdraw(item, ReasonCode.BACKEND_BUSY, self._stopped[name])
         else:
@@ -158,9 +159,11 @@ class Submitting:
             self._stop(item.attempt.backend, words_of(err))
             self._withdraw(item, ReasonCode.BACKEND_BUSY, words_of(err))
         except SubmitUncertain as err:
+            self._stop(item.attempt.backend, words_of(err))
             self._doubt(item, words_of(err))
         except Exception as err:  # noqa: BLE001 - a bug in one backend must not stop the tick of the others
             _log.exception("backend=%s attempt=%s", item.attempt.backend, item.attempt.id)
+            self._stop(item.attempt.backend, words_of(err))
             self._doubt(item, words_of(err))
         else:
             self._accept(item, native_id)
@@ -212,7 +215,6 @@ class Submitting:
     def _doubt(self, item: _Item, words: str) -> None:
         """Leave the attempt as it is intended: a later tick finds out what became of it."""
         _log.warning("attempt=%s backend=%s may have been submitted: %s", item.attempt.id, item.attempt.backend, words)
-        self._stop(item.attempt.backend, words)
         self.acted.uncertain.append(item.attempt.id)
 
     def _stop(self, name: BackendName, words: str) -> None:

@@ -27,7 +27,7 @@ from elisa.store.database import exists
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
-__all__ = ["Made", "Workspace", "check_ancestors", "init_workspace", "open_workspace"]
+__all__ = ["Made", "Workspace", "check_ancestors", "init_workspace", "open_workspace", "system_ports"]
 
 _SITE_TEMPLATE = b"""\
 # What elisa may use. All of it may be left out: then this machine is the only backend.
@@ -91,7 +91,7 @@ def init_workspace(home: Path) -> Made:
     Raises StoreError if others could tamper with it.
     """
     check_ancestors(home, os.geteuid())
-    files, clock, random, crash = _ports()
+    files, clock, random, crash = system_ports()
     created = not exists(home)
     for folder in (home, layout.claims(home), layout.runs(home)):
         files.make_folder(folder)
@@ -104,7 +104,8 @@ def init_workspace(home: Path) -> Made:
     return Made(home=home, created=created, backends=tuple(load_site(files, home).backends))
 
 
-def _ports() -> tuple[Files, Clock, RandomSource, CrashPoint]:
+def system_ports() -> tuple[Files, Clock, RandomSource, CrashPoint]:
+    """Return the real world: its filesystem, time and chance, and the crash point that the environment asks for."""
     crash = crash_point_from(os.environ)
     return OsFiles(crash), SystemClock(), SystemRandom(), crash
 
@@ -117,7 +118,7 @@ def open_workspace(home: Path) -> Workspace:
     if not exists(home):
         raise UsageError(f"there is no elisa state in {home}", hint="run `elisa init`")
     check_ancestors(home, os.geteuid())
-    files, clock, random, crash = _ports()
+    files, clock, random, crash = system_ports()
     site = load_site(files, home)
     clock = choose_clock([config.kind for config in site.backends.values()], clock)
     with Reader.open(home) as reader:

@@ -357,15 +357,17 @@ def test_a_backend_that_left_the_configuration_keeps_its_jobs_in_doubt(world: Wo
     assert world.states() == {"a": ACTIVE}
 
 
-def test_an_attempt_number_that_was_used_in_a_lost_life_is_not_used_again(world: World) -> None:
-    """A database restored from an old copy knows less than the spool."""
+def test_an_attempt_that_was_released_in_a_lost_life_is_not_submitted_again(world: World) -> None:
+    """A database restored from an old copy knows less than the spool: what it does not know may still run."""
     world.submit(job("a"))
     seen = AttemptId(f"{world.tasks()['a'].id}.1")
     OsFiles().make_folder(layout.spool_dir(world.home, seen))
     OsFiles().write(layout.job_file(world.home, seen), b"{}")
 
+    report = world.tick()
     world.run()
 
+    assert report.unsettled == (seen,)
     assert world.recorder.accepted == [AttemptId(f"{world.tasks()['a'].id}.2")]
     assert world.states() == {"a": SUCCEEDED}
 
