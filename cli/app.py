@@ -28,6 +28,10 @@ cron = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cron, name="cron")
+checkpoints = typer.Typer(
+    help="List, check, prune and choose the checkpoints of a task.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(checkpoints, name="checkpoints")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -163,7 +167,15 @@ def release(ids: options.Ids, home: options.Home = None, json: options.Json = Fa
 
 
 @app.command()
-def retry(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
+def retry(
+    ids: options.Ids,
+    from_step: Annotated[
+        int | None,
+        typer.Option("--from-step", metavar="STEP", help="Begin from the checkpoint of this step.", show_default=False),
+    ] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
     """Try failed, cancelled or skipped tasks again, from their newest checkpoint."""
     return invoke("retry", locals())
 
@@ -210,3 +222,44 @@ def cron_remove(
 ) -> int:
     """Take the line out of your crontab again."""
     return invoke("cron_remove", locals())
+
+
+@checkpoints.command("list")
+def checkpoints_list(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
+    """List a task's checkpoints, the newest first; only names and sizes are looked at."""
+    return invoke("checkpoints_list", locals())
+
+
+@checkpoints.command("verify")
+def checkpoints_verify(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
+    """Read all of a task's checkpoints; exit 1 if one byte is not as it was written."""
+    return invoke("checkpoints_verify", locals())
+
+
+@checkpoints.command("prune")
+def checkpoints_prune(
+    task: options.TaskName,
+    keep: Annotated[int, typer.Option("--keep", metavar="N", help="How many of the newest to keep.", min=1)] = 2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would go.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Remove old checkpoints; the newest one that is proved sound always stays."""
+    return invoke("checkpoints_prune", locals())
+
+
+@checkpoints.command("explain")
+def checkpoints_explain(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
+    """Show how often a task saves, how early it is told of its end, and why."""
+    return invoke("checkpoints_explain", locals())
+
+
+@checkpoints.command("restore")
+def checkpoints_restore(
+    task: options.TaskName,
+    step: Annotated[int, typer.Option("--step", metavar="STEP", help="The step to go on from.", show_default=False)],
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Choose the step from which the next attempt begins; newer checkpoints are set aside."""
+    return invoke("checkpoints_restore", locals())

@@ -9,6 +9,11 @@ __all__ = ["invoke"]
 
 _MODULES: Mapping[str, str] = {
     "cancel": "wishes",
+    "checkpoints_explain": "checkpoints",
+    "checkpoints_list": "checkpoints",
+    "checkpoints_prune": "checkpoints",
+    "checkpoints_restore": "checkpoints",
+    "checkpoints_verify": "checkpoints",
     "hold": "wishes",
     "release": "wishes",
     "retry": "wishes",

@@ -23,6 +23,34 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "checkpoints explain": [
+        Parameter("task", "text", required=True),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
+    "checkpoints list": [
+        Parameter("task", "text", required=True),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
+    "checkpoints prune": [
+        Parameter("task", "text", required=True),
+        Parameter("keep", "other", flags=("--keep",), default=2),
+        Parameter("dry_run", "flag", flags=("--dry-run", "-n"), default=False),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
+    "checkpoints restore": [
+        Parameter("task", "text", required=True),
+        Parameter("step", "other", flags=("--step",), required=True),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
+    "checkpoints verify": [
+        Parameter("task", "text", required=True),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "cron install": [
         Parameter("every", "other", flags=("--every",), default=1),
         Parameter("scrontab", "flag", flags=("--scrontab",), default=False),
@@ -84,6 +112,7 @@ COMMANDS: dict[str, list[Parameter]] = {
     ],
     "retry": [
         Parameter("ids", "texts", required=True),
+        Parameter("from_step", "other", flags=("--from-step",)),
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],

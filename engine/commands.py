@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from elisa.engine.checkpoint_choice import chosen
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import CancelRequested, Change, TaskMoved
-from elisa.model.errors import StaleChange
+from elisa.model.errors import StaleChange, UsageError
 from elisa.model.ids import AttemptId, PipelineId, TaskId, task_of
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import FINAL_TASK_STATES, TaskState
@@ -49,9 +50,14 @@ def release(ws: Workspace, ids: Sequence[str]) -> Done:
     return _carry_out(ws, ids, _released)
 
 
-def retry(ws: Workspace, ids: Sequence[str]) -> Done:
-    """Try ended tasks again, from their newest checkpoints, and with them whatever was skipped on their account."""
-    return _carry_out(ws, ids, _retried, with_skipped=True)
+def retry(ws: Workspace, ids: Sequence[str], *, from_step: int | None = None) -> Done:
+    """Try ended tasks again, from their newest checkpoints, and with them whatever was skipped on their account.
+
+    With `from_step`, those that ran before begin from the checkpoint of that step, and only where they have a sound one.
+    """
+    if from_step is None:
+        return _carry_out(ws, ids, _retried, with_skipped=True)
+    return _carry_out(ws, ids, _retried_from(ws, from_step), with_skipped=True)
 
 
 def _carry_out(ws: Workspace, ids: Sequence[str], wish: Wish, *, with_skipped: bool = False) -> Done:
@@ -124,7 +130,7 @@ def _released(_: Reader, task: Task, by: str) -> Change | str:
     )
 
 
-def _retried(reader: Reader, task: Task, by: str) -> Change | str:
+def _retried(reader: Reader, task: Task, by: str) -> TaskMoved | str:
     if task.state not in _OVER:
         return f"it is {task.state.value}"
     return TaskMoved(
@@ -135,6 +141,19 @@ def _retried(reader: Reader, task: Task, by: str) -> Change | str:
         resume_from=newest_checkpoint(task, reader.attempts_of(task.id)),
         resets_failures=True,
     )
+
+
+def _retried_from(ws: Workspace, step: int) -> Wish:
+    def wish(reader: Reader, task: Task, by: str) -> Change | str:
+        moved = _retried(reader, task, by)
+        if isinstance(moved, str) or not task.attempts:
+            return moved
+        try:
+            return replace(moved, resume_from=chosen(ws, reader, task, step))
+        except UsageError as err:
+            return f"{err.what}: {err.why}; {err.hint}"
+
+    return wish
 
 
 def _skipped_behind(reader: Reader, tasks: Mapping[TaskId, Task]) -> dict[TaskId, Task]:

@@ -86,15 +86,15 @@ def usual_save_s(own: Sequence[CheckpointRef], group: Sequence[float]) -> float 
 def lead_of(own: Sequence[CheckpointRef], group: Sequence[float], site: Sequence[float]) -> Lead:
     """Return how early a job has to be told of its end: twice what slow saves take, and the way to the next step.
 
-    `own` are the task's checkpoints, the newest last; `group` and `site` the seconds of others' saves. Of those less is
-    known than of the task's own, so that they never make the usual lead shorter.
+    `own` are the task's checkpoints, the newest last; `group` and `site` the seconds of others' saves. Those, and fewer
+    than three of its own, only ever make the usual lead longer.
     """
     saves = [checkpoint.seconds for checkpoint in own[-_NEWEST:]]
     if len(saves) >= _FEWEST_SAVES:
         step_s, save_s = _step_s(own[-_NEWEST:]), _slow(saves)
         return Lead(_LEAST_LEAD_S + 2 * save_s + 1.5 * step_s, save_s, step_s, len(saves), "task")
     for whose, some in (("group", [*saves, *group]), ("site", site)):
-        if len(some) >= _FEWEST_SAVES:
+        if some:
             save_s = _slow(some)
             return Lead(max(USUAL_LEAD_S, _LEAST_LEAD_S + 2 * save_s), save_s, 0.0, len(some), whose)
     return Lead(USUAL_LEAD_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, print_plain
@@ -27,9 +28,9 @@ def release(*, ids: Sequence[str], home: str | None, json: bool) -> int:
     return _carry_out("release", commands.release, ids, home, json=json)
 
 
-def retry(*, ids: Sequence[str], home: str | None, json: bool) -> int:
+def retry(*, ids: Sequence[str], from_step: int | None, home: str | None, json: bool) -> int:
     """Try ended tasks again."""
-    return _carry_out("retry", commands.retry, ids, home, json=json)
+    return _carry_out("retry", partial(commands.retry, from_step=from_step), ids, home, json=json)
 
 
 Wish = Callable[..., commands.Done]

@@ -103,6 +103,7 @@ def test_one_slow_save_in_ten_makes_the_lead_longer() -> None:
     [
         pytest.param([], [], [], Lead(USUAL_LEAD_S), id="nothing known"),
         pytest.param([9.0], [100.0, 200.0], [], Lead(402.0, 200.0, 0.0, 3, "group"), id="its own and its group's"),
+        pytest.param([300.0], [], [5.0], Lead(602.0, 300.0, 0.0, 1, "group"), id="one slow save of its own"),
         pytest.param([], [1.0] * 3, [], Lead(USUAL_LEAD_S, 1.0, 0.0, 3, "group"), id="others never shorten the lead"),
         pytest.param([], [], [90.0] * 3, Lead(182.0, 90.0, 0.0, 3, "site"), id="the site's"),
     ],
