@@ -27,7 +27,8 @@ $(DOCS): $(STAMP)
 
 # By pip alone, and torch by ==: a range may bring a CUDA build of several gigabytes.
 frameworks: env ## Install the frameworks and drivers whose adapters are tested: some gigabytes
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 tensorflow-cpu 'psycopg[binary]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 tensorflow-cpu \
+	  lightning transformers accelerate xarray pandas 'psycopg[binary]'
 
 demo: env ## Run a training pipeline, kill it in the middle, and watch it finish from its checkpoint
 	@$(PY) -m examples.digits.demo
