@@ -221,7 +221,7 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
         "why": why,
         "detail": detail,
         "run_s": ending.run_s,
-        **usage_data(ending.usage),
+        **usage_data(ending.usage, ending.gpu_use),
     }
     if is_success:
         _say_done(job, claim, data)

@@ -10,6 +10,7 @@ from typing import IO, Callable, NamedTuple
 
 from elisa.runtime.courier import Courier
 from elisa.runtime.eventfile import Scalar
+from elisa.runtime.gpu import GpuSampler, GpuUse, open_gpus
 from elisa.runtime.job import Job
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
 from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
@@ -42,6 +43,7 @@ class Ending(NamedTuple):
     why: str
     run_s: float
     usage: Sample
+    gpu_use: GpuUse
 
     def status(self) -> int:
         """Return the status a shell would report."""
@@ -79,6 +81,8 @@ class Supervisor:
         self._outputs = outputs
         self._limits = Limits(job.memory_mib, job.walltime_s, job.output_limit_mib)
         self._sampler = Sampler(exact_above_mib=job.memory_mib)
+        self._gpus = _gpus(job)
+        self._gpu_use = GpuUse()
         self._began = time.monotonic()
         self._usage = Sample()
         self._seen = Seen()
@@ -155,7 +159,7 @@ class Supervisor:
             self._look(now)
         if now >= self._beat_at:
             self._beat_at = now + self._job.heartbeat_s
-            self._courier.send("heartbeat", usage_data(self._usage))
+            self._courier.send("heartbeat", usage_data(self._usage, self._gpu_use))
         if now >= self._save_at:
             self._save_at = float("inf")
             self._was_announced = True
@@ -178,6 +182,8 @@ class Supervisor:
         """Sample, and act on limits and on the fence."""
         before = self._seen
         self._usage = self._sampler.sample()
+        if self._gpus is not None:
+            self._gpu_use = self._gpus.sample(now)
         self._seen = Seen(self._usage.memory_mib, now - self._began, self._output_mib())
         self._look_at = min(
             now + next_look_s(self._limits, before, self._seen, self._job.sample_s), self._walltime_ends_after(now)
@@ -263,7 +269,7 @@ class Supervisor:
         usage = self._sampler.final()
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         exit_code = None if number else os.WEXITSTATUS(status)
-        return Ending(exit_code, number, self._why(exit_code, run_s), round(run_s, 3), usage)
+        return Ending(exit_code, number, self._why(exit_code, run_s), round(run_s, 3), usage, self._gpu_use)
 
     def _why(self, exit_code: int | None, run_s: float) -> str:
         if self._stop is not None:
@@ -276,14 +282,20 @@ class Supervisor:
         return "timeout"
 
 
-def usage_data(usage: Sample) -> dict[str, Scalar]:
-    """Return `usage` as the data of an event."""
+def _gpus(job: Job) -> GpuSampler | None:
+    if not job.gpus_per_node:
+        return None
+    return open_gpus(os.environ)
+
+
+def usage_data(usage: Sample, gpu_use: GpuUse) -> dict[str, Scalar]:
+    """Return what was used as the data of an event."""
     return {
         "cpu_s": round(usage.cpu_s, 3),
         "memory_mib": round(usage.memory_mib),
         "max_memory_mib": round(usage.max_memory_mib),
-        "gpu_s": 0.0,
-        "max_gpu_memory_mib": 0,
+        "gpu_s": round(gpu_use.gpu_s, 3),
+        "max_gpu_memory_mib": round(gpu_use.max_memory_mib),
         "processes": usage.processes,
     }
 

@@ -15,6 +15,7 @@ from elisa.runtime.checkpoint.manifest import Manifest
 from elisa.runtime.checkpoint.pace import Pace
 from elisa.runtime.checkpoint.restore import clear_loading_marks
 from elisa.runtime.checkpoint.retention import Retention
+from elisa.runtime.checkpoint.saver import Saved
 from elisa.runtime.checkpoint.storage import Storage, open_storage
 from elisa.runtime.checkpoint.together import TogetherStorage
 from elisa.runtime.program import (
@@ -24,6 +25,7 @@ from elisa.runtime.program import (
     progress,
     rank_of_process,
     should_stop,
+    tell,
     time_left,
 )
 
@@ -102,15 +104,19 @@ def run(  # noqa: PLR0913  (all but the folder by keyword, and each may be left 
     return Checkpointer(settings)
 
 
-def _open(settings: Settings, took: Callable[[float], None]) -> Storage | TogetherStorage:
+def _open(settings: Settings, pace: Pace) -> Storage | TogetherStorage:
     world = world_of(os.environ)
-    told = took if settings.is_async else None
+    took = pace.took if settings.is_async else None
+
+    def told(saved: Saved) -> None:
+        tell("checkpoint", {**saved.as_event(), **pace.as_event()})
+
     if world.size == 1 or settings.ranks == "none":
-        return open_storage(settings.folder, settings.local_folder, settings.retention, took=told)
+        return open_storage(settings.folder, settings.local_folder, settings.retention, took=took, told=told)
     group = Group(world, settings.folder, settings.patience_s)
     is_replicated = settings.ranks == "first"
     return TogetherStorage(
-        group, Generations(settings.folder), settings.retention, is_replicated=is_replicated, took=told
+        group, Generations(settings.folder), settings.retention, is_replicated=is_replicated, took=took, told=told
     )
 
 
@@ -147,7 +153,7 @@ class Checkpointer:
         self._is_stop_saved = False
         self._has_saved = False
         self._pace = Pace(fixed_s=settings.interval_s, mtbf_s=settings.mtbf_s, left_s=time_left)
-        self._storage = _open(settings, self._pace.took)
+        self._storage = _open(settings, self._pace)
 
     def __enter__(self) -> Checkpointer:  # noqa: PYI034  (typing.Self is younger than Python 3.8)
         self._listen.__enter__()

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Callable
 
 from elisa.runtime.checkpoint.interval import Choice, choose_interval
+from elisa.runtime.eventfile import Scalar
 
 __all__ = ["Pace"]
 
@@ -70,6 +71,18 @@ class Pace:
         save_s = _median(self._blocked)
         chosen = choose_interval(save_s, mtbf_s=self._mtbf_s, remaining_s=self._left_s())
         return chosen if self._fixed_s is None else chosen._replace(interval_s=self._fixed_s, bound="fixed")
+
+    def as_event(self) -> dict[str, Scalar]:
+        """Return the interval and its reasons, for the event that tells of a checkpoint: `elisa` explains it so."""
+        choice = self.choice()
+        return {
+            "interval_s": round(choice.interval_s, 3),
+            "bound": choice.bound,
+            "blocked_s": round(choice.save_s, 6),
+            "mtbf_s": choice.mtbf_s,
+            "optimum_s": round(choice.optimum_s, 3),
+            "lead_s": round(self.lead_s(), 3),
+        }
 
     def lead_s(self) -> float:
         """Return how long before the end of the walltime the last save has to begin: twice what slow ones take."""

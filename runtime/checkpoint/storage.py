@@ -20,6 +20,9 @@ __all__ = ["Alone", "Storage", "announce", "open_storage"]
 _LOCAL_KEEP = 2
 
 
+Told = Callable[[Saved], None]
+
+
 def announce(saved: Saved) -> None:
     """Tell elisa of a checkpoint that a resume can count on."""
     tell("checkpoint", saved.as_event())
@@ -41,9 +44,10 @@ class Storage:
 
     prefix = ""
 
-    def __init__(self, shared: Saver, local: Saver | None, took: Callable[[float], None] | None) -> None:
+    def __init__(self, shared: Saver, local: Saver | None, took: Callable[[float], None] | None, told: Told) -> None:
         self._savers = [local, shared] if local else [shared]
-        self._levels = Levels(local, shared, announce) if local else None
+        self._levels = Levels(local, shared, told) if local else None
+        self._told = told
         self._shared = shared
         self._number = 0
         self.agreement = Alone()
@@ -80,7 +84,7 @@ class Storage:
             return self._levels.save(about, pieces)
         saved = self._shared.save(about, pieces)
         if saved is not None:
-            announce(saved)
+            self._told(saved)
         return saved
 
     def finish(self, *, is_leaving: bool) -> None:
@@ -94,13 +98,19 @@ class Storage:
 
 
 def open_storage(
-    folder: str, local_folder: str, rules: Retention, *, took: Callable[[float], None] | None = None
+    folder: str,
+    local_folder: str,
+    rules: Retention,
+    *,
+    took: Callable[[float], None] | None = None,
+    told: Told = announce,
 ) -> Storage:
     """Return the storage of a run; nothing is read or written yet.
 
-    With `took` the program does not wait for a save: it is told afterwards how long that took.
+    With `took` the program does not wait for a save: it is told afterwards how long that took. `told` is called with
+    each checkpoint that a resume can count on.
     """
     local = None
     if local_folder:
         local = Saver(Generations(local_folder, PieceWriter(compress=False)), Retention(_LOCAL_KEEP))
-    return Storage(Saver(Generations(folder), rules), local, took)
+    return Storage(Saver(Generations(folder), rules), local, took, told)

@@ -15,7 +15,7 @@ from elisa.runtime.checkpoint.manifest import DamagedError, FileEntry, Manifest,
 from elisa.runtime.checkpoint.restore import Restored, restore_newest
 from elisa.runtime.checkpoint.retention import Retention
 from elisa.runtime.checkpoint.saver import Saved, Saver, SaverThread
-from elisa.runtime.checkpoint.storage import announce
+from elisa.runtime.checkpoint.storage import Told, announce
 from elisa.runtime.checkpoint.writer import PieceWriter
 from elisa.runtime.durable import sync_folder
 
@@ -109,6 +109,7 @@ class TogetherStorage:
         *,
         is_replicated: bool,
         took: Callable[[float], None] | None,
+        told: Told = announce,
     ) -> None:
         self.folders = [folder]
         self.agreement = Agreement(group)
@@ -116,6 +117,7 @@ class TogetherStorage:
         self._saver = Saver(folder, rules)
         self._writer = PieceWriter()
         self._is_replicated = is_replicated
+        self._told = told
         self._thread = SaverThread(self._save_now, lambda saved: took(saved.seconds)) if took else None
 
     @property
@@ -198,6 +200,6 @@ class TogetherStorage:
             saved = Saved(Generation(manifest.generation, manifest.step, path), manifest, time.monotonic() - began)
             self._writer.remember(path, manifest)
             if self._group.is_first:
-                announce(saved)
+                self._told(saved)
             return saved
         return None

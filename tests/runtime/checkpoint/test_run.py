@@ -135,6 +135,7 @@ def test_elisa_is_told(job: Job) -> None:
     assert [data["step"] for data in saved] == [0, 1, 2]
     assert saved[-1]["path"] == Generations(str(job.home / "checkpoints")).newest_first()[0].path
     assert saved[-1]["size_bytes"] > 0
+    assert (saved[-1]["bound"], saved[-1]["interval_s"], saved[-1]["mtbf_s"]) == ("fixed", 0, 86400)
     assert job.said("progress") == [{"step": step, "total": 3} for step in (1, 2, 3)]
 
 

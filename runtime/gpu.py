@@ -1,0 +1,86 @@
+"""What NVIDIA's gpus of this job do, asked of the driver's library; silent where there is none."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, Callable, Mapping, NamedTuple
+
+__all__ = ["GpuSampler", "GpuUse", "open_gpus"]
+
+_LIBRARY = "libnvidia-ml.so.1"
+_MIB = 2**20
+
+
+class GpuUse(NamedTuple):
+    """What the gpus did so far: seconds of work, all gpus together, and the most memory used at one time."""
+
+    gpu_s: float = 0.0
+    max_memory_mib: float = 0.0
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+def open_gpus(env: Mapping[str, str], load: Callable[[str], Any] = ctypes.CDLL) -> GpuSampler | None:
+    """Return a sampler of the gpus that `env` gives to this job; None if there are none, or no driver."""
+    try:
+        library = load(_LIBRARY)
+    except OSError:
+        return None
+    if library.nvmlInit_v2() != 0:
+        return None
+    handles = [handle for handle in (_handle(library, name) for name in _wanted(library, env)) if handle is not None]
+    return GpuSampler(library, handles) if handles else None
+
+
+def _wanted(library: Any, env: Mapping[str, str]) -> list[str]:  # noqa: ANN401  (a foreign library)
+    visible = env.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    count = ctypes.c_uint()
+    library.nvmlDeviceGetCount_v2(ctypes.byref(count))
+    return [str(number) for number in range(count.value)]
+
+
+def _handle(library: Any, name: str) -> ctypes.c_void_p | None:  # noqa: ANN401  (a foreign library)
+    handle = ctypes.c_void_p()
+    if name.isdigit():
+        status = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(name)), ctypes.byref(handle))
+    else:
+        status = library.nvmlDeviceGetHandleByUUID(os.fsencode(name), ctypes.byref(handle))
+    return handle if status == 0 else None
+
+
+class GpuSampler:
+    """Adds up what the gpus report between one look and the next."""
+
+    def __init__(self, library: Any, handles: list[ctypes.c_void_p]) -> None:  # noqa: ANN401  (a foreign library)
+        self._library = library
+        self._handles = handles
+        self._use = GpuUse()
+        self._looked_at: float | None = None
+
+    def sample(self, now: float) -> GpuUse:
+        """Return the use so far; `now` is of the monotonic clock."""
+        elapsed_s = 0.0 if self._looked_at is None else now - self._looked_at
+        self._looked_at = now
+        share = sum(self._share(handle) for handle in self._handles)
+        memory_mib = sum(self._memory_mib(handle) for handle in self._handles)
+        self._use = GpuUse(self._use.gpu_s + share * elapsed_s, max(self._use.max_memory_mib, memory_mib))
+        return self._use
+
+    def _share(self, handle: ctypes.c_void_p) -> float:
+        found = _Utilization()
+        status = self._library.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(found))
+        return float(found.gpu) / 100 if status == 0 else 0.0
+
+    def _memory_mib(self, handle: ctypes.c_void_p) -> float:
+        found = _Memory()
+        status = self._library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(found))
+        return float(found.used) / _MIB if status == 0 else 0.0
