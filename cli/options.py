@@ -38,7 +38,7 @@ Ids = Annotated[
     list[str],
     typer.Argument(
         metavar="ID...",
-        help="Pipeline or task ids, or unique beginnings of them.",
+        help="Ids of pipelines or tasks, unique beginnings of ids, names of pipelines, or PIPELINE/TASK.",
         autocompletion=complete_id,
         show_default=False,
     ),
@@ -47,7 +47,7 @@ TaskName = Annotated[
     str,
     typer.Argument(
         metavar="TASK",
-        help="A task id, a unique beginning of one, or PIPELINE/NAME.",
+        help="A task's id, a unique beginning of one, or PIPELINE/NAME.",
         autocompletion=complete_task,
         show_default=False,
     ),

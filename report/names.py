@@ -21,7 +21,7 @@ def resolve_task(reader: Reader, text: str) -> TaskId:
 
 
 def resolve_pipeline(reader: Reader, text: str) -> PipelineId:
-    """Return the pipeline that an id or a unique beginning of one means.
+    """Return the pipeline that an id, a unique beginning of one or a name that only one has means.
 
     Raises UsageError if nothing, several things or a task answer to it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from elisa.model.errors import UsageError
@@ -77,19 +78,27 @@ class LookupQueries:
         specs = self._db.rows("SELECT spec FROM task WHERE pipeline = ? AND parent IS NULL ORDER BY position", pipeline)
         return pipeline_from(rows[0], tuple(spec_from(spec) for (spec,) in specs))
 
-    def resolve(self, prefix: str) -> PipelineId | TaskId | AttemptId:
-        """Return the one id that begins with `prefix`, or that of the task named by `pipeline/task`.
+    def resolve(self, text: str) -> PipelineId | TaskId | AttemptId:
+        """Return the one id that `text` means: an id, the beginning of one, a pipeline's name, or `pipeline/task`.
 
-        The pipeline may be given by its name or the beginning of its id. Raises UsageError, with the candidates, if
-        nothing or more than one thing is meant.
+        In the last the pipeline may be given by its name or the beginning of its id. Raises UsageError, with the
+        candidates, if nothing or more than one thing is meant.
         """
-        name, slash, task = prefix.partition("/")
-        found = self._task_named(name, task) if slash else self._beginning_with(prefix)
+        name, slash, task = text.partition("/")
+        found = self._task_named(name, task) if slash else self._meant(text)
         if len(found) != 1:
-            raise _ambiguous(prefix, found) if found else _nothing(prefix)
+            raise _ambiguous(text, found) if found else _nothing(text)
         return found[0]
 
-    def _beginning_with(self, prefix: str) -> list[AttemptId] | list[TaskId] | list[PipelineId]:
+    def _meant(self, text: str) -> Sequence[PipelineId | TaskId | AttemptId]:
+        found = self._beginning_with(text)
+        if found == [text]:
+            return found
+        query = "SELECT id FROM pipeline WHERE name = ? ORDER BY submitted_at DESC, id LIMIT ?"
+        named = self._db.rows(query, text, _LISTED_CANDIDATES + 1)
+        return list(dict.fromkeys([*(row[0] for row in named), *found]))
+
+    def _beginning_with(self, prefix: str) -> Sequence[PipelineId | TaskId | AttemptId]:
         table = "pipeline" if prefix.startswith("p") else "attempt" if "." in prefix else "task"
         exact = self._db.rows(f"SELECT id FROM {table} WHERE id = ?", prefix)
         query = f"SELECT id FROM {table} WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?"
@@ -119,14 +128,16 @@ def _summary(row: tuple[Any, ...], counts: dict[TaskState, int]) -> PipelineSumm
     )
 
 
-def _nothing(prefix: str) -> UsageError:
+def _nothing(text: str) -> UsageError:
     return UsageError(
-        f"nothing is called `{prefix}`",
-        "no pipeline, task or attempt has that id",
-        "`elisa status` lists what there is",
+        f"nothing is called `{text}`",
+        "no pipeline has that name, and no pipeline, task or attempt that id",
+        "`elisa status --all` lists what there is",
     )
 
 
-def _ambiguous(prefix: str, found: list[Any]) -> UsageError:
+def _ambiguous(text: str, found: Sequence[str]) -> UsageError:
     listed = ", ".join(found[:_LISTED_CANDIDATES]) + (", ..." if len(found) > _LISTED_CANDIDATES else "")
-    return UsageError(f"`{prefix}` means more than one thing", listed, "write more of the id")
+    is_beginning = all(one.startswith(text) for one in found)
+    hint = "write more of the id" if is_beginning else "use one of these ids; `elisa status --all` tells them apart"
+    return UsageError(f"`{text}` means more than one thing", listed, hint)

@@ -146,6 +146,26 @@ def test_what_means_two_things_is_told_with_both(named: Writer) -> None:
     assert set(refusal.value.why.split(", ")) == {task_id("train"), task_id("train", "again")}
 
 
+def test_a_pipeline_may_be_named_if_only_one_has_that_name(writer: Writer) -> None:
+    writer.apply((a_pipeline(a_task("train")).added(),))
+
+    assert writer.resolve("study") == pipeline_id()
+
+
+def test_a_name_that_several_pipelines_have_is_told_with_their_ids(named: Writer) -> None:
+    with pytest.raises(UsageError) as refusal:
+        named.resolve("study")
+
+    assert set(refusal.value.why.split(", ")) == {pipeline_id(), pipeline_id("again")}
+    assert refusal.value.hint == "use one of these ids; `elisa status --all` tells them apart"
+
+
+def test_a_whole_id_wins_over_a_pipeline_that_is_called_like_it(named: Writer) -> None:
+    named.apply((a_pipeline(a_task("odd").in_pipeline("odd"), name="odd").specified(name=task_id("eval")).added(),))
+
+    assert named.resolve(task_id("eval")) == task_id("eval")
+
+
 @pytest.mark.parametrize("text", ["", "x", "p999999999", "study/nothing", "%", "t'; DROP TABLE task;--", "T", "/"])
 def test_what_means_nothing_is_told(named: Writer, text: str) -> None:
     with pytest.raises(UsageError, match="nothing is called"):
