@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from rich.table import Table
 from rich.text import Text
 
 from elisa.model.states import TaskState
 
-__all__ = ["STATE_COLOURS", "counts_text"]
+__all__ = ["STATE_COLOURS", "counts_text", "table_of"]
 
 STATE_COLOURS: Mapping[str, str] = {
     TaskState.WAITING.value: "dim",
@@ -20,6 +21,14 @@ STATE_COLOURS: Mapping[str, str] = {
     TaskState.CANCELLED.value: "yellow",
     TaskState.SKIPPED.value: "dim",
 }
+
+
+def table_of(*columns: str, whole: Collection[str] = ()) -> Table:
+    """Return an empty table. On a narrow screen the columns in `whole`, such as ids, are folded last; nothing is cut off."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=column in whole, overflow="fold", min_width=len(column))
+    return table
 
 
 def counts_text(counts: Mapping[str, int]) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from elisa.model import layout
 from elisa.model.errors import UsageError
 
 __all__ = ["existing_home", "state_home"]
@@ -25,10 +26,21 @@ def existing_home(home: Path | str | None) -> Path:
     Raises UsageError if nobody has created it.
     """
     path = state_home(home)
-    if not (path / "elisa.db").exists():
+    if not (_stands(layout.database(path)) or _stands(layout.database_url(path))):
         raise UsageError(
             f"there is no elisa state in {path}",
             "the folder has no elisa.db",
             "run `elisa init`, or name another folder with --home or ELISA_HOME",
         )
     return path
+
+
+def _stands(path: Path) -> bool:
+    """Tell whether there is such a file. What may not be looked at counts: whoever opens it says why it cannot."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

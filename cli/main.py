@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from elisa.model.errors import ElisaError, ExitCode
 
 from . import quick
 from .output import print_error
+from .streams import flush_output, forget_output, prepare_streams, told_by_the_system
 
 __all__ = ["main", "run"]
 
@@ -23,20 +24,32 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status. Unexpected exceptions pass through: they are bugs."""
-    wants_json = "--json" in arguments
+    prepare_streams()
     try:
-        return _dispatch(list(arguments))
-    except ElisaError as err:
-        if "--debug" in arguments:
-            raise
-        print_error(err, wants_json=wants_json)
-        return int(err.exit_code)
+        status = _dispatch(list(arguments))
+        flush_output()
     except BrokenPipeError:
-        # The reader of our output has left (`elisa status | head`); keep the interpreter from flushing into the void.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has left (`elisa status | head`).
+        forget_output()
         return int(ExitCode.DONE)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except ElisaError as err:
+        return _failed(err, arguments)
+    except OSError as err:
+        return _failed(told_by_the_system(err), arguments)
+    return status
+
+
+def _failed(err: ElisaError, arguments: Sequence[str]) -> int:
+    """Say what went wrong; `--debug` shows where."""
+    if "--debug" in arguments:
+        raise err
+    with suppress(ElisaError, OSError):
+        flush_output()
+    with suppress(OSError):
+        print_error(err, wants_json="--json" in arguments)
+    return int(err.exit_code)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -13,9 +13,9 @@ from elisa.model.errors import ElisaError, SpecError
 from elisa.model.text import clean
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
-__all__ = ["console", "note", "print_error", "print_json", "print_plain", "show"]
+__all__ = ["note", "print_error", "print_json", "print_plain", "show"]
 
 
 def print_json(command: str, version: int, data: Mapping[str, object]) -> None:
@@ -45,18 +45,11 @@ def note(text: str) -> None:
     sys.stderr.write(clean(text) + "\n")
 
 
-def console() -> Console:
-    """Return the rich console on stdout; user text shown through it must have passed `clean`."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
-
-
 def show(*things: RenderableType) -> None:
-    """Print tables and lines."""
-    screen = console()
-    for thing in things:
-        screen.print(thing)
+    """Print tables and lines; user text in them must have passed `clean`."""
+    from .screen import print_things
+
+    print_things(*things)
 
 
 def print_error(err: ElisaError, *, wants_json: bool) -> None:
@@ -98,7 +91,7 @@ def _print_problems(err: SpecError) -> None:
             ]
         )
     if len(err.problems) > 1:
-        note(f"{len(err.problems)} problems; nothing was stored")
+        note(f"{len(err.problems)} problems; nothing was changed")
 
 
 def _note_lines(lines: list[str]) -> None:

@@ -12,7 +12,7 @@ from elisa.model.rows import PipelineSummary
 from elisa.model.text import clean
 from elisa.report.status import Status, StatusTask
 
-from .draw import STATE_COLOURS, counts_text
+from .draw import STATE_COLOURS, counts_text, table_of
 
 __all__ = ["status_parts"]
 
@@ -31,7 +31,10 @@ def status_parts(found: Status, *, native: bool) -> Iterator[RenderableType]:
 
 
 def _pipelines_table(pipelines: tuple[PipelineSummary, ...]) -> Table:
-    table = Table("pipeline", "name", "project", "owner", "submitted", "deadline", "tasks", box=None, pad_edge=False)
+    # A column without a word in it only makes the others narrow.
+    deadline = ("deadline",) if any(one.deadline for one in pipelines) else ()
+    columns = ("pipeline", "name", "project", "owner", "submitted", *deadline, "tasks")
+    table = table_of(*columns, whole=("pipeline", "submitted", "deadline"))
     for one in pipelines:
         table.add_row(
             one.id,
@@ -39,7 +42,7 @@ def _pipelines_table(pipelines: tuple[PipelineSummary, ...]) -> Table:
             clean(one.project),
             clean(one.owner),
             f"{one.submitted_at.astimezone():%m-%d %H:%M}",
-            f"{one.deadline.astimezone():%m-%d %H:%M}" if one.deadline else "-",
+            *(f"{one.deadline.astimezone():%m-%d %H:%M}" if one.deadline else "-" for _ in deadline),
             counts_text({state.value: count for state, count in one.counts.items()}),
         )
     return table
@@ -47,7 +50,7 @@ def _pipelines_table(pipelines: tuple[PipelineSummary, ...]) -> Table:
 
 def _tasks_table(tasks: tuple[StatusTask, ...], *, native: bool) -> Table:
     extra = ("native id", "queue says") if native else ()
-    table = Table("task", "name", "state", "tries", *extra, "note", box=None, pad_edge=False)
+    table = table_of("task", "name", "state", "tries", *extra, "note", whole=("task", "state", "tries"))
     for task in tasks:
         row = task.row
         words = (row.native_id or "-", clean(row.native_detail or "-")) if native else ()

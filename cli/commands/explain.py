@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from elisa.cli.draw import table_of
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.model.codec import encode
@@ -50,7 +51,7 @@ def _data(explanation: Explanation) -> dict[str, object]:
 
 
 def _history_table(explanation: Explanation) -> Table:
-    table = Table("when", "what", "became", "because", box=None, pad_edge=False)
+    table = table_of("when", "what", "became", "because", whole=("when", "what", "became"))
     for one in _without_repeats(explanation.history):
         what = "task" if one.subject == explanation.task.id else f"attempt {one.subject.partition('.')[2]}"
         table.add_row(f"{one.at.astimezone():%m-%d %H:%M:%S}", what, one.became, clean(one.words))

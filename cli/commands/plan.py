@@ -7,6 +7,7 @@ from itertools import islice
 
 from rich.table import Table
 
+from elisa.cli.draw import table_of
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.engine.plan import Preview, preview
@@ -32,7 +33,7 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
         show(_decisions_table(seen.plan.decisions, seen.names))
     waiting = list(islice(seen.plan.passed_over(), limit + 1))
     if waiting:
-        table = Table("waits", "name", "because", box=None, pad_edge=False)
+        table = table_of("waits", "name", "because", whole=("waits",))
         for one in waiting[:limit]:
             table.add_row(one.task, clean(seen.names.get(one.task, "")), clean(in_words(one.reason)))
         show("", table)
@@ -42,7 +43,7 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
 
 
 def _decisions_table(decisions: tuple[Decision, ...], names: Mapping[TaskId, str]) -> Table:
-    table = Table("would", "task", "name", "where", "because", box=None, pad_edge=False)
+    table = table_of("would", "task", "name", "where", "because", whole=("would", "task"))
     for decision in decisions:
         verb, task, where = _parts(decision)
         table.add_row(verb, task, clean(names.get(task, "")), where, clean(in_words(decision.reason)))

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from elisa.cli.draw import table_of
 from elisa.cli.home import existing_home
-from elisa.cli.output import console, print_json, show
+from elisa.cli.output import print_json, show
+from elisa.cli.screen import Screen
 from elisa.cli.timeline_table import timeline_table
 from elisa.model.codec import encode
 from elisa.model.ids import PipelineId
@@ -28,7 +30,8 @@ def report(*, pipeline: str, home: str | None, json: bool) -> int:
     if json:
         print_json("report", 1, {"timeline": encode(line), "costs": [encode(cost) for cost in spent]})
     else:
-        show(timeline_table(line, console().width), "", cost_table(spent))
+        screen = Screen()
+        show(timeline_table(line, screen.width, ascii_only=screen.options.ascii_only), "", cost_table(spent))
     return 0
 
 
@@ -40,9 +43,7 @@ def _timeline(reader: Reader, pipeline: PipelineId) -> Timeline:
 
 def cost_table(spent: tuple[ProjectCost, ...]) -> Table:
     """Return one row a project: hours used, hours held by what runs."""
-    table = Table(
-        "project", "attempts", "cpu hours", "gpu hours", "held cpu hours", "by gpu type", box=None, pad_edge=False
-    )
+    table = table_of("project", "attempts", "cpu hours", "gpu hours", "held cpu hours", "by gpu type")
     for cost in spent:
         types = ", ".join(f"{kind} {seconds / 3600:.2f}" for kind, seconds in cost.gpu_s)
         table.add_row(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from elisa.cli.home import existing_home
-from elisa.cli.output import console, note, print_json
+from elisa.cli.output import note, print_json, show
 from elisa.report.status import Status, read_status
 from elisa.store.reader import Reader
 
@@ -36,9 +36,7 @@ def status(
     from elisa.cli.status_table import status_parts
 
     if not watch:
-        screen = console()
-        for part in status_parts(found, native=native):
-            screen.print(part)
+        show(*status_parts(found, native=native))
         if found.warning:
             note(f"warning: {found.warning}")
         return 0
@@ -55,9 +53,10 @@ def _watch(folder: Path, ids: Sequence[str] | None, project: str | None, *, ever
     from rich.console import Group
     from rich.live import Live
 
+    from elisa.cli.screen import Screen
     from elisa.cli.status_table import status_parts
 
-    with Live(console=console(), auto_refresh=False, screen=False) as live:
+    with Live(console=Screen(), auto_refresh=False, screen=False) as live:
         while True:
             found = _read(folder, ids, project, everything=everything)
             warning = [f"warning: {found.warning}"] if found.warning else []

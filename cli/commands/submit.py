@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
+from elisa.cli.draw import table_of
 from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json, print_plain, show
 from elisa.cli.progress import exit_code_of, showing_progress
@@ -70,7 +69,9 @@ def _show_pipeline(pipeline: Pipeline, *, json: bool) -> int:
 
         print_json("submit-dry-run", 1, {"pipeline": encode(pipeline)})
         return 0
-    table = Table("task", "needs", "nodes", "cpus", "gpus", "memory", "walltime", "command", box=None, pad_edge=False)
+    table = table_of(
+        "task", "needs", "nodes", "cpus", "gpus", "memory", "walltime", "command", whole=("memory", "walltime")
+    )
     for task in pipeline.tasks:
         table.add_row(*map(clean, _cells(task)))
     show(f"pipeline {clean(pipeline.name)} of project {clean(pipeline.project)}; nothing was stored", table)

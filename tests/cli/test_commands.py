@@ -63,7 +63,7 @@ def test_a_bad_pipeline_exits_2_with_every_problem_and_stores_nothing(
 
     assert answer.code == 2
     assert answer.err.count("error:") == 2
-    assert "nothing was stored" in answer.err
+    assert "nothing was changed" in answer.err
     assert elisa("status", "--all", "--json").data["pipelines"] == []
 
 

@@ -45,7 +45,7 @@ def test_every_problem_of_a_file_is_told(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == (
         "error: unknown key\n  why: a.yaml:3: comand: x\nhint: did you mean `command`?\n"
         "error: a cycle\n  why: a.yaml:9\n"
-        "2 problems; nothing was stored\n"
+        "2 problems; nothing was changed\n"
     )
 
 
