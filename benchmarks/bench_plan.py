@@ -1,8 +1,8 @@
-"""How long a whole plan takes: snapshot, order, budgets, placement and reasons, on clusters nine tenths full.
+"""How long a whole plan takes, from columns to decisions, and the reading of evidence before it.
 
-The load: five priority classes, sixty shapes of one to eight GPUs or cores alone on four types of node, project caps on
-GPU time and concurrent GPUs, user caps on jobs; one project in ten has used up its budget. Seeded, so it is the same
-every time.
+The load of a plan: five priority classes, sixty shapes of one to eight GPUs or cores alone on four types of node, project
+caps on GPU time and concurrent GPUs, user caps on jobs; one project in ten has used up its budget, and one node in ten is
+free. Seeded, so it is the same every time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from datetime import UTC, datetime, timedelta
 from benchmarks.figure import Figure, median_of, seconds_of
 from elisa.model.changes import Charge
 from elisa.model.columns import ProjectUsage, ReadyColumns, Shape, UsageRow
-from elisa.model.ids import BackendName, ProjectName
-from elisa.model.native import ClusterView, NodeView, PartitionView
+from elisa.model.events import EventKind, RuntimeEvent
+from elisa.model.ids import AttemptId, BackendName, NativeId, ProjectName, TaskId
+from elisa.model.native import Answered, ClusterView, NativeState, NodeView, PartitionView, Seen
 from elisa.model.resources import GpuRequest, Resources
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.model.states import AttemptState
+from elisa.model.task import Attempt
+from elisa.policies.lifecycle import observe
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
 
-FIGURES = ("plan_1k_ms", "plan_100k_ms", "plan_1m_ms", "plan_100k_peak_mib")
+FIGURES = ("plan_1k_ms", "plan_100k_ms", "plan_1m_ms", "plan_100k_peak_mib", "observe_10k_ms")
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NOW_US = int(NOW.timestamp() * 1e6)
@@ -38,6 +42,7 @@ def measure() -> Iterator[Figure]:
     large = a_load(100_000, 1_000, 2_000)
     yield Figure(figure="plan_100k_ms", value=_plan_ms(large), unit="ms", goal="<=100", runs=9)
     yield Figure(figure="plan_100k_peak_mib", value=_peak_mib(large), unit="MiB")
+    yield Figure(figure="observe_10k_ms", value=_observe_ms(10_000), unit="ms", goal="<=300", runs=9)
     yield Figure(figure="plan_1m_ms", value=_plan_ms(a_load(1_000_000, 1_000, 2_000), runs=3), unit="ms", runs=3)
 
 
@@ -54,6 +59,42 @@ def a_load(tasks: int, projects: int, nodes: int) -> Load:
     rng = random.Random(tasks)  # a load is no secret
     names = [f"project-{number:04}" for number in range(projects)]
     return _ready(rng, tasks, names), _usage(rng, names), (_cluster(rng, nodes),), _site(names)
+
+
+def _observe_ms(count: int) -> float:
+    """Return the time for one tick's evidence on live attempts: all are polled, one in five has sent a heartbeat."""
+    live = [_attempt(number) for number in range(count)]
+    answers = {NativeId(str(n)): Seen(native_id=NativeId(str(n)), state=NativeState.RUNNING) for n in range(count)}
+    events = [
+        RuntimeEvent(
+            attempt=attempt.id,
+            incarnation=0,
+            rank=0,
+            seq=1,
+            at=NOW,
+            kind=EventKind.HEARTBEAT,
+            data={"cpu_s": 1.0, "max_memory_mib": 10},
+        )
+        for attempt in live[::5]
+    ]
+    polls = {BACKEND: Answered(observations=answers)}
+    return 1000 * median_of(lambda: seconds_of(lambda: observe(live, events, polls, {}, NOW)), runs=9)
+
+
+def _attempt(number: int) -> Attempt:
+    return Attempt(
+        id=AttemptId(f"t{number:09}.1"),
+        task=TaskId(f"t{number:09}"),
+        number=1,
+        backend=BACKEND,
+        partition="main",
+        request=Resources(),
+        state=AttemptState.RUNNING,
+        intended_at=NOW,
+        native_id=NativeId(str(number)),
+        started_at=NOW,
+        claimed=True,
+    )
 
 
 def _plan_ms(load: Load, runs: int = 9) -> float:

@@ -249,6 +249,26 @@ class TestTiers:
         assert started(a_plan(ready, a_cluster(a_node(cpus=8)), site=site)) == ["a0", "b0", "a1", "a2"]
         assert started(a_plan(ready, a_cluster(a_node(cpus=4)), site=site)) == ["a0", "b0"]
 
+    @pytest.mark.parametrize("field", ["caps", "user_caps"])
+    def test_each_owner_has_a_soft_cap_of_its_own(self, field: str) -> None:
+        soft = (Cap(resource=Metered.JOBS, limit=1, is_hard=False),)
+        site = SitePolicy(projects=tuple(a_project(name, **{field: soft}) for name in ("a", "b", "c")))
+        ready = Ready()
+        for name in ("c", "b", "a"):
+            ready.add(f"{name}0", project=name, importance=5).add(f"{name}1", project=name, importance=9)
+
+        assert started(a_plan(ready, site=site)) == ["a1", "b1", "c1", "a0", "b0", "c0"]
+
+    def test_members_of_one_project_have_soft_caps_of_their_own(self) -> None:
+        soft = (Cap(resource=Metered.JOBS, limit=1, is_hard=False),)
+        site = SitePolicy(projects=(a_project("a", user_caps=soft),))
+        ready = (
+            Ready().add("t1", project="a", owner_uid=1, importance=9).add("t2", project="a", owner_uid=1, importance=8)
+        )
+        ready.add("t3", project="a", owner_uid=2, importance=1)
+
+        assert started(a_plan(ready, site=site)) == ["t1", "t3", "t2"]
+
     def test_use_before_counts_against_a_soft_cap(self) -> None:
         soft = (Cap(resource=Metered.JOBS, limit=1, is_hard=False), Cap(resource=Metered.GPU_S, limit=0, is_hard=False))
         site = SitePolicy(projects=(a_project("a", caps=soft),))

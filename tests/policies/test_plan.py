@@ -475,6 +475,20 @@ class TestOrder:
             1, -1, 0, 1, -1, 0, 1, -1, 0,
         ]  # fmt: skip
 
+    def test_a_turn_comes_when_what_went_before_is_paid_for_not_later(self) -> None:
+        ready = Ready().add("t1", a_request(walltime_s=36000), project="a", age_s=9).add("t2", project="b", age_s=1)
+
+        assert self.ids(ready) == ["t1", "t2"]
+
+    def test_what_starts_now_counts_like_what_was_used_before(self) -> None:
+        usage = ProjectUsage(rows=[UsageRow("a", 1, "", Charge(), Charge(cpu_s=3600))])
+        ready = Ready().add("a0", a_request(walltime_s=1440), project="a", age_s=99)
+        for number in range(4):
+            ready.add(f"b{number}", a_request(walltime_s=1440), project="b")
+        made = a_plan(ready, a_cluster(a_node(cpus=64)), usage=usage)
+
+        assert started(made) == ["b0", "b1", "b2", "a0", "b3"]
+
     def test_who_used_less_goes_first(self) -> None:
         usage = ProjectUsage(rows=[UsageRow("a", 1, "", Charge(), Charge(cpu_s=10**6))])
         ready = Ready().add("t1", project="a").add("t2", project="b")
