@@ -23,7 +23,7 @@ SITE = """
 backends:
   pbs: {kind: pbs, window: 100, options: {%s}}
 recovery: {grace: 2s, absences: 2}
-jobs: {heartbeat: 1s, sample: 1s, grace: 3s, self_fence: 5s}
+jobs: {heartbeat: 1s, sample: 1s, grace: 3s, self_fence: 2s}
 """
 FINAL = {"succeeded", "failed", "cancelled", "skipped"}
 
@@ -37,7 +37,7 @@ for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
   [ "$number" -gt "$step" ] && step=$number
 done
 echo "$step" >>"$ELISA_TASK_DIR/began"
-while [ "$step" -lt 12 ]; do
+while [ "$step" -lt 20 ]; do
   sleep 0.25
   step=$((step + 1))
   echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
@@ -45,7 +45,7 @@ while [ "$step" -lt 12 ]; do
   echo "$step" >>"$ELISA_TASK_DIR/steps"
 done
 """
-"""Counts to 12, four a second, saves each number, and goes on from the newest one it finds."""
+"""Counts to 20, four a second, saves each number, and goes on from the newest one it finds."""
 
 COUNTING = """
 name: counting
@@ -56,7 +56,7 @@ tasks:
     command: [sh, counter.sh]
     needs: [before]
     checkpoint: {pattern: "restart.*.dat", complete_when: "{}.done", keep: 50}
-    retry: 0
+    retry: {limit: 0, backoff: {initial: 1s, maximum: 2s}}
   after: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], needs: [count], retry: 0}
 """
 

@@ -13,7 +13,7 @@ from tests.backends.pbs.elisa_on_pbs import COUNTING, ElisaOnPbs, a_state_folder
 pytestmark = pytest.mark.slow
 
 EVERYTHING = dict.fromkeys(("before", "count", "after"), "succeeded")
-TO_12 = [str(step) for step in range(1, 13)]
+TO_20 = [str(step) for step in range(1, 21)]
 
 
 def elisa_on(bench: Bench, **options: object) -> ElisaOnPbs:
@@ -36,7 +36,7 @@ def test_pipeline_runs_to_its_end_once(kind: dict[str, object], a_bench: Callabl
     elisa.tick_to_the_end()
 
     assert elisa.states() == EVERYTHING
-    assert elisa.lines(pipeline, "count", "steps") == TO_12
+    assert elisa.lines(pipeline, "count", "steps") == TO_20
     assert [elisa.lines(pipeline, task, "runs") for task in ("before", "after")] == [["ran"], ["ran"]]
 
 
@@ -51,7 +51,7 @@ def test_work_goes_on_from_its_checkpoint_when_its_node_is_lost(history: bool, a
 
     began = elisa.lines(pipeline, "count", "began")
     assert elisa.states() == EVERYTHING
-    assert elisa.lines(pipeline, "count", "steps") == TO_12
+    assert elisa.lines(pipeline, "count", "steps") == TO_20
     assert (len(began), began[0]) == (2, "0")
     assert int(began[1]) >= 4
     if history:
@@ -67,7 +67,7 @@ def test_a_lost_answer_doubles_nothing(fault: str, bench: Bench) -> None:
     elisa.tick_to_the_end()
 
     assert elisa.states() == EVERYTHING
-    assert elisa.lines(pipeline, "count", "steps") == TO_12
+    assert elisa.lines(pipeline, "count", "steps") == TO_20
     assert [len(elisa.attempts(task)) for task in EVERYTHING] == [1, 1, 1]
     assert len(bench.pbs.jobs()) == 3
 
@@ -85,4 +85,4 @@ def test_an_outage_is_outlived(bench: Bench) -> None:
 
     assert during in {"active", "succeeded"}
     assert elisa.states() == EVERYTHING
-    assert elisa.lines(pipeline, "count", "steps") == TO_12
+    assert elisa.lines(pipeline, "count", "steps") == TO_20
