@@ -63,7 +63,8 @@ class PipelineSummary(NamedTuple):
 class TaskRow(NamedTuple):
     """One line of `status`: a task, its newest attempt (from `attempt` on, None before the first) and its verdict.
 
-    `reason` is the code of why it was last passed over, "" if it was not since it last moved.
+    `reason` is the code of why it was last passed over, "" if it was not since it last moved. `saved_step` is that of
+    the newest attempt's newest checkpoint, None before the first.
     """
 
     id: TaskId
@@ -90,6 +91,7 @@ class TaskRow(NamedTuple):
     native_detail: str
     started_at: datetime | None
     end_reason: str
+    saved_step: int | None = None
 
 
 class AuditRow(NamedTuple):

@@ -65,7 +65,9 @@ def _happening(row: AuditRow) -> Happening:
         subject=row.subject,
         became=str(row.facts.get("after") or ""),
         code=code,
-        facts=told or {name: fact for name, fact in row.facts.items() if name not in _BOOKKEEPING},
+        facts=told
+        if "because" in row.facts
+        else {name: fact for name, fact in row.facts.items() if name not in _BOOKKEEPING},
         words=_words(row.kind, code, told, row.facts),
     )
 

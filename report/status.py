@@ -145,6 +145,7 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
 
 def _active_note(row: TaskRow, now: datetime) -> str:
     if row.attempt_state is AttemptState.RUNNING and row.started_at is not None:
-        return f"running for {format_duration((now - row.started_at).total_seconds())} on {row.backend}"
+        saved = "" if row.saved_step is None else f"; saved step {row.saved_step}"
+        return f"running for {format_duration((now - row.started_at).total_seconds())} on {row.backend}{saved}"
     queue = f": {row.native_detail}" if row.native_detail else ""
     return f"{row.attempt_state.value if row.attempt_state else 'unknown'} on {row.backend}{queue}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elisa.model.changes import CancelRequested, PassedOver
+from elisa.model.changes import CancelRequested, CheckpointSeen, PassedOver
 from elisa.model.columns import GangRow, Shape
 from elisa.model.errors import StoreError, UsageError
 from elisa.model.ids import BackendName, ProjectName, TaskId
@@ -17,6 +17,7 @@ from elisa.model.pipeline import SitePlacement
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.rows import PipelineSummary, TaskRow
 from elisa.model.states import AttemptState, EndReason, TaskState
+from elisa.model.task import CheckpointRef
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 from tests.builders import (
@@ -180,6 +181,17 @@ def test_many_candidates_are_not_all_listed(writer: Writer) -> None:
 
     assert len(refusal.value.why.split(", ")) == 11
     assert refusal.value.why.endswith(", ...")
+
+
+def test_a_status_row_tells_of_the_newest_checkpoint(writer: Writer) -> None:
+    attempt = an_attempt("train").on("local")
+    writer.apply((a_pipeline(a_task("train").ready()).added(), intended(attempt)))
+    (before,) = writer.task_rows()
+    writer.apply((CheckpointSeen(attempt=attempt.id, checkpoint=CheckpointRef(path="c", step=12)),))
+
+    (after,) = writer.task_rows()
+
+    assert (before.saved_step, after.saved_step) == (None, 12)
 
 
 def test_a_status_row_tells_of_the_newest_attempt(writer: Writer, clock: FakeClock) -> None:
