@@ -184,8 +184,9 @@ def _configuration(home: Path) -> Iterator[Finding]:
 
 def _last_tick(home: Path) -> Iterator[Finding]:
     with Reader.open(home) as reader:
-        at = reader.meta().last_tick_at
-    age = None if at is None else datetime.now(UTC) - at
+        meta = reader.meta()
+    at = meta.last_tick_at
+    age = None if at is None else meta.present(datetime.now(UTC)) - at
     hint = "run `elisa cron install`, or `elisa tick --loop 60` in a terminal that stays open"
     if age is None:
         yield _warn("ticks", "there was none yet", hint)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from elisa.engine.outcome import TickReport
 from elisa.engine.tick import tick
-from elisa.engine.waiting import Wait, wait_for
+from elisa.engine.waiting import Jumps, Wait, jump, wait_for
 from elisa.engine.workspace import Workspace
 from elisa.model.errors import StaleChange, StoreBusy
 from elisa.store.reader import Reader
 
-__all__ = ["Done", "loop", "until", "until_idle"]
+__all__ = ["Done", "loop", "once", "until", "until_idle"]
 
 _log = logging.getLogger(__name__)
 # Between ticks without news: processes of our own are watched closely, other people's machines are left in peace.
@@ -20,6 +20,15 @@ _LOCAL_S, _REMOTE_S = 2.0, 15.0
 
 Done = Callable[[Reader, TickReport], bool]
 """Looks at the store after a tick and tells whether to stop."""
+
+
+def once(ws: Workspace) -> TickReport:
+    """Tick once. Simulated time goes on to the next event first, if there is one: nobody else moves it."""
+    with Reader.open(ws.home) as reader:
+        is_going_on = bool(reader.live_attempts()) or reader.next_look_at() is not None
+    if is_going_on and isinstance(ws.clock, Jumps):
+        jump(ws, TickReport(at=ws.clock.now()), 0.0)
+    return tick(ws)
 
 
 def until_idle(ws: Workspace, *, on_tick: Callable[[TickReport], None] | None = None) -> TickReport:

@@ -6,11 +6,12 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from random import Random
 
 from elisa.model.errors import UsageError
 from elisa.model.ports import CrashPoint, no_crash
 
-__all__ = ["CRASH_EXIT", "SystemClock", "SystemRandom", "crash_point_from"]
+__all__ = ["CRASH_EXIT", "RepeatableRandom", "SystemClock", "SystemRandom", "crash_point_from"]
 
 # What a shell reports for a process that was killed with SIGKILL.
 CRASH_EXIT = 137
@@ -34,6 +35,21 @@ class SystemRandom:
     def uniform(self) -> float:
         """Return a float in `[0, 1)`."""
         return secrets.randbits(53) / 2**53
+
+
+class RepeatableRandom:
+    """Chance that repeats itself: the same `key` gives the same numbers for ever. For what is simulated alone."""
+
+    def __init__(self, key: str) -> None:
+        self._random = Random(key)  # noqa: S311 - nobody has to be kept from guessing it
+
+    def bits(self, count: int) -> int:
+        """Return an integer in `[0, 2**count)`."""
+        return self._random.getrandbits(count)
+
+    def uniform(self) -> float:
+        """Return a float in `[0, 1)`."""
+        return self._random.random()
 
 
 def crash_point_from(environment: Mapping[str, str]) -> CrashPoint:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from elisa.backends.protocol import Backend
 from elisa.backends.registry import choose_clock, open_backend
 from elisa.engine.config import Site, load_site
 from elisa.engine.files import Files, OsFiles
-from elisa.engine.ports import SystemClock, SystemRandom, crash_point_from
+from elisa.engine.ports import RepeatableRandom, SystemClock, SystemRandom, crash_point_from
 from elisa.engine.seals import create_secret
 from elisa.engine.spool import make_spool
 from elisa.model import layout
@@ -120,9 +121,10 @@ def open_workspace(home: Path) -> Workspace:
     check_ancestors(home, os.geteuid())
     files, clock, random, crash = system_ports()
     site = load_site(files, home)
-    clock = choose_clock([config.kind for config in site.backends.values()], clock)
     with Reader.open(home) as reader:
-        instance = reader.meta().instance
+        instance, revision = reader.meta().instance, reader.revision()
+    if _is_simulated(site):
+        clock, random = choose_clock(["simulated"], _Start()), RepeatableRandom(f"{_seeds(site)} {revision}")
     backends = {
         BackendName(name): open_backend(
             name, config.kind, config.options, home=home, instance=instance, clock=clock, random=random, crash=crash
@@ -141,6 +143,22 @@ def open_workspace(home: Path) -> Workspace:
         uid=os.geteuid(),
         environment=dict(os.environ),
     )
+
+
+class _Start:
+    """When the time of a simulated site begins: the same moment whenever it is run, so that its course repeats itself."""
+
+    def now(self) -> datetime:
+        return datetime(2001, 1, 1, tzinfo=UTC)
+
+
+def _is_simulated(site: Site) -> bool:
+    """Tell whether nothing real is in it: then neither the hour nor chance may be."""
+    return bool(site.backends) and all(config.kind == "simulated" for config in site.backends.values())
+
+
+def _seeds(site: Site) -> str:
+    return " ".join(f"{name}={config.options.get('seed', 0)}" for name, config in sorted(site.backends.items()))
 
 
 def _actor() -> str:

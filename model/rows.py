@@ -38,6 +38,11 @@ class StoreMeta(NamedTuple):
     ticks: int
     last_tick: Mapping[str, Fact]
 
+    def present(self, now: datetime) -> datetime:
+        """Return `now`, or the last tick's moment where time is simulated: it begins long before the store was made."""
+        at = self.last_tick_at
+        return at if at is not None and at < self.created_at else now
+
 
 class ProjectRow(NamedTuple):
     """A project that submitted something or has a policy. `in_policy`: the site's rules name it."""

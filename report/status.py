@@ -74,6 +74,7 @@ def read_status(
         if not ids or one.id in wanted_pipelines
     )
     meta = reader.meta()
+    now = meta.present(now)
     counts = _sum_counts(pipelines)
     rows = [row for one in pipelines for row in _rows(reader, one, wanted_tasks, everything=everything, limit=limit)]
     shown = sorted(rows, key=lambda row: (_ORDER[row.state], row.pipeline, row.name))

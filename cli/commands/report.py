@@ -37,8 +37,9 @@ def report(*, pipeline: str, home: str | None, json: bool) -> int:
 
 def _timeline(reader: Reader, pipeline: PipelineId) -> Timeline:
     tasks = tuple(reader.tasks([row.id for row in reader.task_rows(pipeline=pipeline)]).values())
+    now = reader.meta().present(datetime.now(UTC))
     attempts = {task.id: reader.attempts_of(task.id) for task in tasks}
-    return timeline(tasks, attempts, reader.pipeline(pipeline).submitted_at, datetime.now(UTC))
+    return timeline(tasks, attempts, reader.pipeline(pipeline).submitted_at, now)
 
 
 def cost_table(spent: tuple[ProjectCost, ...]) -> Table:

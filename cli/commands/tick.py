@@ -9,7 +9,6 @@ from elisa.cli.output import note, print_json, print_plain
 from elisa.cli.progress import exit_code_of, showing_progress
 from elisa.engine import loop as ticking
 from elisa.engine.outcome import TickReport
-from elisa.engine.tick import tick as tick_once
 from elisa.engine.workspace import Workspace, open_workspace
 from elisa.store.reader import Reader
 
@@ -24,7 +23,7 @@ def tick(*, until_idle: bool, loop: float | None, home: str | None, json: bool) 
             ticking.loop(workspace, loop, on_tick=lambda report: print_report(report, json=json))
         if until_idle:
             return _until_idle(workspace, folder, json=json)
-        report = tick_once(workspace)
+        report = ticking.once(workspace)
     print_report(report, json=json)
     return int(report.exit_code)
 
