@@ -181,6 +181,30 @@ def retry(
 
 
 @app.command()
+def replay(
+    pipeline: Annotated[
+        str,
+        typer.Argument(metavar="PIPELINE", help="A pipeline id or its beginning.", autocompletion=complete_id),
+    ],
+    begin: Annotated[
+        str, typer.Option("--from", metavar="STEP|FOLDER", help="A checkpoint's step or folder.", show_default=False)
+    ],
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK", help="Whose checkpoint it is.", show_default=False)
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option("--on", metavar="BACKEND", help="A local or simulated backend.", show_default=False),
+    ] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run again what came before it, too.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Run a copy of a pipeline from one of its checkpoints; the pipeline itself is not touched."""
+    return invoke("replay", locals())
+
+
+@app.command()
 def doctor(home: options.Home = None, json: options.Json = False) -> int:
     """Check this machine and the state folder, and tell how to mend what is wrong."""
     return invoke("doctor", locals())

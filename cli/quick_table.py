@@ -105,6 +105,15 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "replay": [
+        Parameter("pipeline", "text", required=True),
+        Parameter("begin", "text", flags=("--from",), required=True),
+        Parameter("task", "text", flags=("--task",)),
+        Parameter("backend", "text", flags=("--on",)),
+        Parameter("rerun", "flag", flags=("--rerun",), default=False),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "report": [
         Parameter("pipeline", "text", required=True),
         Parameter("home", "text", flags=("--home",)),

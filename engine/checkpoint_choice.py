@@ -15,7 +15,7 @@ from elisa.model.task import CheckpointRef, Task
 from elisa.runtime.checkpoint.manifest import DamagedError, verify
 from elisa.store.reader import Reader
 
-__all__ = ["Restored", "chosen", "restore"]
+__all__ = ["Restored", "chosen", "proved", "restore"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +59,16 @@ def chosen(ws: Workspace, reader: Reader, task: Task, step: int) -> CheckpointRe
     Raises UsageError if there is none, or it is damaged.
     """
     shelf = read_shelf(ws, reader, task)
-    stored = shelf.of_step(step)
+    found = proved(task, shelf.of_step(step), f"step {step}", _others(shelf, step))
+    return replace(found, chosen_for=task.attempts + 1)
+
+
+def proved(task: Task, stored: Stored | None, which: str, hint: str = "") -> CheckpointRef:
+    """Return a checkpoint of a task after every byte of it was checked; raises UsageError if it is not sound or None."""
     fault = "there is none" if stored is None else stored.fault or _content_fault(stored)
     if stored is None or fault:
-        raise UsageError(f"{task.spec.name} has no sound checkpoint of step {step}", fault, _others(shelf, step))
-    return replace(stored.ref(), chosen_for=task.attempts + 1)
+        raise UsageError(f"{task.spec.name} has no sound checkpoint of {which}", fault, hint)
+    return stored.ref()
 
 
 def _content_fault(stored: Stored) -> str:

@@ -17,7 +17,7 @@ from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import PipelineRecord, Task
 from elisa.store.writer import Writer
 
-__all__ = ["KEPT_VARIABLES", "Submitted", "kept_environment", "submit"]
+__all__ = ["KEPT_VARIABLES", "Submitted", "check_rules", "kept_environment", "submit"]
 
 # What a program needs to find its interpreter, its user's files and its language, wherever it is started from.
 KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "VIRTUAL_ENV")
@@ -45,7 +45,7 @@ def submit(ws: Workspace, pipeline: Pipeline, *, source: str = "") -> Submitted:
     )
     tasks = tuple(_task(ws, record, spec) for spec in pipeline.tasks)
     with ws.writer() as writer:
-        _check(writer, pipeline, ws.site.policy().project(pipeline.project))
+        check_rules(writer, pipeline, ws.site.policy().project(pipeline.project))
         _keep_environment(ws, record)
         writer.apply([PipelineAdded(record=record, tasks=tasks)])
     return Submitted(
@@ -74,7 +74,8 @@ def _starts(spec: TaskSpec) -> bool:
     return not (spec.needs or spec.when or spec.expansion)
 
 
-def _check(writer: Writer, pipeline: Pipeline, rules: ProjectPolicy) -> None:
+def check_rules(writer: Writer, pipeline: Pipeline, rules: ProjectPolicy) -> None:
+    """Raise PolicyError if a project's rules forbid such a pipeline."""
     wanted = min((pipeline.priority, *(spec.priority for spec in pipeline.tasks)), key=CLASS_RANK.__getitem__)
     if CLASS_RANK[wanted] < CLASS_RANK[rules.highest]:
         raise PolicyError(

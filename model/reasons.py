@@ -56,6 +56,7 @@ class ReasonCode(StrEnum):
     RELEASED = "released"
     RETRIED_BY_USER = "retried_by_user"
     RESUME_CHOSEN = "resume_chosen"  # by, resume_step
+    TAKEN_OVER = "taken_over"  # task: a replay has it as it was there
     RAN_ELSEWHERE = "ran_elsewhere"  # another attempt had claimed the task
     # an attempt moved
     INTENT = "intent"  # backend

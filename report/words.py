@@ -51,6 +51,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.RELEASED: "it was released",
     _C.RETRIED_BY_USER: "a person asked to try it again",
     _C.RESUME_CHOSEN: "{by} chose where its next attempt begins",
+    _C.TAKEN_OVER: "it was taken as it was in {task}",
     _C.RAN_ELSEWHERE: "another attempt had already claimed it, so this one did nothing",
     _C.INTENT: "it is about to be handed to {backend}",
     _C.ACCEPTED: "it was accepted as {native_id}",
