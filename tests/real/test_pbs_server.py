@@ -26,6 +26,7 @@ from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
 from elisa.model.native import CancelOutcome, JobRequest, NativeState, Seen
 from elisa.model.resources import Resources
 from elisa.model.states import EndReason
+from tests.backends.pbs.elisa_on_pbs import COUNTING, a_state_folder
 from tests.real_parts import require_real
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -182,3 +183,13 @@ def test_qsub_killed_at_any_moment_leaves_at_most_one_job_that_is_found(site: Si
     print(f"{KILLS} kills: {len(known)} ids printed, {len(found)} jobs there")  # noqa: T201 - for docs/measurements.md
     assert {len(ids) for ids in found.values()} == {1}
     assert {tag: found[tag][0] for tag in known} == known
+
+
+def test_pipeline_runs_to_its_end_once(site: Site) -> None:
+    elisa = a_state_folder(site.folder)
+    pipeline = elisa.submit(COUNTING)
+    elisa.tick_to_the_end(within_s=300.0)
+
+    assert set(elisa.states().values()) == {"succeeded"}
+    assert elisa.lines(pipeline, "count", "steps") == [str(step) for step in range(1, 21)]
+    assert [len(elisa.attempts(task)) for task in ("before", "count", "after")] == [1, 1, 1]
