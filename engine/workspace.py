@@ -16,6 +16,7 @@ from typing import Self
 from elisa.backends.protocol import Backend
 from elisa.backends.registry import choose_clock, open_backend
 from elisa.engine.config import Site, load_site
+from elisa.engine.discover import found_backends
 from elisa.engine.files import Files, OsFiles
 from elisa.engine.ports import RepeatableRandom, SystemClock, SystemRandom, crash_point_from
 from elisa.engine.seals import create_secret
@@ -30,13 +31,13 @@ from elisa.store.writer import Writer
 
 __all__ = ["Made", "Workspace", "check_ancestors", "init_workspace", "open_workspace", "system_ports"]
 
-_SITE_TEMPLATE = b"""\
+_SITE_TEMPLATE = """\
 # What elisa may use. All of it may be left out: then this machine is the only backend.
 # `elisa doctor` checks this file; every setting is described in docs/reference/site.md.
 
 backends:
   local: {kind: local}
-  # cluster: {kind: slurm, account: my-account, window: 20}
+{found}
 
 # projects:
 #   my-project:
@@ -99,7 +100,8 @@ def init_workspace(home: Path) -> Made:
     create_secret(files, home, random)
     make_spool(files, home)
     if not files.exists(layout.site_file(home)):
-        files.write(layout.site_file(home), _SITE_TEMPLATE)
+        found = "\n".join(found_backends())
+        files.write(layout.site_file(home), _SITE_TEMPLATE.replace("{found}", found).encode())
     if created:
         Writer.create(home, clock=clock, random=random, actor=_actor(), crash=crash).close()
     return Made(home=home, created=created, backends=tuple(load_site(files, home).backends))
