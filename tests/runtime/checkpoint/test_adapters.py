@@ -79,6 +79,18 @@ class TestObjects:
         with pytest.raises(NotSavableError):
             Encoder().encode_state({"x": value})
 
+    def test_what_is_not_made_of_parts_is_refused(self) -> None:
+        class Named:
+            def __reduce_ex__(self, _protocol: object) -> str:
+                return "a_global_name"
+
+        class Listed:
+            def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+                return np.float32, (), None, iter([1])
+
+        assert objects.encode(Named(), Encoder(), "state") is None
+        assert objects.encode(Listed(), Encoder(), "state") is None
+
     def test_slots_and_attributes_are_set(self) -> None:
         class WithSlots:
             __slots__ = ("__dict__", "one")
@@ -123,9 +135,25 @@ class TestFiles:
 
         assert (tmp_path / "again").read_bytes() == b"x" * 100
 
+    def test_a_folder_of_files_is_part_of_the_state(self, tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        (folder / "deep").mkdir(parents=True)
+        (folder / "a.json").write_text("{}")
+        (folder / "deep" / "b.bin").write_bytes(b"b")
+        restored = round_trip(tmp_path, checkpoint.Folder(folder))
+        (folder / "a.json").write_text("changed")
+
+        assert restored.put_back() == str(folder)
+        assert restored.put_back(tmp_path / "copy") == str(tmp_path / "copy")
+        assert (folder / "a.json").read_text() == "{}"
+        assert (tmp_path / "copy" / "deep" / "b.bin").read_bytes() == b"b"
+
     def test_other_things_of_elisa_are_refused(self) -> None:
+        from elisa.runtime.checkpoint.adapters import files
+
         with pytest.raises(NotSavableError):
             Encoder().encode_state({"x": Encoder()})
+        assert files.encode(object(), Encoder(), "state") is None
 
 
 SKLEARN = """

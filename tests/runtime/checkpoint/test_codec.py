@@ -155,3 +155,29 @@ def test_a_tree_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DamagedError, match="newer version"):
         Decoder(str(tmp_path)).decode_state()
+
+
+class Words:
+    """A collector such as an adapter's: it makes one file of all that it was given."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.words: list[str] = []
+
+    def finish(self) -> None:
+        self._encoder.add_content(".words", " ".join(self.words).encode())
+
+
+def test_what_an_adapter_collects_becomes_one_file(tmp_path: Path) -> None:
+    encoder = Encoder(prefix="rank00001-")
+    encoder.collector(Words).words.append("one")
+    encoder.collector(Words).words.append("two")
+    for piece in encoder.encode_state({}):
+        (tmp_path / piece.name).write_bytes(b"".join(piece.chunks()))
+    (tmp_path / "rank00002-00000.words.z").write_bytes(b"")
+
+    decoder = Decoder(str(tmp_path), prefix="rank00001-")
+    assert decoder.names(".words") == ["rank00001-00000.words"]
+    assert decoder.all_names(".words") == ["rank00001-00000.words", "rank00002-00000.words"]
+    with decoder.open("rank00001-00000.words") as stream:
+        assert stream.read() == b"one two"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from elisa.runtime import watch
 from elisa.runtime.checkpoint import foreign, writer
 from elisa.runtime.checkpoint.foreign import RestartFiles, Resumed
 from elisa.runtime.checkpoint.generations import Generations
@@ -130,6 +131,13 @@ def test_a_link_is_not_followed(program: Program) -> None:
     assert program.watch("restart.*").look(is_finished=True) == []
 
 
+def test_a_marker_that_is_not_there_yet_is_waited_for(program: Program) -> None:
+    files = program.watch("dump.*.bin", complete_when="{}.done")
+    program.write("dump.1.bin", b"x")
+
+    assert files.look() == files.look() == []
+
+
 def test_a_file_that_changes_while_it_is_copied_is_not_kept(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     files = program.watch()
     path = program.write("restart.1.nc")
@@ -239,6 +247,22 @@ class TestResuming:
 
         assert program.watch().prepare(at_step=10) == Resumed(str(program.folder / "restart.10.nc"), 10)
         assert names(program.folder) == ["restart.10.nc"]
+
+
+def test_a_program_that_has_run_for_long_works_with_what_it_was_given(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_WORKS_AFTER_S", 0.0)
+    program.watch().look()
+    program.write("restart.1.nc")
+    for _ in range(4):
+        files = program.watch()
+        assert files.prepare() == Resumed(str(program.folder / "restart.1.nc"), 1)
+        watching = watch.Watch(files, lambda _kind, _data: None, 0.01)
+        deadline = time.monotonic() + 10
+        while names(program.root / "kept" / ".loading") and time.monotonic() < deadline:
+            time.sleep(0.005)
+        watching.close(is_finished=True)
 
 
 MODEL = """

@@ -37,6 +37,19 @@ def test_a_call_that_was_finished_does_not_run_again() -> None:
     assert square.__name__ == "square"
 
 
+def test_large_arguments_belong_to_the_key() -> None:
+    ran = []
+
+    @checkpoint.persistent
+    def total(x: Any) -> float:
+        ran.append(1)
+        return float(x.sum())
+
+    large = np.ones(5000)
+    assert [total(large), total(large), total(large * 2)] == [5000.0, 5000.0, 10000.0]
+    assert len(ran) == 2
+
+
 def test_many_times_over() -> None:
     ran = []
 

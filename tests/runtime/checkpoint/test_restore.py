@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from elisa.runtime.checkpoint import manifest as manifests
-from elisa.runtime.checkpoint.generations import Generation, Generations
+from elisa.runtime.checkpoint.generations import Generation, Generations, _host
 from elisa.runtime.checkpoint.manifest import (
     MANIFEST,
     DamagedError,
@@ -222,13 +222,26 @@ class TestSweep:
     def test_only_what_was_abandoned_is_deleted(
         self, tmp_path: Path, name: str, age_s: float, *, is_gone: bool
     ) -> None:
-        from elisa.runtime.checkpoint.generations import _host
-
         path = self.leftover(tmp_path, name.format(host=_host()), age_s)
 
         Generations(str(tmp_path)).sweep(time.time())
 
         assert path.exists() != is_gone
+
+    def test_what_somebody_else_runs_or_deletes_is_left_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def kill(_pid: int, _number: int) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "kill", kill)
+        path = self.leftover(tmp_path, f".tmp-{_host()}-1-x")
+        folder = Generations(str(tmp_path))
+
+        folder.sweep(time.time())
+
+        assert path.exists()
+        assert not folder._is_abandoned(str(tmp_path / "gone"), "elsewhere", 1, 0.0)
 
 
 class TestManifest:

@@ -174,6 +174,13 @@ def test_the_interval_is_chosen_and_explained(tmp_path: Path) -> None:
     assert choice.save_s < 5
 
 
+def test_a_program_may_ask_before_it_makes_its_state(tmp_path: Path) -> None:
+    with checkpoint.run(tmp_path, interval_s=3600) as ckpt:
+        asked = [(ckpt.is_due(step), ckpt.save(step, {})) for step in ckpt.steps(3)]
+
+    assert asked == [(True, True), (False, False), (True, True)]
+
+
 def test_the_best_is_kept(tmp_path: Path) -> None:
     with checkpoint.run(tmp_path, interval_s=0, keep=1, keep_best="-loss") as ckpt:
         for step, loss in enumerate([3.0, 1.0, 2.0]):
@@ -391,8 +398,9 @@ class TestVoice:
 
         assert elisa.runtime.metric is checkpoint.metric
         assert elisa.runtime.checkpoint.run is checkpoint.run
-        with pytest.raises(AttributeError, match="nothing"):
-            elisa.runtime.nothing  # noqa: B018  (asked for to fail)
+        for module in (elisa.runtime, checkpoint):
+            with pytest.raises(AttributeError, match="nothing"):
+                module.nothing  # noqa: B018  (asked for to fail)
 
 
 def test_a_site_with_fast_disks_uses_them(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,13 @@ class TestGroup:
 
         assert threads(first, lambda: late.join(_never)) == [{"answer": 2}] * 2
 
+    def test_what_an_earlier_life_had_half_written_is_deleted(self, tmp_path: Path) -> None:
+        one = group(tmp_path, 0, size=1)
+        Path(one.draft(7)).mkdir()
+        one.join(dict)
+
+        assert names(tmp_path) == [".group-key"]
+
     def test_one_that_does_not_come_is_not_waited_for_forever(self, tmp_path: Path) -> None:
         with pytest.raises(GroupError, match="rank 1 of 2 did not come"):
             group(tmp_path, 0, patience_s=0.05).join(dict)
@@ -198,6 +205,10 @@ class TestGroup:
         one.contribute(0, {})
         one.announce(Plan(0, 1, is_stop=False))
         assert one.plan() is None
+
+    def test_a_rank_that_says_nothing_is_given_up(self, tmp_path: Path) -> None:
+        with pytest.raises(GroupError, match="rank 0 did not save"):
+            group(tmp_path, 0, patience_s=0.05).collect(0)
 
     def test_a_rank_that_could_not_save_says_so(self, tmp_path: Path) -> None:
         one = group(tmp_path, 0, size=1)
