@@ -45,6 +45,7 @@ class Finding:
 _LONG_WITHOUT_TICK = timedelta(minutes=15)
 _LARGEST_SKEW_S = 5.0
 _LEAST_FREE_MIB = 500
+_NOT_YOURS = "its owner must give you the right, or name a folder of your own with --home or ELISA_HOME"
 _AGENT_TIMEOUT_S = 30.0
 # The first SQLite with the fix for the bug that can corrupt a write-ahead log: sqlite.org/wal.html, "The WAL-reset bug".
 _WAL_FIXED = (3, 51, 3)
@@ -52,6 +53,9 @@ _WAL_FIXED = (3, 51, 3)
 
 def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
     """Return all findings, in the order in which to mend them."""
+    if home.exists() and not home.is_dir():
+        hint = "name another folder with --home or ELISA_HOME"
+        return (_bad("state folder", f"{home} is a file, not a folder", hint),)
     if not home.is_dir():
         return (_bad("state folder", f"{home} does not exist", "run `elisa init`"),)
     checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (
@@ -90,7 +94,8 @@ def _guarded(check: Callable[[Path], Iterator[Finding]], home: Path) -> Iterator
     except ElisaError as err:
         yield _bad(name, f"{err.what}: {err.why}" if err.why else err.what, err.hint)
     except OSError as err:
-        yield _bad(name, f"{err.filename or home}: {err.strerror}", "check that the filesystem is mounted and not full")
+        hint = _NOT_YOURS if isinstance(err, PermissionError) else "check that the filesystem is mounted and not full"
+        yield _bad(name, f"{err.filename or home}: {err.strerror}", hint)
 
 
 def _folder(home: Path) -> Iterator[Finding]:

@@ -96,3 +96,12 @@ def test_a_backend_that_fails_is_told_with_its_history(home: Path) -> None:
     told = [one.what for one in examine(home, Starts()) if one.level == "warn"]
 
     assert told == ["failed 4 times since 2026-03-02 09:00: no answer"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_called_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("no folder", encoding="utf-8")
+
+    [finding] = examine(file)
+
+    assert (finding.level, finding.what) == ("bad", f"{file} is a file, not a folder")
