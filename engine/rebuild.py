@@ -30,7 +30,7 @@ from elisa.store.backups import kept
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
-__all__ = ["Rebuilt", "rebuild"]
+__all__ = ["Ports", "Rebuilt", "rebuild"]
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
