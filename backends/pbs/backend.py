@@ -6,7 +6,7 @@ its time is over) and `grace_s` (the queue's `kill_delay` holds).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from elisa.backends.pbs import inventory
@@ -16,6 +16,7 @@ from elisa.backends.pbs.fit import why_never
 from elisa.backends.pbs.identity import JobRef, Names, native_id_of, number_of, split_native_id
 from elisa.backends.pbs.listing import Listing
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
+from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, release_argv
 from elisa.backends.pbs.server import PbsServer, batches
 from elisa.backends.pbs.states import describe
 from elisa.backends.pbs.submission import parse_submit, render_script, submit_argv
@@ -73,13 +74,17 @@ class PbsBackend:
             max_name_length=self.options.name_limit,
         )
 
-    def submit(self, request: JobRequest) -> NativeId:
-        """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
+    def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
+        """Return the command line and the standard input that `submit` would use. Raises Rejected or Unavailable."""
         dialect = self._server.dialect()
         argv = submit_argv(self._server.program("qsub"), request, self._names(), self.options, dialect)
+        return argv, render_script(request) if dialect is Dialect.TORQUE else ""
+
+    def submit(self, request: JobRequest) -> NativeId:
+        """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
+        argv, script = self.preview(request)
         self._refuse_hopeless(request)
-        script = render_script(request) if dialect is Dialect.TORQUE else None
-        answer = self.runner.run(argv, timeout_s=self.options.submit_timeout_s, input=script)
+        answer = self.runner.run(argv, timeout_s=self.options.submit_timeout_s, input=script or None)
         return parse_submit(answer, request.attempt)
 
     def poll(self, ids: Collection[NativeId]) -> Poll:
@@ -99,6 +104,25 @@ class PbsBackend:
         alive = {i: ref.pbs_id for i in ids if _is_alive(poll.observations[i]) and (ref := split_native_id(i))}
         outcomes = self._delete(tuple(alive.values()))
         return {i: outcomes[alive[i]] if i in alive else CancelOutcome.ALREADY_GONE for i in ids}
+
+    def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Keep jobs that wait from starting; return those that are held now. Raises Unavailable."""
+        self._change("qhold", hold_argv, self._in_state(ids, NativeState.QUEUED))
+        return frozenset(self._in_state(ids, NativeState.HELD))
+
+    def release(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Let held jobs start again; return those that are not held any more. Raises Unavailable."""
+        held = self._in_state(ids, NativeState.HELD)
+        self._change("qrls", release_argv, held)
+        return frozenset(held) - frozenset(self._in_state(held, NativeState.HELD))
+
+    def reorder(self, priorities: Mapping[NativeId, int]) -> None:
+        """Give jobs that wait new priorities, as those of `JobRequest`. Raises Unavailable."""
+        groups: dict[int, list[NativeId]] = {}
+        for native_id in self._in_state(priorities, NativeState.QUEUED):
+            groups.setdefault(job_priority(priorities[native_id], self.options), []).append(native_id)
+        for priority, some in groups.items():
+            self._change("qalter", lambda program, pbs_ids, p=priority: order_argv(program, p, pbs_ids), some)
 
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by name, finished ones too where the server keeps a history. Raises Unavailable."""
@@ -145,6 +169,17 @@ class PbsBackend:
 
     def _delete_some(self, pbs_ids: Sequence[str]) -> Mapping[str, CancelOutcome]:
         return parse_delete(self._server.run(delete_argv(self._server.program("qdel"), pbs_ids)), pbs_ids)
+
+    def _in_state(self, ids: Collection[NativeId], state: NativeState) -> list[NativeId]:
+        poll = self.poll(ids)
+        if isinstance(poll, Unreachable):
+            raise Unavailable("PBS did not answer", why=poll.what)
+        return [i for i, seen in poll.observations.items() if isinstance(seen, Seen) and seen.state is state]
+
+    def _change(self, program: str, argv: Callable[..., tuple[str, ...]], ids: Sequence[NativeId]) -> None:
+        refs = [ref.pbs_id for native_id in ids if (ref := split_native_id(native_id))]
+        for some in batches(refs):
+            self._server.run(argv(self._server.program(program), some))
 
     def _find_each(self, tags: Collection[AttemptId]) -> Mapping[AttemptId, tuple[NativeId, ...]]:
         names = self._names()

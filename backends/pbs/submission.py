@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from elisa.backends.pbs.identity import Names, native_id_of, split_native_id
 from elisa.backends.pbs.options import Charge, Dialect, PbsOptions
+from elisa.backends.pbs.ordering import job_priority
 from elisa.backends.pbs.refusals import refusal, words_of
 from elisa.backends.pbs.states import LAUNCH_SIGNAL
 from elisa.backends.runner import Completed
@@ -38,9 +39,6 @@ _PLAIN = re.compile(r"[\x20-\x7e]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ACCEPTED = re.compile(r"^([0-9]+(?:\.[A-Za-z0-9][A-Za-z0-9.-]*)?)$", re.MULTILINE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# PriorityClass has five ranks: the highest is not held back at all.
-_TOP_PRIORITY = 4
-_LOWEST = -1024
 
 
 def render_command(request: JobRequest) -> str:
@@ -124,7 +122,7 @@ def _wishes(request: JobRequest, options: PbsOptions, dialect: Dialect) -> Itera
         yield from ("-P" if options.charge is Charge.PROJECT else "-A", request.account)
     if request.after:
         yield from ("-W", f"depend=afterok:{_ids(request.after)}")
-    lower = max(_LOWEST, min(0, request.priority - _TOP_PRIORITY) * options.priority_step)
+    lower = job_priority(request.priority, options)
     if lower:
         yield from ("-p", str(lower))
     yield from _extras(request)

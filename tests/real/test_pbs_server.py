@@ -144,6 +144,17 @@ def test_folder_that_is_missing_is_a_launch_failure(site: Site) -> None:
     assert site.end_of(native_id).end_reason is EndReason.BOOT_FAILURE
 
 
+def test_held_job_waits_until_it_is_released(site: Site) -> None:
+    backend = site.backend()
+    first = backend.submit(site.job(1, "sleep 5"))
+    second = backend.submit(site.job(2, "exit 0", extras=(("begin", time.strftime("%y%m%d2359.59")[2:]),)))
+    backend.reorder({second: 2})
+
+    assert backend.hold([second]) == {second}
+    assert backend.release([second]) == {second}
+    assert site.end_of(first).end_reason is EndReason.COMPLETED
+
+
 def test_queue_that_is_missing_rejects(site: Site) -> None:
     with pytest.raises(Rejected):
         site.backend().submit(site.job(1, "exit 0", partition="nosuchqueue"))
