@@ -7,8 +7,8 @@ A page may hold, as comments before a fenced block:
     <!-- run: FOLDER -->   the same, with the files of that folder of the project in the working folder
 
 All blocks of a page run in their order, over one state folder. A line `...` stands for any lines; ids, moments, the
-bars of timelines and trailing blanks are not compared, and an id that was printed may be typed later on. A block that shows no output
-at all must only succeed. `--bless` writes down what elisa prints now.
+bars of timelines and trailing blanks are not compared, and an id that was printed may be typed later on. A block that
+shows no output at all must only succeed. `--bless` writes down what elisa prints now.
 """
 
 from __future__ import annotations
@@ -165,7 +165,9 @@ def test_commands_of_a_page_print_what_it_says(path: Path, tmp_path: Path, golde
         ("first\n...\nlast\n", "first\nsecond\n", False),
     ],
 )
-def test_what_is_printed_is_compared_but_for_ids_moments_bars_and_dots(wanted: str, printed: str, is_same: bool) -> None:  # noqa: FBT001
+def test_what_is_printed_is_compared_but_for_ids_moments_bars_and_dots(
+    wanted: str, printed: str, is_same: bool
+) -> None:  # noqa: FBT001
     assert says(wanted, printed) is is_same
 
 
