@@ -205,6 +205,12 @@ def replay(
 
 
 @app.command()
+def rebuild(home: options.Home = None, json: options.Json = False) -> int:
+    """Replace a damaged database by its newest sound copy, and find again what happened since."""
+    return invoke("rebuild", locals())
+
+
+@app.command()
 def doctor(home: options.Home = None, json: options.Json = False) -> int:
     """Check this machine and the state folder, and tell how to mend what is wrong."""
     return invoke("doctor", locals())

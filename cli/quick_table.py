@@ -100,6 +100,10 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "rebuild": [
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "release": [
         Parameter("ids", "texts", required=True),
         Parameter("home", "text", flags=("--home",)),

@@ -22,7 +22,7 @@ from elisa.engine.ports import RepeatableRandom, SystemClock, SystemRandom, cras
 from elisa.engine.seals import create_secret
 from elisa.engine.spool import make_spool
 from elisa.model import layout
-from elisa.model.errors import StoreError, UsageError
+from elisa.model.errors import StoreError, StoreTooOld, UsageError
 from elisa.model.ids import BackendName
 from elisa.model.ports import Clock, CrashPoint, RandomSource
 from elisa.store.database import exists
@@ -123,8 +123,7 @@ def open_workspace(home: Path) -> Workspace:
     check_ancestors(home, os.geteuid())
     files, clock, random, crash = system_ports()
     site = load_site(files, home)
-    with Reader.open(home) as reader:
-        instance, revision = reader.meta().instance, reader.revision()
+    instance, revision = _identity(home, clock, crash)
     if _is_simulated(site):
         clock, random = choose_clock(["simulated"], _Start()), RepeatableRandom(f"{_seeds(site)} {revision}")
     backends = {
@@ -161,6 +160,16 @@ def _is_simulated(site: Site) -> bool:
 
 def _seeds(site: Site) -> str:
     return " ".join(f"{name}={config.options.get('seed', 0)}" for name, config in sorted(site.backends.items()))
+
+
+def _identity(home: Path, clock: Clock, crash: CrashPoint) -> tuple[str, int]:
+    """Return the store's name and how often it changed, after bringing one of an older elisa up to date."""
+    try:
+        with Reader.open(home) as reader:
+            return reader.meta().instance, reader.revision()
+    except StoreTooOld:
+        with Writer.open(home, clock=clock, actor=_actor(), crash=crash) as writer:
+            return writer.meta().instance, writer.revision()
 
 
 def _actor() -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "StoreDamaged",
     "StoreError",
     "StoreTooNew",
+    "StoreTooOld",
     "SubmitUncertain",
     "Unavailable",
     "UsageError",
@@ -143,6 +144,10 @@ class StoreDamaged(StoreError):
 
 class StoreTooNew(StoreError):
     """The database was written by a newer elisa than this one."""
+
+
+class StoreTooOld(StoreError):
+    """The database was written by an older elisa; opening it for changes brings it up to date."""
 
 
 class StaleChange(StoreError):

@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from elisa.model import layout
-from elisa.model.errors import StoreBusy, StoreDamaged, StoreError
+from elisa.model.errors import StoreBusy, StoreDamaged, StoreError, StoreTooOld
 from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
 from elisa.store.connection import Connection
 from elisa.store.convert import to_us
 from elisa.store.filesystem import probe
-from elisa.store.guard import check_file, check_host, check_owner, check_soundness, has_leftovers, set_journal
+from elisa.store.guard import check_file, check_host, check_owner, check_soundness, damaged, has_leftovers, set_journal
 from elisa.store.migrate import bring_up_to_date, migrate, refuse_newer
 from elisa.store.migrations import latest_version
 from elisa.store.sqlite import SqliteConnection, connect
@@ -109,8 +109,10 @@ def _open_interrupted(path: Path, timeout_s: float) -> SqliteConnection:
 def _check_readable(connection: Connection) -> None:
     refuse_newer(connection)
     version = connection.schema_version()
+    if version == 0:
+        raise damaged(connection.where, "it has no tables")
     if version < latest_version():
-        raise StoreError(
+        raise StoreTooOld(
             f"the database has schema {version}, this elisa reads schema {latest_version()}",
             f"{connection.where} was last written by an older elisa",
             "run `elisa tick` once: it makes a backup and brings the database up to date",

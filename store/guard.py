@@ -11,7 +11,7 @@ from elisa.model.errors import StoreBusy, StoreDamaged, StoreError
 from elisa.store.filesystem import Filesystem
 from elisa.store.sqlite import SqliteConnection, allows_wal
 
-__all__ = ["check_file", "check_host", "check_owner", "check_soundness", "has_leftovers", "set_journal"]
+__all__ = ["check_file", "check_host", "check_owner", "check_soundness", "damaged", "has_leftovers", "set_journal"]
 
 # quick_check reads 1 MiB in a millisecond; a small file is checked whenever it is opened.
 _SMALL_BYTES = 4 << 20
@@ -72,22 +72,23 @@ def _size(path: Path) -> int:
 def check_soundness(connection: SqliteConnection, path: Path, *, thoroughly: bool) -> None:
     """Raise StoreDamaged if the file is shorter than it says or, checked thoroughly or small, its pages do not fit."""
     if connection.schema_version() == 0:
-        raise _damaged(path, "it has no tables")
+        raise damaged(path, "it has no tables")
     pages, page_bytes = (connection.rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "page_size"))
     is_wal = connection.rows("PRAGMA journal_mode")[0][0] == "wal"
     if not is_wal and _size(path) < pages * page_bytes:
-        raise _damaged(path, f"it has {_size(path)} bytes where there should be {pages * page_bytes}")
+        raise damaged(path, f"it has {_size(path)} bytes where there should be {pages * page_bytes}")
     if thoroughly or _size(path) <= _SMALL_BYTES:
         found = connection.rows("PRAGMA quick_check(1)")[0][0]
         if found != "ok":
-            raise _damaged(path, " ".join(found.split()))
+            raise damaged(path, " ".join(found.split()))
 
 
-def _damaged(path: Path, why: str) -> StoreDamaged:
+def damaged(where: Path | str, why: str) -> StoreDamaged:
+    """Return the error for a database of which nothing may be submitted."""
     return StoreDamaged(
         "the database is damaged: nothing is submitted from it",
-        f"{path}: {why}",
-        "copy the state folder, then see `elisa doctor` for the backups it can be restored from",
+        f"{where}: {why}",
+        "`elisa rebuild` puts the newest sound copy in its place and reads again what jobs said since",
     )
 
 

@@ -255,3 +255,21 @@ def test_settings_that_cannot_be_read_exit_2(
     elisa: Elisa, home: Path, write: Callable[[str], str], words: tuple[str, ...]
 ) -> None:
     assert elisa("submit", write(PAIR), *words).code == 2
+
+
+def test_a_damaged_database_is_rebuilt_from_its_newest_copy(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
+    elisa("submit", write(PAIR))
+    elisa("tick", "--until-idle")
+    refused = elisa("rebuild")
+    (home / "elisa.db").write_bytes(b"")
+
+    told = elisa("tick")
+    rebuilt = elisa("rebuild", "--json")
+    elisa("tick", "--until-idle")
+
+    assert (refused.code, "is sound" in refused.err) == (2, True)
+    assert (told.code, "elisa rebuild" in told.err) == (1, True)
+    assert (rebuilt.code, rebuilt.data["strays"]) == (0, [])
+    assert names_and_states(elisa("status", "--all", "--json")) == {"first": "succeeded", "second": "succeeded"}

@@ -166,8 +166,8 @@ def test_commands_of_a_page_print_what_it_says(path: Path, tmp_path: Path, golde
     ],
 )
 def test_what_is_printed_is_compared_but_for_ids_moments_bars_and_dots(
-    wanted: str, printed: str, is_same: bool
-) -> None:  # noqa: FBT001
+    wanted: str, printed: str, is_same: object
+) -> None:
     assert says(wanted, printed) is is_same
 
 

@@ -140,7 +140,7 @@ def test_nothing_is_written_to_a_damaged_database(store: Path, damage: Callable[
     what, why, hint = str(refusal.value).splitlines()
     assert what == "the database is damaged: nothing is submitted from it"
     assert why.startswith(f"  why: {layout.database(store)}: ")
-    assert hint == "hint: copy the state folder, then see `elisa doctor` for the backups it can be restored from"
+    assert hint == "hint: `elisa rebuild` puts the newest sound copy in its place and reads again what jobs said since"
 
 
 def test_a_reader_names_the_damage_it_meets(store: Path) -> None:

@@ -1,0 +1,86 @@
+"""Whether a node is to blame for how an attempt ended, or the program that ran there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from elisa.model.hostlist import expand_hosts
+from elisa.model.rows import PastRun
+from elisa.model.states import EndReason
+from elisa.model.task import Attempt
+from elisa.policies.badnodes import NodeOutcome, NodeRules, Suspect, suspects
+
+__all__ = ["avoid_until", "may_blame", "node_outcomes", "own_bad_nodes", "suspect_nodes"]
+
+_BY_NODE = frozenset({EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE})
+_GOOD = frozenset({EndReason.COMPLETED, EndReason.TIMEOUT, EndReason.PREEMPTED})
+_SHORTEST = timedelta(hours=1)
+_RULES = NodeRules()
+
+
+def may_blame(end: EndReason) -> bool:
+    """Tell whether an end can say something against a node."""
+    return end in _BY_NODE or end is EndReason.FAILED
+
+
+def node_outcomes(runs: Sequence[PastRun], now: datetime) -> Iterator[NodeOutcome]:
+    """Yield how past runs on one backend went, node by node.
+
+    A failed program speaks against its node only if the same work completed on another one, and once for each task.
+    """
+    completed = _completed_on(runs)
+    blamed: set[tuple[str, str]] = set()
+    for run in runs:
+        nodes = expand_hosts(run.nodes)
+        age_s = (now - run.ended_at).total_seconds()
+        if run.end in _BY_NODE or run.end in _GOOD:
+            yield from (NodeOutcome(node, age_s, run.end in _BY_NODE) for node in nodes)
+        elif run.end is EndReason.FAILED and completed.get(_work(run), frozenset()) - set(nodes):
+            fresh = [node for node in nodes if (run.task, node) not in blamed]
+            blamed |= {(run.task, node) for node in fresh}
+            yield from (NodeOutcome(node, age_s, failed=True) for node in fresh)
+
+
+def _completed_on(runs: Sequence[PastRun]) -> dict[tuple[str, str], frozenset[str]]:
+    """Return the nodes on which work of each group of a pipeline completed."""
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for run in runs:
+        if run.end is EndReason.COMPLETED:
+            found[_work(run)] = found.get(_work(run), frozenset()) | frozenset(expand_hosts(run.nodes))
+    return found
+
+
+def _work(run: PastRun) -> tuple[str, str]:
+    """Return what runs of the same kind of work have in common."""
+    return run.pipeline, run.group or run.task
+
+
+def suspect_nodes(
+    runs: Sequence[PastRun], backend: str, now: datetime, rules: NodeRules = _RULES
+) -> tuple[Suspect, ...]:
+    """Return the nodes of a backend to avoid; where only one is known, never that."""
+    there = [run for run in runs if run.backend == backend]
+    known = {node for run in there for node in expand_hosts(run.nodes)}
+    if len(known) < 2:
+        return ()
+    # Of a small cluster one node may be avoided, too. A little over one, for the division must not round down.
+    share = max(rules.at_most, 1.001 / len(known))
+    return suspects(node_outcomes(there, now), len(known), replace(rules, at_most=share))
+
+
+def avoid_until(suspect: Suspect, now: datetime, rules: NodeRules = _RULES) -> datetime:
+    """Return when what speaks against a node has faded: it gets work again then, and may prove itself."""
+    half_lives = math.log2(max(1.0, suspect.failures / rules.failures))
+    return now + max(_SHORTEST, timedelta(seconds=half_lives * rules.half_life_s))
+
+
+def own_bad_nodes(attempts: Sequence[Attempt]) -> frozenset[str]:
+    """Return the nodes on which the last two attempts at a task broke: the next one should see another.
+
+    Of several nodes of one attempt nobody knows which it was.
+    """
+    nodes = [expand_hosts(one.nodes) for one in attempts[-2:] if one.end is not None and may_blame(one.end.reason)]
+    return frozenset(names[0] for names in nodes if len(names) == 1)
