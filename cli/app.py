@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cron = typer.Typer(
-    help="Have cron run `elisa tick`: without it (or `elisa tick --loop`) nothing moves.",
+    help="Have cron run `elisa tick`.\n\nWithout it, or `elisa tick --loop`, nothing moves.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -43,7 +43,10 @@ def _common(debug: Debug = False) -> None:
 
 @app.command()
 def init(home: options.Home = None, json: options.Json = False) -> int:
-    """Create the state folder, look for Slurm and PBS, and write a commented site.yaml."""
+    """Create the state folder.
+
+    Looks for Slurm and PBS, and writes a commented site.yaml. What is there already is kept.
+    """
     return invoke("init", locals())
 
 
@@ -54,7 +57,10 @@ def validate(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of pipelines, for editors.")] = False,
     json: options.Json = False,
 ) -> int:
-    """Check a pipeline and tell everything that is wrong with it; nothing is stored."""
+    """Check a pipeline file.
+
+    Tells everything that is wrong with it, with lines; nothing is stored.
+    """
     return invoke("validate", locals())
 
 
@@ -79,7 +85,10 @@ def plan(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Show what the next tick would do, and why; nothing is changed."""
+    """Show what the next tick would do, and why.
+
+    Nothing is changed. News that jobs wrote since the last tick is not in it.
+    """
     return invoke("plan", locals())
 
 
@@ -92,7 +101,10 @@ def tick(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Look at what happened, decide, and act: once, or until done. This is what cron runs."""
+    """Look, decide and act: what cron runs.
+
+    Once, until nothing is left to do, or for ever.
+    """
     return invoke("tick", locals())
 
 
@@ -109,13 +121,19 @@ def status(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Show pipelines and tasks, and when the last tick was."""
+    """Show pipelines and tasks.
+
+    Warns when the last tick was long ago.
+    """
     return invoke("status", locals())
 
 
 @app.command()
 def explain(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
-    """Tell why a task waits, was chosen, was tried again, or failed."""
+    """Tell why a task waits, runs or failed.
+
+    Shows all that was decided about it, and for what reason.
+    """
     return invoke("explain", locals())
 
 
@@ -139,24 +157,32 @@ def logs(
 def report(
     pipeline: Annotated[
         str,
-        typer.Argument(metavar="PIPELINE", help="A pipeline id or its beginning.", autocompletion=complete_id),
+        typer.Argument(
+            metavar="PIPELINE", help="A pipeline's id, its beginning, or its name.", autocompletion=complete_id
+        ),
     ],
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Show a pipeline's timeline and what it cost."""
+    """Show a pipeline's timeline and cost."""
     return invoke("report", locals())
 
 
 @app.command()
 def cancel(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
-    """Stop pipelines or tasks for good; the next tick does it."""
+    """Stop pipelines or tasks for good.
+
+    What runs is stopped by the next tick.
+    """
     return invoke("cancel", locals())
 
 
 @app.command()
 def hold(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
-    """Keep tasks from starting until they are released; running ones go on."""
+    """Keep tasks from starting.
+
+    Until they are released; running ones go on.
+    """
     return invoke("hold", locals())
 
 
@@ -176,7 +202,10 @@ def retry(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Try failed, cancelled or skipped tasks again, from their newest checkpoint."""
+    """Try ended tasks again.
+
+    Failed, cancelled or skipped ones, from their newest checkpoint.
+    """
     return invoke("retry", locals())
 
 
@@ -184,7 +213,9 @@ def retry(
 def replay(
     pipeline: Annotated[
         str,
-        typer.Argument(metavar="PIPELINE", help="A pipeline id or its beginning.", autocompletion=complete_id),
+        typer.Argument(
+            metavar="PIPELINE", help="A pipeline's id, its beginning, or its name.", autocompletion=complete_id
+        ),
     ],
     begin: Annotated[
         str, typer.Option("--from", metavar="STEP|FOLDER", help="A checkpoint's step or folder.", show_default=False)
@@ -200,19 +231,28 @@ def replay(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Run a copy of a pipeline from one of its checkpoints; the pipeline itself is not touched."""
+    """Run a copy of a pipeline from a checkpoint.
+
+    The pipeline itself is not touched.
+    """
     return invoke("replay", locals())
 
 
 @app.command()
 def rebuild(home: options.Home = None, json: options.Json = False) -> int:
-    """Replace a damaged database by its newest sound copy, and find again what happened since."""
+    """Replace a damaged database by a copy.
+
+    By the newest sound one; the next tick finds again what happened since.
+    """
     return invoke("rebuild", locals())
 
 
 @app.command()
 def doctor(home: options.Home = None, json: options.Json = False) -> int:
-    """Check this machine and the state folder, and tell how to mend what is wrong."""
+    """Check this machine and the state folder.
+
+    Tells how to mend what is wrong.
+    """
     return invoke("doctor", locals())
 
 
@@ -229,7 +269,10 @@ def cron_install(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Add the line to your crontab; doing it twice changes nothing."""
+    """Add the line to your crontab.
+
+    Doing it twice changes nothing.
+    """
     return invoke("cron_install", locals())
 
 
@@ -240,7 +283,7 @@ def cron_show(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Print the line that `install` would add, and whether it is there."""
+    """Print the line, and whether it is there."""
     return invoke("cron_show", locals())
 
 
@@ -256,13 +299,19 @@ def cron_remove(
 
 @checkpoints.command("list")
 def checkpoints_list(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
-    """List a task's checkpoints, the newest first; only names and sizes are looked at."""
+    """List a task's checkpoints.
+
+    The newest first; only names and sizes are looked at.
+    """
     return invoke("checkpoints_list", locals())
 
 
 @checkpoints.command("verify")
 def checkpoints_verify(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
-    """Read all of a task's checkpoints; exit 1 if one byte is not as it was written."""
+    """Read all of a task's checkpoints.
+
+    Exit status 1 if one byte is not as it was written.
+    """
     return invoke("checkpoints_verify", locals())
 
 
@@ -274,13 +323,19 @@ def checkpoints_prune(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Remove old checkpoints; the newest one that is proved sound always stays."""
+    """Remove old checkpoints.
+
+    The newest one that is proved sound always stays.
+    """
     return invoke("checkpoints_prune", locals())
 
 
 @checkpoints.command("explain")
 def checkpoints_explain(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
-    """Show how often a task saves, how early it is told of its end, and why."""
+    """Show how often a task saves, and why.
+
+    And how early it is told of its end.
+    """
     return invoke("checkpoints_explain", locals())
 
 
@@ -291,5 +346,8 @@ def checkpoints_restore(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Choose the step from which the next attempt begins; newer checkpoints are set aside."""
+    """Choose where the next attempt begins.
+
+    Newer checkpoints are set aside.
+    """
     return invoke("checkpoints_restore", locals())

@@ -103,9 +103,13 @@ def _problems(err: ValidationError, node: Node, file: str) -> tuple[Problem, ...
         path = found["loc"]
         where = ".".join(map(str, path)) or file
         if found["type"] == "extra_forbidden":
-            problems.add(
-                at(node, path), f"{where}: there is no such setting", hint=nearest(str(path[-1]), known_settings())
-            )
+            problems.add(at(node, path), f"{where}: there is no such setting here", hint=_hint(str(path[-1])))
         else:
             problems.add(at(node, path), f"{where}: {found['msg'].removeprefix('Value error, ')}", str(found["input"]))
     return problems.sorted()
+
+
+def _hint(name: str) -> str:
+    """Name the nearest setting; one that is right elsewhere is told so."""
+    known = known_settings()
+    return f"`{name}` belongs elsewhere: see docs/reference/site.md" if name in known else nearest(name, known)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,12 +126,12 @@ def open_workspace(home: Path) -> Workspace:
     instance, revision = _identity(home, clock, crash)
     if _is_simulated(site):
         clock, random = choose_clock(["simulated"], _Start()), RepeatableRandom(f"{_seeds(site)} {revision}")
-    backends = {
-        BackendName(name): open_backend(
-            name, config.kind, config.options, home=home, instance=instance, clock=clock, random=random, crash=crash
-        )
-        for name, config in site.backends.items()
-    }
+    backends = {}
+    for name, config in site.backends.items():
+        with _named(home, name):
+            backends[BackendName(name)] = open_backend(
+                name, config.kind, config.options, home=home, instance=instance, clock=clock, random=random, crash=crash
+            )
     return Workspace(
         home=home,
         site=site,
@@ -160,6 +160,16 @@ def _is_simulated(site: Site) -> bool:
 
 def _seeds(site: Site) -> str:
     return " ".join(f"{name}={config.options.get('seed', 0)}" for name, config in sorted(site.backends.items()))
+
+
+@contextmanager
+def _named(home: Path, backend: str) -> Iterator[None]:
+    """Say where a wrong option stands."""
+    try:
+        yield
+    except UsageError as err:
+        where = f"{layout.site_file(home)}: backends.{backend}.options"
+        raise UsageError(err.what, f"{where}: {err.why}" if err.why else where, err.hint) from err
 
 
 def _identity(home: Path, clock: Clock, crash: CrashPoint) -> tuple[str, int]:

@@ -79,10 +79,10 @@ def test_all_problems_are_told_at_once_with_their_lines() -> None:
         parse_site(text, "site.yaml")
 
     assert [(problem.line, problem.what, problem.hint) for problem in caught.value.problems] == [
-        (2, "backends.c.windo: there is no such setting", "did you mean `window`?"),
+        (2, "backends.c.windo: there is no such setting here", "did you mean `window`?"),
         (4, "jobs.heartbeat: `10` is no duration: write it like 90s, 45m, 2h30m, 3d or 3-12:00:00", ""),
         (5, "jobs.grace: `12:30` is no duration: write it like 90s, 45m, 2h30m, 3d or 3-12:00:00", ""),
-        (6, "ordre: there is no such setting", "did you mean `order`?"),
+        (6, "ordre: there is no such setting here", "did you mean `order`?"),
     ]
 
 
@@ -90,3 +90,12 @@ def test_all_problems_are_told_at_once_with_their_lines() -> None:
 def test_a_number_that_makes_no_sense_is_refused(value: str) -> None:
     with pytest.raises(SpecError):
         parse_site(f"default_window: {value}\n", "site.yaml")
+
+
+def test_a_setting_in_the_wrong_place_is_told_where_to_look() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_site("budget: 3\n", "site.yaml")
+
+    assert [problem.hint for problem in caught.value.problems] == [
+        "`budget` belongs elsewhere: see docs/reference/site.md"
+    ]
