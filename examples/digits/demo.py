@@ -1,6 +1,6 @@
 """The whole of elisa in one run: train on real data, lose a process in the middle, finish from its checkpoint.
 
-python -m examples.digits.demo [STATE FOLDER]
+python -m examples.digits.demo [STATE FOLDER [options of `elisa submit`...]]
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
     _begin_afresh(home)
     _elisa(home, "init")
     layout.site_file(home).write_text(SITE, encoding="utf-8")
-    submitted = json.loads(_elisa(home, "submit", str(HERE / "pipeline.yaml"), "--json", shown=False))
+    submitted = json.loads(_elisa(home, "submit", str(HERE / "pipeline.yaml"), *sys.argv[2:], "--json", shown=False))
     pipeline = PipelineId(submitted["pipeline"])
     _say(f"submitted examples/digits/pipeline.yaml as {pipeline}; following it until it has ended")
     killed = _follow(home, pipeline)
