@@ -5,6 +5,11 @@ import pytest
 from tests.real_parts import PARTS, RealPart, require_real
 
 
+@pytest.fixture(autouse=True)
+def nothing_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ELISA_REQUIRE_REAL", raising=False)
+
+
 def test_missing_part_is_skipped_with_the_way_to_get_it() -> None:
     with pytest.raises(pytest.skip.Exception, match="teapot is not here; get it with: brew tea"):
         require_real("teapot", how="brew tea", found=False)
