@@ -113,7 +113,7 @@ _BUSY = (StoreBusy, "another process holds the database", "try again in a moment
 _DAMAGED = (
     StoreDamaged,
     "the database is damaged: nothing is submitted from it",
-    "copy the state folder, then see `elisa doctor` for the backups it can be restored from",
+    "`elisa rebuild` puts the newest sound copy in its place and reads again what jobs said since",
 )
 _STALE = (StaleChange, "the state moved while it was being changed", "read again and decide again")
 _MEANINGS: Mapping[int, tuple[type[StoreError], str, str]] = {

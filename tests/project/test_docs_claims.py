@@ -117,3 +117,16 @@ def test_page_tells_the_default_order_and_the_rules_of_silence(page: str) -> Non
     assert order is not None
     assert tuple(order[1].replace("\n", " ").split(", ")) == Site().order
     assert RecoveryConfig().rules() == LifecycleRules()
+
+
+def test_every_figure_of_the_benchmarks_stands_among_the_measurements(project_root: Path) -> None:
+    page = (project_root / "docs" / "measurements.md").read_text()
+    figures = [
+        name
+        for path in (project_root / "benchmarks").glob("bench_*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIGURES"
+        for name in ast.literal_eval(node.value)
+    ]
+
+    assert [name for name in figures if f"| `{name}` |" not in page] == []

@@ -369,11 +369,14 @@ def test_a_full_disk_delays_the_record_and_loses_nothing(case: Case) -> None:
     """The limit on the size of files stands in for a full disk: it refuses to let the event file grow."""
     job = case.job(argv=["sh", "-c", "sleep 0.5"], heartbeat_s=0.05, sample_s=0.05)
     limited = (
-        "import resource, sys, threading, time\n"
+        "import resource, signal, sys, threading, time\n"
         "from elisa.runtime.__main__ import main\n"
         "def room(size): resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
         "room(900)\n"
+        # The agent waits for signals: a thread that it did not make must not catch one.
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
         "threading.Timer(2, room, [resource.RLIM_INFINITY]).start()\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())\n"
         "from elisa.runtime import agent, start\n"
         "sys.exit(main(['run', '--job', sys.argv[1]]))\n"
     )
