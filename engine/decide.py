@@ -7,6 +7,8 @@ from datetime import datetime
 
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
+from elisa.model.columns import RunningRow
+from elisa.model.site import SitePolicy
 from elisa.model.task import Attempt
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
@@ -16,18 +18,26 @@ __all__ = ["decide"]
 
 
 def decide(ws: Workspace, reader: Reader, managers: Managers, live: Sequence[Attempt], now: datetime) -> Plan:
-    """Return the plan; managers are asked what is free only if a task is ready."""
+    """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
+    policy = ws.site.policy()
     ready = reader.ready_columns()
-    clusters = managers.clusters() if ready.task else ()
+    running = reader.running(now) if live else ()
+    clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
     snapshot = Snapshot.build(
         ready,
         reader.usage(now),
         clusters,
         live,
-        ws.site.policy(),
+        policy,
         now,
         queueing=[name for name, backend in ws.backends.items() if backend.capabilities.queues],
         unreachable=managers.unreachable,
         uid=ws.uid,
+        running=running,
     )
     return plan(snapshot)
+
+
+def _may_help(policy: SitePolicy, running: Sequence[RunningRow]) -> bool:
+    """Tell whether a job that waits in a native queue might be given the place of one that runs."""
+    return policy.preemption.enabled and any(row.is_queued for row in running)

@@ -11,6 +11,7 @@ from elisa.store.database import open_for_reading
 from elisa.store.read_history import HistoryQueries
 from elisa.store.read_lookup import LookupQueries
 from elisa.store.read_record import RecordQueries
+from elisa.store.read_running import RunningQueries
 from elisa.store.read_tick import TickQueries
 
 __all__ = ["Reader"]
@@ -19,7 +20,7 @@ __all__ = ["Reader"]
 _TIMEOUT_S = 10.0
 
 
-class Reader(LookupQueries, TickQueries, RecordQueries, HistoryQueries):
+class Reader(LookupQueries, TickQueries, RunningQueries, RecordQueries, HistoryQueries):
     """A read-only view of a state folder; use it as a context manager, and not for long."""
 
     def __init__(self, connection: Connection, home: Path) -> None:

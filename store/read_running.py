@@ -1,0 +1,70 @@
+"""Live attempts as preemption sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from elisa.model.columns import RunningRow
+from elisa.model.hostlist import expand_hosts
+from elisa.store.connection import Connection
+from elisa.store.convert import resources_from, spec_from, to_us
+
+__all__ = ["RunningQueries"]
+
+_MICRO = 1e-6
+_RUNNING = (
+    "SELECT a.id, a.task, a.project, a.owner_uid, a.backend, a.nodes, a.request, a.started_at, a.last_checkpoint,"
+    " a.cancel_sent, a.partition_name, t.priority, t.spec, t.cancel_requested, p.deadline"
+    " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
+    " WHERE a.state NOT IN ('ended', 'lost') AND a.native_id IS NOT NULL ORDER BY a.id"
+)
+# A cancel that elisa sent by itself made room, too: its task goes on and will be run again.
+_MADE_ROOM = (
+    "SELECT task, COUNT(*) FROM attempt WHERE task IN ({keys})"
+    " AND (end_reason = 'preempted' OR (end_reason = 'cancelled' AND cancel_sent = 1)) GROUP BY task"
+)
+
+
+class RunningQueries:
+    """Queries for what runs."""
+
+    _db: Connection
+
+    def running(self, now: datetime) -> tuple[RunningRow, ...]:
+        """Return every live attempt that a resource manager knows of, by id."""
+        rows = self._db.rows(_RUNNING)
+        preempted = dict(self._db.rows_in(_MADE_ROOM, {row[1] for row in rows}))
+        return tuple(_row(row, preempted.get(row[1], 0), to_us(now)) for row in rows)
+
+
+def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:
+    request, spec = resources_from(row[6]), spec_from(row[12])
+    left_us = request.walltime_s * 1_000_000 - (now_us - row[7] if row[7] is not None else 0)
+    return RunningRow(
+        attempt=row[0],
+        task=row[1],
+        project=row[2],
+        owner_uid=row[3],
+        backend=row[4],
+        nodes=tuple(expand_hosts(row[5])),
+        request=request,
+        priority=row[11],
+        started_us=row[7] or 0,
+        is_preemptible=spec.preemptible,
+        saved_us=_saved_us(row[8]),
+        # A program that writes restart files by itself does so when it likes, not when it is asked.
+        saves_on_request=spec.checkpoint is not None and not spec.checkpoint.pattern,
+        times_preempted=preempted,
+        slack_s=float("inf") if row[14] is None else (row[14] - now_us - max(0, left_us)) * _MICRO,
+        is_leaving=bool(row[9] or row[13]),
+        is_queued=row[7] is None,
+        partition=row[10],
+    )
+
+
+def _saved_us(checkpoint: str | None) -> int:
+    saved_at: str | None = json.loads(checkpoint).get("saved_at") if checkpoint is not None else None
+    return 0 if saved_at is None else to_us(datetime.fromisoformat(saved_at))

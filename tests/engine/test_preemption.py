@@ -1,0 +1,142 @@
+"""Urgent work takes the place of less urgent work, through whole ticks on a simulated cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.engine.config import Site
+from elisa.model.pipeline import PriorityClass
+from elisa.model.states import AttemptState, TaskState
+from tests.reliability.invariants import assert_sound
+from tests.reliability.specs import job
+from tests.reliability.world import World
+
+HOUR = 3600
+ONE_NODE = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=4),), heartbeat_s=30)
+
+
+def a_world(home: Path, **rules: object) -> World:
+    site = Site.model_validate(
+        {
+            "backends": {"sim": {"kind": "simulated"}},
+            "jobs": {"self_fence": "60s"},
+            "preemption": {"enabled": True, "minimum_run": "10m", **rules},
+            "projects": {"rescue": {"highest": "critical"}},
+        }
+    )
+    return World.make(home, spec=ONE_NODE, site=site)
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> World:
+    return a_world(tmp_path / "home")
+
+
+def fill(world: World, name: str = "long", *, saves_every_s: float | None = HOUR, **fields: Any) -> None:
+    """Give the only node ten hours of work of low class."""
+    fields = {"priority": PriorityClass.LOW, "lasts_s": 10 * HOUR, "walltime_s": 12 * HOUR, **fields}
+    world.submit(job(name, cpus=4, saves_every_s=saves_every_s, **fields))
+
+
+def minutes(world: World, count: int) -> None:
+    for _ in range(count):
+        world.tick()
+        world.pass_time(60)
+
+
+def rush(world: World, name: str = "urgent", priority: PriorityClass = PriorityClass.CRITICAL, **fields: Any) -> None:
+    world.submit(job(name, cpus=4, priority=priority, lasts_s=HOUR // 2, **fields), project="rescue")
+
+
+def test_urgent_work_takes_the_place_of_less_urgent_work_which_saves_first_and_goes_on_there(idle: World) -> None:
+    fill(idle)
+    minutes(idle, 90)
+    rush(idle)
+
+    minutes(idle, 4)
+
+    [urgent] = idle.attempts("urgent")
+    [stopped, *_] = idle.attempts("long")
+    assert urgent.state is AttemptState.RUNNING
+    assert stopped.cancel_sent
+    assert stopped.state is AttemptState.ENDED
+    assert stopped.last_checkpoint is not None
+    assert stopped.last_checkpoint.step > 5000  # an hour and a half of steps of a second: saved when it was asked
+    idle.run(step_s=600)
+    assert [one.resume_from.step if one.resume_from else 0 for one in idle.attempts("long")] == [
+        0,
+        stopped.last_checkpoint.step,
+    ]
+    assert idle.tasks()["long"].failures == 0
+    assert_sound(idle)
+
+
+def test_the_place_goes_to_the_one_it_was_made_for_and_comes_back_only_after_it(idle: World) -> None:
+    fill(idle)
+    minutes(idle, 30)
+    rush(idle)
+
+    minutes(idle, 20)
+
+    assert len(idle.attempts("urgent")) == 1
+    assert len(idle.attempts("long")) <= 2
+    assert idle.attempts("urgent")[0].state is AttemptState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("fields", "ran"),
+    [({"preemptible": False}, 60), ({"priority": PriorityClass.HIGH}, 60), ({}, 5)],
+    ids=["protected", "of the same class", "too young"],
+)
+def test_work_that_may_not_be_stopped_is_left_alone(idle: World, fields: dict[str, Any], ran: int) -> None:
+    fill(idle, **fields)
+    minutes(idle, ran)
+    rush(idle, priority=PriorityClass.HIGH)
+
+    minutes(idle, 2)
+
+    assert [one.state for one in idle.attempts("long")] == [AttemptState.RUNNING]
+
+
+def test_a_task_that_was_stopped_as_often_as_the_rules_allow_is_left_alone(tmp_path: Path) -> None:
+    world = a_world(tmp_path / "home", times=2)
+    fill(world)
+    for number in range(3):
+        minutes(world, 45)
+        rush(world, f"urgent{number}")
+
+    minutes(world, 60)
+
+    assert sum(one.end is not None for one in world.attempts("long")) == 2
+    assert world.states()["urgent2"] is TaskState.ACTIVE  # it queues until the long one is through
+    world.run(step_s=600)
+    assert_sound(world)
+
+
+def test_two_classes_that_want_the_same_node_never_push_each_other_about(idle: World) -> None:
+    fill(idle, "low")
+    minutes(idle, 30)
+    rush(idle, "high", PriorityClass.HIGH)
+    minutes(idle, 15)
+    rush(idle, "critical")
+
+    idle.run(step_s=300)
+
+    attempts = {name: len(idle.attempts(name)) for name in ("critical", "high", "low")}
+    assert attempts == {"critical": 1, "high": 2, "low": 2}
+    assert_sound(idle)
+
+
+def test_without_the_rule_nobody_is_asked_to_leave(tmp_path: Path) -> None:
+    world = a_world(tmp_path / "home", enabled=False)
+    fill(world)
+    minutes(world, 60)
+    rush(world)
+
+    minutes(world, 10)
+
+    assert [one.state for one in world.attempts("long")] == [AttemptState.RUNNING]
