@@ -12,9 +12,11 @@ from elisa.engine.site_budgets import LoanConfig, ProjectConfig
 from elisa.engine.site_kinds import Count, Duration, Section, known_settings
 from elisa.engine.site_sections import (
     BackendConfig,
+    ClosureConfig,
     FactorsConfig,
     FairShareConfig,
     JobsConfig,
+    PlacementConfig,
     PreemptionConfig,
     RecoveryConfig,
 )
@@ -44,8 +46,15 @@ class Site(Section):
         default=_POLICY.order,
         description="The keys that order the queue, the most important first; ties end in the id.",
     )
+    planner: str = Field(
+        default="", description="A planner that an installed package brings, in place of the built-in plan."
+    )
     factors: FactorsConfig = Field(default=FactorsConfig(), description="Weights of the order key `multifactor`.")
     preemption: PreemptionConfig = Field(default=PreemptionConfig(), description="Who may be asked to leave.")
+    placement: PlacementConfig = Field(
+        default=PlacementConfig(), description="Weights of the terms that choose between places."
+    )
+    closures: tuple[ClosureConfig, ...] = Field(default=(), description="Times in which nodes must be empty.")
     default_window: Count = Field(
         default=_POLICY.default_window, description="How many of elisa's jobs may wait in one native queue."
     )
@@ -75,6 +84,8 @@ class Site(Section):
             fair_share=self.fair_share.policy(),
             factors=self.factors.policy(),
             preemption=self.preemption.policy(),
+            placement=self.placement.policy(),
+            closures=tuple(config.policy() for config in self.closures),
             loans=tuple(loan for config in self.loans for loan in config.loans()),
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,

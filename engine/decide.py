@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
+from elisa.engine.plugins import FencedPlugins
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import RunningRow
 from elisa.model.site import SitePolicy
 from elisa.model.task import Attempt
 from elisa.policies.plan import Plan, plan
+from elisa.policies.registry import load_plugins, unknown_keys
 from elisa.policies.snapshot import Snapshot
 from elisa.store.reader import Reader
 
 __all__ = ["decide"]
 
 
-def decide(ws: Workspace, reader: Reader, managers: Managers, live: Sequence[Attempt], now: datetime) -> Plan:
+def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
+    ws: Workspace, reader: Reader, managers: Managers, health: HealthBook, live: Sequence[Attempt], now: datetime
+) -> Plan:
     """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
     policy = ws.site.policy()
     ready = reader.ready_columns()
     running = reader.running(now) if live else ()
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
+    fenced = _fenced(ws, policy, health, now)
     snapshot = Snapshot.build(
         ready,
         reader.usage(now),
@@ -34,8 +40,16 @@ def decide(ws: Workspace, reader: Reader, managers: Managers, live: Sequence[Att
         unreachable=managers.unreachable,
         uid=ws.uid,
         running=running,
+        plugins=fenced.order if fenced is not None else {},
     )
-    return plan(snapshot)
+    return plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)
+
+
+def _fenced(ws: Workspace, policy: SitePolicy, health: HealthBook, now: datetime) -> FencedPlugins | None:
+    """Return what other packages bring, if the site names any of it; else nobody pays for looking."""
+    if not ws.site.planner and not unknown_keys(policy.order, {}):
+        return None
+    return FencedPlugins(load_plugins(), health, ws.random, now)
 
 
 def _may_help(policy: SitePolicy, running: Sequence[RunningRow]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from elisa.backends.protocol import Backend
+from elisa.backends.protocol import Backend, Reorders
 from elisa.engine.health import HealthBook
 from elisa.model.errors import BackendError
 from elisa.model.ids import AttemptId, BackendName, NativeId
@@ -76,6 +76,16 @@ class Managers:
         """Ask a backend to stop these jobs; nothing for any of them if it does not answer."""
         answer = self._ask(name, lambda backend: backend.cancel(ids))
         return {} if isinstance(answer, Unreachable) else answer
+
+    def reorder(self, name: BackendName, priorities: Mapping[NativeId, int]) -> bool:
+        """Ask a backend to give waiting jobs new priorities; tell whether it heard."""
+
+        def ask(backend: Backend) -> bool:
+            assert isinstance(backend, Reorders)
+            backend.reorder(priorities)
+            return True
+
+        return self._ask(name, ask) is True
 
     def _ask(self, name: BackendName, question: Callable[[Backend], T]) -> T | Unreachable:
         if name not in self._silent and self._health.is_resting(name, self._now):

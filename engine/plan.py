@@ -28,9 +28,10 @@ class Preview:
 def preview(ws: Workspace) -> Preview:
     """Return what a tick would decide at this moment; news that nobody has read yet is not in it."""
     now = ws.clock.now()
-    managers = Managers(ws.backends, HealthBook(ws.files, ws.home), ws.random, now)
+    health = HealthBook(ws.files, ws.home)
+    managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
-        plan = decide(ws, reader, managers, reader.live_attempts(), now)
+        plan = decide(ws, reader, managers, health, reader.live_attempts(), now)
         ready = reader.task_rows(states=(TaskState.READY,))
         active = reader.task_rows(states=(TaskState.ACTIVE,))
     return Preview(plan=plan, names={row.id: row.name for row in (*ready, *active)})

@@ -8,23 +8,37 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from elisa.engine.release import JobRules
-from elisa.engine.site_kinds import Count, Duration, Memory, Section, Weight
+from elisa.engine.site_kinds import Count, Duration, Memory, Moment, Section, Weight
+from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import BackendName
-from elisa.model.site import Billing, Factors, FairShare, PreemptionRules, Window
+from elisa.model.site import (
+    Billing,
+    Closure,
+    Factors,
+    FairShare,
+    PlacementWeights,
+    PreemptionRules,
+    Window,
+)
+from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason
 from elisa.policies.lifecycle import LifecycleRules
+from elisa.policies.refunds import RefundRules
 
 __all__ = [
     "BackendConfig",
     "BillingConfig",
+    "ClosureConfig",
     "FactorsConfig",
     "FairShareConfig",
     "JobsConfig",
+    "PlacementConfig",
     "PreemptionConfig",
     "RecoveryConfig",
+    "RefundsConfig",
 ]
 
 _BILLING, _PREEMPTION = Billing(), PreemptionRules()
-_FACTORS, _JOBS, _LIFECYCLE = Factors(), JobRules(), LifecycleRules()
+_FACTORS, _JOBS, _LIFECYCLE, _PLACEMENT = Factors(), JobRules(), LifecycleRules(), PlacementWeights()
 
 
 class BackendConfig(Section):
@@ -146,6 +160,58 @@ class FactorsConfig(Section):
         )
 
 
+class PlacementConfig(Section):
+    """Weights of the terms that choose between places a task may run in; each term lies between 0 and 1."""
+
+    wish: Weight = Field(default=_PLACEMENT.wish, description="The author's first choice of GPU.")
+    default: Weight = Field(default=_PLACEMENT.default, description="The resource manager's own default partition.")
+    finish: Weight = Field(default=_PLACEMENT.finish, description="Ends soonest, wait and speed together.")
+    cost: Weight = Field(default=_PLACEMENT.cost, description="Is billed least.")
+    load: Weight = Field(default=_PLACEMENT.load, description="Is least full.")
+    energy: Weight = Field(default=_PLACEMENT.energy, description="Draws least.")
+    near: Weight = Field(default=_PLACEMENT.near, description="Has the input data.")
+    fit: Weight = Field(default=_PLACEMENT.fit, description="Leaves the fewest GPUs idle beside it.")
+
+    def policy(self) -> PlacementWeights:
+        """Return it as the rules of a policy."""
+        return PlacementWeights(**self.model_dump())
+
+
+class ClosureConfig(Section):
+    """A time in which nodes must be empty. Work is started there only if it ends before."""
+
+    backend: str = Field(description="The backend whose nodes they are.")
+    starts_at: Moment = Field(alias="from", description="From when on they are closed.")
+    ends_at: Moment = Field(alias="until", description="When they are open again.")
+    nodes: str = Field(default="", description="Their names, such as `n[1-4],gpu7`; all of the backend if left out.")
+
+    def policy(self) -> Closure:
+        """Return it as the rules of a policy."""
+        return Closure(
+            backend=BackendName(self.backend),
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
+            nodes=tuple(expand_hosts(self.nodes)),
+        )
+
+
+class RefundsConfig(Section):
+    """What is given back of a project's budget for work that was lost through no fault of its own."""
+
+    part: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="How much of what was lost.")
+    whole_run: bool = Field(
+        default=False,
+        description="Whether all of the run counts as lost, not only what came after its last checkpoint.",
+    )
+    ends: tuple[EndReason, ...] = Field(
+        default=tuple(sorted(INFRASTRUCTURE_ENDS)), description="After which ends of an attempt."
+    )
+
+    def rules(self) -> RefundRules:
+        """Return it as the rules of a policy."""
+        return RefundRules(ends=frozenset(self.ends), share=self.part, whole_run=self.whole_run)
+
+
 class JobsConfig(Section):
     """What the agent of every job does."""
 
@@ -189,6 +255,15 @@ class RecoveryConfig(Section):
         description="How many ticks an unexplained end waits for the other word, the job's or the manager's.",
     )
 
+    refunds: RefundsConfig | None = Field(
+        default=None, description="What is given back for work that failures lost; nothing if left out."
+    )
+
     def rules(self) -> LifecycleRules:
         """Return it as the rules of a policy."""
-        return LifecycleRules(grace_s=self.grace, absences=self.absences, linger_ticks=self.linger_ticks)
+        return LifecycleRules(
+            grace_s=self.grace,
+            absences=self.absences,
+            linger_ticks=self.linger_ticks,
+            refunds=None if self.refunds is None else self.refunds.rules(),
+        )

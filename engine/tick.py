@@ -22,7 +22,10 @@ from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import AttemptNoted
 from elisa.model.errors import StaleChange, StoreError
+from elisa.model.site import SitePolicy
 from elisa.model.task import Attempt
+from elisa.policies.allowances import effective
+from elisa.policies.plan import Plan
 from elisa.store.writer import Writer
 
 __all__ = ["tick"]
@@ -40,7 +43,7 @@ def tick(ws: Workspace) -> TickReport:
     try:
         with tick_lock(ws.home, ws.clock.now()), ws.writer() as writer:
             writer.begin_tick(f"{ws.random.bits(_CANARY_BITS):016x}")
-            writer.set_policy(ws.site.policy())
+            _set_rules(writer, ws.site.policy(), ws.clock.now())
             report = _try_round(ws, writer)
             _back_up(writer)
             return report
@@ -49,6 +52,11 @@ def tick(ws: Workspace) -> TickReport:
         raise StoreError(
             "the state folder cannot be used", why, "see `elisa doctor`; what was begun is not lost"
         ) from err
+
+
+def _set_rules(writer: Writer, site: SitePolicy, now: datetime) -> None:
+    """Keep the caps as grants and loans make them at this moment, so that every intent is checked against those."""
+    writer.set_policy(effective(site, writer.usage(now), now))
 
 
 def _back_up(writer: Writer) -> None:
@@ -87,7 +95,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     moved = settle_waiting(ws, writer, now)
     # 5. Plan.
     live = writer.live_attempts() if observed.changes else live
-    plan = decide(ws, writer, managers, live, now)
+    plan = decide(ws, writer, managers, health, live, now)
     passed_over = tuple(plan.passed_over())
     writer.apply(passed_over)
     # 6. Act: stop what must stop, submit what shall start; every step written down first.
@@ -111,7 +119,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
         live=(*by_id, *acted.submitted, *acted.uncertain),
         in_doubt=sum(isinstance(change, AttemptNoted) and bool(change.quiet_ticks) for change in observed.changes),
         unreachable=managers.unreachable,
-        alarms=_alarms(health, news),
+        alarms=_alarms(health, news, plan),
     )
     # 7. Telling others, after the last commit, is up to whoever ran the tick.
     return _noted(writer, report)
@@ -134,10 +142,10 @@ def _noted(writer: Writer, report: TickReport) -> TickReport:
     return replace(report, revision=writer.revision())
 
 
-def _alarms(health: HealthBook, news: SpoolNews) -> tuple[str, ...]:
+def _alarms(health: HealthBook, news: SpoolNews, plan: Plan) -> tuple[str, ...]:
     sick = (
         f"{name} failed {state.failures} times since {state.since.isoformat()}: {state.what}"
         for name, state in sorted(health.sick.items())
         if state.is_alarming
     )
-    return (*sick, *news.unreadable)
+    return (*sick, *news.unreadable, *plan.notes)

@@ -1,49 +1,23 @@
-"""A planner from outside fenced off: what it returns is checked, and after too many failures it is left to rest."""
+"""A planner from outside fenced off: what it returns is checked before anybody believes it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from elisa.model.decisions import Submit
 from elisa.model.ids import TaskId
 from elisa.policies.budgets import Admission
 from elisa.policies.plan import Plan, plan
+from elisa.policies.registry import Planner
 from elisa.policies.snapshot import Snapshot
 
-__all__ = ["Breaker", "Planner", "guarded", "problems_of"]
-
-Planner = Callable[[Snapshot], Plan]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
-    """How far something from outside is still trusted. It rests for `rest_s` after `limit` failures in a row."""
-
-    failures: int = 0
-    rests_until: datetime | None = None
-    limit: int = 3
-    rest_s: float = 3600.0
-
-    def may_run(self, now: datetime) -> bool:
-        """Tell whether it may be tried."""
-        return self.rests_until is None or now >= self.rests_until
-
-    def after(self, now: datetime, *, ok: bool) -> Breaker:
-        """Return the breaker after one try; after a rest, one more failure is enough for the next."""
-        if ok:
-            return replace(self, failures=0, rests_until=None)
-        failures = self.failures + 1
-        rests_until = now + timedelta(seconds=self.rest_s) if failures >= self.limit else self.rests_until
-        return replace(self, failures=failures, rests_until=rests_until)
+__all__ = ["guarded", "problems_of"]
 
 
 def guarded(planner: Planner, snapshot: Snapshot) -> tuple[Plan, tuple[str, ...]]:
     """Return the planner's plan, or the built-in one and what was wrong with the other.
 
-    Time is the caller's to measure: a planner that overruns it counts as a failure in its `Breaker`.
+    Time is the caller's to limit.
     """
     try:
         made = planner(snapshot)

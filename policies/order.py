@@ -159,7 +159,7 @@ def _key(name: str, snapshot: Snapshot, notes: list[str]) -> Ranks:
     if name in ORDER_KEYS:
         return ranks_of(ORDER_KEYS[name](snapshot))
     if name not in snapshot.plugins:
-        notes.append(f"order key `{name}` is not known: left out")
+        notes.append(f"order key `{name}` is not there, or rests after failures: left out")
         return _no_opinion(snapshot)
     try:
         key = np.asarray(snapshot.plugins[name](snapshot))

@@ -31,9 +31,12 @@ _TITLES = {
     "JobsConfig": "Jobs",
     "Limits": "Limits",
     "LoanConfig": "A loan",
+    "PlacementConfig": "Placement",
+    "ClosureConfig": "A closure",
     "PreemptionConfig": "Preemption",
     "ProjectConfig": "A project",
     "RecoveryConfig": "Recovery",
+    "RefundsConfig": "Refunds",
     "Site": "The whole file",
 }
 _FORMATS = {"date-time": "moment", "duration": "duration", "memory": "memory"}
@@ -132,8 +135,9 @@ def _type(node: Mapping[str, Any]) -> str:
 def _choice(name: str) -> str:
     from elisa.model.pipeline import PriorityClass
     from elisa.model.site import ServiceClass
+    from elisa.model.states import EndReason
 
-    kinds: Mapping[str, type[Enum]] = {kind.__name__: kind for kind in (PriorityClass, ServiceClass)}
+    kinds: Mapping[str, type[Enum]] = {kind.__name__: kind for kind in (EndReason, PriorityClass, ServiceClass)}
     return ", ".join(f"`{one.value}`" for one in kinds[name])
 
 

@@ -275,7 +275,10 @@ class TestKeysFromOutside:
     def test_one_that_is_not_there_is_left_out_and_everybody_is_told(self) -> None:
         made = a_plan(self.READY, site=SitePolicy(order=("theirs",)))
 
-        assert (started(made), made.notes) == (["t1", "t2"], ("order key `theirs` is not known: left out",))
+        assert (started(made), made.notes) == (
+            ["t1", "t2"],
+            ("order key `theirs` is not there, or rests after failures: left out",),
+        )
 
 
 def test_a_plan_of_nothing_has_no_notes() -> None:

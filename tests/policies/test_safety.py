@@ -14,13 +14,13 @@ from elisa.model.decisions import Submit
 from elisa.model.ids import BackendName, ProjectName, TaskId
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
-from elisa.policies.breaker import Breaker, guarded, problems_of
+from elisa.policies.breaker import guarded, problems_of
 from elisa.policies.deadlock import Deadlock, deadlocks
 from elisa.policies.gangs import Assembling, Assembly, assemble, world_size
 from elisa.policies.plan import Plan, plan
-from elisa.policies.registry import GROUP, ORDER, load_plugins, unknown_keys
+from elisa.policies.registry import GROUP, ORDER, Plugins, load_plugins, unknown_keys
 from elisa.policies.snapshot import Snapshot
-from tests.policies.build import HERE, NOW, Ready, a_snapshot, after, started
+from tests.policies.build import HERE, Ready, a_snapshot, started
 
 
 def a_gang(name: str = "g", rank: int = 1, **fields: Any) -> Assembling:
@@ -167,19 +167,6 @@ class TestFence:
         assert problems_of(nonsense, self.SNAPSHOT) == (problem,)
         assert started(guarded(lambda _: nonsense, self.SNAPSHOT)[0]) == ["t1"]
 
-    def test_after_three_failures_in_a_row_it_rests_and_then_gets_one_try(self) -> None:
-        breaker = Breaker(rest_s=60)
-        for _ in range(2):
-            breaker = breaker.after(NOW, ok=False)
-        assert breaker.may_run(NOW)
-
-        breaker = breaker.after(NOW, ok=False)
-        assert not breaker.may_run(after(59))
-        assert breaker.may_run(after(60))
-
-        assert not breaker.after(after(60), ok=False).may_run(after(119))
-        assert breaker.after(after(60), ok=True) == Breaker(rest_s=60)
-
 
 def ids(*names: str) -> tuple[TaskId, ...]:
     return tuple(TaskId(name) for name in names)
@@ -255,7 +242,7 @@ class TestRegistry:
         assert found.problems[2].endswith("cannot be loaded: No module named 'tests.policies.nowhere'")
 
     def test_nothing_is_installed_here_that_would_change_the_order(self) -> None:
-        assert load_plugins() == ({}, ())
+        assert load_plugins() == Plugins({}, ())
 
     def test_every_default_key_is_known(self) -> None:
         assert unknown_keys(SitePolicy().order, {}) == ()

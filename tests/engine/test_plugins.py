@@ -1,0 +1,157 @@
+"""Policies of other packages: heard while they behave, fenced off when they do not, and everybody is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elisa.engine import decide
+from elisa.engine.config import Site
+from elisa.engine.plan import preview
+from elisa.model.states import TaskState
+from elisa.policies.plan import Plan, plan
+from elisa.policies.registry import Plugins, load_plugins
+from elisa.policies.snapshot import Snapshot
+from tests.reliability.specs import job
+from tests.reliability.world import World
+
+
+def backwards(snapshot: Snapshot) -> Any:
+    return -np.arange(len(snapshot.tasks))
+
+
+def endless(snapshot: Snapshot) -> Any:
+    while True:
+        with suppress(Exception):  # the worst manners there are
+            sum(range(1000))
+
+
+def nonsense(snapshot: Snapshot) -> Any:
+    return ["first", "last"]
+
+
+def broken(snapshot: Snapshot) -> Any:
+    raise RuntimeError(f"{len(snapshot.tasks)} is my unlucky number")
+
+
+def idle(snapshot: Snapshot) -> Plan:
+    return plan(replace(snapshot, pools=()))
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install plug-ins of this module, as a package with entry points would."""
+
+    def add(**named: str) -> None:
+        entries = [
+            EntryPoint(name.replace("_", "."), f"{__name__}:{function}", "elisa.policies")
+            for name, function in named.items()
+        ]
+        found = load_plugins(entries)
+        assert found.problems == ()
+        monkeypatch.setattr(decide, "load_plugins", lambda: found)
+
+    return add
+
+
+def a_world(folder: Path, **settings: Any) -> World:
+    site = {"backends": {"sim": {"kind": "simulated", "window": 1}}, "submits_per_tick": 1, **settings}
+    return World.make(folder / "home", site=Site.model_validate(site))
+
+
+def test_an_order_key_from_outside_decides(tmp_path: Path, install: Install) -> None:
+    install(order_backwards="backwards")
+    world = a_world(tmp_path, order=["backwards"])
+    world.submit(job("a"), job("b"))
+    first, last = sorted(world.tasks().values(), key=lambda task: task.id)
+
+    report = world.tick()
+
+    assert report.alarms == ()
+    assert world.tasks()[last.spec.name].state is TaskState.ACTIVE
+    assert world.tasks()[first.spec.name].state is TaskState.READY
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("broken", "RuntimeError: 2 is my unlucky number"),
+        ("nonsense", "ValueError: it gave no number for each task"),
+        ("endless", "TimeoutError: it took longer than 2 s"),
+    ],
+)
+def test_an_order_key_that_fails_is_left_out_and_told_of(
+    tmp_path: Path, install: Install, function: str, words: str
+) -> None:
+    install(order_theirs=function)
+    world = a_world(tmp_path, order=["theirs", "age"])
+    world.submit(job("a"), job("b"))
+
+    report = world.tick()
+
+    assert report.alarms == (f"order key `theirs` failed ({words}): left out",)
+    assert len(report.submitted) == 1
+
+
+def test_after_two_failures_a_plug_in_rests_and_then_gets_another_try(tmp_path: Path, install: Install) -> None:
+    install(order_theirs="broken")
+    world = a_world(tmp_path, order=["theirs"])
+    world.submit(job("a"), job("b"), job("c"))
+    for _ in range(2):
+        world.tick()
+
+    rests = world.tick()
+    world.pass_time(600)
+    install(order_theirs="backwards")
+    mended = world.tick()
+
+    assert "order key `theirs` is not there, or rests after failures: left out" in rests.alarms
+    assert mended.alarms == ()
+
+
+def test_a_planner_from_outside_takes_the_place_of_the_plan(tmp_path: Path, install: Install) -> None:
+    install(planner_idle="idle")
+    world = a_world(tmp_path, planner="idle")
+    world.submit(job("a"))
+
+    assert world.tick().submitted == ()
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("broken", "failed (RuntimeError: 1 is my unlucky number)"),
+        ("nonsense", "failed (AttributeError: 'list' object has no attribute 'decisions')"),
+        ("endless", "took longer than 2 s"),
+    ],
+)
+def test_a_planner_that_fails_gives_way_to_the_built_in_plan(
+    tmp_path: Path, install: Install, function: str, words: str
+) -> None:
+    install(planner_theirs=function)
+    world = a_world(tmp_path, planner="theirs")
+    world.submit(job("a"))
+
+    shown = preview(world.workspace())
+    report = world.tick()
+
+    assert shown.plan.notes == report.alarms == (f"planner `theirs` {words}: left out",)
+    assert len(report.submitted) == 1
+
+
+def test_a_planner_nobody_brings_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "load_plugins", lambda: Plugins({}, ()))
+    world = a_world(tmp_path, planner="absent")
+    world.submit(job("a"))
+
+    assert world.tick().alarms == ("planner `absent` is not there, or rests after failures: left out",)
