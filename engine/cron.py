@@ -9,6 +9,7 @@ from pathlib import Path
 
 from elisa.backends.runner import Runner
 from elisa.engine.files import Files
+from elisa.engine.ticklog import tick_log
 from elisa.model.errors import ElisaError, UsageError
 
 __all__ = ["CARRIED", "Cron", "CronEntry", "block_of", "with_block", "without_block"]
@@ -44,7 +45,7 @@ def block_of(entry: CronEntry) -> str:
     """Return the lines for a crontab, marks included; raises UsageError for a folder that no crontab can name."""
     if "\n" in str(entry.home):
         raise UsageError(f"the folder {str(entry.home)!r} cannot stand in a crontab", "it has a line feed in its name")
-    log = entry.home / "tick.log"
+    log = tick_log(entry.home)
     options = (*_SCRON_OPTIONS, f"--output={log}") if entry.is_slurm else ()
     first, last = entry.marks
     lines = (first, *(f"#SCRON {option}" for option in options), f"{_when(entry)} {_command(entry, log)}", last)

@@ -14,10 +14,12 @@ from elisa.engine.health import HealthBook
 from elisa.engine.lock import tick_lock
 from elisa.engine.managers import Managers
 from elisa.engine.outcome import TickReport
+from elisa.engine.places import keep_order
 from elisa.engine.readiness import settle_waiting
 from elisa.engine.seals import read_secret
 from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.stop import cancel_idle, send_stops, stops_due, stops_of
+from elisa.engine.ticklog import rotate
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import AttemptNoted
@@ -46,6 +48,7 @@ def tick(ws: Workspace) -> TickReport:
             _set_rules(writer, ws.site.policy(), ws.clock.now())
             report = _try_round(ws, writer)
             _back_up(writer)
+            rotate(ws.home)
             return report
     except OSError as err:
         why = f"{err.filename or ws.home}: {err.strerror or err}"
@@ -103,6 +106,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]
     stopped = send_stops(ws, writer, managers, stops)
     acted = Submitting(ws, writer, health, plan, now).carry_out()
+    keep_order(ws, writer, managers, plan.snapshot, now)
     health.save()
     report = TickReport(
         at=now,
