@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 __all__ = ["rotate", "tick_log"]
@@ -28,7 +29,7 @@ def rotate(home: Path, *, largest_bytes: int = _LARGEST_BYTES, kept: int = _KEPT
         if not log.is_file() or log.stat().st_size < largest_bytes:
             return
         names = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, kept + 1))]
-        for newer, older in reversed(list(zip(names, names[1:], strict=False))):
+        for newer, older in reversed(list(pairwise(names))):
             if newer.exists():
                 newer.replace(older)
     except OSError as err:
