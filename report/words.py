@@ -8,6 +8,8 @@ from datetime import datetime
 from elisa.model.reasons import Fact, Reason, ReasonCode
 from elisa.model.units import format_duration, format_memory
 
+from .amounts import in_hours
+
 __all__ = ["in_words"]
 
 _C = ReasonCode
@@ -69,7 +71,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
-    facts = {name: _fact(name, fact) for name, fact in reason.facts.items()} | dict(_where(reason.facts))
+    facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()} | dict(_where(reason.facts))
     try:
         sentence = _SENTENCES[reason.code].format_map(facts)
     except KeyError:
