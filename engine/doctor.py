@@ -62,8 +62,7 @@ def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
         _folder,
         _space,
         _filesystem,
-        _locks,
-        _clock,
+        _writing,
         _database,
         _spool,
         _secret,
@@ -110,8 +109,11 @@ def _folder(home: Path) -> Iterator[Finding]:
 def _space(home: Path) -> Iterator[Finding]:
     status = os.statvfs(home)
     free_mib = status.f_bavail * status.f_frsize // 2**20
-    if free_mib < _LEAST_FREE_MIB:
-        yield _warn("space", f"{free_mib} MiB are free", "free space or quota: a full disk stops every submission")
+    hint = "free space or quota: a full disk stops every submission"
+    if not free_mib:
+        yield _bad("space", "nothing is free", hint)
+    elif free_mib < _LEAST_FREE_MIB:
+        yield _warn("space", f"{free_mib} MiB are free", hint)
     else:
         yield _ok("space", f"{free_mib // 1024} GiB are free")
 
@@ -126,6 +128,20 @@ def _filesystem(home: Path) -> Iterator[Finding]:
         f"{found.name} ({found.mount_point}) may be shared between hosts: only the host that made the state may tick",
         "run elisa on one login node, or keep its state in PostgreSQL",
     )
+
+
+def _writing(home: Path) -> Iterator[Finding]:
+    """Tell once that nothing can be written, instead of once for each thing that is tried."""
+    path = home / ".write-test"
+    try:
+        path.write_bytes(b"")
+    except OSError as err:
+        hint = "check that it is mounted for writing, is yours and is not full"
+        yield _bad("writing", f"nothing can be written to {home}: {err.strerror}", hint)
+        return
+    path.unlink()
+    yield from _guarded(_locks, home)
+    yield from _guarded(_clock, home)
 
 
 def _locks(home: Path) -> Iterator[Finding]:

@@ -53,6 +53,17 @@ class TickReport:
         """Tell whether the state of any task or attempt changed."""
         return bool(self.ended or self.moved or self.submitted or self.rejected or self.withdrawn or self.stopped)
 
+    def ids(self) -> Mapping[str, tuple[AttemptId, ...]]:
+        """Return the attempts that something happened to, by what happened."""
+        return {
+            "ended": self.ended,
+            "submitted": self.submitted,
+            "rejected": self.rejected,
+            "withdrawn": self.withdrawn,
+            "stopped": self.stopped,
+            "unsettled": self.unsettled,
+        }
+
     def facts(self) -> Mapping[str, Fact]:
         """Return the counts as the store keeps them."""
         return {

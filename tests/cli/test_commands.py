@@ -273,3 +273,16 @@ def test_a_damaged_database_is_rebuilt_from_its_newest_copy(
     assert (told.code, "elisa rebuild" in told.err) == (1, True)
     assert (rebuilt.code, rebuilt.data["strays"]) == (0, [])
     assert names_and_states(elisa("status", "--all", "--json")) == {"first": "succeeded", "second": "succeeded"}
+
+
+def test_a_tick_in_json_names_the_attempts_it_is_about(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
+    elisa("submit", write(SLEEPS))
+
+    begun = elisa("tick", "--json").data
+    elisa("cancel", "study/nap")
+    stopped = elisa("tick", "--json").data
+    elisa("tick", "--until-idle")
+
+    [attempt] = begun["ids"]["submitted"]
+    assert (begun["submitted"], stopped["ids"]["stopped"]) == (1, [attempt])
+    assert stopped["ids"]["submitted"] == []

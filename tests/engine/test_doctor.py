@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,3 +106,26 @@ def test_a_file_in_the_place_of_the_folder_is_called_a_file(tmp_path: Path) -> N
     [finding] = examine(file)
 
     assert (finding.level, finding.what) == ("bad", f"{file} is a file, not a folder")
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "level"),
+    [
+        pytest.param(0, "bad", id="a full disk stops the work"),
+        pytest.param(499, "warn", id="a nearly full one may"),
+        pytest.param(500, "ok", id="enough"),
+    ],
+)
+def test_how_bad_little_space_is(home: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, level: str) -> None:
+    status = SimpleNamespace(f_bavail=free_mib, f_frsize=2**20)
+    monkeypatch.setattr("elisa.engine.doctor.os.statvfs", lambda _: status)
+
+    assert levels(home)["space"] == level
+
+
+def test_a_folder_that_cannot_be_written_is_told_once() -> None:
+    """Nobody may make a file in /proc, not even root."""
+    found = examine(Path("/proc"), Starts())
+
+    assert [one.level for one in found if one.name == "writing"] == ["bad"]
+    assert not {"locks", "clock"} & {one.name for one in found}
