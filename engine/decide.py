@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from elisa.engine.facts_due import with_paths
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
@@ -25,7 +26,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
 ) -> Plan:
     """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
     policy = ws.site.policy()
-    ready = reader.ready_columns()
+    ready = with_paths(reader.ready_columns(), reader)
     running = reader.running(now) if live else ()
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
     fenced = _fenced(ws, policy, health, now)

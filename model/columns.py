@@ -10,7 +10,7 @@ from .charge import Charge
 from .pipeline import SitePlacement
 from .resources import Resources
 
-__all__ = ["GangRow", "Outlook", "PastUse", "ProjectUsage", "ReadyColumns", "RunningRow", "Shape", "UsageRow"]
+__all__ = ["GangRow", "Outlook", "PastUse", "ProjectUsage", "ReadyColumns", "RunningRow", "Shape", "UnfinishedRow", "UsageRow"]
 
 
 class Shape(NamedTuple):
@@ -84,6 +84,14 @@ class RunningRow(NamedTuple):
     is_leaving: bool = False
     is_queued: bool = False
     partition: str = ""
+
+
+class UnfinishedRow(NamedTuple):
+    """A task that is not over: the walltime it asks for, and the tasks it waits for, finished ones among them."""
+
+    task: str
+    walltime_s: int
+    needs: tuple[str, ...] = ()
 
 
 class Outlook(NamedTuple):
