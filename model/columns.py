@@ -10,7 +10,17 @@ from .charge import Charge
 from .pipeline import SitePlacement
 from .resources import Resources
 
-__all__ = ["GangRow", "Outlook", "PastUse", "ProjectUsage", "ReadyColumns", "RunningRow", "Shape", "UnfinishedRow", "UsageRow"]
+__all__ = [
+    "GangRow",
+    "Outlook",
+    "PastUse",
+    "ProjectUsage",
+    "ReadyColumns",
+    "RunningRow",
+    "Shape",
+    "UnfinishedRow",
+    "UsageRow",
+]
 
 
 class Shape(NamedTuple):
