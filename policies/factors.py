@@ -71,11 +71,11 @@ def scores(snapshot: Snapshot) -> Floats:
     return total
 
 
-def factor_lines(snapshot: Snapshot, row: int) -> tuple[FactorLine, ...]:
-    """Return the factors of one ready task (a row of the snapshot), the weightiest points first."""
-    weights = weights_of(snapshot.site.factors)
+def factor_lines(columns: Mapping[str, Floats], rules: Factors, row: int) -> tuple[FactorLine, ...]:
+    """Return the factors of one ready task (a row of `factor_columns`), the weightiest points first."""
+    weights = weights_of(rules)
     lines = [
         FactorLine(name, float(column[row]), weights[name], weights[name] * float(column[row]))
-        for name, column in factor_columns(snapshot).items()
+        for name, column in columns.items()
     ]
     return tuple(sorted(lines, key=lambda line: (-abs(line.points), line.name)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,10 +16,10 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
-from elisa.policies.factors import FactorLine, factor_lines
+from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
-from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.snapshot import Floats, Ints, Snapshot
 from elisa.policies.walk import Start, Walk
 
 __all__ = ["Plan", "plan"]
@@ -55,6 +55,10 @@ class Plan:
         rank[self.order] = np.arange(1, len(self.order) + 1)
         return rank
 
+    @cached_property
+    def _factors(self) -> Mapping[str, Floats]:
+        return factor_columns(self.snapshot)
+
     def passed_over(self) -> Iterator[PassedOver]:
         """Give the reason for every ready task that does not start."""
         for reason, tasks in self.passed_over_groups():
@@ -77,7 +81,7 @@ class Plan:
 
     def factors(self, task: TaskId) -> tuple[FactorLine, ...]:
         """Return the factors of a ready task's score, whether or not the site orders by it; KeyError if it was not ready."""
-        return factor_lines(self.snapshot, self._row(task))
+        return factor_lines(self._factors, self.snapshot.site.factors, self._row(task))
 
     def reason(self, task: TaskId) -> Reason:
         """Return why a ready task starts or does not; KeyError if it was not ready."""

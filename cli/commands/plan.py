@@ -66,15 +66,34 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
 
 def _data(seen: Preview) -> dict[str, object]:
     return {
-        "decisions": [_decision_data(decision, seen.names) for decision in seen.plan.decisions],
+        "decisions": [_decision_data(decision, seen) for decision in seen.plan.decisions],
         "passed_over": [
-            {"task": one.task, "name": seen.names.get(one.task, ""), "code": one.reason.code, "facts": one.reason.facts}
+            {
+                "task": one.task,
+                "name": seen.names.get(one.task, ""),
+                "code": one.reason.code,
+                "facts": one.reason.facts,
+                "words": in_words(one.reason),
+                **_order_data(seen, one.task),
+            }
             for one in seen.plan.passed_over()
         ],
     }
 
 
-def _decision_data(decision: Decision, names: Mapping[TaskId, str]) -> dict[str, object]:
+def _order_data(seen: Preview, task: TaskId) -> dict[str, object]:
+    """Tell a ready task's place in the queue, and its factors, the weightiest first."""
+    return {"rank": seen.plan.rank(task), "factors": [line._asdict() for line in seen.plan.factors(task)]}
+
+
+def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
     verb, task, where = _parts(decision)
-    reason = {"code": decision.reason.code, "facts": decision.reason.facts}
-    return {"would": verb, "task": task, "name": names.get(task, ""), "where": where, "reason": reason}
+    reason = {"code": decision.reason.code, "facts": decision.reason.facts, "words": in_words(decision.reason)}
+    told: dict[str, object] = {
+        "would": verb,
+        "task": task,
+        "name": seen.names.get(task, ""),
+        "where": where,
+        "reason": reason,
+    }
+    return told | _order_data(seen, task) if isinstance(decision, Submit) else told

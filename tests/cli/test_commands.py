@@ -91,10 +91,13 @@ def test_plan_shows_what_the_next_tick_would_do_and_changes_nothing(
 ) -> None:
     elisa("submit", write(PAIR))
 
-    first, second = elisa("plan", "--json"), elisa("plan", "--json")
+    first, second = elisa("plan", "--json").data, elisa("plan", "--json").data
+    for seen in (first, second):
+        for one in seen["decisions"]:
+            del one["factors"]  # its age has grown
 
-    assert [(one["would"], one["name"]) for one in first.data["decisions"]] == [("submit", "first")]
-    assert first.data == second.data
+    assert [(one["would"], one["name"]) for one in first["decisions"]] == [("submit", "first")]
+    assert first == second
     assert names_and_states(elisa("status", "--json"))["first"] == "ready"
     assert "submit" in elisa("plan").out
 
@@ -286,3 +289,19 @@ def test_a_tick_in_json_names_the_attempts_it_is_about(elisa: Elisa, home: Path,
     [attempt] = begun["ids"]["submitted"]
     assert (begun["submitted"], stopped["ids"]["stopped"]) == (1, [attempt])
     assert stopped["ids"]["submitted"] == []
+
+
+def test_a_plan_in_json_tells_rank_and_factors_of_every_ready_task(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
+    elisa("submit", write('  a: {command: ["true"]}\n  b: {command: ["true"], resources: {nodes: 9}}\n'))
+
+    seen = elisa("plan", "--json").data
+    told = [*seen["decisions"], *seen["passed_over"]]
+
+    assert sorted(one["rank"] for one in told) == [1, 2]
+    assert [len(seen["decisions"]), len(seen["passed_over"])] == [1, 1]
+    for one in told:
+        assert all(line["points"] == line["value"] * line["weight"] for line in one["factors"])
+        assert {line["name"] for line in one["factors"]} >= {"age", "fair_share", "deadline", "size"}
+    assert seen["passed_over"][0]["words"].startswith("it can never start")
