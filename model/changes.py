@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .charge import Charge
-from .ids import AttemptId, NativeId, TaskId
+from .ids import AttemptId, ClosureId, NativeId, TaskId
 from .reasons import Fact, Reason
 from .resources import Resources
+from .site import Closure
 from .states import AttemptState, TaskState
 from .task import Attempt, CheckpointRef, End, PipelineRecord, Task, Usage
 
@@ -23,6 +24,8 @@ __all__ = [
     "Change",
     "Charge",
     "CheckpointSeen",
+    "ClosureAdded",
+    "ClosureLifted",
     "CursorMoved",
     "MetricSeen",
     "Noted",
@@ -214,6 +217,21 @@ class CursorMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClosureAdded:
+    """Nodes of a backend are to be empty for a time. Its `id` is new."""
+
+    closure: Closure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosureLifted:
+    """A closure holds no longer; refused as stale if it does not hold now."""
+
+    closure: ClosureId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """Something for the audit alone: a bad event, an alarm, a fence. `subject` is an id or a backend's name."""
 
@@ -239,5 +257,7 @@ Change = (
     | CancelSent
     | PassedOver
     | CursorMoved
+    | ClosureAdded
+    | ClosureLifted
     | Noted
 )

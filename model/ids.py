@@ -10,6 +10,7 @@ from .ports import RandomSource
 __all__ = [
     "AttemptId",
     "BackendName",
+    "ClosureId",
     "NativeId",
     "PipelineId",
     "ProjectName",
@@ -17,6 +18,7 @@ __all__ = [
     "attempt_id",
     "attempt_number",
     "is_attempt_id",
+    "new_closure_id",
     "new_pipeline_id",
     "new_task_id",
     "task_of",
@@ -28,6 +30,7 @@ TaskId = NewType("TaskId", str)
 AttemptId = NewType("AttemptId", str)
 NativeId = NewType("NativeId", str)
 BackendName = NewType("BackendName", str)
+ClosureId = NewType("ClosureId", str)
 
 # Crockford's base 32 in lower case: no i, l, o, u, so that an id can be read aloud. 9 characters hold 45 bits.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -49,6 +52,11 @@ def new_pipeline_id(random: RandomSource) -> PipelineId:
 def new_task_id(random: RandomSource) -> TaskId:
     """Return a fresh task id such as `t7k2m9qx4t`."""
     return TaskId(_new("t", random))
+
+
+def new_closure_id(random: RandomSource) -> ClosureId:
+    """Return a fresh id of a closure, such as `c7k2m9qx4t`."""
+    return ClosureId(_new("c", random))
 
 
 def attempt_id(task: TaskId, number: int) -> AttemptId:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from .ids import BackendName, ProjectName
+from .ids import BackendName, ClosureId, ProjectName
 from .pipeline import PriorityClass
 
 __all__ = [
     "CLASS_RANK",
+    "UNTIL_LIFTED",
     "Billing",
     "Cap",
     "Closure",
@@ -31,6 +32,11 @@ __all__ = [
 
 CLASS_RANK: Mapping[PriorityClass, int] = MappingProxyType({name: rank for rank, name in enumerate(PriorityClass)})
 """Rank of each class, 0 first."""
+
+_NO_ID = ClosureId("")
+
+UNTIL_LIFTED = datetime(9999, 1, 1, tzinfo=UTC)
+"""The end of a closure that has none."""
 
 
 class Metered(StrEnum):
@@ -200,12 +206,38 @@ class PreemptionRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closure:
-    """Nodes of a backend (none named: all of them) that must be empty from `starts_at` until `ends_at`."""
+    """Nodes of a backend (none named: all of them) that must be empty from `starts_at` until `ends_at`.
+
+    `why` and `by` are for a person. `is_forced`: even work that may not be preempted has to leave. One that stands in the
+    site's own rules has no `id`, and lasts as long as they say.
+    """
 
     backend: BackendName
     starts_at: datetime
     ends_at: datetime
     nodes: tuple[str, ...] = ()
+    id: ClosureId = _NO_ID
+    why: str = ""
+    by: str = ""
+    is_forced: bool = False
+
+    @property
+    def place(self) -> str:
+        """Name the place for a person."""
+        return f"{','.join(self.nodes)} of {self.backend}" if self.nodes else self.backend
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Tell whether it lasts until somebody lifts it."""
+        return self.ends_at == UNTIL_LIFTED
+
+    def overlaps(self, begin: datetime, end: datetime) -> bool:
+        """Tell whether a time has a moment in common with it."""
+        return self.starts_at < end and begin < self.ends_at
+
+    def covers(self, node: str) -> bool:
+        """Tell whether a node of its backend is among its nodes."""
+        return not self.nodes or node in self.nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

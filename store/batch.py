@@ -59,6 +59,7 @@ class Batch:
     daily: dict[tuple[object, ...], Row] = field(default_factory=dict)
     caps: tuple[CapRow, ...] = ()
     cursors: dict[str, Row] = field(default_factory=dict)
+    closures: dict[str, Row] = field(default_factory=dict)
     verdicts: dict[str, Row] = field(default_factory=dict)
     checkpoints: dict[tuple[str, int, str], int | None] = field(default_factory=dict)
     unchecked: dict[str, Row] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from elisa.model.changes import (
     CancelSent,
     Change,
     CheckpointSeen,
+    ClosureLifted,
     CursorMoved,
     OutputSeen,
     PassedOver,
@@ -47,6 +48,7 @@ _ATTEMPT = (
 )  # fmt: skip
 _VERDICT = ("task", "code", "facts", "since")
 _CURSOR = ("file", "inode", "position", "seq")
+_CLOSURE = ("id", "backend", "nodes", "starts_at", "ends_at", "why", "added_by", "is_forced", "state")
 
 # Which table's row a change is about, and under which name it has the row's key.
 _SUBJECTS = {
@@ -57,6 +59,7 @@ _SUBJECTS = {
     CancelRequested: ("task", attrgetter("task")),
     CancelSent: ("attempt", attrgetter("attempt")),
     CheckpointSeen: ("attempt", attrgetter("attempt")),
+    ClosureLifted: ("closure", attrgetter("closure")),
     CursorMoved: ("cursor", attrgetter("file")),
     OutputSeen: ("attempt", attrgetter("attempt")),
     PassedOver: ("verdict", attrgetter("task")),
@@ -84,6 +87,7 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
     batch.attempts = {row["id"]: row for row in _by_key(connection, "attempt", "id", _ATTEMPT, keys["attempt"])}
     batch.verdicts = {row["task"]: row for row in _by_key(connection, "verdict", "task", _VERDICT, keys["verdict"])}
     batch.cursors = {row["file"]: row for row in _by_key(connection, "event_cursor", "file", _CURSOR, keys["cursor"])}
+    batch.closures = {row["id"]: row for row in _by_key(connection, "closure", "id", _CLOSURE, keys["closure"])}
     if CheckpointSeen in kinds:
         _load_checkpoints(connection, batch)
     if PassedOver in kinds:

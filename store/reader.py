@@ -8,6 +8,7 @@ from typing import Self
 
 from elisa.store.connection import Connection
 from elisa.store.database import open_for_reading
+from elisa.store.read_closures import ClosureQueries
 from elisa.store.read_due import DueQueries
 from elisa.store.read_history import HistoryQueries
 from elisa.store.read_lookup import LookupQueries
@@ -21,7 +22,7 @@ __all__ = ["Reader"]
 _TIMEOUT_S = 10.0
 
 
-class Reader(LookupQueries, TickQueries, DueQueries, RunningQueries, RecordQueries, HistoryQueries):
+class Reader(LookupQueries, TickQueries, DueQueries, RunningQueries, RecordQueries, HistoryQueries, ClosureQueries):
     """A read-only view of a state folder; use it as a context manager, and not for long."""
 
     def __init__(self, connection: Connection, home: Path) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "AuditTable",
     "BudgetTable",
     "CheckpointTable",
+    "ClosureTable",
     "DailyUseTable",
     "EventCursorTable",
     "LatestMetricTable",
@@ -183,6 +184,7 @@ class AttemptTable(_Table, table=True):
         Index("attempt_by_task", "task", "number", unique=True),
         _index_where("one_live_attempt_a_task", "task", "state NOT IN ('ended', 'lost')", unique=True),
         Index("attempt_by_native_id", "native_id"),
+        _index_where("attempt_by_end", "ended_at", "ended_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -334,6 +336,26 @@ class AuditTable(_Table, table=True):
     facts: str = Field(sa_type=Text)
     previous: str = Field(sa_type=Text)
     hash: str = Field(sa_type=Text)
+
+
+class ClosureTable(_Table, table=True):
+    """A time in which nodes of a backend (none named: all) are closed to work; without `ends_at`, until it is lifted.
+
+    `state` is open or lifted.
+    """
+
+    __tablename__ = "closure"
+    __table_args__ = (_index_where("closure_open", "id", "state = 'open'"),)
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    backend: str = Field(sa_type=Text)
+    nodes: str = Field(sa_type=Text)
+    starts_at: int = Field(sa_type=BigInteger)
+    ends_at: int | None = Field(default=None, sa_type=BigInteger)
+    why: str = Field(sa_type=Text)
+    added_by: str = Field(sa_type=Text)
+    is_forced: int = Field(default=0, sa_type=Integer)
+    state: str = Field(sa_type=Text)
 
 
 class VerdictTable(_Table, table=True):

@@ -26,9 +26,10 @@ def verify(connection: Connection, home: Path) -> AuditCheck:
     """Return what does not fit; the caller must not write meanwhile."""
     rows = connection.rows(_ROWS)
     problems = [*_broken_links(rows), *_wrong_head(rows, home)]
-    tasks, attempts = _fold(rows)
+    tasks, attempts, closures = _fold(rows)
     problems += _differences(connection, "task", "state, attempts, failures", tasks)
     problems += _differences(connection, "attempt", "state, incarnation, native_id", attempts)
+    problems += _differences(connection, "closure", ", ".join(_CLOSURE), closures)
     problems += [*_unbalanced(connection), *_wrong_accounts(connection)]
     return AuditCheck(len(rows), tuple(problems))
 
@@ -55,26 +56,28 @@ def _wrong_head(rows: Sequence[tuple[Any, ...]], home: Path) -> Iterator[str]:
         yield f"the audit up to row {seq} was rewritten"
 
 
-def _fold(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
-    """Return the tasks and attempts, by id, that the audit adds up to."""
-    tasks: dict[str, tuple[Any, ...]] = {}
-    attempts: dict[str, tuple[Any, ...]] = {}
+def _fold(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], ...]:
+    """Return the tasks, attempts and closures, by id, that the audit adds up to."""
+    folded: dict[str, dict[str, tuple[Any, ...]]] = {"task": {}, "attempt": {}, "closure": {}}
     for row in rows:
         into, fields = _FOLDED.get(row[3], (None, ()))
         if into is not None:
             facts = read_facts(row[5])
-            {"task": tasks, "attempt": attempts}[into][row[4]] = tuple(facts[name] for name in fields)
-    return tasks, attempts
+            folded[into][row[4]] = tuple(facts[name] for name in fields)
+    return tuple(folded.values())
 
 
 _TASK = ("after", "attempts", "failures")
 _ATTEMPT = ("after", "incarnation", "native_id")
+_CLOSURE = ("backend", "nodes", "starts_at", "ends_at", "state")
 _FOLDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "task.added": ("task", _TASK),
     "task.moved": ("task", _TASK),
     "attempt.intended": ("attempt", _ATTEMPT),
     "attempt.submitted": ("attempt", _ATTEMPT),
     "attempt.moved": ("attempt", _ATTEMPT),
+    "closure.added": ("closure", _CLOSURE),
+    "closure.lifted": ("closure", _CLOSURE),
 }
 
 

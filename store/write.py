@@ -15,6 +15,7 @@ from elisa.store.schema import (
     AuditTable,
     BudgetTable,
     CheckpointTable,
+    ClosureTable,
     DailyUseTable,
     EventCursorTable,
     LatestMetricTable,
@@ -55,6 +56,7 @@ _UPSERTED = (
     DailyUseTable,
     VerdictTable,
     EventCursorTable,
+    ClosureTable,
 )
 
 

@@ -20,6 +20,8 @@ from elisa.model.changes import (
     CancelSent,
     Change,
     CheckpointSeen,
+    ClosureAdded,
+    ClosureLifted,
     CursorMoved,
     MetricSeen,
     Noted,
@@ -41,6 +43,7 @@ from elisa.store.audit import AuditTrail
 from elisa.store.audit_head import mirror_head
 from elisa.store.backups import daily_name, forget_all_but, is_due
 from elisa.store.batch import Batch
+from elisa.store.closures import add_closure, lift_closure
 from elisa.store.connection import Connection
 from elisa.store.convert import to_json, to_us
 from elisa.store.database import create, open_for_writing
@@ -71,6 +74,8 @@ _MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
     CancelSent: send_cancel,
     PassedOver: pass_over,
     CursorMoved: move_cursor,
+    ClosureAdded: add_closure,
+    ClosureLifted: lift_closure,
     Noted: note,
 }
 _TIMEOUT_S = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from elisa.store.migrations import v0001_first_tables
+from elisa.store.migrations import v0001_first_tables, v0002_closures
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
 
@@ -19,7 +19,10 @@ class Migration:
     run: Callable[[Callable[[str], object]], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(version=1, name="first tables", run=v0001_first_tables.run),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(version=1, name="first tables", run=v0001_first_tables.run),
+    Migration(version=2, name="closures", run=v0002_closures.run),
+)
 
 
 def latest_version(migrations: Sequence[Migration] = MIGRATIONS) -> int:

@@ -15,6 +15,7 @@ from elisa.model.errors import ExitCode, StoreBusy, StoreDamaged, StoreError, St
 from elisa.store import database, guard
 from elisa.store.database import create
 from elisa.store.filesystem import Filesystem
+from elisa.store.migrations import latest_version
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 from tests.builders import FakeClock, SeededRandom, a_pipeline, a_task
@@ -94,7 +95,7 @@ def test_a_database_of_a_newer_elisa_is_left_alone(store: Path) -> None:
         with pytest.raises(StoreTooNew) as refusal:
             opened(store)
         assert str(refusal.value) == (
-            "the database has schema 99, this elisa knows schemas up to 1\n"
+            f"the database has schema 99, this elisa knows schemas up to {latest_version()}\n"
             f"  why: {layout.database(store)} was written by a newer elisa\n"
             "hint: use that elisa again; nothing was changed"
         )
@@ -103,9 +104,10 @@ def test_a_database_of_a_newer_elisa_is_left_alone(store: Path) -> None:
 def test_a_reader_asks_a_writer_to_bring_an_older_database_up_to_date(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "latest_version", lambda: 2)
+    known = latest_version()
+    monkeypatch.setattr(database, "latest_version", lambda: known + 1)
 
-    with pytest.raises(StoreError, match="the database has schema 1, this elisa reads schema 2"):
+    with pytest.raises(StoreError, match=f"the database has schema {known}, this elisa reads schema {known + 1}"):
         Reader.open(store)
 
 

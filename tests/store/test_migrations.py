@@ -13,7 +13,7 @@ from elisa.model import layout
 from elisa.model.errors import StoreError, StoreTooNew
 from elisa.model.ports import CrashPoint, no_crash
 from elisa.store import sqlite
-from elisa.store.migrate import bring_up_to_date, refuse_newer
+from elisa.store.migrate import bring_up_to_date, migrate, refuse_newer
 from elisa.store.migrations import MIGRATIONS, Migration, latest_version
 from elisa.store.reader import Reader
 from elisa.store.sqlite import SqliteConnection
@@ -40,14 +40,15 @@ def break_down(execute: Callable[[str], object]) -> None:
     execute("INSERT INTO no_such_table VALUES (1)")
 
 
-COLOURS = Migration(version=2, name="colours", run=add_colours)
-SHAPES = Migration(version=3, name="shapes", run=add_shapes)
-BROKEN = Migration(version=3, name="broken", run=break_down)
+NOW = latest_version()
+COLOURS = Migration(version=NOW + 1, name="colours", run=add_colours)
+SHAPES = Migration(version=NOW + 2, name="shapes", run=add_shapes)
+BROKEN = Migration(version=NOW + 2, name="broken", run=break_down)
 
 
 @pytest.fixture
 def old(home: Path) -> Path:
-    """A store of schema 1 with three tasks."""
+    """A store of the newest schema with three tasks."""
     with Writer.create(home, clock=FakeClock(), random=SeededRandom(), actor="ada") as writer:
         writer.apply((a_pipeline(*(a_task(f"t{n}") for n in range(3))).added(),))
     return home
@@ -76,8 +77,9 @@ def look(home: Path) -> Look:
     return found
 
 
-AS_IT_WAS: Look = (1, [], ["first tables"], "ok")
-COLOURED: Look = (2, ["colour"], ["first tables", "colours"], "ok")
+NAMES = [migration.name for migration in MIGRATIONS]
+AS_IT_WAS: Look = (NOW, [], NAMES, "ok")
+COLOURED: Look = (NOW + 1, ["colour"], [*NAMES, "colours"], "ok")
 
 
 def test_each_step_is_applied_once_in_its_order(old: Path) -> None:
@@ -86,14 +88,14 @@ def test_each_step_is_applied_once_in_its_order(old: Path) -> None:
     assert look(old) == COLOURED
 
     bring(old, COLOURS, SHAPES)
-    assert look(old) == (3, ["colour", "shape"], ["first tables", "colours", "shapes"], "ok")
+    assert look(old) == (NOW + 2, ["colour", "shape"], [*NAMES, "colours", "shapes"], "ok")
 
 
 def test_a_copy_is_kept_from_before(old: Path) -> None:
     bring(old, COLOURS)
 
     (backup,) = layout.backups(old).iterdir()
-    assert (backup.name, backup.stat().st_mode & 0o777) == ("elisa-schema1-1.db", 0o600)
+    assert (backup.name, backup.stat().st_mode & 0o777) == (f"elisa-schema{NOW}-1.db", 0o600)
     restored = old.parent / "restored"
     restored.mkdir()
     shutil.copy(backup, layout.database(restored))
@@ -124,14 +126,14 @@ def test_killed_anywhere_a_database_has_the_old_schema_or_the_new_one(old: Path,
         was_killed = killed_at(k, lambda crash, home=home: bring(home, COLOURS, crash=crash))  # type: ignore[misc]
         found = look(home)
         seen.add(found[0])
-        assert found in {1: [AS_IT_WAS], 2: [COLOURED]}[found[0]]
+        assert found in {NOW: [AS_IT_WAS], NOW + 1: [COLOURED]}[found[0]]
 
         bring(home, COLOURS)
 
         assert look(home) == COLOURED
         if not was_killed:
             break
-    assert (seen, k) == ({1, 2}, 8)
+    assert (seen, k) == ({NOW, NOW + 1}, 8)
 
 
 def test_a_newer_database_is_refused(old: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_newer_database_is_refused(old: Path) -> None:
 
     refuse_newer(connection, (*MIGRATIONS, COLOURS))
     connection.close()
-    assert latest_version((*MIGRATIONS, COLOURS)) == 2
+    assert latest_version((*MIGRATIONS, COLOURS)) == NOW + 1
 
 
 def test_two_processes_apply_a_step_once(old: Path) -> None:
@@ -158,3 +160,16 @@ def test_two_processes_apply_a_step_once(old: Path) -> None:
     slow.close()
     fast.close()
     assert look(old) == COLOURED
+
+
+def test_a_database_of_the_first_release_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite.connect(path, "rwc", 1.0)
+    migrate(connection, now_us=1, crash=no_crash, migrations=MIGRATIONS[:1])
+    connection.run("INSERT INTO project VALUES ('nlp', 1, 0)")
+
+    migrate(connection, now_us=2, crash=no_crash)
+
+    assert connection.schema_version() == NOW
+    assert connection.rows("SELECT name FROM project") == [("nlp",)]
+    connection.close()

@@ -18,6 +18,7 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.rows import PipelineSummary, TaskRow
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import CheckpointRef
+from elisa.store.migrations import latest_version
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 from tests.builders import (
@@ -76,7 +77,7 @@ def test_the_store_says_when_the_last_tick_was(writer: Writer, clock: FakeClock)
     meta = writer.meta()
     assert (new.ticks, new.last_tick_at, dict(new.last_tick)) == (0, None, {})
     assert (meta.ticks, meta.last_tick_at, dict(meta.last_tick)) == (2, at, {"submitted": 4})
-    assert (len(meta.instance), meta.created_at, meta.schema_version) == (12, NOW, 1)
+    assert (len(meta.instance), meta.created_at, meta.schema_version) == (12, NOW, latest_version())
 
 
 def test_the_revision_changes_with_every_transaction(writer: Writer) -> None:
