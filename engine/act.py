@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,9 +16,10 @@ from elisa.model.decisions import Submit
 from elisa.model.errors import PolicyError, Rejected, StaleChange, SubmitUncertain, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId, attempt_id
 from elisa.model.native import JobRequest
-from elisa.model.reasons import ReasonCode, because
+from elisa.model.reasons import Fact, ReasonCode, because
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt, End, Task
+from elisa.policies.blame import own_bad_nodes
 from elisa.policies.budgets import charge_of
 from elisa.policies.plan import Plan
 from elisa.policies.recovery import after_end
@@ -45,8 +46,11 @@ class Acted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
+    """`kept_off` are the nodes that the job must not get."""
+
     task: Task
     attempt: Attempt
+    kept_off: tuple[str, ...] = ()
 
 
 class Submitting:
@@ -81,7 +85,7 @@ class Submitting:
         """Write down the intents in one transaction; where a rule or a change of mind forbids one, each by itself."""
         tasks = self._writer.tasks([decision.task for decision in decisions])
         pairs = [(decision, tasks[decision.task]) for decision in decisions if decision.task in tasks]
-        wanted = [(decision, _Item(task=task, attempt=self._attempt(decision, task))) for decision, task in pairs]
+        wanted = [(decision, self._item(decision, task)) for decision, task in pairs]
         wanted = [(decision, item) for decision, item in wanted if self._is_ours(item.task)]
         try:
             self._writer.apply([self._intent(decision, item) for decision, item in wanted])
@@ -101,6 +105,11 @@ class Submitting:
         """Tell whether the task is still to be submitted, by the user who runs this tick and nobody else."""
         return task.owner_uid == self._ws.uid and task.state is TaskState.READY and not task.cancel_requested
 
+    def _item(self, decision: Submit, task: Task) -> _Item:
+        bad = own_bad_nodes(self._writer.attempts_of(task.id)) if task.attempts else ()
+        kept_off = self._plan.kept_off(task.id, sorted(bad))
+        return _Item(task=task, attempt=self._attempt(decision, task), kept_off=kept_off)
+
     def _attempt(self, decision: Submit, task: Task) -> Attempt:
         number = task.attempts + 1
         return Attempt(
@@ -116,7 +125,9 @@ class Submitting:
         )
 
     def _intent(self, decision: Submit, item: _Item) -> AttemptIntended:
-        return AttemptIntended(attempt=item.attempt, reserve=self._plan.charge(decision.task), reason=decision.reason)
+        facts = decision.reason.facts
+        reason = because(decision.reason.code, **facts, **_told(item.kept_off)) if item.kept_off else decision.reason
+        return AttemptIntended(attempt=item.attempt, reserve=self._plan.charge(decision.task), reason=reason)
 
     def _submit_chunk(self, items: Sequence[_Item]) -> None:
         self._ws.crash("act.intended")
@@ -137,7 +148,9 @@ class Submitting:
 
     def _prepare(self, items: Sequence[_Item]) -> dict[AttemptId, JobRequest]:
         fresh = [item for item in items if not self._handover.is_used(item.attempt.id)]
-        return dict(self._handover.prepare([(item.task, item.attempt) for item in fresh]))
+        requests = self._handover.prepare([(item.task, item.attempt) for item in fresh])
+        kept_off = {item.attempt.id: self._plan.known(item.task.id, item.kept_off) for item in fresh}
+        return {name: replace(request, exclude_nodes=kept_off[name]) for name, request in requests.items()}
 
     def _submit_one(self, item: _Item, request: JobRequest | None) -> None:
         name = item.attempt.backend
@@ -231,6 +244,10 @@ class Submitting:
             self._writer.apply(outcomes)
             self._ws.crash("act.recorded")
         self._flushed_at = self._ws.clock.now()
+
+
+def _told(kept_off: Sequence[str]) -> Mapping[str, Fact]:
+    return {"kept_off": ",".join(kept_off)}
 
 
 def _submits(name: BackendName) -> str:

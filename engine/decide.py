@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from elisa.engine.avoidance import avoided_nodes
+from elisa.engine.clearing import with_closures
 from elisa.engine.facts_due import with_paths
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
@@ -25,7 +27,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     ws: Workspace, reader: Reader, managers: Managers, health: HealthBook, live: Sequence[Attempt], now: datetime
 ) -> Plan:
     """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
-    policy = ws.site.policy()
+    policy = with_closures(ws.site.policy(), reader, now)
     ready = with_paths(reader.ready_columns(), reader)
     running = reader.running(now) if live else ()
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
@@ -41,6 +43,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
         unreachable=managers.unreachable,
         uid=ws.uid,
         running=running,
+        avoid=avoided_nodes(reader, clusters, now) if ready.task else {},
         plugins=fenced.order if fenced is not None else {},
     )
     return plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from elisa.engine.act import Submitting
 from elisa.engine.advance import Evidence, advance
+from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
 from elisa.engine.health import HealthBook
 from elisa.engine.lock import tick_lock
@@ -104,6 +105,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     # 6. Act: stop what must stop, submit what shall start; every step written down first.
     by_id = {attempt.id: attempt for attempt in live}
     stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]
+    stops += clearing_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     stopped = send_stops(ws, writer, managers, stops)
     acted = Submitting(ws, writer, health, plan, now).carry_out()
     keep_order(ws, writer, managers, plan.snapshot, now)

@@ -133,7 +133,12 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do. `queues`: it keeps a queue of its own, so that more may be submitted than fits now."""
+    """What a backend can do. `queues`: it keeps a queue of its own, so that more may be submitted than fits now.
+
+    `reorders`: jobs that wait there can be given other places. `excludes`: a job can be kept off nodes. `chain_ahead` is
+    how many stages of a pipeline are best queued behind a job that has not ended, unless the site says otherwise (only
+    with `dependencies`).
+    """
 
     queues: bool
     dependencies: bool = False
@@ -143,6 +148,9 @@ class Capabilities:
     accounting: bool = False
     signals: bool = True
     max_name_length: int = 64
+    reorders: bool = False
+    excludes: bool = True
+    chain_ahead: int = 0
 
 
 class NodeState(StrEnum):

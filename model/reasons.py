@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"  # project, resource, asked, left, cap
     CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap
     RESERVED_FOR_HIGHER = "reserved_for_higher"  # task, starts_at
+    CLOSED = "closed"  # backend, partition, nodes, starts_at, ends_at, why, walltime_s, pinned
     GANG_INCOMPLETE = "gang_incomplete"  # gang, ready, needed
     BACKEND_UNREACHABLE = "backend_unreachable"  # backend, since, error
     BACKEND_BUSY = "backend_busy"  # backend, words
@@ -37,7 +38,7 @@ class ReasonCode(StrEnum):
     # a task moved
     SUBMITTED_BY_USER = "submitted_by_user"
     NEEDS_MET = "needs_met"
-    CHOSEN = "chosen"  # rank, backend, partition
+    CHOSEN = "chosen"  # rank, backend, partition, kept_off
     SUCCEEDED = "succeeded"
     RETRY = "retry"  # end, failures, limit, resume_step
     RESUME = "resume"  # end, resume_step
@@ -69,6 +70,7 @@ class ReasonCode(StrEnum):
     REFUSED_BY_BACKEND = "refused_by_backend"  # words
     DUPLICATE_CANCELLED = "duplicate_cancelled"  # native_id
     PREEMPTED_FOR = "preempted_for"  # task
+    CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
     OVER_LIMIT = "over_limit"  # resource, limit, seen
 
 

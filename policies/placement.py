@@ -301,13 +301,15 @@ def _has(nodes: NodeColumns, feature: str, members: _Ints) -> bool:
 
 
 def reachable_pools(
-    clusters: Collection[ClusterView], queueing: Collection[BackendName], avoid: Collection[str] = ()
+    clusters: Collection[ClusterView],
+    queueing: Collection[BackendName],
+    avoid: Mapping[BackendName, Collection[str]],
 ) -> tuple[Pool, ...]:
-    """Return the pools of all clusters that answered, by backend name; nodes to `avoid` count as drained."""
+    """Return the pools of all clusters that answered, by backend name; nodes of a backend to `avoid` count as drained."""
     return tuple(
         pool
         for view in sorted(clusters, key=lambda view: view.backend)
-        for pool in pools_of(_without(view, avoid), keeps_queue=view.backend in queueing)
+        for pool in pools_of(_without(view, avoid.get(view.backend, ())), keeps_queue=view.backend in queueing)
     )
 
 

@@ -16,6 +16,7 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
+from elisa.policies.closing import kept_off
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
@@ -42,6 +43,7 @@ class Plan:
         self.notes = ranked.notes
         self._starts = {start.row: start for start in walk.starts}
         self._refusals = walk.refusals
+        self._closing = walk.closing
         self._preemptions = preemptions
 
     @cached_property
@@ -105,6 +107,21 @@ class Plan:
         start = self._starts[self._row(task)]
         names = self.snapshot.pools[start.way.pool].nodes.names
         return tuple(names[node] for node in start.taken.nodes)
+
+    def kept_off(self, task: TaskId, own_bad: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the nodes that a task which starts must not get; KeyError for any other.
+
+        Those that close too soon, and, as far as enough are left, `own_bad` and what the snapshot says to avoid. Rules
+        may name nodes that do not exist: see `known`.
+        """
+        way = self._starts[self._row(task)].way
+        pool = self.snapshot.pools[way.pool]
+        return kept_off(way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
+
+    def known(self, task: TaskId, names: Sequence[str]) -> tuple[str, ...]:
+        """Return which of the names are nodes where a task starts; all of them where no node is known."""
+        nodes = self.snapshot.pools[self._starts[self._row(task)].way.pool].nodes
+        return tuple(name for name in names if not nodes.names or name in nodes.names)
 
     def _row(self, task: TaskId) -> int:
         ids = self.snapshot.tasks.ids

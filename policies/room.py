@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from elisa.model.ids import BackendName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.backfill import Backfill, Promise
+from elisa.policies.closing import Closing
 from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
 
 __all__ = ["Room", "Taken"]
+
+_Ints = npt.NDArray[np.int64]
 
 
 class Taken(NamedTuple):
@@ -29,8 +35,16 @@ class Room:
     flooded.
     """
 
-    def __init__(self, pools: Sequence[Pool], ways: Sequence[Way], submits_per_tick: int, future: Backfill) -> None:
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        ways: Sequence[Way],
+        submits_per_tick: int,
+        future: Backfill,
+        closing: Closing,
+    ) -> None:
         self._future = future
+        self._closing = closing
         self._pools = pools
         self._ways = ways
         self._limit = submits_per_tick
@@ -84,12 +98,16 @@ class Room:
         candidates = self._candidates.get(way)
         if candidates is None:
             # The last comes first: taking from the end of a list is cheap.
-            candidates = fitting_nodes(request, gpu_type, pool, free=True)[::-1].tolist()
+            candidates = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)[::-1].tolist()
             self._candidates[way] = candidates
         fits = free.fits(request, gpu_type)
         if not self._future.watches(number):
             return _first_fits(candidates, fits, request.nodes)
         return _first_fits(candidates, lambda node: fits(node) and self._future.fits(way, node), request.nodes)
+
+    def _open(self, nodes: _Ints, request: Resources, pool: Pool) -> _Ints:
+        closed = self._closing.closed(pool, request.walltime_s)
+        return nodes if closed is None else nodes[~closed[nodes]]
 
     def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
         """Keep room for jobs that start together later, each by one of its ways; None if it cannot be foreseen."""

@@ -95,6 +95,7 @@ class Snapshot:
     promised: Mapping[TaskId, KeptRoom]
     running: tuple[RunningRow, ...]
     outlook: Outlook
+    avoid: Mapping[BackendName, Sequence[str]]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -114,7 +115,7 @@ class Snapshot:
         promised: Mapping[TaskId, KeptRoom] | None = None,
         running: Sequence[RunningRow] = (),
         outlook: Outlook | None = None,
-        avoid: Collection[str] = (),
+        avoid: Mapping[BackendName, Sequence[str]] | None = None,
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
@@ -122,7 +123,8 @@ class Snapshot:
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         `ends` predicts when live attempts end (seconds since the epoch), where that is before their walltime is over.
         `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
-        Without `running`, nobody is preempted. Nodes to `avoid` are left out of the count of what is free.
+        Without `running`, nobody is preempted. Nodes to `avoid`, by backend
+        and the worst first, are left out of the count of what is free.
         """
         site = effective(site, usage, now)
         ready = _by_id(ready)
@@ -143,7 +145,7 @@ class Snapshot:
             policies=policies,
             usage=usage,
             caps=cap_rows(site, owners, usage.rows),
-            pools=_with_windows(reachable_pools(clusters, queueing, avoid), live, site),
+            pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}), live, site),
             live=tuple(live),
             unreachable=unreachable or {},
             uid=uid,
@@ -152,6 +154,7 @@ class Snapshot:
             promised=promised or {},
             running=tuple(sorted(running, key=lambda row: row.attempt)),
             outlook=outlook or Outlook(),
+            avoid=avoid or {},
         )
 
 

@@ -18,7 +18,8 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets import Admission
-from elisa.policies.placement import Options, Way, options_of
+from elisa.policies.closing import Closing, open_options
+from elisa.policies.placement import Way, options_of
 from elisa.policies.room import Room, Taken
 from elisa.policies.score import rank_options
 from elisa.policies.snapshot import Ints, Snapshot, TaskTable
@@ -61,6 +62,7 @@ class Walk:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self.closing = Closing(snapshot.site.closures, snapshot.now_s)
         self.refusals = Refusals(self.explain)
         self.starts: list[Start] = []
         self.ways: list[Way] = []
@@ -69,7 +71,7 @@ class Walk:
         self._open_shapes()
         self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
         self._future = Backfill(snapshot, self.ways)
-        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self._future)
+        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self._future, self.closing)
         self._reservations_left = snapshot.site.backfill_depth
         self._kept: dict[int, int] = {}
         self._is_refused = self._refused_by_caps()
@@ -79,7 +81,8 @@ class Walk:
 
     def _open_shapes(self) -> None:
         for number, shape in enumerate(self.snapshot.shapes):
-            options: Options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
+            options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
+            options = open_options(shape, options, self.snapshot.pools, self.closing)
             first = len(self.ways)
             ranked = rank_options(number, shape, options.ways, self.snapshot)
             self.ways.extend(Way(shape.request, one.option.pool, one.option.gpu_type) for one in ranked)

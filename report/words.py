@@ -26,6 +26,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.BUDGET_EXHAUSTED: "project {project} has {left} {resource} left of {cap}, this asks for {asked}",
     _C.CONCURRENCY_CAP: "project {project} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
     _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
+    _C.CLOSED: "{closed}: it asks for {walltime_s}{pinned}",
     _C.GANG_INCOMPLETE: "its gang {gang} has {ready} of the {needed} members it needs",
     _C.BACKEND_UNREACHABLE: "{backend} does not answer: {error}",
     _C.BACKEND_BUSY: "{backend} asks us to come back later: {words}",
@@ -65,20 +66,41 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.REFUSED_BY_BACKEND: "the resource manager refused it: {words}",
     _C.DUPLICATE_CANCELLED: "a second native job, {native_id}, carried its tag and was cancelled",
     _C.PREEMPTED_FOR: "it made room for {task}",
+    _C.CLEARED: "it was asked to save and leave: {closed}",
     _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
 }
 
 
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
-    facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()} | dict(_where(reason.facts))
+    facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
+    facts |= {**_where(reason.facts), **_closed(reason)}
     try:
         sentence = _SENTENCES[reason.code].format_map(facts)
     except KeyError:
         told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
+    if reason.facts.get("kept_off"):
+        sentence += f", but not on {reason.facts['kept_off']}"
     step = reason.facts.get("resume_step")
     return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
+
+
+def _closed(reason: Reason) -> Mapping[str, str]:
+    """Say which place is closed, and when, and whether work may go elsewhere."""
+    if reason.code not in {_C.CLOSED, _C.CLEARED}:
+        return {}
+    told = {name: str(reason.facts.get(name, "")) for name in ("backend", "nodes", "starts_at", "ends_at", "why")}
+    place = f"{told['nodes']} of {told['backend']}" if told["nodes"] else told["backend"]
+    begins = f"closes at {_moment(told['starts_at'])}, " if told["starts_at"] else "is closed "
+    ends = f"until {_moment(told['ends_at'])}" if told["ends_at"] else "until `elisa undrain`"
+    why = f" ({told['why']})" if told["why"] else ""
+    pinned = ", and may run nowhere else" if reason.facts.get("pinned") else ""
+    return {"closed": f"{place} {begins}{ends}{why}", "pinned": pinned}
+
+
+def _moment(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone():%m-%d %H:%M:%S}"
 
 
 def _where(facts: Mapping[str, Fact]) -> Mapping[str, str]:
@@ -97,7 +119,7 @@ def _fact(name: str, fact: Fact) -> str:
             return format_duration(fact)
         return f"{fact:g}" if isinstance(fact, float) else str(fact)
     if name in _MOMENTS:
-        return f"{datetime.fromisoformat(fact).astimezone():%m-%d %H:%M:%S}"
+        return _moment(fact) if fact else fact
     return fact.replace("_", " ") if name == "end" else fact
 
 

@@ -70,6 +70,8 @@ class PbsBackend:
             queues=True,
             dependencies=True,
             hold=True,
+            reorders=True,
+            excludes=False,
             accounting=self.options.history is not History.NO,
             max_name_length=self.options.name_limit,
         )

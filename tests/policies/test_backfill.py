@@ -174,9 +174,19 @@ def test_nothing_runs_into_a_closure() -> None:
     made = a_plan(ready, site=site)
 
     assert started(made) == ["t1"]
-    assert reason(made, "t2").code is ReasonCode.RESERVED_FOR_HIGHER
-    assert reason(made, "t2").facts["task"] == "closure"
-    assert reason(made, "t2").facts["starts_at"][11:19] == "12:03:20"
+    assert reason(made, "t2").code is ReasonCode.CLOSED
+    assert reason(made, "t2").facts["starts_at"] == after(100).isoformat()
+
+
+def test_room_that_closes_too_soon_is_no_room_while_the_rest_is_taken() -> None:
+    closure = Closure(backend=HERE, starts_at=after(100), ends_at=after(200), nodes=("n1",))
+    nodes = a_cluster(a_node("n1"), a_node("n2", free_cpus=0))
+
+    made = a_plan(Ready().add("t1", a_request(walltime_s=101)), nodes, site=SitePolicy(closures=(closure,)))
+
+    assert started(made) == []
+    assert reason(made, "t1").code is ReasonCode.RESERVED_FOR_HIGHER
+    assert reason(made, "t1").facts["task"] == "closure"
 
 
 def test_a_closure_of_other_nodes_or_of_the_past_stops_nobody() -> None:

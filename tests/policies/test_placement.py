@@ -132,8 +132,8 @@ class TestFilters:
         nodes = a_cluster(a_node("n1"), a_node("n2", state=NodeState.DOWN))
         ready = Ready().add("t1", a_request(cpus_per_task=8))
 
-        assert started(a_plan(ready, nodes, avoid=["n2"])) == ["t1"]
-        refused = a_plan(ready, nodes, avoid=["n1"])
+        assert started(a_plan(ready, nodes, avoid={HERE: ["n2"]})) == ["t1"]
+        refused = a_plan(ready, nodes, avoid={HERE: ["n1"]})
         assert refused.reason(TaskId("t1")).code is ReasonCode.NO_ROOM
 
     def test_a_partition_that_is_down_does_not_hide_one_that_is_too_small(self) -> None:
