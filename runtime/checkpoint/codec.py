@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any, Callable, Iterator, NamedTuple, Union
 
 from elisa.runtime.checkpoint.manifest import DamagedError
+from elisa.runtime.checkpoint.mapping import private_bytes
 
 __all__ = ["COMPRESSED", "TREE", "Chunk", "Decoder", "Encoder", "NotSavableError", "Piece"]
 
@@ -253,9 +254,24 @@ class Decoder:
         """Open the file `name`, compressed or not."""
         path = os.path.join(self._folder, name)
         if os.path.exists(path + COMPRESSED):
-            with open(path + COMPRESSED, "rb") as stream:
-                return io.BytesIO(zlib.decompress(stream.read()))
+            return io.BytesIO(self._unpack(path + COMPRESSED))
         return open(path, "rb")
+
+    def memory(self, name: str) -> memoryview:
+        """Return the bytes of the file `name`, compressed or not, as memory that may be written to and kept."""
+        path = os.path.join(self._folder, name)
+        if os.path.exists(path + COMPRESSED):
+            return memoryview(bytearray(self._unpack(path + COMPRESSED)))
+        return private_bytes(path)
+
+    def memory_of(self, node: dict[str, Any]) -> memoryview:
+        """Return the bytes that `add_bytes` made `node` of, as memory that may be written to and kept."""
+        return memoryview(bytearray(base64.b64decode(node["v"]))) if "v" in node else self.memory(node["at"])
+
+    @staticmethod
+    def _unpack(path: str) -> bytes:
+        with open(path, "rb") as stream:
+            return zlib.decompress(stream.read())
 
     def decode(self, node: Node) -> Any:  # noqa: ANN401  (whatever was saved)
         """Return the value of `node`."""

@@ -15,6 +15,7 @@ import time
 from typing import Iterable, NamedTuple
 
 from elisa.runtime.checkpoint.codec import Piece
+from elisa.runtime.checkpoint.hashing import HASH
 from elisa.runtime.checkpoint.manifest import MANIFEST, Manifest, render_manifest
 from elisa.runtime.checkpoint.writer import PieceWriter
 from elisa.runtime.crash import crash
@@ -88,7 +89,8 @@ class Generations:
         crash("checkpoint.begin")
         os.mkdir(draft, 0o700)
         try:
-            manifest = about._replace(files=tuple(self._writer.write(draft, piece) for piece in pieces))
+            files = tuple(self._writer.write(draft, piece) for piece in pieces)
+            manifest = about._replace(files=files, hash_name=HASH)
             manifest = manifest._replace(seconds=round(time.monotonic() - began, 6))
             generation = self.seal(draft, manifest)
         except OSError:

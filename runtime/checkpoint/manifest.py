@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import json
 import os
 import re
 import stat
-from typing import Any, Iterator, NamedTuple, Union
+from typing import Any, Generator, NamedTuple, Union
+
+from elisa.runtime.checkpoint.hashing import HASH, HASHES, Extent, digests_of, open_regular
 
 __all__ = [
     "MANIFEST",
@@ -23,9 +25,9 @@ __all__ = [
 
 MANIFEST = "MANIFEST.json"
 
-_FORMAT = 1
+_FIRST_FORMAT = 1  # it has no name for its hash, which is the SHA-256 of each whole file
+_FORMAT = 2
 _LARGEST = 64 * 1024 * 1024
-_CHUNK = 4 * 1024 * 1024
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,200}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -37,15 +39,18 @@ class DamagedError(Exception):
 
 
 class FileEntry(NamedTuple):
-    """One file of a checkpoint. `sha256` is of the bytes on the disk, in hexadecimal digits."""
+    """One file of a checkpoint. `digest` is of the bytes on the disk, in hexadecimal digits, by the manifest's hash."""
 
     name: str
     size: int
-    sha256: str
+    digest: str
 
 
 class Manifest(NamedTuple):
-    """What a checkpoint says of itself. `saved_at` is in seconds since the epoch, `seconds` what the save took."""
+    """What a checkpoint says of itself. `saved_at` is in seconds since the epoch, `seconds` what the save took.
+
+    `hash_name` is one of `hashing.HASHES`.
+    """
 
     generation: int
     step: int
@@ -55,6 +60,7 @@ class Manifest(NamedTuple):
     attempt: str = ""
     world_size: int = 1
     metrics: dict[str, Number] = {}  # noqa: RUF012  (never changed)
+    hash_name: str = HASH
 
     @property
     def size_bytes(self) -> int:
@@ -63,8 +69,9 @@ class Manifest(NamedTuple):
 
 
 def _body(manifest: Manifest) -> dict[str, Any]:
+    is_first = manifest.hash_name != HASH
     return {
-        "format": _FORMAT,
+        **({"format": _FIRST_FORMAT} if is_first else {"format": _FORMAT, "hash": manifest.hash_name}),
         "generation": manifest.generation,
         "step": manifest.step,
         "saved_at": manifest.saved_at,
@@ -96,8 +103,11 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def _parse_body(content: dict[str, Any]) -> Manifest:
-    if content["format"] != _FORMAT:
+    if content["format"] not in {_FIRST_FORMAT, _FORMAT}:
         raise ValueError(f"format {content['format']!r} is not known")
+    hash_name = content["hash"] if content["format"] == _FORMAT else HASHES[-1]
+    if hash_name not in HASHES:
+        raise ValueError(f"the hash {hash_name!r} is not known")
     return Manifest(
         generation=int(content["generation"]),
         step=int(content["step"]),
@@ -107,31 +117,27 @@ def _parse_body(content: dict[str, Any]) -> Manifest:
         attempt=str(content["attempt"]),
         world_size=int(content["world_size"]),
         metrics=dict(content["metrics"]),
+        hash_name=hash_name,
     )
 
 
-def _parse_entry(name: str, size: int, sha256: str) -> FileEntry:
+def _parse_entry(name: str, size: int, digest: str) -> FileEntry:
     if not _SAFE_NAME.fullmatch(name) or name == MANIFEST:
         raise ValueError(f"{name!r} is no file of a checkpoint")
-    if not _DIGEST.fullmatch(sha256) or size < 0:
+    if not _DIGEST.fullmatch(digest) or size < 0:
         raise ValueError(f"the entry of {name} makes no sense")
-    return FileEntry(name, int(size), sha256)
+    return FileEntry(name, int(size), digest)
 
 
 def read_manifest(folder: str) -> Manifest:
     """Read the manifest in `folder`; raises DamagedError if it is missing or unsound, OSError if it cannot be read."""
     try:
-        with _open(os.path.join(folder, MANIFEST)) as stream:
+        with os.fdopen(open_regular(os.path.join(folder, MANIFEST)), "rb") as stream:
             return parse_manifest(stream.read(_LARGEST))
     except FileNotFoundError as error:
         raise DamagedError(f"{MANIFEST} is missing") from error
-
-
-def _open(path: str) -> io.FileIO:
-    """Open a file of a checkpoint: no symbolic link, no pipe that would be waited for."""
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        raise DamagedError(f"{os.path.basename(path)} is not a file")
-    return io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except IsADirectoryError as error:
+        raise DamagedError(f"{MANIFEST} is not a file") from error
 
 
 def verify(folder: str, *, read_all: bool = True) -> Manifest:
@@ -144,8 +150,7 @@ def verify(folder: str, *, read_all: bool = True) -> Manifest:
     for entry in manifest.files:
         _verify_size(folder, entry)
     if read_all:
-        for entry in manifest.files:
-            _verify_content(folder, entry)
+        _verify_contents(folder, manifest)
     return manifest
 
 
@@ -160,19 +165,16 @@ def _verify_size(folder: str, entry: FileEntry) -> None:
         raise DamagedError(f"{entry.name} has {found.st_size} bytes instead of {entry.size}")
 
 
-def _verify_content(folder: str, entry: FileEntry) -> None:
-    digest = hashlib.sha256()
-    for chunk in _chunks(os.path.join(folder, entry.name)):
-        digest.update(chunk)
-    if digest.hexdigest() != entry.sha256:
-        raise DamagedError(f"{entry.name} does not have the content that was written")
+def _verify_contents(folder: str, manifest: Manifest) -> None:
+    extents = [Extent(os.path.join(folder, entry.name), entry.size, manifest.hash_name) for entry in manifest.files]
+    with contextlib.closing(digests_of(extents)) as digests:
+        for entry in manifest.files:
+            if _found(entry, digests) != entry.digest:
+                raise DamagedError(f"{entry.name} does not have the content that was written")
 
 
-def _chunks(path: str) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(_CHUNK))
-    with _open(path) as stream:
-        while True:
-            count = stream.readinto(buffer)
-            if not count:
-                return
-            yield buffer[:count]
+def _found(entry: FileEntry, digests: Generator[str, None, None]) -> str:
+    try:
+        return next(digests)
+    except FileNotFoundError as error:  # it was there a moment ago
+        raise DamagedError(f"{entry.name} is missing") from error

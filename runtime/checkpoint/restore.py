@@ -52,7 +52,12 @@ def restore_newest(
             _set_aside(generations, generation, str(error))
             continue
         _mark_loading(generations, generation)
-        return Restored(generation, manifest, decode(generation, manifest), generations)
+        try:
+            return Restored(generation, manifest, decode(generation, manifest), generations)
+        except FileNotFoundError:
+            if os.path.exists(generation.path):
+                raise
+            # somebody cleared it away between the look at it and the loading
     return None
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
-import queue
-import threading
 import time
 import zlib
 from typing import Iterator, NamedTuple
 
 from elisa.runtime.checkpoint.codec import COMPRESSED, Chunk, Piece
+from elisa.runtime.checkpoint.hashing import HASH, BlockDigest
 from elisa.runtime.checkpoint.manifest import FileEntry, Manifest
 from elisa.runtime.crash import crash
 from elisa.runtime.durable import new_file, write_all
@@ -25,34 +24,6 @@ _LEAST_SAVED = 0.2  # of the size, in the sample
 _MOST_LINKS = 8  # generations that share a file; then it is written anew, so that one bad block cannot spoil them all
 _PATIENCE = 8  # saves until a file that changed is compared again
 _UNKNOWN_SPEED = 200e6  # bytes a second, until the first save has measured it
-
-
-class _Digest:
-    """A SHA-256 computed by a thread of its own, while the bytes are written."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._blocks: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
-        self._room = threading.Semaphore(8)  # blocks ahead: what is written waits for what is hashed
-        self._thread = threading.Thread(target=self._work, name="sha256", daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        while True:
-            block = self._blocks.get()
-            if block is None:
-                return
-            self._digest.update(block)
-            self._room.release()
-
-    def update(self, block: Chunk) -> None:
-        self._room.acquire()
-        self._blocks.put(block)
-
-    def finish(self) -> str:
-        self._blocks.put(None)
-        self._thread.join()
-        return self._digest.hexdigest()
 
 
 class _Earlier(NamedTuple):
@@ -72,7 +43,8 @@ class PieceWriter:
 
     def remember(self, folder: str, manifest: Manifest) -> None:
         """Take the checkpoint in `folder`, known to be sound, for the one that unchanged files are linked from."""
-        self._earlier = _Earlier(folder, {entry.name: entry for entry in manifest.files})
+        is_comparable = manifest.hash_name == HASH
+        self._earlier = _Earlier(folder, {entry.name: entry for entry in manifest.files}) if is_comparable else None
 
     def write(self, folder: str, piece: Piece) -> FileEntry:
         """Write one file to the disk and return its entry. Raises OSError."""
@@ -83,10 +55,10 @@ class PieceWriter:
         entry = self._candidate(piece)
         if entry is None:
             return None
-        digest = hashlib.sha256()
+        digest = BlockDigest()
         for block in _blocks(piece):
             digest.update(block)
-        if digest.hexdigest() != entry.sha256:
+        if digest.finish() != entry.digest:
             self._patience[piece.name] = _PATIENCE
             return None
         crash("checkpoint.link")
@@ -123,7 +95,7 @@ class PieceWriter:
         fd = new_file(os.path.join(folder, name))
         try:
             blocks = _compressed(piece, compressor) if compressor else _blocks(piece)
-            size, digest = _write_blocks(fd, blocks, is_large=piece.size > _BLOCK)
+            size, digest = _write_blocks(fd, blocks)
             crash("checkpoint.piece_sync")
             os.fsync(fd)
         finally:
@@ -147,19 +119,26 @@ class PieceWriter:
         return zlib.compressobj(1) if is_worth_it else None
 
 
-def _write_blocks(fd: int, blocks: Iterator[Chunk], *, is_large: bool) -> tuple[int, str]:
-    digest = _Digest() if is_large else None
-    plain = hashlib.sha256()
+def _write_blocks(fd: int, blocks: Iterator[Chunk]) -> tuple[int, str]:
+    digest = BlockDigest()
     size = 0
     try:
         for block in blocks:
-            (digest or plain).update(block)
+            digest.update(block)
             crash("checkpoint.block")
             write_all(fd, block)
+            _hurry(fd, size, len(block))
             size += len(block)
     finally:
-        text = digest.finish() if digest else plain.hexdigest()
+        text = digest.finish()
     return size, text
+
+
+def _hurry(fd: int, start: int, size: int) -> None:
+    """Let the disk begin with what was written: else it is idle until the system's memory is full of it, or the sync."""
+    if size >= _BLOCK:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _blocks(piece: Piece) -> Iterator[Chunk]:

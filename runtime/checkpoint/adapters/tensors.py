@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["decode", "encode"]
 
 _PACK_BYTES = 512 * 2**20  # so that a part of a model that stays as it is can be linked from the checkpoint before
+_ALIGNMENT = 64  # bytes: of the first number in a file, which is used where it lies
 _NAMES = {
     "float64": "F64",
     "float32": "F32",
@@ -84,7 +85,7 @@ class _Pack:
             header[str(number)] = {"dtype": known or "U8", "shape": shape, "data_offsets": [at, at + size]}
             at += size
         text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
+        text += b" " * (-(8 + len(text)) % _ALIGNMENT)
         return struct.pack("<Q", len(text)) + text
 
 
@@ -196,11 +197,9 @@ def _packs(decoder: Decoder) -> dict[str, memoryview]:
 
 def _read_packs(decoder: Decoder) -> Iterator[tuple[str, memoryview]]:
     for name in decoder.names(".safetensors"):
-        with decoder.open(name) as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-            size = max((item["data_offsets"][1] for item in header.values()), default=0)
-            data = memoryview(bytearray(size))
-            stream.readinto(data)  # type: ignore[attr-defined]  # files and BytesIO have it
+        content = decoder.memory(name)
+        (length,) = struct.unpack("<Q", content[:8])
+        header = json.loads(bytes(content[8 : 8 + length]))
+        data = content[8 + length :]
         for number, item in header.items():
             yield number, data[slice(*item["data_offsets"])]

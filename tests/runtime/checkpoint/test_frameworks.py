@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,8 @@ class Model(pl.LightningModule):
         self.net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Dropout(0.4), torch.nn.Linear(16, 1))
     def training_step(self, batch, _):
         x, y = batch
-        return torch.nn.functional.mse_loss(self.net(x)[:, 0], y)
+        self.loss = torch.nn.functional.mse_loss(self.net(x)[:, 0], y)
+        return self.loss
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)]
@@ -38,6 +40,7 @@ with checkpoint.run(sys.argv[1], interval_s=0) as ckpt:
     trainer = pl.Trainer(max_epochs=8, callbacks=[saver], enable_checkpointing=False, logger=False, accelerator="cpu",
                          enable_progress_bar=False, enable_model_summary=False)
     trainer.fit(model, data, ckpt_path=saver.resume_path)
+print(model.loss.item().hex())
 print(b"".join(p.detach().numpy().tobytes() for p in model.parameters()).hex())
 """
 
@@ -60,6 +63,10 @@ with checkpoint.run(sys.argv[1], interval_s=0) as ckpt, tempfile.TemporaryDirect
                                   disable_tqdm=True, use_cpu=True, logging_strategy="no", save_total_limit=1)
     trainer = Trainer(model, arguments, train_dataset=data, callbacks=[saver])
     trainer.train(resume_from_checkpoint=saver.resume_path)
+    with torch.no_grad():
+        ids, labels = (torch.stack([row[name] for row in data]) for name in ("input_ids", "labels"))
+        loss = model(input_ids=ids, labels=labels).loss
+print(loss.item().hex(), trainer.state.global_step)
 print(b"".join(p.detach().numpy().tobytes() for p in model.parameters()).hex())
 """
 
@@ -78,6 +85,7 @@ model.build((None, 4))
 with checkpoint.run(sys.argv[1], interval_s=0) as ckpt:
     saver = checkpoint.KerasCheckpoint(ckpt)
     model.fit(x, y, epochs=8, initial_epoch=saver.first_epoch, batch_size=8, callbacks=[saver], verbose=0, shuffle=%s)
+print(float(model.evaluate(x, y, verbose=0)).hex())
 print(b"".join(np.asarray(keras.ops.convert_to_numpy(v)).tobytes() for v in model.trainable_variables).hex())
 """
 
@@ -99,7 +107,32 @@ def the_bits_are_the_same(script: str, tmp_path: Path, *points: int, **env: str)
         assert killed.returncode == 137, killed.stderr
     again = run(script, tmp_path / "killed", **env)
     assert again.returncode == 0, again.stderr
-    return again.stdout.splitlines()[-1] == expected.stdout.splitlines()[-1]
+    return again.stdout.splitlines()[-2:] == expected.stdout.splitlines()[-2:]
+
+
+def test_either_package_of_lightning_will_do(
+    monkeypatch: pytest.MonkeyPatch, require_real: Callable[..., None]
+) -> None:
+    require_real("lightning", how="make frameworks", found=find_spec("lightning") is not None)
+    from elisa.runtime.checkpoint.adapters import lightning
+
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", SimpleNamespace(Callback=Path))  # type: ignore[arg-type]  # any
+
+    assert lightning._callback() is Path
+
+
+def test_without_a_checkpoint_keras_begins_as_the_program_says(
+    tmp_path: Path, require_real: Callable[..., None]
+) -> None:
+    require_real("keras", how="make frameworks", found=find_spec("keras") is not None)
+    from elisa import checkpoint
+
+    with checkpoint.run(tmp_path) as ckpt:
+        saver = checkpoint.KerasCheckpoint(ckpt)
+        saver.on_train_begin()  # without a model: nothing of it may be touched
+
+    assert saver.first_epoch == 0
 
 
 @pytest.mark.slow

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
 import stat
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from elisa.runtime.checkpoint import manifest as manifests
+from elisa.runtime.checkpoint import hashing
 from elisa.runtime.checkpoint.generations import Generation, Generations, _host
 from elisa.runtime.checkpoint.manifest import (
     MANIFEST,
@@ -24,7 +24,7 @@ from elisa.runtime.checkpoint.manifest import (
 )
 from elisa.runtime.checkpoint.restore import Restored, clear_loading_marks, restore_newest
 from tests.runtime.agent_cases import names
-from tests.runtime.checkpoint.checkpoint_cases import DAMAGES, a_state, is_state, save_steps
+from tests.runtime.checkpoint.checkpoint_cases import DAMAGES, a_state, flip_a_bit, is_state, save_steps
 
 
 def restore(root: Path, at_step: int | None = None) -> Restored | None:
@@ -156,31 +156,86 @@ def test_of_two_folders_the_newer_generation_wins_and_then_the_first_folder(tmp_
     assert restored.folder is folders[0]
 
 
-def test_a_disk_that_cannot_read_one_has_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_steps(tmp_path, 1, 2)
-    real = manifests._chunks
+def failing_disk(monkeypatch: pytest.MonkeyPatch, error: OSError, part: str = "") -> None:
+    real = hashing.open_regular
 
-    def chunks(path: str) -> Any:
-        if "step000000000002" in path:
-            raise OSError(5, "Input/output error")
+    def open_regular(path: str) -> int:
+        if part in path and not path.endswith(MANIFEST):
+            raise error
         return real(path)
 
-    monkeypatch.setattr(manifests, "_chunks", chunks)
+    monkeypatch.setattr(hashing, "open_regular", open_regular)
+
+
+def test_a_disk_that_cannot_read_one_has_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_steps(tmp_path, 1, 2)
+    failing_disk(monkeypatch, OSError(5, "Input/output error"), "step000000000002")
 
     assert step_of(restore(tmp_path)) == 1
 
 
 def test_a_disk_out_of_reach_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_steps(tmp_path, 1)
-
-    def chunks(_path: str) -> Any:
-        raise OSError(116, "Stale file handle")
-
-    monkeypatch.setattr(manifests, "_chunks", chunks)
+    failing_disk(monkeypatch, OSError(116, "Stale file handle"))
 
     with pytest.raises(OSError, match="Stale"):
         restore(tmp_path)
     assert len(names(tmp_path)) == 1
+
+
+def test_a_file_that_goes_while_it_is_verified_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_steps(tmp_path, 1, 2)
+    failing_disk(monkeypatch, FileNotFoundError(2, "No such file"), "step000000000002")
+
+    assert step_of(restore(tmp_path)) == 1
+
+
+def test_one_that_is_cleared_away_while_it_is_loaded_has_an_older_one(tmp_path: Path) -> None:
+    save_steps(tmp_path, 1, 2)
+
+    def decode(generation: Generation, _manifest: Manifest) -> object:
+        if generation.step == 2:
+            shutil.rmtree(generation.path)
+            raise FileNotFoundError(generation.path)
+        return "loaded"
+
+    restored = restore_newest([Generations(str(tmp_path))], decode=decode)
+
+    assert (step_of(restored), restored.state if restored else None) == (1, "loaded")
+
+
+def test_a_file_that_the_program_misses_is_its_own_concern(tmp_path: Path) -> None:
+    save_steps(tmp_path, 1)
+
+    def decode(_generation: Generation, _manifest: Manifest) -> object:
+        raise FileNotFoundError("a file of the program")
+
+    with pytest.raises(FileNotFoundError, match="of the program"):
+        restore_newest([Generations(str(tmp_path))], decode=decode)
+
+
+def as_the_first_version_wrote_it(generation: Generation) -> None:
+    """Give a checkpoint a manifest of the first format: the SHA-256 of each whole file, and no name for that."""
+    folder = Path(generation.path)
+    manifest = read_manifest(generation.path)
+    files = tuple(
+        entry._replace(digest=hashlib.sha256((folder / entry.name).read_bytes()).hexdigest())
+        for entry in manifest.files
+    )
+    (folder / MANIFEST).write_bytes(render_manifest(manifest._replace(files=files, hash_name="sha256")))
+
+
+def test_checkpoints_of_the_first_format_are_verified_and_restored(tmp_path: Path) -> None:
+    older, newest = save_steps(tmp_path, 1, 2)
+    as_the_first_version_wrote_it(older)
+    as_the_first_version_wrote_it(newest)
+    assert b'"format": 1' in Path(newest.path, MANIFEST).read_bytes()
+    assert b'"hash"' not in Path(newest.path, MANIFEST).read_bytes()
+
+    assert is_state(restore(tmp_path).state, 2)  # type: ignore[union-attr]  # there is one
+
+    flip_a_bit(Path(newest.path), Path(older.path), random.Random(1))
+    assert is_state(restore(tmp_path).state, 1)  # type: ignore[union-attr]  # there is one
 
 
 def test_what_cannot_be_set_aside_is_passed_over(tmp_path: Path) -> None:
@@ -265,7 +320,8 @@ class TestManifest:
             (b'"a.npy"', b'"../a"'),
             (b'"a.npy"', b'"a/b"'),
             (b'"a.npy"', b'"MANIFEST.json"'),
-            (b'"format": 1', b'"format": 2'),
+            (b'"format": 2', b'"format": 3'),
+            (b'"sha256-1m"', b'"md5"'),
             (b"\n5,", b"\n-5,"),
             (b"0" * 64, b"z" * 64),
         ],

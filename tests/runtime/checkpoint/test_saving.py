@@ -406,3 +406,12 @@ def test_a_piece_that_cannot_be_read_fails_the_save(tmp_path: Path) -> None:
 
     assert saver.save(Manifest(1, 1, ()), [Piece("a.bin", 2, chunks)]) is None
     assert names(tmp_path) == []
+
+
+def test_a_large_file_is_written_whole_though_the_disk_is_hurried(tmp_path: Path) -> None:
+    state = {"large": np.random.default_rng(0).integers(0, 2**63, 2_500_000)}
+
+    generation, manifest = Generations(str(tmp_path)).write(Manifest(1, 1, ()), Encoder().encode_state(state))
+
+    assert manifest.size_bytes > 2 * 8 * 2**20
+    assert verify(generation.path) == manifest
