@@ -48,10 +48,18 @@ def prune(ws: Workspace, name: str, keep: int, *, is_trial: bool = False) -> Pru
             f"see `elisa checkpoints verify {task.id}`",
         )
     going = superfluous(shelf, on_disk, proved, keep) if proved is not None else ()
-    if going and not is_trial:
-        _remove(shelf, going)
-        _note(ws, task, going)
+    if not is_trial:
+        _sweep(ws, shelf)
+        if going:  # told first: whatever happens meanwhile, the log says who had it removed
+            _note(ws, task, going)
+            _remove(shelf, going)
     return Pruned(task=task.id, removed=going, kept=tuple(one for one in shelf.stored if one not in going))
+
+
+def _sweep(ws: Workspace, shelf: Shelf) -> None:
+    """Clear away what processes left behind that were killed while they saved or removed something."""
+    for folder in shelf.folders:
+        Generations(str(folder)).sweep(ws.clock.now().timestamp())
 
 
 def _note(ws: Workspace, task: Task, gone: Sequence[Stored]) -> None:

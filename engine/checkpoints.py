@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +13,12 @@ from elisa.model.errors import UsageError
 from elisa.model.ids import AttemptId, TaskId, task_of
 from elisa.model.task import CheckpointRef, Task
 from elisa.policies.recovery import newest_checkpoint
-from elisa.runtime.checkpoint.generations import Generation, Generations
-from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, verify
+from elisa.runtime.checkpoint.catalogue import Described, SetAside, describe, set_aside
 from elisa.store.reader import Reader
 
-__all__ = ["SetAside", "Shelf", "Stored", "folders_of", "read_shelf", "resolve_task"]
+__all__ = ["Shelf", "Stored", "folders_of", "read_shelf", "resolve_task"]
 
 _SIMULATED = "simulated"
-_LONGEST_WHY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +46,6 @@ class Stored:
         return CheckpointRef(
             path=self.path, step=self.step, size_bytes=self.size_bytes, seconds=self.seconds, saved_at=self.saved_at
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
-    """A checkpoint that is never resumed from again, and why."""
-
-    path: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +83,7 @@ def resolve_task(reader: Reader, text: str) -> TaskId:
 def read_shelf(ws: Workspace, reader: Reader, task: Task, *, thoroughly: bool = False) -> Shelf:
     """Look at every checkpoint of a task; `thoroughly` compares every byte with what was written."""
     folders = folders_of(ws, reader, task)
-    stored = [one for folder in folders for one in _stored(folder, thoroughly=thoroughly)]
+    stored = [_stored(one) for folder in folders for one in describe(str(folder), read_all=thoroughly)]
     stored += _simulated(ws, reader, task)
     following = newest_checkpoint(task, reader.attempts_of(task.id))
     is_chosen = following is not None and following.chosen_for > 0
@@ -105,7 +93,7 @@ def read_shelf(ws: Workspace, reader: Reader, task: Task, *, thoroughly: bool = 
         task=task,
         folders=folders,
         stored=newest_first,
-        set_aside=tuple(one for folder in folders for one in _set_aside(folder)),
+        set_aside=tuple(one for folder in folders for one in set_aside(str(folder))),
         is_verified=thoroughly,
         next_step=following.step if following is not None and is_chosen else (sound[0] if sound else None),
         is_chosen=is_chosen,
@@ -119,36 +107,16 @@ def folders_of(ws: Workspace, reader: Reader, task: Task) -> tuple[Path, ...]:
     return (own, *sorted(folder for folder in others if folder.is_dir()))
 
 
-def _stored(folder: Path, *, thoroughly: bool) -> Iterator[Stored]:
-    for generation in Generations(str(folder)).newest_first():
-        yield _looked_at(generation, thoroughly=thoroughly)
-
-
-def _looked_at(generation: Generation, *, thoroughly: bool) -> Stored:
-    try:
-        manifest = verify(generation.path, read_all=thoroughly)
-    except DamagedError as err:
-        return _faulty(generation, str(err))
-    except OSError as err:
-        return _faulty(generation, f"it cannot be read: {err.strerror}")
-    if (manifest.generation, manifest.step) != (generation.number, generation.step):
-        return _faulty(generation, f"it holds step {manifest.step}: it was put here by hand")
-    return _sound(generation, manifest)
-
-
-def _faulty(generation: Generation, fault: str) -> Stored:
-    return Stored(step=generation.step, path=generation.path, generation=generation.number, fault=fault)
-
-
-def _sound(generation: Generation, manifest: Manifest) -> Stored:
+def _stored(found: Described) -> Stored:
     return Stored(
-        step=manifest.step,
-        path=generation.path,
-        generation=manifest.generation,
-        size_bytes=manifest.size_bytes,
-        seconds=manifest.seconds,
-        saved_at=datetime.fromtimestamp(manifest.saved_at, UTC) if manifest.saved_at else None,
-        attempt=manifest.attempt,
+        step=found.step,
+        path=found.path,
+        generation=found.number,
+        size_bytes=found.size_bytes,
+        seconds=found.seconds,
+        saved_at=datetime.fromtimestamp(found.saved_at, UTC) if found.saved_at else None,
+        attempt=found.attempt,
+        fault=found.problem,
     )
 
 
@@ -163,16 +131,3 @@ def _simulated(ws: Workspace, reader: Reader, task: Task) -> Sequence[Stored]:
         for one in reader.checkpoints_of(task.id)
         if not Path(one.path).exists()
     ]
-
-
-def _set_aside(folder: Path) -> Iterator[SetAside]:
-    quarantine = folder / "quarantine"
-    for name in sorted(os.listdir(quarantine)) if quarantine.is_dir() else ():
-        if not name.endswith(".why"):
-            yield SetAside(path=str(quarantine / name), why=_why(quarantine / f"{name}.why"))
-
-
-def _why(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_text(encoding="utf-8", errors="replace")[:_LONGEST_WHY]
-    return ""

@@ -121,9 +121,11 @@ class _Making:
                 completed = self._completed(task)
                 last = completed.id if completed is not None else None
                 self._copying.finished(task.spec, last, with_checkpoints=is_read)
+                self._ws.crash("replay.copied")
         saved = self._old.checkpoint
         is_real = Path(saved.path).is_dir()
         path = self._copying.resumed(self._old.task.spec, Path(saved.path) if is_real else None, saved.saved_at)
+        self._ws.crash("replay.resumed")
         return replace(saved, path=str(path)) if path is not None else saved
 
     def _completed(self, task: Task) -> Attempt | None:

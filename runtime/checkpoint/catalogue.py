@@ -1,4 +1,4 @@
-"""Looking at a folder of checkpoints from outside of the job: what is there, whether it is sound, what may go."""
+"""Looking at a folder of checkpoints from outside of the job: what is there, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from elisa.runtime.checkpoint.generations import Generation, Generations
 from elisa.runtime.checkpoint.manifest import DamagedError, Manifest, Number, verify
-from elisa.runtime.checkpoint.retention import Kept, Retention, superfluous
 
-__all__ = ["Described", "SetAside", "describe", "prune", "set_aside"]
+__all__ = ["Described", "SetAside", "describe", "set_aside"]
 
 
 class Described(NamedTuple):
@@ -46,8 +45,11 @@ def describe(folder: str, *, read_all: bool = False) -> list[Described]:
 def _describe(generation: Generation, *, read_all: bool) -> Described:
     try:
         manifest = verify(generation.path, read_all=read_all)
-    except (DamagedError, OSError) as error:
+    except DamagedError as error:
         return Described(generation.number, generation.step, generation.path, problem=str(error))
+    except OSError as error:
+        problem = f"it cannot be read: {error.strerror}"
+        return Described(generation.number, generation.step, generation.path, problem=problem)
     return Described(
         generation.number,
         generation.step,
@@ -69,7 +71,7 @@ def _misplaced(generation: Generation, manifest: Manifest) -> str:
 
 def set_aside(folder: str) -> list[SetAside]:
     """Return what is in quarantine in `folder`."""
-    root = os.path.join(folder, "quarantine")
+    root = Generations(folder).quarantine_folder
     try:
         names = sorted(name for name in os.listdir(root) if not name.endswith(".why"))
     except FileNotFoundError:
@@ -83,15 +85,3 @@ def _why(path: str) -> str:
             return stream.read(1000)
     except OSError:
         return ""
-
-
-def prune(folder: str, rules: Retention) -> list[str]:
-    """Delete what `rules` do not keep, and return the paths; nothing, unless the newest is sound to the last byte."""
-    found = describe(folder)
-    if not found or _describe(Generation(*found[0][:3]), read_all=True).problem:
-        return []
-    numbers = set(superfluous([Kept(one.number, one.step, one.size_bytes, one.metrics) for one in found], rules))
-    gone = [one for one in reversed(found) if one.number in numbers]
-    for one in gone:
-        Generations(folder).remove(Generation(*one[:3]))
-    return [one.path for one in gone]

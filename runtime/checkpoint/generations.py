@@ -57,6 +57,11 @@ class Generations:
         self.root = root
         self._writer = writer or PieceWriter()
 
+    @property
+    def quarantine_folder(self) -> str:
+        """Return where damaged ones are kept, each with its reason beside it."""
+        return os.path.join(self.root, "quarantine")
+
     def newest_first(self) -> list[Generation]:
         """Return every whole generation; whether its files are still sound, `verify` tells."""
         found = []
@@ -74,7 +79,7 @@ class Generations:
 
     def next_number(self) -> int:
         """Return a number that no generation has, nor any that was set aside."""
-        aside = [*self._names(), *_listed(os.path.join(self.root, "quarantine"))]
+        aside = [*self._names(), *_listed(self.quarantine_folder)]
         matches = [_NAME.match(name) for name in aside]
         return 1 + max((int(match[1]) for match in matches if match), default=0)
 
@@ -120,9 +125,8 @@ class Generations:
 
     def quarantine(self, generation: Generation, why: str) -> str:
         """Set `generation` aside, where it is never resumed from, with `why` beside it; return its new path."""
-        folder = os.path.join(self.root, "quarantine")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        path = os.path.join(folder, f"{os.path.basename(generation.path)}.{os.urandom(4).hex()}")
+        os.makedirs(self.quarantine_folder, mode=0o700, exist_ok=True)
+        path = os.path.join(self.quarantine_folder, f"{os.path.basename(generation.path)}.{os.urandom(4).hex()}")
         crash("checkpoint.quarantine")
         os.rename(generation.path, path)
         crash("checkpoint.quarantined")

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elisa.runtime.checkpoint.catalogue import SetAside, describe, prune, set_aside
+import pytest
+
+from elisa.runtime.checkpoint import catalogue
+from elisa.runtime.checkpoint.catalogue import SetAside, describe, set_aside
 from elisa.runtime.checkpoint.generations import Generations
-from elisa.runtime.checkpoint.retention import Retention
 from tests.runtime.checkpoint.checkpoint_cases import save_steps
 
 
@@ -42,16 +44,12 @@ def test_what_is_in_quarantine_is_told(tmp_path: Path) -> None:
     assert set_aside(str(tmp_path)) == [SetAside(paths[0], "on purpose"), SetAside(paths[1], "")]
 
 
-def test_what_is_not_kept_is_deleted(tmp_path: Path) -> None:
-    paths = [generation.path for generation in save_steps(tmp_path, 1, 2, 3)]
+def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_steps(tmp_path, 1)
 
-    assert prune(str(tmp_path), Retention(keep=1)) == paths[:2]
-    assert [one.step for one in describe(str(tmp_path))] == [3]
-    assert prune(str(tmp_path / "none"), Retention()) == []
+    def fails(_path: str, *, read_all: bool) -> None:
+        raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(catalogue, "verify", fails)
 
-def test_nothing_is_deleted_while_the_newest_is_not_sound(tmp_path: Path) -> None:
-    _, newest = save_steps(tmp_path, 1, 2)
-    next(Path(newest.path).glob("*.bin")).write_bytes(b"x")
-
-    assert prune(str(tmp_path), Retention(keep=1)) == []
+    assert describe(str(tmp_path))[0].problem == "it cannot be read: Input/output error"
