@@ -32,6 +32,7 @@ class JobRules:
     grace_s: float = 30.0
     self_fence_s: float = 900.0
     output_limit_mib: int = 4096
+    local_checkpoints: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +269,7 @@ def _checkpoint(release: Release, policy: CheckpointPolicy | None) -> dict[str, 
         "signal": policy.signal,
         "lead_s": release.lead_s,
         "mtbf_s": release.habits.mtbf_s,
+        "local_dir": release.rules.local_checkpoints,
     }
 
 

@@ -227,6 +227,11 @@ class JobsConfig(Section):
     output_limit: Memory = Field(
         default=_JOBS.output_limit_mib, description="What a program may print before it is stopped."
     )
+    local_checkpoints: str = Field(
+        default=_JOBS.local_checkpoints,
+        description="A folder on each node's own fast disk, where `elisa.checkpoint` saves first; may name `$VARIABLES` of the"
+        " job. Empty: there is none.",
+    )
 
     def rules(self) -> JobRules:
         """Return it in the units of an agent's instructions."""
@@ -236,6 +241,7 @@ class JobsConfig(Section):
             grace_s=self.grace,
             self_fence_s=self.self_fence,
             output_limit_mib=self.output_limit,
+            local_checkpoints=self.local_checkpoints,
         )
 
 

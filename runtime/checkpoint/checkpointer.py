@@ -130,11 +130,15 @@ def _first(*values: Any) -> Any:  # noqa: ANN401  (the first that is given)
 
 
 def _local_folder(given: str | os.PathLike[str] | None) -> str:
-    """Return the folder of this task on the node's own disk; empty if there is none."""
+    """Return the folder of this task on the node's own disk; empty if there is none.
+
+    A site may name it by variables of the job, as `$TMPDIR`: where one is not set there is no such disk.
+    """
     if given is not None:
         return os.path.abspath(given)
     site = os.environ.get("ELISA_LOCAL_CHECKPOINT_DIR") or job_setting("checkpoint", "local_dir") or ""
-    return os.path.join(site, os.environ.get("ELISA_TASK", "task")) if site else ""
+    site = os.path.expandvars(site)
+    return os.path.join(site, os.environ.get("ELISA_TASK", "task")) if site and "$" not in site else ""
 
 
 class Checkpointer:

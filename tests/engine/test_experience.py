@@ -12,6 +12,7 @@ import pytest
 
 from elisa.backends.simulated.dice import Distribution
 from elisa.backends.simulated.spec import ClusterSpec, NodeType, PartitionSpec
+from elisa.engine.config import Site
 from elisa.engine.experience import Experience
 from elisa.model import layout
 from elisa.model.pipeline import CheckpointPolicy, TaskSpec
@@ -113,3 +114,13 @@ def test_a_task_without_a_past_learns_from_its_group(world: World) -> None:
         experience = Experience(reader, world.clock.now())
         assert reader.saves_of_group(task.pipeline, "train-1", "another")
         assert experience.save_s(task) == 10.0
+
+
+def test_the_site_says_where_the_fast_disks_of_its_nodes_are() -> None:
+    site = Site.model_validate({"backends": {"sim": {"kind": "simulated"}}, "jobs": {"local_checkpoints": "$TMPDIR"}})
+    with scratch_folder() as folder:
+        world = World.make(Path(folder) / "home", site=site)
+        world.submit(a_saving_job("train"))
+        world.tick()
+
+        assert instructions(world, "train")["checkpoint"]["local_dir"] == "$TMPDIR"

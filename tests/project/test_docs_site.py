@@ -17,7 +17,7 @@ from elisa.pipelines.load import load
 from elisa.policies.registry import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = ("site.md", "slurm.md", "pbs.md", "simulated.md", "how-it-decides.md")
+PAGES = ("checkpoints.md", "site.md", "slurm.md", "pbs.md", "simulated.md", "how-it-decides.md")
 READERS = {"local": read_slots, "pbs": PbsOptions.read, "simulated": parse_cluster, "slurm": SlurmOptions.read}
 EXAMPLES = [
     pytest.param(text, id=f"{page}:{number}")

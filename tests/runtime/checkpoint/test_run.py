@@ -411,6 +411,20 @@ def test_a_site_with_fast_disks_uses_them(job: Job, monkeypatch: pytest.MonkeyPa
     assert job.steps[0] == 2
 
 
+@pytest.mark.parametrize(("disk", "is_used"), [("{home}", True), ("", False)])
+def test_a_site_may_name_its_fast_disks_by_a_variable_of_the_job(
+    job: Job, monkeypatch: pytest.MonkeyPatch, disk: str, *, is_used: bool
+) -> None:
+    monkeypatch.setenv("ELISA_LOCAL_CHECKPOINT_DIR", "$NODE_DISK/checkpoints")
+    monkeypatch.delenv("NODE_DISK", raising=False)
+    if disk:
+        monkeypatch.setenv("NODE_DISK", disk.format(home=job.home))
+    train(3)
+
+    assert (job.home / "checkpoints" / "t000000001").exists() == is_used
+    assert job.steps[0] == 2
+
+
 PROGRAM = """
 import os, signal, sys
 import numpy as np
