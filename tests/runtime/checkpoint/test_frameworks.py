@@ -82,10 +82,12 @@ y = x.sum(1)
 model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dropout(0.4), keras.layers.Dense(1)])
 model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
 model.build((None, 4))
+keras.random.uniform(())  # makes the generator that layers without a seed share
+draws = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: keras.random.uniform(()))
 with checkpoint.run(sys.argv[1], interval_s=0) as ckpt:
     saver = checkpoint.KerasCheckpoint(ckpt)
-    model.fit(x, y, epochs=8, initial_epoch=saver.first_epoch, batch_size=8, callbacks=[saver], verbose=0, shuffle=%s)
-print(float(model.evaluate(x, y, verbose=0)).hex())
+    model.fit(x, y, epochs=8, initial_epoch=saver.first_epoch, batch_size=8, callbacks=[draws, saver], verbose=0, shuffle=%s)
+print(float(model.evaluate(x, y, verbose=0)).hex(), float(keras.random.uniform(())).hex())
 print(b"".join(np.asarray(keras.ops.convert_to_numpy(v)).tobytes() for v in model.trainable_variables).hex())
 """
 
