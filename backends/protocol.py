@@ -1,14 +1,14 @@
-"""What elisa asks of a resource manager: five calls."""
+"""What elisa asks of a resource manager: five calls, and a few more of those that can do more."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import CancelOutcome, Capabilities, ClusterView, Found, JobRequest, Poll
 
-__all__ = ["Backend", "tag_of"]
+__all__ = ["Arrays", "Backend", "Previews", "Reorders", "tag_of"]
 
 
 class Backend(Protocol):
@@ -52,6 +52,39 @@ class Backend(Protocol):
 
     def cluster(self) -> ClusterView:
         """Return what the resource manager has and what of it is free. Raises Unavailable if it does not answer."""
+        ...
+
+
+@runtime_checkable
+class Reorders(Protocol):
+    """A backend whose waiting jobs can be given other places (`Capabilities.reorders`)."""
+
+    def reorder(self, priorities: Mapping[NativeId, int]) -> None:
+        """Give jobs that wait new priorities, on the scale of `JobRequest.priority` and below 0, too.
+
+        Jobs that do not wait any more are left alone. One call for each different priority. Raises Unavailable.
+        """
+        ...
+
+
+@runtime_checkable
+class Arrays(Protocol):
+    """A backend that takes many jobs at once (`Capabilities.arrays`)."""
+
+    def submit_array(self, requests: Sequence[JobRequest], *, at_once: int = 0) -> Mapping[AttemptId, NativeId]:
+        """Submit jobs that ask for the same thing, all or none; at most `at_once` (0: all) run together.
+
+        Raises what `submit` raises.
+        """
+        ...
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """A backend that can show what it would do."""
+
+    def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
+        """Return the command line and its standard input for a job. Raises Rejected or Unavailable."""
         ...
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "job_file",
     "local_jobs",
     "pipeline_dir",
+    "queue_places",
     "result_file",
     "runs",
     "simulated_state",
@@ -85,6 +86,11 @@ def backups(home: P) -> P:
 def backend_health(home: P) -> P:
     """Return the file that remembers which resource managers did not answer, and until when each is left alone."""
     return home / "backends.json"
+
+
+def queue_places(home: P) -> P:
+    """Return the file that remembers which places elisa gave to its jobs in native queues."""
+    return home / "places.json"
 
 
 def spool(home: P) -> P:

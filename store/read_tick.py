@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +21,13 @@ __all__ = ["TickQueries"]
 
 _DAY_S = 86_400
 _HOLDINGS = "jobs, nodes, cpus, memory_mib, gpus"
-_READY = (
+_COLUMNS = (
     "SELECT t.id, t.project, t.owner_uid, t.priority, t.importance, t.submitted_at, COALESCE(t.ready_at, t.submitted_at),"
     " COALESCE(p.deadline, 0), t.request, t.placement, t.pipeline, t.gang"
-    " FROM task t JOIN pipeline p ON p.id = t.pipeline WHERE t.state = 'ready' AND t.cancel_requested = 0"
+    " FROM task t JOIN pipeline p ON p.id = t.pipeline"
 )
+_READY = f"{_COLUMNS} WHERE t.state = 'ready' AND t.cancel_requested = 0"
+_NAMED = f"{_COLUMNS} WHERE t.id IN ({{keys}})"
 
 
 class TickQueries(TaskQueries):
@@ -92,7 +94,13 @@ class TickQueries(TaskQueries):
 
     def ready_columns(self) -> ReadyColumns:
         """Return every ready task that nobody wants cancelled, column by column."""
-        rows = self._db.rows(_READY)
+        return self._as_columns(self._db.rows(_READY))
+
+    def columns_of(self, tasks: Collection[TaskId]) -> ReadyColumns:
+        """Return these tasks in the columns of ready ones, whatever their state."""
+        return self._as_columns(self._db.rows_in(_NAMED, tasks))
+
+    def _as_columns(self, rows: Sequence[Sequence[Any]]) -> ReadyColumns:
         if not rows:
             return ReadyColumns(*((),) * 10)
         columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True))

@@ -12,7 +12,7 @@ from elisa.backends.slurm.client import Records, SlurmClient, in_batches
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.states import Record, describe
-from elisa.backends.slurm.submission import parse_number, parse_submit, render_script, submit_argv
+from elisa.backends.slurm.submission import nice_of, parse_number, parse_submit, render_script, submit_argv
 from elisa.model.errors import Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
@@ -57,6 +57,7 @@ class SlurmBackend:
             dependencies=True,
             arrays=True,
             hold=True,
+            reorders=True,
             accounting=self.options.accounting is not Accounting.NO,
         )
 
@@ -104,6 +105,20 @@ class SlurmBackend:
             is_heard = self._client.cancel([i.partition(".")[0] for i in some])
             outcomes.update(dict.fromkeys(some, CancelOutcome.ASKED if is_heard else CancelOutcome.FAILED))
         return outcomes
+
+    def reorder(self, priorities: Mapping[NativeId, int]) -> None:
+        """Give jobs that wait new values of nice, one call for each. Raises Unavailable.
+
+        A job that began meanwhile is left alone by Slurm itself.
+        """
+        groups: dict[int, list[str]] = {}
+        for native_id, priority in priorities.items():
+            job = _key(native_id)
+            if job is not None:
+                groups.setdefault(nice_of(priority, self.options), []).append(job.number)
+        for nice, numbers in sorted(groups.items()):
+            for some in in_batches(numbers):
+                self._client.update(some, f"Nice={nice}")
 
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by tag in squeue and, where accounts are kept, in sacct. Raises Unavailable."""

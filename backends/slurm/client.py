@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _QUERY_ENV = {"TZ": "UTC"}
 # sacct and scancel take many numbers, but a command line holds 128 KiB an argument.
 _BATCH = 1000
+_IS_AWAY = re.compile(r"unable to contact|timed out|connection refused|communication", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,13 @@ class SlurmClient:
     def cancel(self, jobs: Sequence[str]) -> bool:
         """Ask for jobs to be ended; tell whether Slurm heard it."""
         return self.ask((self.program("scancel"), *self.cluster("clusters"), *jobs)).ok
+
+    def update(self, jobs: Sequence[str], change: str) -> None:
+        """Change jobs that wait, those that began or ended meanwhile excepted. Raises Unavailable if Slurm is away."""
+        argv = (self.program("scontrol"), *self.cluster("cluster"), "update", f"JobId={','.join(jobs)}", change)
+        answer = self.ask(argv)
+        if answer.timed_out or _IS_AWAY.search(answer.stderr):
+            raise unavailable(f"{argv[0]} failed", answer)
 
     def cluster(self, option: str) -> tuple[str, ...]:
         """Return the option that names the cluster, where there are several."""

@@ -22,7 +22,16 @@ from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
 from elisa.model.resources import Resources
 
-__all__ = ["EXTRAS", "checked", "common_options", "parse_number", "parse_submit", "render_script", "submit_argv"]
+__all__ = [
+    "EXTRAS",
+    "checked",
+    "common_options",
+    "nice_of",
+    "parse_number",
+    "parse_submit",
+    "render_script",
+    "submit_argv",
+]
 
 EXTRAS = frozenset(
     {
@@ -45,6 +54,7 @@ _LARGEST_COUNT = 0xFFFD
 _LARGEST_TIME_MIN = 0x7FFFFFFF
 # PriorityClass has five ranks: the highest is not held back at all.
 _TOP_PRIORITY = 4
+_MOST_NICE = 2_147_483_645
 
 
 def render_script(request: JobRequest) -> str:
@@ -108,11 +118,16 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
     }
     yield from (f"--{name}={value}" for name, value in named.items() if value)
     yield from _resources(request.resources, options, {name for name, _ in request.extras})
-    nice = max(0, _TOP_PRIORITY - request.priority) * options.nice_step
+    nice = nice_of(request.priority, options)
     if nice:
         yield f"--nice={nice}"
     if request.signal_lead_s > 0:
         yield f"--signal=B:{options.signal}@{request.signal_lead_s}"
+
+
+def nice_of(priority: int, options: SlurmOptions) -> int:
+    """Return the nice value of a job of elisa's `priority`: users may hold their own jobs back, never push them."""
+    return min(_MOST_NICE, max(0, _TOP_PRIORITY - priority) * options.nice_step)
 
 
 def _dependency(after: tuple[NativeId, ...]) -> str:

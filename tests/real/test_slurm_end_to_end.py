@@ -156,3 +156,26 @@ def test_elisa_killed_while_it_submits_loses_and_doubles_nothing(elisa: ElisaOnS
 
     assert set(elisa.states().values()) == {"succeeded"}
     assert sorted(numbers(elisa.folder / "ran")) == list(range(3 * KILLS))
+
+
+def test_jobs_in_the_queue_follow_the_rules_when_these_change(elisa: ElisaOnSlurm) -> None:
+    site = elisa.home / "site.yaml"
+    rules = site.read_text()
+    site.write_text(f"{rules}order: [fifo]\n")
+    whole = "resources: {nodes: 4, cpus: 8}"
+    elisa.submit(f"name: busy\nproject: demo\ntasks:\n  busy: {{command: [sleep, '6'], {whole}}}\n")
+    elisa.tick_until(lambda: elisa.cluster.run(["squeue", "-h", "-t", "R", "-o", "%i"]).stdout.strip() != "")
+    for name, importance in (("a", 0), ("b", 0), ("c", 9)):
+        what = f"command: [sh, -c, 'echo {name} >>ran'], importance: {importance}, {whole}"
+        elisa.submit(f"name: {name}\nproject: demo\ntasks:\n  {name}: {{{what}}}\n")
+        elisa.tick()
+    before = elisa.cluster.run(["squeue", "-h", "-t", "PD", "-o", "%y", "-S", "i"]).stdout.split()
+
+    site.write_text(f"{rules}order: [importance, fifo]\n")
+    elisa.tick()
+    after = elisa.cluster.run(["squeue", "-h", "-t", "PD", "-o", "%y", "-S", "i"]).stdout.split()
+    elisa.tick_to_the_end()
+
+    assert before == ["20", "20", "20"]
+    assert after == ["20", "20", "0"]
+    assert (elisa.folder / "ran").read_text() == "c\na\nb\n"

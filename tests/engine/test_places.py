@@ -1,0 +1,126 @@
+"""Jobs that wait in a native queue are kept in elisa's order, through whole ticks on a simulated cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elisa.backends.simulated.backend import SimulatedBackend
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.engine.config import Site
+from elisa.model import layout
+from elisa.model.changes import CancelSent
+from elisa.model.errors import Unavailable
+from elisa.model.ids import NativeId
+from elisa.model.native import Capabilities
+from elisa.model.reasons import ReasonCode, because
+from tests.reliability.invariants import assert_sound
+from tests.reliability.specs import job
+from tests.reliability.world import World
+
+ONE_NODE = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=4),), heartbeat_s=30)
+
+
+class Reordering:
+    """The simulated cluster, which writes down in which order it was asked to serve its queue."""
+
+    def __init__(self, cluster: SimulatedBackend) -> None:
+        self._cluster = cluster
+        self.asked: list[dict[str, int]] = []
+        self.is_away = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._cluster, name)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self._cluster.capabilities, reorders=True)
+
+    def reorder(self, priorities: Mapping[NativeId, int]) -> None:
+        if self.is_away:
+            raise Unavailable("qalter failed", "no answer")
+        self.asked.append({str(native_id): priority for native_id, priority in sorted(priorities.items())})
+
+
+def site(*order: str) -> Site:
+    return Site.model_validate({"backends": {"sim": {"kind": "simulated"}}, "order": list(order)})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Return a cluster of one node, which is busy, and four jobs that wait for it as they came."""
+    made = World.make(tmp_path / "home", spec=ONE_NODE, site=site("fifo"))
+    made.extra["sim"] = Reordering(made.cluster)  # type: ignore[assignment]
+    made.submit(job("busy", cpus=4, lasts_s=7200, walltime_s=14400))
+    made.tick()
+    for number in range(4):
+        made.pass_time(60)
+        made.submit(job(f"w{number}", cpus=4, lasts_s=600, importance=float(number == 2)))
+        made.tick()
+    return made
+
+
+def queue(world: World) -> Reordering:
+    found = world.extra["sim"]
+    assert isinstance(found, Reordering)
+    return found
+
+
+def native(world: World, name: str) -> str:
+    return str(world.attempts(name)[-1].native_id)
+
+
+def test_queue_that_is_in_order_costs_no_call(world: World) -> None:
+    world.tick()
+
+    assert queue(world).asked == []
+
+
+def test_change_of_the_rules_moves_jobs_in_the_queue_once(world: World) -> None:
+    world.site = site("importance", "fifo")
+
+    for _ in range(3):
+        world.tick()
+
+    # the others stay where their class has put them: the important one goes before them all
+    assert queue(world).asked == [{native(world, "w2"): 4}]
+    assert_sound(world)
+
+
+def test_manager_that_does_not_hear_is_asked_again(world: World) -> None:
+    world.site = site("importance", "fifo")
+    queue(world).is_away = True
+    report = world.tick()
+    queue(world).is_away = False
+    world.pass_time(600)
+
+    world.tick()
+
+    assert "sim" in report.unreachable
+    assert len(queue(world).asked) == 1
+
+
+def test_loss_of_the_file_of_places_costs_a_call_and_no_more(world: World) -> None:
+    world.site = site("importance", "fifo")
+    world.tick()
+    Path(layout.queue_places(world.home)).write_text("{torn")
+
+    world.tick()
+    world.tick()
+
+    assert len(queue(world).asked) == 2
+    assert queue(world).asked[0] == queue(world).asked[1]
+
+
+def test_jobs_that_were_asked_to_leave_are_not_moved(world: World) -> None:
+    world.site = site("importance", "fifo")
+    with world.workspace().writer() as writer:
+        attempts = [world.attempts("w2")[-1].id]
+        writer.apply([CancelSent(attempt=one, reason=because(ReasonCode.HELD)) for one in attempts])
+
+    world.tick()
+
+    assert queue(world).asked == []
