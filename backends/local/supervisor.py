@@ -234,7 +234,8 @@ def link_once(path: str, fields: Mapping[str, object]) -> bool:
 
 
 def _write_temporary(path: str, fields: Mapping[str, object], *, durable: bool = False) -> str:
-    temporary = f"{path}.{os.getpid()}"
+    # Hidden, so that what a killed writer left is never taken for one of the files that readers list.
+    temporary = "{}/.{}.{}".format(*os.path.split(path), os.getpid())
     lines = "".join("{}={}\n".format(name, str(value).replace("\n", " ")) for name, value in fields.items())
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

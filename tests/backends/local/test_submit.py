@@ -87,6 +87,22 @@ def test_a_submitter_killed_at_any_moment_leaves_at_most_one_run(
         assert runs.read_text(encoding="utf-8") == "ran\n"
 
 
+def test_a_marker_that_a_killed_submitter_was_writing_holds_no_room(
+    backend: LocalBackend, request_for: RequestFor, job_of: JobOf, tmp_path: Path
+) -> None:
+    request = request_for("killed")
+    pid = os.fork()
+    if pid == 0:
+        os.rename = lambda *_args: os._exit(137)  # type: ignore[assignment]  # as SIGKILL just before it
+        LocalBackend(tmp_path / "home", "4f2a", SLOTS, WallClock()).submit(request)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 137
+
+    assert backend.cluster().nodes[0].free_cpus == SLOTS.cpus
+    assert backend.find([request.attempt]).ids == {request.attempt: ()}
+    assert backend.submit(request)
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_room_held_by_a_killed_submitter_comes_back(
     point: str, backend: LocalBackend, world: BackendUnderTest, request_for: RequestFor, tmp_path: Path
