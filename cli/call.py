@@ -17,6 +17,7 @@ _MODULES: Mapping[str, str] = {
     "hold": "wishes",
     "release": "wishes",
     "retry": "wishes",
+    "undrain": "drain",
     "cron_install": "cron",
     "cron_remove": "cron",
     "cron_show": "cron",

@@ -16,7 +16,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.store.reader import Reader
 
-__all__ = ["clearing_stops", "is_in_the_way", "with_closures"]
+__all__ = ["asked_at", "clearing_stops", "is_in_the_way", "with_closures"]
 
 # Cron ticks once a minute: whoever is not asked a minute early is asked too late.
 _ROUND = timedelta(minutes=1)
@@ -38,7 +38,7 @@ def clearing_stops(
     for closure in closures:
         for attempt in staying:
             if attempt.native_id is not None and _has_to_go(ws, reader, attempt, closure, now):
-                stop = Stop(attempt=attempt, native_id=attempt.native_id, reason=_reason(closure))
+                stop = Stop(attempt=attempt, native_id=attempt.native_id, reason=_reason(closure, now))
                 stops.setdefault(attempt.id, stop)
     return list(stops.values())
 
@@ -47,9 +47,17 @@ def _has_to_go(ws: Workspace, reader: Reader, attempt: Attempt, closure: Closure
     if attempt.backend != closure.backend or closure.ends_at <= now:
         return False
     if attempt.state is AttemptState.RUNNING:
-        asked_at = closure.starts_at - timedelta(seconds=ws.site.jobs.grace) - _ROUND
-        return now >= asked_at and is_in_the_way(attempt, closure, now) and _may_be_asked(ws, reader, attempt, closure)
+        return (
+            now >= asked_at(ws, closure)
+            and is_in_the_way(attempt, closure, now)
+            and _may_be_asked(ws, reader, attempt, closure)
+        )
     return _might_run_into(ws, reader, attempt, closure, now)
+
+
+def asked_at(ws: Workspace, closure: Closure) -> datetime:
+    """Return when what runs at a place that closes is asked to leave."""
+    return closure.starts_at - timedelta(seconds=ws.site.jobs.grace) - _ROUND
 
 
 def is_in_the_way(attempt: Attempt, closure: Closure, now: datetime) -> bool:
@@ -92,10 +100,11 @@ def _kept_off(reader: Reader, attempt: Attempt) -> Iterator[str]:
             yield from str(told.get("kept_off", "")).split(",")
 
 
-def _reason(closure: Closure) -> Reason:
+def _reason(closure: Closure, now: datetime) -> Reason:
     facts: dict[str, Fact] = {
         "backend": closure.backend,
         "nodes": ",".join(closure.nodes),
+        "starts_at": closure.starts_at.isoformat(timespec="seconds") if closure.starts_at > now else "",
         "ends_at": "" if closure.is_open_ended else closure.ends_at.isoformat(timespec="seconds"),
         "why": closure.why,
     }

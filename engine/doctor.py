@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from elisa.backends.runner import Runner, SubprocessRunner
+from elisa.engine.avoidance import learnt
+from elisa.engine.clearing import with_closures
 from elisa.engine.config import load_site
 from elisa.engine.files import OsFiles
 from elisa.engine.health import HealthBook
@@ -69,6 +71,7 @@ def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
         _configuration,
         _last_tick,
         _backends,
+        _places,
     )
     found = (finding for check in checks for finding in _guarded(check, home))
     return (*found, *_agent(runner or SubprocessRunner()), _versions())
@@ -231,6 +234,20 @@ def _backends(home: Path) -> Iterator[Finding]:
         for sick, health in sorted(resting.items()):
             what = f"failed {health.failures} times since {health.since:%Y-%m-%d %H:%M}: {health.what}"
             yield _warn(f"backend {sick}", what, "it is asked again by itself")
+
+
+def _places(home: Path) -> Iterator[Finding]:
+    """Tell which places get no work, and why."""
+    with open_workspace(home) as ws, Reader.open(home) as reader:
+        now = ws.clock.now()
+        closures = with_closures(ws.site.policy(), reader, now).closures
+        for one in closures:
+            if one.starts_at <= now < one.ends_at:
+                hint = f"`elisa undrain {one.backend}` opens it" if one.id else "`closures` in site.yaml says so"
+                yield _warn("closed", f"{one.place} gets no work{f': {one.why}' if one.why else ''}", hint)
+        for bad in learnt(reader, now):
+            what = f"{bad.node} of {bad.backend}: {bad.broken} of its last {bad.runs} runs broke there"
+            yield _warn("avoided", what, f"it gets work again at {bad.until:%Y-%m-%d %H:%M} UTC; have it looked at")
 
 
 def _agent(runner: Runner) -> Iterator[Finding]:

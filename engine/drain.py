@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,14 +10,16 @@ from elisa.engine.clearing import is_in_the_way
 from elisa.engine.managers import words_of
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import Change, ClosureAdded, ClosureLifted
+from elisa.model.columns import Shape
 from elisa.model.errors import BackendError, StaleChange, UsageError
 from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import BackendName, new_closure_id
 from elisa.model.native import ClusterView
-from elisa.model.pipeline import TaskSpec
+from elisa.model.pipeline import SitePlacement
 from elisa.model.site import UNTIL_LIFTED, Closure
 from elisa.model.task import Attempt
 from elisa.pipelines.problems import nearest
+from elisa.policies.placement import Pool, options_of, reachable_pools
 from elisa.store.reader import Reader
 
 __all__ = ["Affected", "Drained", "Undrained", "drain", "undrain"]
@@ -27,10 +29,14 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affected:
-    """An attempt that runs where it closes, and what becomes of it: `moves` says to where, `stays` why it does not."""
+    """An attempt that runs where it closes, and what becomes of it: `moves` says to where, `stays` why it does not.
+
+    `saves`: it goes on from where it was; else it begins again.
+    """
 
     attempt: Attempt
     name: str
+    saves: bool
     moves: str = ""
     stays: str = ""
 
@@ -142,22 +148,37 @@ def _known_nodes(view: ClusterView | None, nodes: str) -> tuple[str, ...]:
 def _affected(ws: Workspace, reader: Reader, closure: Closure, now: datetime) -> Iterable[Affected]:
     there = [one for one in reader.live_attempts() if is_in_the_way(one, closure, now)]
     tasks = reader.tasks([one.task for one in there])
+    elsewhere = _elsewhere(ws, closure) if there else ()
     for attempt in there:
         spec = tasks[attempt.task].spec
-        if not spec.preemptible and not closure.is_forced:
-            yield Affected(attempt=attempt, name=spec.name, stays="it may not be preempted; --force asks it too")
-        else:
-            yield Affected(attempt=attempt, name=spec.name, moves=_where_to(ws.backends, closure, spec))
+        stays = not spec.preemptible and not closure.is_forced
+        yield Affected(
+            attempt=attempt,
+            name=spec.name,
+            saves=spec.checkpoint is not None,
+            moves="" if stays else _where_to(elsewhere, closure, spec.placement, attempt),
+            stays="it may not be preempted; --force moves it too" if stays else "",
+        )
 
 
-def _where_to(backends: Mapping[BackendName, object], closure: Closure, spec: TaskSpec) -> str:
+def _elsewhere(ws: Workspace, closure: Closure) -> tuple[Pool, ...]:
+    """Return what the other backends that answer have."""
+    views = [_view(ws, name)[0] for name in sorted(ws.backends) if name != closure.backend]
+    queueing = [name for name, backend in ws.backends.items() if backend.capabilities.queues]
+    return reachable_pools([view for view in views if view is not None], queueing, {})
+
+
+def _where_to(elsewhere: Sequence[Pool], closure: Closure, wish: SitePlacement, attempt: Attempt) -> str:
     """Say where a task may go on. Every backend reads and writes the state folder, so its data is there already."""
-    own, wish = closure.backend, spec.placement
-    others = [name for name in sorted(backends) if name != own and wish.backend in {"", name}]
-    places = [f"other nodes of {own}"] if closure.nodes else []
-    if wish.backend == own or (wish.partition and not others):
-        return places[0] if places else f"nowhere else before {own} is open again: its placement names {own}"
-    return " or ".join([*places, *others]) or f"nowhere else before {own} is open again: there is no other backend"
+    own = closure.backend
+    ways = options_of(Shape(attempt.request, wish), elsewhere, {}).ways
+    others = dict.fromkeys(elsewhere[way.pool].backend for way in ways)
+    places = [*([f"other nodes of {own}"] if closure.nodes else []), *sorted(others)]
+    if places:
+        return f"on {' or '.join(places)}"
+    if wish.backend or wish.partition:
+        return f"once {own} is open again: its placement allows no other"
+    return f"once {own} is open again: no other backend can hold it"
 
 
 def _warnings(ws: Workspace, closure: Closure) -> Iterable[str]:

@@ -39,8 +39,10 @@ def until_idle(ws: Workspace, *, on_tick: Callable[[TickReport], None] | None = 
 def _is_idle(reader: Reader, report: TickReport) -> bool:
     if report.live or report.unsettled or report.alarms or (report.did_something and report.waiting):
         return False
-    # Tasks may wait for a moment, or for a manager that does not answer now.
-    return reader.next_look_at() is None and not (report.unreachable and report.waiting)
+    # Tasks may wait for a moment, for a manager that does not answer now, or for a closed place to open again.
+    if reader.next_look_at() is not None or (report.unreachable and report.waiting):
+        return False
+    return not (report.waiting and any(not one.is_open_ended for one in reader.closures(report.at)))
 
 
 def until(

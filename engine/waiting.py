@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from elisa.engine.clearing import asked_at, clearing_stops, with_closures
 from elisa.engine.outcome import TickReport
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
@@ -64,6 +65,8 @@ def jump(ws: Workspace, report: TickReport, longest_s: float) -> None:  # noqa: 
     """Set the clock to the next moment at which anything can happen."""
     assert isinstance(ws.clock, Jumps)
     now = ws.clock.now()
+    if _must_clear(ws, now):
+        return
     moments = [moment for moment in _moments(ws) if moment > now]
     is_doubtful = report.in_doubt or report.exit_code
     latest = now + (_JUMP_IN_DOUBT if is_doubtful else _LONGEST_JUMP)
@@ -74,6 +77,14 @@ def _moments(ws: Workspace) -> Iterator[datetime]:
     foretold = [backend.next_event_at() for backend in ws.backends.values() if isinstance(backend, Foretells)]
     with Reader.open(ws.home) as reader:
         yield from (moment for moment in (*foretold, reader.next_look_at()) if moment is not None)
+        for closure in with_closures(ws.site.policy(), reader, ws.clock.now()).closures:
+            yield from (asked_at(ws, closure), closure.starts_at, closure.ends_at)
+
+
+def _must_clear(ws: Workspace, now: datetime) -> bool:
+    """Tell whether something has to leave a place that closes: that is the work of a tick at this moment."""
+    with Reader.open(ws.home) as reader:
+        return bool(clearing_stops(ws, reader, {one.id: one for one in reader.live_attempts()}, now))
 
 
 def pause(ws: Workspace, report: TickReport, longest_s: float) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.rows import PipelineSummary, StoreMeta, TaskRow
+from elisa.model.site import Closure
 from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.units import format_duration
 from elisa.store.reader import Reader
@@ -44,7 +45,7 @@ class StatusTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The whole answer. `hidden` tasks are left out of `tasks`; `counts` covers them all."""
+    """The whole answer. `hidden` tasks are left out of `tasks`; `counts` covers them all. `closures` are people's."""
 
     meta: StoreMeta
     warning: str
@@ -52,6 +53,7 @@ class Status:
     counts: Mapping[TaskState, int]
     tasks: tuple[StatusTask, ...]
     hidden: int
+    closures: tuple[Closure, ...] = ()
 
 
 def read_status(
@@ -88,6 +90,7 @@ def read_status(
         counts=counts,
         tasks=tuple(StatusTask(row=row, note=_note(reader, row, now)) for row in shown),
         hidden=max(0, (len(wanted_tasks) or sum(counts.values())) - len(shown)),
+        closures=reader.closures(now),
     )
 
 

@@ -66,7 +66,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.REFUSED_BY_BACKEND: "the resource manager refused it: {words}",
     _C.DUPLICATE_CANCELLED: "a second native job, {native_id}, carried its tag and was cancelled",
     _C.PREEMPTED_FOR: "it made room for {task}",
-    _C.CLEARED: "it was asked to save and leave: {closed}",
+    _C.CLEARED: "it has to leave: {closed}",
     _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
 }
 

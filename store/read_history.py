@@ -24,7 +24,12 @@ _RUNS = (
     " a.started_at, a.ended_at, a.last_checkpoint FROM attempt a JOIN task t ON t.id = a.task"
     " WHERE a.ended_at > ? AND a.started_at IS NOT NULL ORDER BY a.ended_at DESC, a.id LIMIT ?"
 )
+_BROKEN = (
+    "SELECT COUNT(*) FROM (SELECT end_reason FROM attempt WHERE ended_at > ? ORDER BY ended_at DESC LIMIT ?) AS newest"
+    " WHERE end_reason IN ('node_failure', 'boot_failure', 'failed')"
+)
 _ENOUGH = 200
+_NEWEST = 2000
 
 
 class HistoryQueries:
@@ -36,9 +41,13 @@ class HistoryQueries:
         """Return the seconds that the newest saves of a pipeline's tasks of one group took, one task's left out."""
         return tuple(row[0] for row in self._db.rows(_GROUP, pipeline, group, but_not, _ENOUGH))
 
-    def past_runs(self, after: datetime, *, limit: int = 2000) -> tuple[PastRun, ...]:
+    def past_runs(self, after: datetime, *, limit: int = _NEWEST) -> tuple[PastRun, ...]:
         """Return the attempts that ran and ended after a moment, the newest first."""
         return tuple(_run(row) for row in self._db.rows(_RUNS, to_us(after), limit))
+
+    def has_broken(self, after: datetime, *, limit: int = _NEWEST) -> bool:
+        """Tell whether one of the attempts that `past_runs` returns ended in a way that may be a node's fault."""
+        return bool(self._db.rows(_BROKEN, to_us(after), limit)[0][0])
 
 
 def _run(row: Sequence[Any]) -> PastRun:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json, show
+from elisa.cli.places_words import avoided_data, avoided_words, closure_data, closure_words
+from elisa.engine.avoidance import Avoided, learnt
+from elisa.model.text import clean
 from elisa.report.status import Status, read_status
 from elisa.store.reader import Reader
 
@@ -29,23 +32,34 @@ def status(
 ) -> int:
     """Print what stands where, once or again and again."""
     folder = existing_home(home)
-    found = _read(folder, ids, project, everything=everything)
+    found, avoided = _read(folder, ids, project, everything=everything)
     if json:
-        print_json("status", 1, status_data(found))
+        print_json("status", 1, status_data(found, avoided))
         return 0
     from elisa.cli.status_table import status_parts
 
     if not watch:
-        show(*status_parts(found, native=native))
+        show(*status_parts(found, native=native), *_places(found, avoided))
         if found.warning:
             note(f"warning: {found.warning}")
         return 0
     return _watch(folder, ids, project, everything=everything, native=native)
 
 
-def _read(folder: Path, ids: Sequence[str] | None, project: str | None, *, everything: bool) -> Status:
+def _read(
+    folder: Path, ids: Sequence[str] | None, project: str | None, *, everything: bool
+) -> tuple[Status, tuple[Avoided, ...]]:
     with Reader.open(folder) as reader:
-        return read_status(reader, datetime.now(UTC), ids=tuple(ids or ()), project=project, everything=everything)
+        now = datetime.now(UTC)
+        found = read_status(reader, now, ids=tuple(ids or ()), project=project, everything=everything)
+        return found, learnt(reader, found.meta.present(now))
+
+
+def _places(found: Status, avoided: Sequence[Avoided]) -> Iterator[str]:
+    """Say which places get no work."""
+    now = found.meta.present(datetime.now(UTC))
+    yield from (clean(closure_words(one, now)) for one in found.closures)
+    yield from (clean(avoided_words(one, now)) for one in avoided)
 
 
 def _watch(folder: Path, ids: Sequence[str] | None, project: str | None, *, everything: bool, native: bool) -> int:
@@ -58,13 +72,13 @@ def _watch(folder: Path, ids: Sequence[str] | None, project: str | None, *, ever
 
     with Live(console=Screen(), auto_refresh=False, screen=False) as live:
         while True:
-            found = _read(folder, ids, project, everything=everything)
+            found, avoided = _read(folder, ids, project, everything=everything)
             warning = [f"warning: {found.warning}"] if found.warning else []
-            live.update(Group(*status_parts(found, native=native), *warning), refresh=True)
+            live.update(Group(*status_parts(found, native=native), *_places(found, avoided), *warning), refresh=True)
             time.sleep(_WATCH_S)
 
 
-def status_data(found: Status) -> dict[str, object]:
+def status_data(found: Status, avoided: Sequence[Avoided] = ()) -> dict[str, object]:
     """Return the JSON form of a status."""
     return {
         "last_tick_at": found.meta.last_tick_at,
@@ -73,4 +87,6 @@ def status_data(found: Status) -> dict[str, object]:
         "pipelines": [one._asdict() for one in found.pipelines],
         "tasks": [{**task.row._asdict(), "note": task.note} for task in found.tasks],
         "hidden": found.hidden,
+        "closures": [closure_data(one) for one in found.closures],
+        "avoided": [avoided_data(one) for one in avoided],
     }
