@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from elisa.model.ids import AttemptId, BackendName, NativeId
-from elisa.model.native import CancelOutcome, Capabilities, ClusterView, Found, JobRequest, Poll
+from elisa.model.native import CancelOutcome, Capabilities, ClusterView, Found, JobRequest, PartitionView, Poll
 
-__all__ = ["Arrays", "Backend", "Previews", "Reorders", "tag_of"]
+__all__ = [
+    "Advice",
+    "Advises",
+    "Arrays",
+    "Backend",
+    "Describes",
+    "Description",
+    "Previews",
+    "Reorders",
+    "render_partition",
+    "tag_of",
+]
 
 
 class Backend(Protocol):
@@ -86,6 +98,51 @@ class Previews(Protocol):
     def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
         """Return the command line and its standard input for a job. Raises Rejected or Unavailable."""
         ...
+
+
+class Description(NamedTuple):
+    """What a new site.yaml says of a resource manager: comment lines, options that it needs, accounts of the user."""
+
+    comments: tuple[str, ...]
+    options: Mapping[str, str] = MappingProxyType({})
+    accounts: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A backend that knows more of its site than `cluster()` tells."""
+
+    def describe(self) -> Description:
+        """Return what the manager says of itself. Raises Unavailable if it does not answer."""
+        ...
+
+
+class Advice(NamedTuple):
+    """What `elisa doctor` says of a backend that answers. `is_concern`: it makes elisa's work harder."""
+
+    what: str
+    hint: str = ""
+    is_concern: bool = False
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """A backend that can tell what could be better at its site."""
+
+    def advice(self) -> Sequence[Advice]:
+        """Return what is worth knowing. Raises Unavailable if the manager does not answer."""
+        ...
+
+
+def render_partition(partition: PartitionView) -> str:
+    """Return a partition or queue and its limits in one line."""
+    limit = f"up to {partition.max_walltime_s // 60} min" if partition.max_walltime_s else "no time limit"
+    marks = [limit]
+    marks += [f"up to {partition.max_nodes} nodes"] if partition.max_nodes else []
+    marks += ["default"] if partition.is_default else []
+    marks += ["jobs may be preempted"] if partition.preemptible else []
+    marks += [] if partition.is_up else ["down"]
+    return f"{partition.name}: {', '.join(marks)}"
 
 
 def tag_of(instance: str, attempt: AttemptId) -> str:

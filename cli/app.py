@@ -153,6 +153,15 @@ def logs(
     return invoke("logs", locals())
 
 
+@app.command("show-script")
+def show_script(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
+    """Print the script and command line of a task.
+
+    Exactly as its resource manager gets them; nothing is submitted.
+    """
+    return invoke("show_script", locals())
+
+
 @app.command()
 def report(
     pipeline: Annotated[

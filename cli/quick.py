@@ -27,7 +27,7 @@ def match(arguments: Sequence[str]) -> Callable[[], int] | None:
     if parameters is None:
         return None
     values = _read(parameters, rest)
-    return None if values is None else partial(invoke, name.replace(" ", "_"), values)
+    return None if values is None else partial(invoke, name.replace(" ", "_").replace("-", "_"), values)
 
 
 def _read(parameters: Sequence[Parameter], words: list[str]) -> dict[str, object] | None:

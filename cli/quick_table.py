@@ -139,6 +139,11 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "show-script": [
+        Parameter("task", "text", required=True),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "status": [
         Parameter("ids", "texts"),
         Parameter("project", "text", flags=("--project", "-p")),

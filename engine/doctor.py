@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from elisa.backends.protocol import Advises
 from elisa.backends.runner import Runner, SubprocessRunner
 from elisa.engine.avoidance import learnt
 from elisa.engine.clearing import with_closures
@@ -226,11 +227,15 @@ def _backends(home: Path) -> Iterator[Finding]:
         for name, backend in sorted(ws.backends.items()):
             try:
                 view = backend.cluster()
+                advice = backend.advice() if isinstance(backend, Advises) else ()
             except BackendError as err:
                 yield _bad(f"backend {name}", words_of(err), err.hint)
                 continue
             up = sum(node.state is NodeState.UP for node in view.nodes)
             yield _ok(f"backend {name}", f"{up} of {len(view.nodes)} nodes are up, {len(view.partitions)} partitions")
+            for told in advice:
+                level: Level = "warn" if told.is_concern else "ok"
+                yield Finding(name=f"backend {name}", level=level, what=told.what, hint=told.hint)
         for sick, health in sorted(resting.items()):
             what = f"failed {health.failures} times since {health.since:%Y-%m-%d %H:%M}: {health.what}"
             yield _warn(f"backend {sick}", what, "it is asked again by itself")

@@ -20,7 +20,7 @@ from elisa.model.native import JobRequest
 from elisa.model.needs import ResolvedNeed
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt, PipelineRecord, Task
-from elisa.store.writer import Writer
+from elisa.store.reader import Reader
 
 __all__ = ["Handover"]
 
@@ -28,12 +28,12 @@ __all__ = ["Handover"]
 class Handover:
     """Prepares attempts of one tick; what several of them share is read once."""
 
-    def __init__(self, ws: Workspace, writer: Writer) -> None:
+    def __init__(self, ws: Workspace, reader: Reader) -> None:
         self._ws = ws
-        self._writer = writer
+        self._reader = reader
         self._secret = read_secret(ws.files, ws.home)
         self._records: dict[PipelineId, PipelineRecord] = {}
-        self._experience = Experience(writer, ws.clock.now())
+        self._experience = Experience(reader, ws.clock.now())
 
     def is_used(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt of this id was released before: by a life of this database that was lost."""
@@ -41,33 +41,41 @@ class Handover:
 
     def prepare(self, pairs: Sequence[tuple[Task, Attempt]]) -> Mapping[AttemptId, JobRequest]:
         """Write the instructions of these attempts and raise their fences; return what to ask the managers for."""
-        needs = self._writer.upstream([task.id for task, _ in pairs])
+        needs = self._reader.upstream([task.id for task, _ in pairs])
         targets = self._targets(needs)
-        return {attempt.id: self._prepare(task, attempt, needs.get(task.id, ()), targets) for task, attempt in pairs}
+        releases = [self._release(task, attempt, needs.get(task.id, ()), targets) for task, attempt in pairs]
+        for release in releases:
+            self._write(release)
+        return {release.attempt.id: self._request(release) for release in releases}
+
+    def describe(self, task: Task, attempt: Attempt) -> JobRequest:
+        """Return what a manager would be asked for, and write nothing."""
+        needs = self._reader.upstream([task.id])
+        return self._request(self._release(task, attempt, needs.get(task.id, ()), self._targets(needs)))
 
     def _targets(self, needs: Mapping[TaskId, Sequence[ResolvedNeed]]) -> Mapping[TaskId, Task]:
         ids = {target.id for resolved in needs.values() for need in resolved for target in need.targets}
-        return self._writer.tasks(sorted(ids))
+        return self._reader.tasks(sorted(ids))
 
-    def _prepare(
+    def _release(
         self, task: Task, attempt: Attempt, needs: Sequence[ResolvedNeed], targets: Mapping[TaskId, Task]
-    ) -> JobRequest:
+    ) -> Release:
         ws = self._ws
-        record = self._record(task.pipeline)
-        release = Release(
+        return Release(
             home=ws.home,
-            record=record,
+            record=self._record(task.pipeline),
             task=task,
             attempt=attempt,
             key=event_key(self._secret, attempt.id),
             sources=sources_of(needs, targets, self._results(task, needs, targets)),
             environment=kept_environment(ws, task.pipeline, task.spec),
             rules=ws.site.jobs.rules(),
-            earlier=self._writer.attempts_of(task.id) if attempt.number > 1 else (),
+            earlier=self._reader.attempts_of(task.id) if attempt.number > 1 else (),
             habits=self._habits(task, attempt),
         )
-        self._write(release)
-        return job_request(release, account=ws.site.backends[attempt.backend].account)
+
+    def _request(self, release: Release) -> JobRequest:
+        return job_request(release, account=self._ws.site.backends[release.attempt.backend].account)
 
     def _habits(self, task: Task, attempt: Attempt) -> Habits:
         """Return what was learnt, looked up only where the author left it to elisa."""
@@ -83,7 +91,7 @@ class Handover:
 
     def _record(self, pipeline: PipelineId) -> PipelineRecord:
         if pipeline not in self._records:
-            self._records[pipeline] = self._writer.pipeline(pipeline)
+            self._records[pipeline] = self._reader.pipeline(pipeline)
         return self._records[pipeline]
 
     def _results(
@@ -93,7 +101,7 @@ class Handover:
         if task.spec.call is None or not task.spec.call.results:
             return {}
         ids = {target.id for need in needs for target in need.targets}
-        found = {target: result_of(self._ws.home, self._writer, targets[target]) for target in sorted(ids)}
+        found = {target: result_of(self._ws.home, self._reader, targets[target]) for target in sorted(ids)}
         return {target: path for target, path in found.items() if path is not None}
 
     def _write(self, release: Release) -> None:

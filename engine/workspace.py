@@ -36,7 +36,6 @@ _SITE_TEMPLATE = """\
 # `elisa doctor` checks this file; every setting is described in docs/reference/site.md.
 
 backends:
-  local: {kind: local}
 {found}
 
 # projects:
@@ -100,8 +99,7 @@ def init_workspace(home: Path) -> Made:
     create_secret(files, home, random)
     make_spool(files, home)
     if not files.exists(layout.site_file(home)):
-        found = "\n".join(found_backends())
-        files.write(layout.site_file(home), _SITE_TEMPLATE.replace("{found}", found).encode())
+        files.write(layout.site_file(home), _SITE_TEMPLATE.replace("{found}", found_backends()).encode())
     if created:
         Writer.create(home, clock=clock, random=random, actor=_actor(), crash=crash).close()
     return Made(home=home, created=created, backends=tuple(load_site(files, home).backends))

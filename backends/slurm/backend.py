@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from elisa.backends.protocol import Advice, Description
 from elisa.backends.runner import Completed, Runner
 from elisa.backends.slurm import inventory
 from elisa.backends.slurm.arrays import array_argv, array_ids, parse_array_script, render_array_script
 from elisa.backends.slurm.client import Records, SlurmClient, in_batches
+from elisa.backends.slurm.discovery import SlurmSite, advice_of, description_of, discover
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.states import Record, describe
@@ -154,6 +157,17 @@ class SlurmBackend:
             licences=inventory.parse_licences(answer(inventory.licences_argv(scontrol, self.options))),
             seen_at=self.clock.now(),
         )
+
+    def describe(self) -> Description:
+        """Return what a new site.yaml says of this cluster. Raises Unavailable."""
+        return description_of(self._site())
+
+    def advice(self) -> tuple[Advice, ...]:
+        """Return what of the site's set-up makes elisa's work harder. Raises Unavailable."""
+        return tuple(advice_of(self._site()))
+
+    def _site(self) -> SlurmSite:
+        return discover(self.runner, pwd.getpwuid(self.uid).pw_name, self.options)
 
     @property
     def _client(self) -> SlurmClient:

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from elisa.backends.protocol import Advice, Description, render_partition
 from elisa.backends.runner import Runner
 from elisa.backends.slurm.inventory import parse_partitions, partitions_argv
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.refusals import unavailable
 from elisa.model.native import PartitionView
 
-__all__ = ["SlurmSite", "concerns", "discover", "parse_config", "render_site"]
+__all__ = ["SlurmSite", "advice_of", "description_of", "discover", "parse_config"]
 
 _PAIR = re.compile(r"^([A-Za-z_]+)\s*=\s(.*)$", re.MULTILINE)
 # A tick a minute, two of them missed, and a margin.
@@ -88,40 +89,28 @@ def _site(config: Mapping[str, str], partitions: tuple[PartitionView, ...], acco
     )
 
 
-def concerns(site: SlurmSite) -> Iterator[str]:
-    """Yield what of this site's set-up makes elisa's work harder, in sentences for `elisa doctor`."""
+def advice_of(site: SlurmSite) -> Iterator[Advice]:
+    """Yield what of this site's set-up makes elisa's work harder."""
     if not site.has_accounting and site.memory_s < _SHORT_MEMORY_S:
-        yield (
+        yield Advice(
             f"Slurm forgets ended jobs after {site.memory_s} s and keeps no accounts: "
-            "why a job ended is then known from its own words only, so let ticks be at most that far apart"
+            "why a job ended is then known from its own words only",
+            "let ticks be at most that far apart",
+            is_concern=True,
         )
     if "associations" in site.enforces and not site.accounts:
-        yield "this Slurm wants an account for every job, and you have none: ask the site for one"
+        what = "this Slurm wants an account for every job, and you have none"
+        yield Advice(what, "ask the site for one", is_concern=True)
     if not any(partition.is_up for partition in site.partitions):
-        yield "no partition takes jobs now"
+        yield Advice("no partition takes jobs now", "see `sinfo`", is_concern=True)
 
 
-def render_site(name: str, site: SlurmSite) -> str:
-    """Return the lines of site.yaml that describe this cluster, to be put under `backends:`."""
-    lines = [
-        f"  # Slurm {site.version}, cluster {site.cluster}; ended jobs are remembered for {site.memory_s} s",
-        f"  # accounting: {'yes' if site.has_accounting else 'none'}; arrays up to {site.max_array_size - 1} tasks",
-        *(f"  # partition {_described(partition)}" for partition in site.partitions),
-        f"  {name}:",
-        "    kind: slurm",
-    ]
-    if site.accounts:
-        others = f"  # or {', '.join(site.accounts[1:])}" if site.accounts[1:] else ""
-        lines.append(f"    account: {site.accounts[0]}{others}")
-    if not site.has_accounting:
-        lines.append("    options: {accounting: no}")
-    return "\n".join(lines) + "\n"
-
-
-def _described(partition: PartitionView) -> str:
-    limit = f"up to {partition.max_walltime_s // 60} min" if partition.max_walltime_s else "no time limit"
-    marks = [limit]
-    marks += ["default"] if partition.is_default else []
-    marks += ["jobs may be preempted"] if partition.preemptible else []
-    marks += [] if partition.is_up else ["down"]
-    return f"{partition.name}: {', '.join(marks)}"
+def description_of(site: SlurmSite) -> Description:
+    """Return what a new site.yaml says of this cluster."""
+    comments = (
+        f"Slurm {site.version}, cluster {site.cluster}; ended jobs are remembered for {site.memory_s} s",
+        f"accounting: {'yes' if site.has_accounting else 'none'}",
+        f"at most {site.max_jobs} jobs of everybody; arrays up to {site.max_array_size - 1} tasks",
+        *(f"partition {render_partition(partition)}" for partition in site.partitions),
+    )
+    return Description(comments, {} if site.has_accounting else {"accounting": "no"}, site.accounts)

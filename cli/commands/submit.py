@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from elisa.cli.draw import table_of
@@ -10,6 +12,7 @@ from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json, print_plain, show
 from elisa.cli.progress import exit_code_of, showing_progress
 from elisa.cli.settings import parse_settings
+from elisa.engine.hopeless import hopeless_tasks
 from elisa.engine.loop import until
 from elisa.engine.outcome import TickReport
 from elisa.engine.submit import Submitted
@@ -21,9 +24,13 @@ from elisa.model.pipeline import Pipeline, TaskSpec
 from elisa.model.text import clean
 from elisa.model.units import format_duration, format_memory
 from elisa.pipelines.load import load
+from elisa.report.words import in_words
 from elisa.store.reader import Reader
 
 __all__ = ["submit"]
+
+# A matrix of a hundred that can't start is one line, not a hundred names.
+_NAMED = 5
 
 
 def submit(
@@ -36,20 +43,33 @@ def submit(
     folder = existing_home(home)
     with open_workspace(folder) as workspace:
         submitted = store_pipeline(workspace, pipeline, source=str(Path(file).absolute()))
-        _tell(pipeline, submitted, json=json)
+        _tell(workspace, pipeline, submitted, json=json)
         return _wait(workspace, submitted.pipeline_id) if wait else int(ExitCode.DONE)
 
 
-def _tell(pipeline: Pipeline, submitted: Submitted, *, json: bool) -> None:
+def _tell(workspace: Workspace, pipeline: Pipeline, submitted: Submitted, *, json: bool) -> None:
+    warnings = chain(submitted.warnings, _hopeless(workspace, pipeline))
     if json:
-        warnings = list(submitted.warnings)
-        print_json("submit", 1, {"pipeline": submitted.pipeline_id, "tasks": submitted.tasks, "warnings": warnings})
+        found = {"pipeline": submitted.pipeline_id, "tasks": submitted.tasks, "warnings": list(warnings)}
+        print_json("submit", 1, found)
         return
     print_plain(
         f"{submitted.pipeline_id}: pipeline {pipeline.name} of project {pipeline.project}, {len(pipeline.tasks)} tasks"
     )
-    for warning in submitted.warnings:
+    # only now are the backends asked: one that hangs keeps nobody from the id
+    sys.stdout.flush()
+    for warning in warnings:
         note(f"warning: {warning}")
+
+
+def _hopeless(workspace: Workspace, pipeline: Pipeline) -> Iterator[str]:
+    """Yield one warning for each reason, with the tasks it holds for."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in hopeless_tasks(workspace, pipeline):
+        reasons.setdefault(in_words(reason), []).append(name)
+    for words, names in reasons.items():
+        more = f" and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
+        yield f"{', '.join(names[:_NAMED])}{more}: {words}"
 
 
 def _wait(workspace: Workspace, pipeline: PipelineId) -> int:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from elisa.backends.protocol import Description
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.discovery import SlurmSite, concerns, discover, render_site
+from elisa.backends.slurm.discovery import SlurmSite, advice_of, description_of, discover
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.errors import Unavailable
 from elisa.model.native import PartitionView
@@ -42,7 +43,7 @@ def test_recorded_site_is_understood(version: str) -> None:
         max_jobs=10000,
     )
     assert site.cluster.startswith("c")
-    assert list(concerns(site)) == []
+    assert list(advice_of(site)) == []
 
 
 def test_site_that_does_not_tell_accounts_has_none() -> None:
@@ -63,38 +64,40 @@ def test_controller_that_is_down_is_unavailable() -> None:
 def test_short_memory_without_accounts_is_a_concern() -> None:
     site = SlurmSite(cluster="c", version="22.05.8", partitions=(PartitionView(name="p"),), memory_s=30)
 
-    (words,) = concerns(site)
+    (advice,) = advice_of(site)
 
-    assert "30 s" in words
+    assert ("30 s" in advice.what, advice.is_concern) == (True, True)
 
 
 def test_enforced_accounts_that_one_does_not_have_and_closed_partitions_are_concerns() -> None:
     closed = (PartitionView(name="p", is_up=False),)
     site = SlurmSite(cluster="c", version="1", partitions=closed, has_accounting=True, enforces=("associations",))
 
-    assert [words.split(":")[0] for words in concerns(site)] == [
+    assert [advice.what for advice in advice_of(site)] == [
         "this Slurm wants an account for every job, and you have none",
         "no partition takes jobs now",
     ]
 
 
-def test_configuration_is_written_with_what_was_found() -> None:
+def test_site_is_described_with_what_was_found() -> None:
     site = discover(slurm_that_says("24.11.5"), "ada", SlurmOptions())
 
-    assert render_site("big", site) == (
-        f"  # Slurm 24.11.5, cluster {site.cluster}; ended jobs are remembered for 300 s\n"
-        "  # accounting: yes; arrays up to 1000 tasks\n"
-        "  # partition low: no time limit, default, jobs may be preempted\n"
-        "  # partition high: up to 1440 min\n"
-        "  big:\n"
-        "    kind: slurm\n"
-        "    account: root  # or science\n"
+    assert description_of(site) == Description(
+        comments=(
+            f"Slurm 24.11.5, cluster {site.cluster}; ended jobs are remembered for 300 s",
+            "accounting: yes",
+            "at most 10000 jobs of everybody; arrays up to 1000 tasks",
+            "partition low: no time limit, default, jobs may be preempted",
+            "partition high: up to 1440 min",
+        ),
+        accounts=("root", "science"),
     )
 
 
-def test_site_without_accounting_is_configured_so() -> None:
-    site = SlurmSite(cluster="c", version="1", partitions=(PartitionView(name="p", is_up=False),))
+def test_site_without_accounting_is_described_so() -> None:
+    site = SlurmSite(cluster="c", version="1", partitions=(PartitionView(name="p", is_up=False, max_nodes=4),))
 
-    assert render_site("big", site).endswith(
-        "  # partition p: no time limit, down\n  big:\n    kind: slurm\n    options: {accounting: no}\n"
-    )
+    said = description_of(site)
+
+    assert said.comments[-1] == "partition p: no time limit, up to 4 nodes, down"
+    assert said.options == {"accounting": "no"}
