@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from elisa.engine.clearing import asked_at, clearing_stops, with_closures
 from elisa.engine.outcome import TickReport
+from elisa.engine.parking import parting_moments
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.ids import AttemptId
@@ -65,10 +66,10 @@ def jump(ws: Workspace, report: TickReport, longest_s: float) -> None:  # noqa: 
     """Set the clock to the next moment at which anything can happen."""
     assert isinstance(ws.clock, Jumps)
     now = ws.clock.now()
-    if _must_clear(ws, now):
+    is_doubtful = report.in_doubt or report.exit_code
+    if not is_doubtful and _must_stop_something(ws, now):
         return
     moments = [moment for moment in _moments(ws) if moment > now]
-    is_doubtful = report.in_doubt or report.exit_code
     latest = now + (_JUMP_IN_DOUBT if is_doubtful else _LONGEST_JUMP)
     ws.clock.jump_to(min(moments, default=latest) if not is_doubtful else min([*moments, latest]))
 
@@ -79,12 +80,15 @@ def _moments(ws: Workspace) -> Iterator[datetime]:
         yield from (moment for moment in (*foretold, reader.next_look_at()) if moment is not None)
         for closure in with_closures(ws.site.policy(), reader, ws.clock.now()).closures:
             yield from (asked_at(ws, closure), closure.starts_at, closure.ends_at)
+        yield from parting_moments(ws, reader, ws.clock.now())
 
 
-def _must_clear(ws: Workspace, now: datetime) -> bool:
-    """Tell whether something has to leave a place that closes: that is the work of a tick at this moment."""
+def _must_stop_something(ws: Workspace, now: datetime) -> bool:
+    """Tell whether something has to leave, for a place closes or a budget is used up: a tick's work at this moment."""
     with Reader.open(ws.home) as reader:
-        return bool(clearing_stops(ws, reader, {one.id: one for one in reader.live_attempts()}, now))
+        live = {one.id: one for one in reader.live_attempts()}
+        has_to_park = any(moment <= now for moment in parting_moments(ws, reader, now))
+        return has_to_park or bool(clearing_stops(ws, reader, live, now))
 
 
 def pause(ws: Workspace, report: TickReport, longest_s: float) -> None:

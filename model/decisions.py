@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .ids import AttemptId, BackendName, TaskId
 from .reasons import Reason
 
-__all__ = ["Cancel", "Decision", "Preempt", "Submit"]
+__all__ = ["Cancel", "Decision", "Park", "Preempt", "Submit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,4 +38,12 @@ class Preempt:
     reason: Reason
 
 
-Decision = Submit | Cancel | Preempt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """Ask a live attempt to save and leave because its project holds more than it may have; its task waits for room."""
+
+    attempt: AttemptId
+    reason: Reason
+
+
+Decision = Submit | Cancel | Preempt | Park

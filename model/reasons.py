@@ -71,6 +71,7 @@ class ReasonCode(StrEnum):
     DUPLICATE_CANCELLED = "duplicate_cancelled"  # native_id
     PREEMPTED_FOR = "preempted_for"  # task
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
+    PARKED = "parked"  # project, resource, in_use, cap
     OVER_LIMIT = "over_limit"  # resource, limit, seen
 
 

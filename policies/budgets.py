@@ -26,6 +26,7 @@ __all__ = [
     "cap_rows",
     "charge_of",
     "demand_of",
+    "meter_words",
     "refusal_of",
     "use_of",
 ]
@@ -242,12 +243,16 @@ class Admission:
         return refusal_of(row, asked, row.left)
 
 
+def meter_words(meter: Meter) -> str:
+    """Return a meter as it stands among the facts of a reason: `gpu_s`, or `gpu_s:a100` for one type of GPU."""
+    return f"{meter.resource.value}:{meter.gpu_type}" if meter.gpu_type else meter.resource.value
+
+
 def refusal_of(row: CapRow, asked: int, left: int) -> Reason:
     """Return why a cap refuses `asked` with `left` under it."""
-    resource = f"{row.cap.resource.value}:{row.cap.gpu_type}" if row.cap.gpu_type else row.cap.resource.value
     facts: dict[str, str | int | float] = {
         "project": row.owner.project,
-        "resource": resource,
+        "resource": meter_words(row.meter),
         "asked": asked,
         "cap": row.cap.limit,
     }

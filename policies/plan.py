@@ -11,13 +11,14 @@ import numpy as np
 
 from elisa.model.changes import PassedOver
 from elisa.model.charge import Charge
-from elisa.model.decisions import Decision, Preempt, Submit
+from elisa.model.decisions import Decision, Park, Preempt, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
 from elisa.policies.closing import kept_off
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
+from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.snapshot import Floats, Ints, Snapshot
@@ -31,25 +32,28 @@ def plan(snapshot: Snapshot) -> Plan:
     ranked = ranking(snapshot)
     walk = Walk(snapshot)
     walk.run(ranked.order)
-    return Plan(snapshot, ranked, walk, make_room(snapshot, ranked.order, walk))
+    parked = due(snapshot.site, snapshot.usage.rows, snapshot.running, snapshot.now_s)
+    going = {one.attempt for one in parked}
+    room = [one for one in make_room(snapshot, ranked.order, walk) if one.attempt not in going]
+    return Plan(snapshot, ranked, walk, (*parked, *room))
 
 
 class Plan:
     """Decisions in the order in which to carry them out, and the reasons for everything else."""
 
-    def __init__(self, snapshot: Snapshot, ranked: Ranking, walk: Walk, preemptions: Sequence[Preempt] = ()) -> None:
+    def __init__(self, snapshot: Snapshot, ranked: Ranking, walk: Walk, stops: Sequence[Park | Preempt] = ()) -> None:
         self.snapshot = snapshot
         self.order = ranked.order
         self.notes = ranked.notes
         self._starts = {start.row: start for start in walk.starts}
         self._refusals = walk.refusals
         self._closing = walk.closing
-        self._preemptions = preemptions
+        self._stops = stops
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """One `Submit` for each task that starts, then one `Preempt` for each attempt that should leave."""
-        return (*(self._submit(start) for start in self._starts.values()), *self._preemptions)
+        """One `Submit` for each task that starts, then one `Park` or `Preempt` for each attempt that should leave."""
+        return (*(self._submit(start) for start in self._starts.values()), *self._stops)
 
     @cached_property
     def _rank(self) -> Ints:

@@ -12,7 +12,7 @@ from elisa.model.task import Attempt, Task, Verdict
 from elisa.store.reader import Reader
 
 from .names import resolve_task
-from .words import in_words
+from .words import in_words, parked_words
 
 __all__ = ["Explanation", "Happening", "read_explanation"]
 
@@ -118,10 +118,18 @@ _OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
 }
 
 
+def _parked(attempts: tuple[Attempt, ...], verdict: Verdict) -> str:
+    newest = attempts[-1] if attempts else None
+    if newest is None or newest.end is None:
+        return ""
+    saved = newest.last_checkpoint or newest.resume_from
+    return parked_words(verdict.code, newest.end.reason, saved.step if saved is not None else None)
+
+
 def _now(task: Task, attempts: tuple[Attempt, ...], verdict: Verdict | None, history: tuple[Happening, ...]) -> str:
     """Prefer the newest refusal; else what the newest attempt does; else the last thing that happened to the task."""
     if verdict is not None:
-        return f"{task.state.value}: {_reason_words(verdict.code, verdict.facts)}"
+        return f"{task.state.value}: {_parked(attempts, verdict)}{_reason_words(verdict.code, verdict.facts)}"
     live = [attempt for attempt in attempts if attempt.end is None]
     if live:
         newest = live[-1]

@@ -15,7 +15,7 @@ from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.units import format_duration
 from elisa.store.reader import Reader
 
-from .words import in_words
+from .words import in_words, parked_words
 
 __all__ = ["STALE_TICK_S", "Status", "StatusTask", "read_status", "tick_warning"]
 
@@ -143,7 +143,8 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
         return _active_note(row, now)
     if row.reason:
         verdict = reader.verdict(row.id)
-        return in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
+        words = in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
+        return parked_words(row.reason, row.end_reason, row.saved_step) + words
     return row.end_reason.replace("_", " ") if row.state is TaskState.FAILED else ""
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from elisa.model.reasons import Fact, Reason, ReasonCode
+from elisa.model.states import EndReason
 from elisa.model.units import format_duration, format_memory
 
 from .amounts import in_hours
 
-__all__ = ["in_words"]
+__all__ = ["in_words", "parked_words"]
 
 _C = ReasonCode
 
@@ -67,6 +68,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.DUPLICATE_CANCELLED: "a second native job, {native_id}, carried its tag and was cancelled",
     _C.PREEMPTED_FOR: "it made room for {task}",
     _C.CLEARED: "it has to leave: {closed}",
+    _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
     _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
 }
 
@@ -84,6 +86,19 @@ def in_words(reason: Reason) -> str:
         sentence += f", but not on {reason.facts['kept_off']}"
     step = reason.facts.get("resume_step")
     return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
+
+
+_PARKS = frozenset({_C.BUDGET_EXHAUSTED, _C.CONCURRENCY_CAP})
+
+
+def parked_words(code: str, end: str, saved_step: int | None) -> str:
+    """Return what comes before the reason of a task that saved, left and waits for its project's caps; "" for others.
+
+    `code` is why it was passed over, `end` how its newest attempt ended.
+    """
+    if code not in _PARKS or end != EndReason.CANCELLED:
+        return ""
+    return "parked: " if saved_step is None else f"parked at step {saved_step}: "
 
 
 def _closed(reason: Reason) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.engine.plan import Preview, preview
 from elisa.engine.workspace import open_workspace
-from elisa.model.decisions import Cancel, Decision, Preempt, Submit
+from elisa.model.decisions import Cancel, Decision, Park, Preempt, Submit
 from elisa.model.ids import TaskId
 from elisa.model.text import clean
 from elisa.report.words import in_words
@@ -62,6 +62,8 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
             return "cancel", TaskId(decision.attempt.partition(".")[0]), decision.attempt
         case Preempt():
             return "preempt", TaskId(decision.attempt.partition(".")[0]), decision.attempt
+        case Park():
+            return "park", TaskId(decision.attempt.partition(".")[0]), decision.attempt
 
 
 def _data(seen: Preview) -> dict[str, object]:
