@@ -21,6 +21,14 @@ _MODULES: Mapping[str, str] = {
     "cron_install": "cron",
     "cron_remove": "cron",
     "cron_show": "cron",
+    "project_grant": "project",
+    "project_lend": "project",
+    "project_list": "project",
+    "project_reclaim": "project",
+    "project_reset": "project",
+    "project_return": "project",
+    "project_set": "project",
+    "project_show": "project",
 }
 
 

@@ -25,7 +25,7 @@ def parse_moment(text: str | None, now: datetime, option: str) -> datetime | Non
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError) as err:
         hint = "write it like 2026-12-01T08:00, or as a time from now like 90m or 2h"
-        raise UsageError(f"`{option} {text}` is no moment", hint=hint) from err
+        raise UsageError(f"`{option} {text}` is no moment", "it is neither a date nor a duration", hint) from err
 
 
 def show_moment(moment: datetime, now: datetime) -> str:

@@ -9,7 +9,21 @@ import typer
 
 from .completion import complete_id, complete_project, complete_task
 
-__all__ = ["Every", "Home", "Ids", "Json", "OptionalProject", "PipelineFile", "Settings", "TaskName"]
+__all__ = [
+    "Amount",
+    "Every",
+    "Home",
+    "Ids",
+    "Json",
+    "Loan",
+    "OptionalProject",
+    "PipelineFile",
+    "Project",
+    "Settings",
+    "Since",
+    "TaskName",
+    "Until",
+]
 
 Home = Annotated[
     Path | None,
@@ -26,6 +40,21 @@ OptionalProject = Annotated[
     str | None,
     typer.Option("--project", "-p", help="Only this project.", autocompletion=complete_project, show_default=False),
 ]
+Project = Annotated[
+    str,
+    typer.Argument(metavar="PROJECT", help="A project.", autocompletion=complete_project, show_default=False),
+]
+Amount = Annotated[
+    list[str],
+    typer.Argument(metavar="AMOUNT...", help="Such as gpu_hours=500 or gpu_hours_by_type.a100=50.", show_default=False),
+]
+_MOMENT = "A date, a date with a time, or how long from now: 2026-12-01, 2026-12-01T18:00Z, 30d."
+Loan = Annotated[str, typer.Argument(metavar="LOAN", help="A loan's id, as `elisa project show` prints it.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--from", metavar="MOMENT", help=f"When it begins; now if left out. {_MOMENT}", show_default=False),
+]
+Until = Annotated[str, typer.Option("--until", metavar="MOMENT", help=f"When it ends. {_MOMENT}", show_default=False)]
 PipelineFile = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="A pipeline: a YAML file, or a Python file with @pipeline.", dir_okay=False),

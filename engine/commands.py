@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from elisa.engine.checkpoint_choice import chosen
+from elisa.engine.roles import read_roles
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import CancelRequested, Change, TaskMoved
 from elisa.model.errors import StaleChange, UsageError
@@ -14,9 +15,10 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import Task
 from elisa.policies.recovery import newest_checkpoint
+from elisa.policies.rights import Action, demand
 from elisa.store.reader import Reader
 
-__all__ = ["Done", "cancel", "hold", "release", "retry"]
+__all__ = ["Done", "cancel", "check_control", "hold", "release", "retry"]
 
 _TRIES = 5
 _IDLE = frozenset({TaskState.WAITING, TaskState.READY})
@@ -67,6 +69,7 @@ def _carry_out(ws: Workspace, ids: Sequence[str], wish: Wish, *, with_skipped: b
             tasks = _named(writer, ids)
             if with_skipped:
                 tasks |= _skipped_behind(writer, tasks)
+            check_control(ws, tasks.values())
             answers = {task.id: wish(writer, task, ws.actor) for task in tasks.values()}
             changes = [answer for answer in answers.values() if not isinstance(answer, str)]
             try:
@@ -79,6 +82,15 @@ def _carry_out(ws: Workspace, ids: Sequence[str], wish: Wish, *, with_skipped: b
         changed=tuple(task for task, answer in answers.items() if not isinstance(answer, str)),
         unchanged={task: answer for task, answer in answers.items() if isinstance(answer, str)},
     )
+
+
+def check_control(ws: Workspace, tasks: Iterable[Task]) -> None:
+    """Raise PolicyError if some tasks are not this user's own, and their project's rules give no right to them."""
+    foreign = sorted({task.project for task in tasks if task.owner_uid != ws.uid})
+    if foreign:
+        roles, owner = read_roles(ws.files, ws.home)
+        for project in foreign:
+            demand(roles.rights(owner), ws.uid, Action.CONTROL, project)
 
 
 def _named(reader: Reader, ids: Iterable[str]) -> dict[TaskId, Task]:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
 from elisa.engine.site_budgets import LoanConfig, ProjectConfig
-from elisa.engine.site_kinds import Count, Duration, Section, known_settings
+from elisa.engine.site_kinds import Count, Duration, Section, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
     ClosureConfig,
@@ -21,10 +21,9 @@ from elisa.engine.site_sections import (
     RecoveryConfig,
 )
 from elisa.model import layout
-from elisa.model.errors import Problem, SpecError
+from elisa.model.errors import SpecError
 from elisa.model.site import SitePolicy
-from elisa.pipelines.nodes import Node, at, plain
-from elisa.pipelines.problems import Problems, nearest
+from elisa.pipelines.nodes import plain
 from elisa.pipelines.strict_yaml import load
 
 __all__ = ["Site", "load_site", "parse_site"]
@@ -105,22 +104,4 @@ def parse_site(text: bytes | str, file: str) -> Site:
     try:
         return Site.model_validate(plain(node))
     except ValidationError as err:
-        raise SpecError(_problems(err, node, file)) from err
-
-
-def _problems(err: ValidationError, node: Node, file: str) -> tuple[Problem, ...]:
-    problems = Problems(file)
-    for found in err.errors(include_url=False):
-        path = found["loc"]
-        where = ".".join(map(str, path)) or file
-        if found["type"] == "extra_forbidden":
-            problems.add(at(node, path), f"{where}: there is no such setting here", hint=_hint(str(path[-1])))
-        else:
-            problems.add(at(node, path), f"{where}: {found['msg'].removeprefix('Value error, ')}", str(found["input"]))
-    return problems.sorted()
-
-
-def _hint(name: str) -> str:
-    """Name the nearest setting; one that is right elsewhere is told so."""
-    known = known_settings()
-    return f"`{name}` belongs elsewhere: see docs/reference/site.md" if name in known else nearest(name, known)
+        raise SpecError(told_problems(err, node, file)) from err

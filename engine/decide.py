@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from elisa.engine.avoidance import avoided_nodes
-from elisa.engine.clearing import with_closures
 from elisa.engine.facts_due import with_paths
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
+from elisa.engine.rules import policy_of
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import RunningRow
 from elisa.model.site import SitePolicy
@@ -27,7 +27,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     ws: Workspace, reader: Reader, managers: Managers, health: HealthBook, live: Sequence[Attempt], now: datetime
 ) -> Plan:
     """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
-    policy = with_closures(ws.site.policy(), reader, now)
+    policy = policy_of(ws, reader, now)
     ready = with_paths(reader.ready_columns(), reader)
     running = reader.running(now) if live else ()
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()

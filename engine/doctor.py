@@ -22,6 +22,7 @@ from elisa.engine.health import HealthBook
 from elisa.engine.managers import words_of
 from elisa.engine.ports import SystemClock
 from elisa.engine.release import AGENT_PATH
+from elisa.engine.roles import read_roles
 from elisa.engine.seals import read_secret
 from elisa.engine.workspace import check_ancestors, open_workspace
 from elisa.model import layout
@@ -70,6 +71,7 @@ def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
         _spool,
         _secret,
         _configuration,
+        _roles,
         _last_tick,
         _backends,
         _places,
@@ -205,6 +207,14 @@ def _secret(home: Path) -> Iterator[Finding]:
 def _configuration(home: Path) -> Iterator[Finding]:
     site = load_site(OsFiles(), home)
     yield _ok("site.yaml", f"backends {', '.join(site.backends)}; {len(site.projects)} projects")
+
+
+def _roles(home: Path) -> Iterator[Finding]:
+    roles, owner = read_roles(OsFiles(), home)
+    admins, managers = len(roles.rights(owner).admins), len(roles.managers)
+    yield _ok(
+        "roles", f"{admins} administrators, managers of {managers} projects, {len(roles.classes)} reserved classes"
+    )
 
 
 def _last_tick(home: Path) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     if not any(len(queue) > 1 for queue in queues.values()):
         return 0
     tasks = sorted({attempt.task for queue in queues.values() for attempt in queue})
-    rank = _ranks(reader, tasks, plan_of, ws, now)
+    rank = _ranks(reader, tasks, plan_of, now)
     classes = {task.id: CLASS_RANK[task.spec.priority] for task in reader.tasks(tasks).values()}
     known = _read(ws)
     moved: dict[AttemptId, int] = {}
@@ -67,11 +67,9 @@ def _queues(live: Iterable[Attempt], able: Collection[BackendName]) -> Mapping[t
     return queues
 
 
-def _ranks(
-    reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, ws: Workspace, now: datetime
-) -> Mapping[TaskId, int]:
+def _ranks(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: datetime) -> Mapping[TaskId, int]:
     columns = reader.columns_of(tasks)
-    snapshot = Snapshot.build(columns, plan_of.usage, (), (), ws.site.policy(), now, plugins=plan_of.plugins)
+    snapshot = Snapshot.build(columns, plan_of.usage, (), (), plan_of.site, now, plugins=plan_of.plugins)
     ids = snapshot.tasks.ids
     return {TaskId(ids[row]): number for number, row in enumerate(ranking(snapshot).order.tolist())}
 

@@ -103,7 +103,7 @@ class _Making:
             changes: list[Change] = [PipelineAdded(record=record, tasks=tasks)]
             changes += [change for task in old.tasks if self._is_taken(task) for change in self._as_it_was(task)]
             with self._ws.writer() as writer:
-                check_rules(writer, record.pipeline, self._ws.site.policy().project(record.pipeline.project))
+                check_rules(self._ws, writer, record.pipeline)
                 writer.apply(changes)
         except BaseException:
             self._copying.undo()

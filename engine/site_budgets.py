@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from elisa.engine.site_kinds import Count, Memory, Moment, Section, Weight
-from elisa.model.ids import ProjectName
+from elisa.model.ids import ProjectName, RuleId
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, ServiceClass
 
@@ -123,6 +123,9 @@ class ProjectConfig(Limits):
         description="`guaranteed` work goes first up to the project's due share of the machine, `best_effort` work last.",
     )
     queue_limit: Count = Field(default=0, description="How many unfinished tasks it may have; 0 is no limit.")
+    importance_limit: Weight = Field(
+        default=0.0, description="How much `importance` counts at most, pipeline and task together; 0 is no limit."
+    )
     may_lend: bool = Field(default=False, description="Whether loans may take from its budget.")
 
     def policy(self, name: str) -> ProjectPolicy:
@@ -137,6 +140,7 @@ class ProjectConfig(Limits):
             highest=self.highest,
             service=self.service,
             queue_limit=self.queue_limit,
+            importance_limit=self.importance_limit,
             may_lend=self.may_lend,
         )
 
@@ -151,8 +155,13 @@ class LoanConfig(Section):
     due_at: Moment = Field(alias="until", description="When what was not used goes back.")
     recallable: bool = Field(default=True, description="Whether the lender may call it back before.")
 
-    def loans(self) -> tuple[Loan, ...]:
-        """Return one loan for each amount."""
+    @property
+    def name(self) -> RuleId:
+        """A name for one that stands in site.yaml: two of the same day are called back together."""
+        return RuleId(f"{self.lender}-{self.borrower}-{self.starts_at:%Y%m%d}")
+
+    def loans(self, name: RuleId | None = None) -> tuple[Loan, ...]:
+        """Return one loan for each amount, all with one id."""
         return tuple(
             Loan(
                 lender=ProjectName(self.lender),
@@ -163,6 +172,7 @@ class LoanConfig(Section):
                 starts_at=self.starts_at,
                 due_at=self.due_at,
                 recallable=self.recallable,
+                id=name or self.name,
             )
             for cap in self.amount.caps(is_hard=True)
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from elisa.model.errors import Problem
 from elisa.model.units import parse_duration_s, parse_memory_mib
+from elisa.pipelines.nodes import Node, at
+from elisa.pipelines.problems import Problems, nearest
 
-__all__ = ["Count", "Duration", "Memory", "Moment", "Section", "Weight", "known_settings"]
+__all__ = ["Count", "Duration", "Memory", "Moment", "Section", "Weight", "known_settings", "told_problems"]
 
 
 def _duration_s(value: object) -> int:
@@ -45,3 +48,22 @@ def _below(section: type[Section]) -> Iterator[type[Section]]:
     for kind in section.__subclasses__():
         yield kind
         yield from _below(kind)
+
+
+def told_problems(err: ValidationError, node: Node, file: str) -> tuple[Problem, ...]:
+    """Return all that is wrong with a configuration, each with its line."""
+    problems = Problems(file)
+    for found in err.errors(include_url=False):
+        path = found["loc"]
+        where = ".".join(map(str, path)) or file
+        if found["type"] == "extra_forbidden":
+            problems.add(at(node, path), f"{where}: there is no such setting here", hint=_hint(str(path[-1])))
+        else:
+            problems.add(at(node, path), f"{where}: {found['msg'].removeprefix('Value error, ')}", str(found["input"]))
+    return problems.sorted()
+
+
+def _hint(name: str) -> str:
+    """Name the nearest setting; one that is right elsewhere is told so."""
+    known = known_settings()
+    return f"`{name}` belongs elsewhere: see docs/reference/site.md" if name in known else nearest(name, known)

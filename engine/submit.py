@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from elisa.engine.rules import policy_of
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import PipelineAdded
-from elisa.model.errors import PolicyError
 from elisa.model.ids import PipelineId, TaskId, new_pipeline_id, new_task_id
 from elisa.model.pipeline import Pipeline, TaskSpec
-from elisa.model.site import CLASS_RANK, ProjectPolicy
+from elisa.model.site import CLASS_RANK
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import PipelineRecord, Task
+from elisa.policies.rights import check_class, check_queue
 from elisa.store.writer import Writer
 
 __all__ = ["KEPT_VARIABLES", "Submitted", "check_rules", "kept_environment", "submit"]
@@ -45,7 +46,7 @@ def submit(ws: Workspace, pipeline: Pipeline, *, source: str = "") -> Submitted:
     )
     tasks = tuple(_task(ws, record, spec) for spec in pipeline.tasks)
     with ws.writer() as writer:
-        check_rules(writer, pipeline, ws.site.policy().project(pipeline.project))
+        check_rules(ws, writer, pipeline)
         _keep_environment(ws, record)
         writer.apply([PipelineAdded(record=record, tasks=tasks)])
     return Submitted(
@@ -74,27 +75,15 @@ def _starts(spec: TaskSpec) -> bool:
     return not (spec.needs or spec.when or spec.expansion)
 
 
-def check_rules(writer: Writer, pipeline: Pipeline, rules: ProjectPolicy) -> None:
-    """Raise PolicyError if a project's rules forbid such a pipeline."""
-    wanted = min((pipeline.priority, *(spec.priority for spec in pipeline.tasks)), key=CLASS_RANK.__getitem__)
-    if CLASS_RANK[wanted] < CLASS_RANK[rules.highest]:
-        raise PolicyError(
-            f"project {pipeline.project} may not submit work of class {wanted.value}",
-            f"its highest class is {rules.highest.value}",
-            "lower `priority`, or ask the site's administrator",
-        )
+def check_rules(ws: Workspace, writer: Writer, pipeline: Pipeline) -> None:
+    """Raise PolicyError if a rule of the site forbids this user to submit such a pipeline."""
+    site = policy_of(ws, writer, ws.clock.now())
+    for wanted in sorted({pipeline.priority, *(spec.priority for spec in pipeline.tasks)}, key=CLASS_RANK.__getitem__):
+        check_class(site, pipeline.project, ws.uid, wanted)
+    rules = site.project(pipeline.project)
     if rules.queue_limit:
-        _check_length(writer, pipeline, rules.queue_limit)
-
-
-def _check_length(writer: Writer, pipeline: Pipeline, limit: int) -> None:
-    waiting = len(writer.task_rows(project=pipeline.project, states=_UNFINISHED))
-    if waiting + len(pipeline.tasks) > limit:
-        raise PolicyError(
-            f"project {pipeline.project} may have {limit} unfinished tasks",
-            f"it has {waiting}, and this pipeline would add {len(pipeline.tasks)}",
-            "wait for some to finish, or cancel some",
-        )
+        unfinished = len(writer.task_rows(project=pipeline.project, states=_UNFINISHED))
+        check_queue(rules, pipeline.project, unfinished, len(pipeline.tasks))
 
 
 def _keep_environment(ws: Workspace, record: PipelineRecord) -> None:

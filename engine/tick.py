@@ -17,6 +17,7 @@ from elisa.engine.managers import Managers
 from elisa.engine.outcome import TickReport
 from elisa.engine.places import keep_order
 from elisa.engine.readiness import settle_waiting
+from elisa.engine.rules import policy_of
 from elisa.engine.seals import read_secret
 from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.stop import cancel_idle, send_stops, stops_due, stops_of
@@ -46,7 +47,8 @@ def tick(ws: Workspace) -> TickReport:
     try:
         with tick_lock(ws.home, ws.clock.now()), ws.writer() as writer:
             writer.begin_tick(f"{ws.random.bits(_CANARY_BITS):016x}")
-            _set_rules(writer, ws.site.policy(), ws.clock.now())
+            now = ws.clock.now()
+            _set_rules(writer, policy_of(ws, writer, now), now)
             report = _try_round(ws, writer)
             _back_up(writer)
             rotate(ws.home)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .charge import Charge
-from .ids import AttemptId, ClosureId, NativeId, TaskId
+from .ids import AttemptId, ClosureId, NativeId, RuleId, TaskId
 from .reasons import Fact, Reason
 from .resources import Resources
+from .rules import Rule
 from .site import Closure
 from .states import AttemptState, TaskState
 from .task import Attempt, CheckpointRef, End, PipelineRecord, Task, Usage
@@ -33,6 +34,8 @@ __all__ = [
     "PassedOver",
     "PipelineAdded",
     "ResumeChosen",
+    "RuleDropped",
+    "RuleSet",
     "TaskMoved",
     "TasksAdded",
     "UsageSeen",
@@ -232,6 +235,21 @@ class ClosureLifted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """A rule holds from now on, in place of the one with its id."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleDropped:
+    """A rule holds no longer; refused as stale if it does not hold now."""
+
+    rule: RuleId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """Something for the audit alone: a bad event, an alarm, a fence. `subject` is an id or a backend's name."""
 
@@ -259,5 +277,7 @@ Change = (
     | CursorMoved
     | ClosureAdded
     | ClosureLifted
+    | RuleSet
+    | RuleDropped
     | Noted
 )

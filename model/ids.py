@@ -14,12 +14,14 @@ __all__ = [
     "NativeId",
     "PipelineId",
     "ProjectName",
+    "RuleId",
     "TaskId",
     "attempt_id",
     "attempt_number",
     "is_attempt_id",
     "new_closure_id",
     "new_pipeline_id",
+    "new_rule_id",
     "new_task_id",
     "task_of",
 ]
@@ -31,6 +33,7 @@ AttemptId = NewType("AttemptId", str)
 NativeId = NewType("NativeId", str)
 BackendName = NewType("BackendName", str)
 ClosureId = NewType("ClosureId", str)
+RuleId = NewType("RuleId", str)
 
 # Crockford's base 32 in lower case: no i, l, o, u, so that an id can be read aloud. 9 characters hold 45 bits.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -57,6 +60,11 @@ def new_task_id(random: RandomSource) -> TaskId:
 def new_closure_id(random: RandomSource) -> ClosureId:
     """Return a fresh id of a closure, such as `c7k2m9qx4t`."""
     return ClosureId(_new("c", random))
+
+
+def new_rule_id(random: RandomSource) -> RuleId:
+    """Return a fresh id of a grant or a loan, such as `r7k2m9qx4t`."""
+    return RuleId(_new("r", random))
 
 
 def attempt_id(task: TaskId, number: int) -> AttemptId:

@@ -32,6 +32,7 @@ __all__ = [
     "pipeline_dir",
     "queue_places",
     "result_file",
+    "roles_file",
     "runs",
     "simulated_state",
     "site_file",
@@ -72,6 +73,11 @@ def audit_head(home: P) -> P:
 def site_file(home: P) -> P:
     """Return the path of the configuration: backends, windows, budgets."""
     return home / "site.yaml"
+
+
+def roles_file(home: P) -> P:
+    """Return the path of the file that says who may do what; only an administrator can write one that counts."""
+    return home / "roles.yaml"
 
 
 def tick_lock(home: P) -> P:

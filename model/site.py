@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from .ids import BackendName, ClosureId, ProjectName
+from .ids import BackendName, ClosureId, ProjectName, RuleId
 from .pipeline import PriorityClass
 
 __all__ = [
@@ -34,6 +34,7 @@ CLASS_RANK: Mapping[PriorityClass, int] = MappingProxyType({name: rank for rank,
 """Rank of each class, 0 first."""
 
 _NO_ID = ClosureId("")
+_NO_RULE = RuleId("")
 
 UNTIL_LIFTED = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of a closure that has none."""
@@ -93,7 +94,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loan:
-    """`amount` of a lender's budget that the borrower may use until `due_at`; `recallable` ones may be called back before."""
+    """`amount` of a lender's budget that the borrower may use until `due_at`; `recallable` ones may be called back before.
+
+    Loans of several things that were made as one have one `id`.
+    """
 
     lender: ProjectName
     borrower: ProjectName
@@ -103,6 +107,7 @@ class Loan:
     due_at: datetime
     gpu_type: str = ""
     recallable: bool = True
+    id: RuleId = _NO_RULE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,7 @@ class ProjectPolicy:
     """One project: its place in the share tree, what it may use, and how high its members may rank their work.
 
     `group` is a path such as `physics/lattice`. `user_caps` hold for each member on their own. `queue_limit` bounds its
-    unfinished tasks; 0 is no bound.
+    unfinished tasks, `importance_limit` how far importance may go up; 0 is no bound.
     """
 
     name: ProjectName
@@ -122,6 +127,7 @@ class ProjectPolicy:
     highest: PriorityClass = PriorityClass.HIGH
     service: ServiceClass = ServiceClass.BURSTABLE
     queue_limit: int = 0
+    importance_limit: float = 0.0
     may_lend: bool = False
 
 
@@ -247,6 +253,7 @@ class SitePolicy:
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
     projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
     all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself.
+    `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
     projects: tuple[ProjectPolicy, ...] = ()
@@ -263,6 +270,7 @@ class SitePolicy:
     aged_s: float = 0.0
     backfill_depth: int = 1
     closures: tuple[Closure, ...] = ()
+    reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
 
     def project(self, name: ProjectName) -> ProjectPolicy:
         """Return the rules for a project, those for unlisted ones if it has none."""

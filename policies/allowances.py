@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from elisa.model.amounts import in_units, unit_of
 from elisa.model.columns import PastUse, ProjectUsage, UsageRow
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
@@ -130,29 +131,28 @@ def _with_limit(policy: ProjectPolicy, cap: Cap, limit: int) -> ProjectPolicy:
 def check_loan(site: SitePolicy, loan: Loan, usage: ProjectUsage, now: datetime) -> None:
     """Raise PolicyError, in words for both sides, if a loan may not be made."""
     known = {policy.name: policy for policy in effective(site, usage, now).projects}
-    meter = Meter(loan.resource, loan.gpu_type)
+    meter, unit = Meter(loan.resource, loan.gpu_type), unit_of(loan.resource, loan.gpu_type)
+    amount = f"{in_units(loan.resource, loan.amount)} {unit}"
     lender = known.get(loan.lender)
     theirs = _cap(lender, meter) if lender is not None else None
     borrower = known.get(loan.borrower)
     if loan.lender == loan.borrower or loan.amount <= 0 or loan.due_at <= loan.starts_at:
         raise PolicyError(
-            f"{loan.lender} cannot lend {loan.amount} {loan.resource} to {loan.borrower}",
+            f"{loan.lender} cannot lend {amount} to {loan.borrower}",
             "a loan is a positive amount, for a time, to another project",
         )
     if lender is None or not lender.may_lend:
         raise PolicyError(f"{loan.lender} may not lend", hint=f"set `may_lend: true` for {loan.lender} in site.yaml")
     if theirs is None or borrower is None or _cap(borrower, meter) is None:
         raise PolicyError(
-            f"there is no {loan.resource} budget to move from {loan.lender} to {loan.borrower}",
+            f"there is no budget of {unit} to move from {loan.lender} to {loan.borrower}",
             "a loan moves a limit, so both sides need one",
         )
     rows = [row for row in usage.rows if row.project == loan.lender]
-    left = theirs.limit - use_of(rows, meter)
+    left = max(0, theirs.limit - use_of(rows, meter))
     if loan.amount > left:
-        raise PolicyError(
-            f"{loan.lender} has {max(0, left)} {loan.resource} left to lend, not {loan.amount}",
-            hint=f"lend at most {max(0, left)}",
-        )
+        have = in_units(loan.resource, left)
+        raise PolicyError(f"{loan.lender} has {have} {unit} left to lend, not {amount}", hint=f"lend at most {have}")
 
 
 def recalled(loan: Loan, now: datetime) -> Loan:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
 from elisa.model.pipeline import PriorityClass
-from elisa.model.site import CLASS_RANK, ProjectPolicy
+from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 
-__all__ = ["Action", "Rights", "check_class", "check_queue", "demand"]
+__all__ = ["Action", "Rights", "best_rank", "check_class", "check_queue", "demand"]
 
 
 class Action(StrEnum):
-    """What needs a right. The owner of a task needs none to hold, release or cancel it."""
+    """What needs a right. The owner of a task needs none to hold, release or cancel it, or to rank it lower."""
 
-    PRIORITIZE = "prioritize"
-    CONTROL_OTHERS = "control others' tasks"
-    LEND = "lend"
-    RECALL = "recall a loan"
-    CHANGE_BUDGET = "change a budget"
-    CHANGE_RULES = "change the rules of the site"
-
-
-_MANAGERS_MAY = frozenset({Action.PRIORITIZE, Action.CONTROL_OTHERS, Action.LEND, Action.RECALL})
+    PRIORITIZE = "prioritize the work of"
+    CONTROL = "control what others do in"
+    LEND = "lend for"
+    RECALL = "call back a loan of"
+    GIVE_BACK = "give back a loan of"
+    DIVIDE = "divide the budget of"  # between its members
+    CHANGE_RULES = "change the rules of"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,31 +37,56 @@ class Rights:
         """Tell whether user `uid` may do this to `project`."""
         if uid in self.admins:
             return True
-        return action in _MANAGERS_MAY and uid in dict(self.managers).get(project, frozenset())
+        return action is not Action.CHANGE_RULES and uid in dict(self.managers).get(project, frozenset())
 
 
 def demand(rights: Rights, uid: int, action: Action, project: ProjectName) -> None:
     """Raise PolicyError if user `uid` may not do this to `project`."""
-    if not rights.may(uid, action, project):
-        who = f"a manager of {project} or an administrator" if action in _MANAGERS_MAY else "an administrator"
-        raise PolicyError(f"user {uid} may not {action.value} for {project}", hint=f"ask {who}")
+    if rights.may(uid, action, project):
+        return
+    if action is Action.CHANGE_RULES:
+        who = "an administrator may: the owner of the state folder, or one whom roles.yaml names"
+        raise PolicyError(f"user {uid} may not {action.value} project {project}", f"only {who}", "ask one of them")
+    raise PolicyError(
+        f"user {uid} may not {action.value} project {project}",
+        "only its managers, whom roles.yaml names, and administrators may",
+        f"ask a manager of {project}",
+    )
 
 
-def check_class(policy: ProjectPolicy, wanted: PriorityClass) -> None:
-    """Raise PolicyError if the project may not use this class."""
-    if CLASS_RANK[wanted] < CLASS_RANK[policy.highest]:
+def best_rank(reserved: Sequence[tuple[PriorityClass, Sequence[int]]], uid: int) -> int:
+    """Return the rank of the best class that a user may use anywhere, where some classes are for certain users only.
+
+    Who is named for a class may use it and all below it. All others may use what is below every class that is named.
+    """
+    own = [CLASS_RANK[name] for name, users in reserved if uid in users]
+    below = max((CLASS_RANK[name] for name, _ in reserved), default=-1) + 1
+    return min(*own, below) if own else min(below, max(CLASS_RANK.values()))
+
+
+def check_class(site: SitePolicy, project: ProjectName, uid: int, wanted: PriorityClass) -> None:
+    """Raise PolicyError if the project, or this member of it, may not use a class."""
+    highest = site.project(project).highest
+    if CLASS_RANK[wanted] < CLASS_RANK[highest]:
         raise PolicyError(
-            f"class {wanted.value} is above what {policy.name or 'this project'} may use",
-            f"its highest class is {policy.highest.value}",
-            f"set `priority: {policy.highest.value}` or ask an administrator",
+            f"project {project} may not submit work of class {wanted.value}",
+            f"its highest class is {highest.value}",
+            "lower `priority`, or ask the site's administrator",
+        )
+    best = best_rank(site.reserved_classes, uid)
+    if CLASS_RANK[wanted] < best:
+        raise PolicyError(
+            f"user {uid} may not use class {wanted.value}",
+            f"roles.yaml keeps it for others; {list(CLASS_RANK)[best].value} is the best that is left",
+            "lower `priority`, or ask the site's administrator",
         )
 
 
-def check_queue(policy: ProjectPolicy, unfinished: int, added: int) -> None:
+def check_queue(policy: ProjectPolicy, project: ProjectName, unfinished: int, added: int) -> None:
     """Raise PolicyError if `added` tasks would give the project more unfinished ones than its bound."""
     if policy.queue_limit and unfinished + added > policy.queue_limit:
         raise PolicyError(
-            f"{added} more tasks would give {policy.name or 'this project'} {unfinished + added} unfinished ones",
-            f"at most {policy.queue_limit} may be unfinished at once",
-            "wait until some have ended, cancel others, or submit fewer",
+            f"project {project} may have {policy.queue_limit} unfinished tasks",
+            f"it has {unfinished}, and this pipeline would add {added}",
+            "wait for some to finish, or cancel some",
         )

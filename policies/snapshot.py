@@ -20,6 +20,7 @@ from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import CapRow, Owner, cap_rows
 from elisa.policies.placement import Pool, reachable_pools
+from elisa.policies.rights import best_rank
 
 __all__ = ["KeptRoom", "OrderPlugin", "Snapshot", "TaskTable"]
 
@@ -40,9 +41,9 @@ OrderPlugin = Callable[["Snapshot"], npt.NDArray[np.generic]]
 class TaskTable:
     """Ready tasks in the order of their ids, one array a column; times in seconds since the epoch.
 
-    `owner` numbers (project, user) pairs, `project` projects. `priority` is no better than the project may use: nobody
-    raises himself by what he writes into a file. `deadline_s` is infinite without a deadline; `predicted_s` and `path_s`
-    fall back to the walltime asked for.
+    `owner` numbers (project, user) pairs, `project` projects. `priority` and `importance` are no better than project and
+    user may use: nobody raises himself by what he writes into a file. `deadline_s` is infinite without a deadline;
+    `predicted_s` and `path_s` fall back to the walltime asked for.
     """
 
     ids: tuple[str, ...]
@@ -137,7 +138,7 @@ class Snapshot:
         return cls(
             now_s=now.timestamp(),
             site=site,
-            tasks=_table(ready, owner, project, np.array([CLASS_RANK[policy.highest] for policy in policies], np.int8)),
+            tasks=_table(ready, owner, project, _bounds(site, owners, dict(zip(projects, policies, strict=True)))),
             shapes=tuple(ready.shapes),
             gangs=tuple(ready.gangs),
             owners=owners,
@@ -191,7 +192,23 @@ def _pairs(first: Smalls, second: Smalls, width: int) -> tuple[list[tuple[int, i
     return [divmod(pair, width) for pair in distinct.tolist()], numbers.astype(np.int32)
 
 
-def _table(ready: ReadyColumns, owner: Smalls, project: Smalls, highest: npt.NDArray[np.int8]) -> TaskTable:
+class _Bounds(NamedTuple):
+    """What each owner may say of his own tasks at most: the rank of the best class, and importance."""
+
+    rank: npt.NDArray[np.int8]
+    importance: Floats
+
+
+def _bounds(site: SitePolicy, owners: Sequence[Owner], policies: Mapping[str, ProjectPolicy]) -> _Bounds:
+    ranks = [
+        max(CLASS_RANK[policies[owner.project].highest], best_rank(site.reserved_classes, owner.uid))
+        for owner in owners
+    ]
+    limits = [policies[owner.project].importance_limit or np.inf for owner in owners]
+    return _Bounds(np.array(ranks, np.int8), np.array(limits, np.float64))
+
+
+def _table(ready: ReadyColumns, owner: Smalls, project: Smalls, bounds: _Bounds) -> TaskTable:
     count = len(ready.task)
     shape = np.array(ready.shape, dtype=np.int32)
     walltime = np.array([shape_.request.walltime_s for shape_ in ready.shapes], dtype=np.float64)
@@ -202,8 +219,8 @@ def _table(ready: ReadyColumns, owner: Smalls, project: Smalls, highest: npt.NDA
         owner=owner,
         project=project,
         uid=np.array(ready.owner_uid, dtype=np.int64),
-        priority=np.maximum(np.array(ready.priority, dtype=np.int8), highest[project]),
-        importance=_floats(ready.importance, 0, count),
+        priority=np.maximum(np.array(ready.priority, dtype=np.int8), bounds.rank[owner]),
+        importance=np.minimum(_floats(ready.importance, 0, count), bounds.importance[owner]),
         submitted_s=_floats(ready.submitted_us, 0, count) * _MICRO,
         ready_s=_floats(ready.ready_us, 0, count) * _MICRO,
         deadline_s=np.where(deadline_us > 0, deadline_us * _MICRO, np.inf),

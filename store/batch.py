@@ -60,6 +60,7 @@ class Batch:
     caps: tuple[CapRow, ...] = ()
     cursors: dict[str, Row] = field(default_factory=dict)
     closures: dict[str, Row] = field(default_factory=dict)
+    rules: dict[str, Row] = field(default_factory=dict)
     verdicts: dict[str, Row] = field(default_factory=dict)
     checkpoints: dict[tuple[str, int, str], int | None] = field(default_factory=dict)
     unchecked: dict[str, Row] = field(default_factory=dict)

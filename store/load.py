@@ -22,6 +22,7 @@ from elisa.model.changes import (
     PassedOver,
     PipelineAdded,
     ResumeChosen,
+    RuleDropped,
     TaskMoved,
     TasksAdded,
     UsageSeen,
@@ -48,6 +49,7 @@ _ATTEMPT = (
 )  # fmt: skip
 _VERDICT = ("task", "code", "facts", "since")
 _CURSOR = ("file", "inode", "position", "seq")
+_RULE = ("id", "kind", "project", "body", "set_by", "set_at", "state")
 _CLOSURE = ("id", "backend", "nodes", "starts_at", "ends_at", "why", "added_by", "is_forced", "state")
 
 # Which table's row a change is about, and under which name it has the row's key.
@@ -64,6 +66,7 @@ _SUBJECTS = {
     OutputSeen: ("attempt", attrgetter("attempt")),
     PassedOver: ("verdict", attrgetter("task")),
     ResumeChosen: ("task", attrgetter("task")),
+    RuleDropped: ("rule", attrgetter("rule")),
     TaskMoved: ("task", attrgetter("task")),
     TasksAdded: ("task", attrgetter("template")),
     UsageSeen: ("attempt", attrgetter("attempt")),
@@ -88,6 +91,7 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
     batch.verdicts = {row["task"]: row for row in _by_key(connection, "verdict", "task", _VERDICT, keys["verdict"])}
     batch.cursors = {row["file"]: row for row in _by_key(connection, "event_cursor", "file", _CURSOR, keys["cursor"])}
     batch.closures = {row["id"]: row for row in _by_key(connection, "closure", "id", _CLOSURE, keys["closure"])}
+    batch.rules = {row["id"]: row for row in _by_key(connection, "rule", "id", _RULE, keys["rule"])}
     if CheckpointSeen in kinds:
         _load_checkpoints(connection, batch)
     if PassedOver in kinds:

@@ -13,6 +13,7 @@ from elisa.store.read_due import DueQueries
 from elisa.store.read_history import HistoryQueries
 from elisa.store.read_lookup import LookupQueries
 from elisa.store.read_record import RecordQueries
+from elisa.store.read_rules import RuleQueries
 from elisa.store.read_running import RunningQueries
 from elisa.store.read_tick import TickQueries
 
@@ -22,7 +23,16 @@ __all__ = ["Reader"]
 _TIMEOUT_S = 10.0
 
 
-class Reader(LookupQueries, TickQueries, DueQueries, RunningQueries, RecordQueries, HistoryQueries, ClosureQueries):
+class Reader(
+    LookupQueries,
+    TickQueries,
+    DueQueries,
+    RunningQueries,
+    RecordQueries,
+    HistoryQueries,
+    ClosureQueries,
+    RuleQueries,
+):
     """A read-only view of a state folder; use it as a context manager, and not for long."""
 
     def __init__(self, connection: Connection, home: Path) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "OutputTable",
     "PipelineTable",
     "ProjectTable",
+    "RuleTable",
     "TaskTable",
     "VerdictTable",
     "table_of",
@@ -355,6 +356,21 @@ class ClosureTable(_Table, table=True):
     why: str = Field(sa_type=Text)
     added_by: str = Field(sa_type=Text)
     is_forced: int = Field(default=0, sa_type=Integer)
+    state: str = Field(sa_type=Text)
+
+
+class RuleTable(_Table, table=True):
+    """What people set of the site's rules by command. `body` is a JSON object; `state` is set or dropped."""
+
+    __tablename__ = "rule"
+    __table_args__ = (_index_where("rule_set", "id", "state = 'set'"),)
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    project: str = Field(sa_type=Text)
+    body: str = Field(sa_type=Text)
+    set_by: str = Field(sa_type=Text)
+    set_at: int = Field(sa_type=BigInteger)
     state: str = Field(sa_type=Text)
 
 

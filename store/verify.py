@@ -26,10 +26,11 @@ def verify(connection: Connection, home: Path) -> AuditCheck:
     """Return what does not fit; the caller must not write meanwhile."""
     rows = connection.rows(_ROWS)
     problems = [*_broken_links(rows), *_wrong_head(rows, home)]
-    tasks, attempts, closures = _fold(rows)
+    tasks, attempts, closures, set_rules = _fold(rows)
     problems += _differences(connection, "task", "state, attempts, failures", tasks)
     problems += _differences(connection, "attempt", "state, incarnation, native_id", attempts)
     problems += _differences(connection, "closure", ", ".join(_CLOSURE), closures)
+    problems += _differences(connection, "rule", ", ".join(_RULE), set_rules)
     problems += [*_unbalanced(connection), *_wrong_accounts(connection)]
     return AuditCheck(len(rows), tuple(problems))
 
@@ -57,8 +58,8 @@ def _wrong_head(rows: Sequence[tuple[Any, ...]], home: Path) -> Iterator[str]:
 
 
 def _fold(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], ...]:
-    """Return the tasks, attempts and closures, by id, that the audit adds up to."""
-    folded: dict[str, dict[str, tuple[Any, ...]]] = {"task": {}, "attempt": {}, "closure": {}}
+    """Return the tasks, attempts, closures and rules, by id, that the audit adds up to."""
+    folded: dict[str, dict[str, tuple[Any, ...]]] = {"task": {}, "attempt": {}, "closure": {}, "rule": {}}
     for row in rows:
         into, fields = _FOLDED.get(row[3], (None, ()))
         if into is not None:
@@ -70,6 +71,7 @@ def _fold(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], 
 _TASK = ("after", "attempts", "failures")
 _ATTEMPT = ("after", "incarnation", "native_id")
 _CLOSURE = ("backend", "nodes", "starts_at", "ends_at", "state")
+_RULE = ("kind", "project", "body", "state")
 _FOLDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "task.added": ("task", _TASK),
     "task.moved": ("task", _TASK),
@@ -78,6 +80,8 @@ _FOLDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "attempt.moved": ("attempt", _ATTEMPT),
     "closure.added": ("closure", _CLOSURE),
     "closure.lifted": ("closure", _CLOSURE),
+    "rule.set": ("rule", _RULE),
+    "rule.dropped": ("rule", _RULE),
 }
 
 

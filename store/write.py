@@ -26,6 +26,7 @@ from elisa.store.schema import (
     OutputTable,
     PipelineTable,
     ProjectTable,
+    RuleTable,
     TaskTable,
     VerdictTable,
     table_of,
@@ -57,6 +58,7 @@ _UPSERTED = (
     VerdictTable,
     EventCursorTable,
     ClosureTable,
+    RuleTable,
 )
 
 

@@ -29,6 +29,8 @@ from elisa.model.changes import (
     PassedOver,
     PipelineAdded,
     ResumeChosen,
+    RuleDropped,
+    RuleSet,
     TaskMoved,
     TasksAdded,
     UsageSeen,
@@ -51,6 +53,7 @@ from elisa.store.load import load, read_meta
 from elisa.store.pipelines import add_pipeline, add_tasks
 from elisa.store.policy import is_stored, store_policy
 from elisa.store.reader import Reader
+from elisa.store.rules import drop_rule, set_rule
 from elisa.store.tasks import choose_resume, move_task, pass_over, request_cancel
 from elisa.store.told import move_cursor, note, see_checkpoint, see_metric, see_output, see_usage
 from elisa.store.write import statements
@@ -76,6 +79,8 @@ _MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
     CursorMoved: move_cursor,
     ClosureAdded: add_closure,
     ClosureLifted: lift_closure,
+    RuleSet: set_rule,
+    RuleDropped: drop_rule,
     Noted: note,
 }
 _TIMEOUT_S = 20.0

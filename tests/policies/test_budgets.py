@@ -1,4 +1,4 @@
-"""Grants, loans, refunds, what-if, rights: all that surrounds the caps, which the laws of the plan cover."""
+"""Grants, loans, refunds, what-if: all that surrounds the caps, which the laws of the plan cover."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from elisa.model.columns import PastUse, ProjectUsage, UsageRow
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.native import NativeState
-from elisa.model.pipeline import PriorityClass
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
 from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, SitePolicy
@@ -27,7 +26,6 @@ from elisa.policies.budgets import Meter, amount_of, charge_of, use_of
 from elisa.policies.lifecycle import LifecycleRules, observe
 from elisa.policies.plan import plan
 from elisa.policies.refunds import RefundRules
-from elisa.policies.rights import Action, Rights, check_class, check_queue, demand
 from elisa.policies.whatif import compare, under, what_would_help, with_cap
 from tests.policies.build import (
     HERE,
@@ -46,6 +44,7 @@ from tests.policies.build import (
 )
 
 A, B = ProjectName("a"), ProjectName("b")
+CPUS = Metered.CPUS
 DAY_S = 86400
 
 
@@ -215,15 +214,16 @@ class TestLoans:
     @pytest.mark.parametrize(
         ("site", "loan", "words"),
         [
-            (lending(), a_loan(101), "has 100 cpu_s left to lend, not 101"),
-            (lending(a_loan(30)), a_loan(71), "has 70 cpu_s left to lend, not 71"),
+            (lending(resource=CPUS), a_loan(101, resource=CPUS), "has 100 cpus left to lend, not 101"),
+            (lending(a_loan(30, resource=CPUS), resource=CPUS), a_loan(71, resource=CPUS), "has 70 cpus left to lend"),
+            (lending(), a_loan(36000), "has 0.03 core-h left to lend, not 10 core-h"),
             (lending(may_lend=False), a_loan(), "a may not lend"),
-            (lending(), a_loan(resource=Metered.NODES), "no nodes budget to move"),
+            (lending(), a_loan(resource=Metered.NODES), "no budget of nodes to move"),
             (lending(), a_loan(0), "a cannot lend 0"),
-            (lending(), replace(a_loan(), borrower=A), "a cannot lend 40 cpu_s to a"),
+            (lending(), replace(a_loan(3600), borrower=A), "a cannot lend 1 core-h to a"),
             (lending(), a_loan(due_day=-1), "a cannot lend"),
             (lending(), replace(a_loan(), lender=ProjectName("c")), "c may not lend"),
-            (lending(), replace(a_loan(), borrower=ProjectName("c")), "no cpu_s budget to move from a to c"),
+            (lending(), replace(a_loan(), borrower=ProjectName("c")), "no budget of core-h to move from a to c"),
         ],
     )
     def test_a_bad_loan_is_refused_in_words(self, site: SitePolicy, loan: Loan, words: str) -> None:
@@ -231,13 +231,15 @@ class TestLoans:
             check_loan(site, loan, ProjectUsage(), NOW)
 
     def test_who_has_nothing_left_is_told_so(self) -> None:
-        with pytest.raises(PolicyError, match="has 0 cpu_s left to lend, not 1") as refusal:
-            check_loan(lending(), a_loan(1), ProjectUsage(rows=[spent("a", 150)]), NOW)
+        with pytest.raises(PolicyError, match="has 0 core-h left to lend, not 1 core-h") as refusal:
+            check_loan(lending(), a_loan(3600), ProjectUsage(rows=[spent("a", 150)]), NOW)
         assert refusal.value.hint == "lend at most 0"
 
     def test_what_the_lender_used_is_not_there_to_be_lent(self) -> None:
-        with pytest.raises(PolicyError, match="has 10 cpu_s left"):
-            check_loan(lending(), a_loan(11), ProjectUsage(rows=[spent("a", 90), spent("b", 50)]), NOW)
+        usage = ProjectUsage(rows=[spent("a", 0, cpus=90), spent("b", 0, cpus=50)])
+
+        with pytest.raises(PolicyError, match="has 10 cpus left"):
+            check_loan(lending(resource=CPUS), a_loan(11, resource=CPUS), usage, NOW)
 
     @given(
         amounts=st.lists(st.tuples(st.integers(0, 80), st.integers(-5, 5), st.integers(1, 5)), max_size=4),
@@ -330,41 +332,3 @@ class TestWhatIf:
         snapshot = a_snapshot(Ready().add("t1", priority=1).add("t2"), *clusters, **extra)
 
         assert what_would_help(snapshot, TaskId("t2")) == helps
-
-
-class TestRights:
-    RIGHTS = Rights(admins=frozenset({1}), managers=((A, frozenset({2})),))
-
-    @pytest.mark.parametrize("action", list(Action))
-    def test_administrators_may_everything_and_strangers_nothing(self, action: Action) -> None:
-        assert self.RIGHTS.may(1, action, A)
-        assert not self.RIGHTS.may(3, action, A)
-
-    def test_managers_may_dispose_of_their_own_project_but_not_make_budget(self) -> None:
-        assert {action for action in Action if self.RIGHTS.may(2, action, A)} == {
-            Action.PRIORITIZE,
-            Action.CONTROL_OTHERS,
-            Action.LEND,
-            Action.RECALL,
-        }
-        assert not any(self.RIGHTS.may(2, action, B) for action in Action)
-
-    def test_a_refusal_says_whom_to_ask(self) -> None:
-        demand(self.RIGHTS, 1, Action.CHANGE_BUDGET, A)
-        with pytest.raises(PolicyError, match="user 2 may not change a budget for a") as refusal:
-            demand(self.RIGHTS, 2, Action.CHANGE_BUDGET, A)
-        assert refusal.value.hint == "ask an administrator"
-        with pytest.raises(PolicyError) as refusal:
-            demand(self.RIGHTS, 3, Action.LEND, A)
-        assert refusal.value.hint == "ask a manager of a or an administrator"
-
-    def test_a_class_above_the_projects_highest_is_refused(self) -> None:
-        check_class(a_project("a"), PriorityClass.HIGH)
-        with pytest.raises(PolicyError, match="critical is above what a may use"):
-            check_class(a_project("a"), PriorityClass.CRITICAL)
-
-    def test_a_bounded_queue_takes_no_more_than_its_bound(self) -> None:
-        check_queue(a_project("a"), 10**6, 1)
-        check_queue(a_project("a", queue_limit=10), 8, 2)
-        with pytest.raises(PolicyError, match="would give a 11 unfinished"):
-            check_queue(a_project("a", queue_limit=10), 8, 3)

@@ -80,7 +80,7 @@ def unwired(root: Path) -> Iterator[str]:
     ]
     optional = {one.arg for one in build.args.kwonlyargs}
     yield from (f"Snapshot.{name}" for name in optional - keywords(root / "engine" / "decide.py", "Snapshot.build"))
-    given = keywords(root / "engine" / "config.py", "SitePolicy")
+    given = keywords(root / "engine" / "config.py", "SitePolicy") | keywords(root / "engine" / "rules.py", "replace")
     yield from (f"SitePolicy.{field.name}" for field in fields(SitePolicy) if field.name not in given)
     filled = keywords(root / "store" / "read_tick.py", "ReadyColumns")
     filled |= keywords(root / "engine" / "facts_due.py", "ready._replace")

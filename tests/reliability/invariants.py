@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+from elisa.engine.rules import ruled_by
 from elisa.model.changes import Charge
 from elisa.model.ids import TaskId
 from elisa.model.pipeline import NeedKind
@@ -73,7 +74,7 @@ _COLUMNS = {
 
 def _over_cap(world: World, reader: Reader) -> Iterator[str]:
     usage = reader.usage(world.clock.now()).rows
-    for project in world.site.policy().projects:
+    for project in ruled_by(world.site, reader.rules()).projects:
         for cap in project.caps:
             column = _COLUMNS.get(cap.resource)
             rows = [row for row in usage if row.project == project.name]

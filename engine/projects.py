@@ -1,0 +1,252 @@
+"""What a person with the right changes of a project's rules: written down at once, followed from the next plan on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from typing import Any
+
+from elisa.engine.roles import read_roles
+from elisa.engine.rules import grant_of, loan_of, policy_of, project_configs, setting_of
+from elisa.engine.workspace import Workspace
+from elisa.model.changes import Change, RuleDropped, RuleSet
+from elisa.model.errors import UsageError
+from elisa.model.ids import ProjectName, new_rule_id
+from elisa.model.rules import Rule, RuleKind, recall_id, setting_id
+from elisa.model.site import Loan, ProjectPolicy
+from elisa.pipelines.nodes import plain
+from elisa.pipelines.problems import nearest
+from elisa.pipelines.strict_yaml import load
+from elisa.policies.allowances import check_loan, is_active, recalled
+from elisa.policies.rights import Action, demand
+from elisa.store.reader import Reader
+from elisa.store.writer import Writer
+
+__all__ = [
+    "Known",
+    "change",
+    "give_back",
+    "grant",
+    "known_projects",
+    "lend",
+    "recall_change",
+    "reclaim",
+    "reset",
+]
+
+_NOTHING = frozenset({"none", "null"})
+# What a manager may set: how the project's means are shared out between its members.
+_OF_MANAGERS = "per_user."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A project, its rules as they are now, its loans, and what of all that people set by command.
+
+    `is_listed`: it has rules of its own; else those for unlisted projects hold.
+    """
+
+    name: ProjectName
+    policy: ProjectPolicy
+    loans: tuple[Loan, ...]
+    rules: tuple[Rule, ...]
+    is_listed: bool
+
+
+def known_projects(ws: Workspace) -> tuple[Known, ...]:
+    """Return every project that has rules or has submitted something, by name."""
+    with Reader.open(ws.home) as reader:
+        policy, rules = policy_of(ws, reader, ws.clock.now()), reader.rules()
+        submitted = {row.name for row in reader.projects()}
+    listed = set(map(ProjectName, project_configs(ws.site, rules)))
+    return tuple(
+        Known(
+            name=name,
+            policy=replace(policy.project(name), name=name),
+            loans=tuple(loan for loan in policy.loans if name in {loan.lender, loan.borrower}),
+            rules=tuple(rule for rule in rules if rule.project == name),
+            is_listed=name in listed,
+        )
+        for name in sorted(submitted | listed)
+    )
+
+
+def change(ws: Workspace, project: str, settings: Mapping[str, str]) -> tuple[Rule, ...]:
+    """Set what `site.yaml` would say under a project, by path; `none` takes a limit away.
+
+    Raises UsageError for what is no setting or no value of it, PolicyError for who may not.
+    """
+    name = _named(project)
+    rules = tuple(_setting(ws, name, path, _value(text)) for path, text in settings.items())
+    for path in settings:
+        _demand(ws, Action.DIVIDE if path.startswith(_OF_MANAGERS) else Action.CHANGE_RULES, name)
+    with ws.writer() as writer:
+        writer.apply([RuleSet(rule=rule) for rule in rules])
+    return rules
+
+
+def reset(ws: Workspace, project: str, what: Sequence[str]) -> tuple[Rule, ...]:
+    """Take back what was set by command: paths of settings, ids of grants; all of both if nothing is named.
+
+    Raises UsageError for what is not set.
+    """
+    name = _named(project)
+    with ws.writer() as writer:
+        dropped = _chosen([rule for rule in writer.rules() if rule.project == name], name, what)
+        for rule in dropped:
+            is_shared_out = str(rule.body.get("path", "")).startswith(_OF_MANAGERS)
+            _demand(ws, Action.DIVIDE if is_shared_out else Action.CHANGE_RULES, name)
+        writer.apply([RuleDropped(rule=rule.id, by=ws.actor) for rule in dropped])
+    return dropped
+
+
+def grant(  # noqa: PLR0917 - to whom, what, when
+    ws: Workspace, project: str, amount: Mapping[str, str], begin: datetime, end: datetime, carry_over: float = 0.0
+) -> Rule:
+    """Grant a project amounts for a period."""
+    name = _named(project)
+    body = {"amount": _amount(amount), "from": begin.isoformat(), "until": end.isoformat(), "carry_over": carry_over}
+    rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.GRANT, project=name, body=body, by=ws.actor)
+    grant_of(body)
+    _check_period(begin, end)
+    _demand(ws, Action.CHANGE_RULES, name)
+    with ws.writer() as writer:
+        writer.apply([RuleSet(rule=rule)])
+    return rule
+
+
+def lend(  # noqa: PLR0913, PLR0917 - who, whom, what, when
+    ws: Workspace,
+    lender: str,
+    borrower: str,
+    amount: Mapping[str, str],
+    begin: datetime,
+    end: datetime,
+    *,
+    recallable: bool = True,
+) -> Rule:
+    """Move so much of one project's budget to another's for a time. Raises PolicyError if it is not there, or not allowed."""
+    name = _named(lender)
+    body: dict[str, object] = {
+        "borrower": _named(borrower),
+        "amount": _amount(amount),
+        "from": begin.isoformat(),
+        "until": end.isoformat(),
+        "recallable": recallable,
+    }
+    rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.LOAN, project=name, body=body, by=ws.actor)
+    loans = loan_of(rule)
+    _check_period(begin, end)
+    _demand(ws, Action.LEND, name)
+    now = ws.clock.now()
+    with ws.writer() as writer:
+        for loan in loans:
+            check_loan(policy_of(ws, writer, now), loan, writer.usage(now), now)
+        writer.apply([RuleSet(rule=rule)])
+    return rule
+
+
+def reclaim(ws: Workspace, loan: str) -> tuple[Loan, ...]:
+    """Call a loan back before it is due; PolicyError if its terms do not allow that."""
+    return _end_loan(ws, loan, is_lender=True)
+
+
+def give_back(ws: Workspace, loan: str) -> tuple[Loan, ...]:
+    """Give a loan back before it is due."""
+    return _end_loan(ws, loan, is_lender=False)
+
+
+def _end_loan(ws: Workspace, id_: str, *, is_lender: bool) -> tuple[Loan, ...]:
+    now = ws.clock.now()
+    with ws.writer() as writer:
+        loans = _running_loans(ws, writer, id_, now)
+        first = loans[0]
+        if is_lender:
+            _demand(ws, Action.RECALL, first.lender)
+            ended = tuple(recalled(loan, now) for loan in loans)
+        else:
+            _demand(ws, Action.GIVE_BACK, first.borrower)
+            ended = tuple(replace(loan, due_at=now) for loan in loans)
+        writer.apply([recall_change(first, now, ws.actor)])
+    return ended
+
+
+def recall_change(loan: Loan, now: datetime, by: str) -> Change:
+    """Return what ends a loan at `now`."""
+    body = {"loan": loan.id, "at": now.isoformat()}
+    rule = Rule(id=recall_id(loan.id), kind=RuleKind.RECALL, project=loan.lender, body=body, by=by)
+    return RuleSet(rule=rule)
+
+
+def _running_loans(ws: Workspace, writer: Writer, id_: str, now: datetime) -> tuple[Loan, ...]:
+    known = policy_of(ws, writer, now).loans
+    loans = tuple(loan for loan in known if loan.id == id_)
+    if not loans:
+        names = {loan.id for loan in known}
+        hint = nearest(id_, names) or "see `elisa project show`"
+        raise UsageError(f"there is no loan {id_}", f"{len(names)} are known", hint)
+    if not any(is_active(loan, now) or loan.starts_at > now for loan in loans):
+        raise UsageError(f"loan {id_} is over", f"it ended at {loans[0].due_at.isoformat()}", "there is nothing to end")
+    return loans
+
+
+def _demand(ws: Workspace, action: Action, project: ProjectName) -> None:
+    roles, owner = read_roles(ws.files, ws.home)
+    demand(roles.rights(owner), ws.uid, action, project)
+
+
+def _named(project: str) -> ProjectName:
+    if not project.strip() or "/" in project:
+        raise UsageError(
+            f"`{project}` is no name of a project", "it is empty or has a slash in it", "see `elisa project list`"
+        )
+    return ProjectName(project)
+
+
+def _setting(ws: Workspace, project: ProjectName, path: str, value: object) -> Rule:
+    setting_of(path, value)
+    body = {"path": path, "value": value}
+    return Rule(id=setting_id(project, path), kind=RuleKind.SETTING, project=project, body=body, by=ws.actor)
+
+
+def _value(text: str) -> object:
+    """Read a value as YAML does."""
+    return None if text.strip().lower() in _NOTHING else plain(load(text, "value"))
+
+
+def _amount(words: Mapping[str, str]) -> Mapping[str, object]:
+    return _nested({path: _value(text) for path, text in words.items()})
+
+
+def _nested(flat: Mapping[str, object]) -> Mapping[str, object]:
+    """Return `{a.b: 1}` as `{a: {b: 1}}`."""
+    made: dict[str, Any] = {}
+    for path, value in flat.items():
+        *inner, last = path.split(".")
+        reduce(lambda level, name: level.setdefault(name, {}), inner, made)[last] = value
+    return made
+
+
+def _check_period(begin: datetime, end: datetime) -> None:
+    if end <= begin:
+        raise UsageError(
+            "it cannot be over before it begins",
+            f"from {begin.isoformat()} until {end.isoformat()}",
+            "give a later --until",
+        )
+
+
+def _chosen(rules: Sequence[Rule], project: ProjectName, what: Sequence[str]) -> tuple[Rule, ...]:
+    able = [rule for rule in rules if rule.kind in {RuleKind.SETTING, RuleKind.GRANT}]
+    names = {str(rule.body.get("path") or rule.id): rule for rule in able}
+    strange = [name for name in what if name not in names]
+    if strange or not names:
+        missing = strange[0] if strange else "anything"
+        raise UsageError(
+            f"{missing} was not set by command for project {project}",
+            f"set are: {', '.join(sorted(names)) or 'nothing'}",
+            "see `elisa project show`; what stands in site.yaml is changed there",
+        )
+    return tuple(names[name] for name in (what or sorted(names)))

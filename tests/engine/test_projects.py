@@ -1,0 +1,269 @@
+"""Rules of projects changed by command: who may, what the next plan makes of it, and what is written down."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from elisa.engine import projects
+from elisa.engine.commands import cancel
+from elisa.engine.config import Site
+from elisa.engine.roles import read_roles
+from elisa.engine.submit import submit
+from elisa.engine.workspace import Workspace
+from elisa.model.errors import ElisaError, PolicyError, SpecError, UsageError
+from elisa.model.ids import ProjectName
+from elisa.model.pipeline import Pipeline, PriorityClass
+from elisa.model.reasons import Reason, ReasonCode
+from elisa.model.site import Cap, Metered
+from elisa.model.states import TaskState
+from elisa.report.words import in_words
+from elisa.store.reader import Reader
+from tests.reliability.invariants import assert_sound
+from tests.reliability.specs import job
+from tests.reliability.world import World
+
+HOUR = 3600
+BOSS, MANAGER, MEMBER = os.geteuid(), 4001, 4002
+ROLES = f"managers: {{vision: [{MANAGER}]}}\nclasses: {{high: [{MANAGER}]}}\n"
+RULES = {
+    "projects": {
+        "vision": {"budget": {"cpu_hours": 100}, "may_lend": True},
+        "nlp": {"budget": {"cpu_hours": 1}},
+    }
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    base = {"backends": {"sim": {"kind": "simulated"}}, "jobs": {"self_fence": "60s"}}
+    made = World.make(tmp_path / "home", site=Site.model_validate({**base, **RULES}))
+    (made.home / "roles.yaml").write_text(ROLES)
+    return made
+
+
+def seen_by(world: World, uid: int) -> Workspace:
+    return replace(world.workspace(), uid=uid)
+
+
+def policy_of(world: World, name: str) -> projects.Known:
+    return next(one for one in projects.known_projects(world.workspace()) if one.name == name)
+
+
+def why_it_waits(world: World, name: str) -> str:
+    with Reader.open(world.home) as reader:
+        verdict = reader.verdict(world.tasks()[name].id)
+    assert verdict is not None
+    return in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts))
+
+
+def test_a_setting_is_laid_over_the_file_and_taken_back_again(world: World) -> None:
+    boss = seen_by(world, BOSS)
+    settings = {"budget.cpu_hours": "7", "at_once.memory": "2GiB", "per_user.at_once.jobs": "3", "highest": "critical"}
+
+    projects.change(boss, "vision", settings)
+
+    changed = policy_of(world, "vision")
+    assert changed.policy.caps == (
+        Cap(resource=Metered.CPU_S, limit=7 * HOUR),
+        Cap(resource=Metered.MEMORY_MIB, limit=2048),
+    )
+    assert changed.policy.user_caps == (Cap(resource=Metered.JOBS, limit=3),)
+    assert (changed.policy.highest, changed.policy.may_lend, len(changed.rules)) == (PriorityClass.CRITICAL, True, 4)
+    projects.change(boss, "vision", {"budget.cpu_hours": "none"})
+    assert [cap.resource for cap in policy_of(world, "vision").policy.caps] == [Metered.MEMORY_MIB]
+    projects.reset(boss, "vision", ["budget.cpu_hours"])
+    assert policy_of(world, "vision").policy.caps[0].limit == 100 * HOUR
+    projects.reset(boss, "vision", [])
+    assert policy_of(world, "vision").policy == world.site.policy().project(ProjectName("vision"))
+    assert_sound(world)
+
+
+def test_a_project_that_the_file_does_not_name_begins_with_the_rules_for_unlisted_ones(world: World) -> None:
+    projects.change(seen_by(world, BOSS), "climate", {"shares": "4"})
+
+    known = policy_of(world, "climate")
+    assert (known.is_listed, known.policy.shares, known.policy.highest) == (True, 4.0, PriorityClass.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"budget.cpu_hour": "5"}, "no setting budget.cpu_hour"),
+        ({"shares": "-1"}, "shares cannot be -1"),
+        ({"budget": "5"}, "budget cannot be 5"),
+        ({"highest": "top"}, "highest cannot be top"),
+    ],
+)
+def test_what_is_no_setting_is_refused_and_nothing_is_written(
+    world: World, settings: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        projects.change(seen_by(world, BOSS), "vision", {"shares": "2", **settings})
+
+    assert policy_of(world, "vision").rules == ()
+
+
+def test_the_next_plan_follows_a_raised_and_a_cut_budget(world: World) -> None:
+    world.submit(job("big", cpus=4, walltime_s=2 * HOUR, lasts_s=HOUR))
+    world.tick()
+    assert why_it_waits(world, "big") == "project nlp has 1 core-h left of 1, this asks for 8"
+
+    projects.change(seen_by(world, BOSS), "nlp", {"budget.cpu_hours": "8"})
+    world.tick()
+
+    assert world.states() == {"big": TaskState.ACTIVE}
+    assert_sound(world)
+    projects.change(seen_by(world, BOSS), "nlp", {"budget.cpu_hours": "2"})
+    world.submit(job("small", walltime_s=60))
+    world.tick()
+    assert world.states()["small"] is TaskState.READY
+
+
+def test_a_grant_holds_within_its_period(world: World) -> None:
+    now = world.clock.now()
+    world.submit(job("work", cpus=4, walltime_s=HOUR), project="climate")
+    period = (now + timedelta(days=1), now + timedelta(days=2))
+
+    projects.grant(seen_by(world, BOSS), "climate", {"cpu_hours": "5"}, *period)
+    world.tick()
+    before = world.states()["work"]
+    world.pass_time(86400)
+    world.tick()
+
+    assert (before, world.states()["work"]) == (TaskState.READY, TaskState.ACTIVE)
+    with pytest.raises(UsageError, match="over before it begins"):
+        projects.grant(seen_by(world, BOSS), "climate", {"cpu_hours": "5"}, period[1], period[0])
+    assert_sound(world)
+
+
+def lend(world: World, uid: int = MANAGER, hours: int = 20, **terms: bool) -> str:
+    now = world.clock.now()
+    due = now + timedelta(days=30)
+    return projects.lend(seen_by(world, uid), "vision", "nlp", {"cpu_hours": str(hours)}, now, due, **terms).id
+
+
+def test_what_is_lent_may_be_used_and_what_is_left_of_it_goes_back(world: World) -> None:
+    world.submit(job("big", cpus=4, walltime_s=2 * HOUR, lasts_s=HOUR))
+    loan = lend(world)
+    world.run()
+
+    (ended,) = projects.reclaim(seen_by(world, MANAGER), loan)
+    world.submit(job("more", cpus=4, walltime_s=2 * HOUR))
+    world.tick()
+
+    assert ended.due_at == world.clock.now()
+    assert world.states()["big"] is TaskState.SUCCEEDED
+    assert why_it_waits(world, "more").startswith("project nlp has 0 core-h left of 4")
+    with pytest.raises(UsageError, match="is over"):
+        projects.reclaim(seen_by(world, MANAGER), loan)
+    assert_sound(world)
+
+
+def test_a_borrower_may_give_back_what_the_lender_may_not_call_back(world: World) -> None:
+    (world.home / "roles.yaml").write_text(f"managers: {{vision: [{MANAGER}], nlp: [{MEMBER}]}}\n")
+    loan = lend(world, recallable=False)
+
+    with pytest.raises(PolicyError, match="cannot call its loan to nlp back"):
+        projects.reclaim(seen_by(world, MANAGER), loan)
+    with pytest.raises(PolicyError, match=f"user {MANAGER} may not give back a loan of project nlp"):
+        projects.give_back(seen_by(world, MANAGER), loan)
+    (ended,) = projects.give_back(seen_by(world, MEMBER), loan)
+
+    assert ended.due_at == world.clock.now()
+
+
+def test_more_than_there_is_cannot_be_lent_twice(world: World) -> None:
+    lend(world, hours=60)
+
+    with pytest.raises(PolicyError, match="vision has 40 core-h left to lend, not 60 core-h"):
+        lend(world, hours=60)
+
+
+@pytest.mark.parametrize("uid", [MANAGER, MEMBER])
+def test_only_an_administrator_changes_what_a_project_has(world: World, uid: int) -> None:
+    now = world.clock.now()
+    theirs = seen_by(world, uid)
+
+    for refused in (
+        lambda: projects.change(theirs, "vision", {"budget.cpu_hours": "999"}),
+        lambda: projects.grant(theirs, "vision", {"cpu_hours": "9"}, now, now + timedelta(days=1)),
+    ):
+        with pytest.raises(PolicyError, match=f"user {uid} may not change the rules of project vision"):
+            refused()
+    assert policy_of(world, "vision").rules == ()
+
+
+def test_a_manager_divides_the_budget_between_members_and_a_member_does_not(world: World) -> None:
+    projects.change(seen_by(world, MANAGER), "vision", {"per_user.budget.cpu_hours": "5"})
+
+    with pytest.raises(PolicyError, match="may not divide the budget of project vision"):
+        projects.change(seen_by(world, MEMBER), "vision", {"per_user.budget.cpu_hours": "50"})
+    with pytest.raises(PolicyError, match="may not lend for project vision"):
+        lend(world, uid=MEMBER)
+    with pytest.raises(PolicyError, match="may not divide"):
+        projects.reset(seen_by(world, MEMBER), "vision", [])
+    assert policy_of(world, "vision").policy.user_caps == (Cap(resource=Metered.CPU_S, limit=5 * HOUR),)
+
+
+def test_a_class_kept_for_others_is_refused_at_submission_and_clipped_if_it_came_in_before(world: World) -> None:
+    urgent = Pipeline(name="study", project=ProjectName("vision"), tasks=(job("now"),), priority=PriorityClass.HIGH)
+    with pytest.raises(PolicyError, match=f"user {MEMBER} may not use class high"):
+        submit(seen_by(world, MEMBER), urgent)
+
+    submit(seen_by(world, MANAGER), urgent)
+    with Reader.open(world.home) as reader:
+        assert reader.ready_columns().priority == (1,)
+
+
+def test_others_work_is_cancelled_by_managers_only(world: World) -> None:
+    pipeline = world.submit(job("work"), project="vision")
+
+    with pytest.raises(PolicyError, match="may not control what others do in project vision"):
+        cancel(seen_by(world, MEMBER), [pipeline])
+    assert len(cancel(seen_by(world, MANAGER), [pipeline]).changed) == 1
+
+
+def test_a_file_of_roles_that_others_could_have_written_counts_for_nothing_and_starts_nothing(world: World) -> None:
+    world.submit(job("work"))
+    file = world.home / "roles.yaml"
+
+    for mode in (0o664, 0o646):
+        file.chmod(mode)
+        with pytest.raises(PolicyError, match="cannot be trusted"):
+            world.tick()
+    file.unlink()
+    file.symlink_to("/etc/hostname")
+    with pytest.raises(PolicyError, match="no ordinary file"):
+        world.tick()
+
+    assert world.states() == {"work": TaskState.READY}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("admins: [nobody-of-that-name]\n", PolicyError),
+        ("managers: {vision: 5}\n", SpecError),
+        ("kings: [1]\n", SpecError),
+        ("classes: {urgent: [1]}\n", SpecError),
+    ],
+)
+def test_a_file_of_roles_that_cannot_be_read_is_refused(world: World, text: str, error: type[ElisaError]) -> None:
+    (world.home / "roles.yaml").write_text(text)
+
+    with pytest.raises(error):
+        read_roles(world.workspace().files, world.home)
+
+
+def test_the_file_is_read_again_whenever_it_matters(world: World) -> None:
+    with pytest.raises(PolicyError):
+        projects.change(seen_by(world, MEMBER), "vision", {"shares": "3"})
+
+    (world.home / "roles.yaml").write_text(f"admins: [{MEMBER}]\n")
+
+    assert projects.change(seen_by(world, MEMBER), "vision", {"shares": "3"})
