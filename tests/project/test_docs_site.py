@@ -1,4 +1,4 @@
-"""Every example of a site.yaml or a pipeline in the guides is one that elisa takes."""
+"""Every example of a site.yaml, a roles.yaml or a pipeline in the guides is one that elisa takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from elisa.backends.pbs.options import PbsOptions
 from elisa.backends.simulated.parse import parse_cluster
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.engine.config import Site, parse_site
+from elisa.engine.roles import Roles
 from elisa.pipelines.load import load
+from elisa.pipelines.nodes import plain
+from elisa.pipelines.strict_yaml import load as load_yaml
 from elisa.policies.registry import ORDER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,6 +46,8 @@ def test_example_is_taken(text: str, tmp_path: Path) -> None:
         path.write_text(text)
 
         assert load(path).tasks
+    elif text.startswith("admins:"):
+        assert Roles.model_validate(plain(load_yaml(text, "roles.yaml"))).managers
     else:
         site = parse_site(text, "site.yaml")
 
