@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -18,6 +19,7 @@ __all__ = [
     "Description",
     "Previews",
     "Reorders",
+    "array_key",
     "render_partition",
     "tag_of",
 ]
@@ -83,10 +85,10 @@ class Reorders(Protocol):
 class Arrays(Protocol):
     """A backend that takes many jobs at once (`Capabilities.arrays`)."""
 
-    def submit_array(self, requests: Sequence[JobRequest], *, at_once: int = 0) -> Mapping[AttemptId, NativeId]:
-        """Submit jobs that ask for the same thing, all or none; at most `at_once` (0: all) run together.
+    def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        """Submit jobs that ask for the same thing, as `array_key` says, all or none.
 
-        Raises what `submit` raises.
+        Raises what `submit` raises; AtLimit where fewer of them might be taken.
         """
         ...
 
@@ -143,6 +145,11 @@ def render_partition(partition: PartitionView) -> str:
     marks += ["jobs may be preempted"] if partition.preemptible else []
     marks += [] if partition.is_up else ["down"]
     return f"{partition.name}: {', '.join(marks)}"
+
+
+def array_key(request: JobRequest) -> JobRequest:
+    """Return what two requests must have in common to become elements of one array."""
+    return replace(request, attempt=AttemptId(""), argv=(), workdir="", stdout="", stderr="", predicted_s=None)
 
 
 def tag_of(instance: str, attempt: AttemptId) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from elisa.backends.protocol import Arrays, array_key
+from elisa.engine.bundles import Chunks, array_limit, submits
 from elisa.engine.handover import Handover
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import words_of
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import AttemptIntended, AttemptMoved, AttemptSubmitted, Change, Charge, TaskMoved
 from elisa.model.decisions import Submit
-from elisa.model.errors import PolicyError, Rejected, StaleChange, SubmitUncertain, Unavailable
+from elisa.model.errors import AtLimit, PolicyError, Rejected, StaleChange, SubmitUncertain, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId, attempt_id
 from elisa.model.native import JobRequest
 from elisa.model.reasons import Fact, ReasonCode, because
@@ -28,8 +30,6 @@ from elisa.store.writer import Writer
 __all__ = ["Acted", "Submitting"]
 
 _log = logging.getLogger(__name__)
-# A manager that turns out to be full costs few attempts in vain; one that takes what it gets is served in bulk.
-_FIRST_CHUNK, _LARGEST_CHUNK = 4, 64
 # Outcomes wait no longer than this to be written down: what is not written must be searched for after a crash.
 _FLUSH_AFTER = timedelta(seconds=1)
 
@@ -53,6 +53,9 @@ class _Item:
     kept_off: tuple[str, ...] = ()
 
 
+_Asked = tuple[_Item, JobRequest]
+
+
 class Submitting:
     """Submissions of one plan. A backend that is full or leaves an answer in doubt gets nothing more in this tick."""
 
@@ -64,22 +67,19 @@ class Submitting:
         self._now = now
         self._handover = Handover(ws, writer)
         self._stopped: dict[BackendName, str] = {}
+        self._refused: dict[AttemptId, str] = {}
         self._outcomes: list[Change] = []
         self._flushed_at = ws.clock.now()
         self.acted = Acted()
 
     def carry_out(self) -> Acted:
         """Submit in the order of the plan; raises OSError, with everything settled, if the disk fails us."""
-        rest = [decision for decision in self._plan.decisions if isinstance(decision, Submit)]
-        size = _FIRST_CHUNK
-        while rest:
-            chunk = [decision for decision in rest[:size] if self._takes_more(decision.backend)]
-            rest, size = rest[size:], min(2 * size, _LARGEST_CHUNK)
-            self._submit_chunk(self._intend(chunk))
+        for chunk in Chunks(self._plan, self._ws.backends, self._health):
+            self._submit_chunk(self._intend([one for one in chunk if self._takes_more(one.backend)]))
         return self.acted
 
     def _takes_more(self, name: BackendName) -> bool:
-        return name not in self._stopped and not self._health.is_resting(_submits(name), self._now)
+        return name not in self._stopped and not self._health.is_resting(submits(name), self._now)
 
     def _intend(self, decisions: Sequence[Submit]) -> list[_Item]:
         """Write down the intents in one transaction; where a rule or a change of mind forbids one, each by itself."""
@@ -131,19 +131,25 @@ class Submitting:
 
     def _submit_chunk(self, items: Sequence[_Item]) -> None:
         self._ws.crash("act.intended")
-        left = list(items)
+        left = {item.attempt.id: item for item in items}
         try:
-            requests = self._prepare(left)
-            while left:
-                self._submit_one(left[0], requests.get(left[0].attempt.id))
-                del left[0]
+            requests = self._prepare(items)
+            for asked in self._arrays(
+                [(item, requests[item.attempt.id]) for item in items if item.attempt.id in requests]
+            ):
+                self._hand_over(asked)
+                for item, _ in asked:
+                    del left[item.attempt.id]
                 self._flush_if_due()
         except OSError:
             # The disk failed before the manager was asked about these: they certainly do not run.
-            for item in left:
+            for item in left.values():
                 self._withdraw(item, ReasonCode.BACKEND_BUSY, "the state folder cannot be written")
             self._flush()
             raise
+        for item in left.values():
+            # A life of this database that was lost has released it: whatever became of that is still to be found.
+            self._doubt(item, "an attempt of this number was released before")
         self._flush()
 
     def _prepare(self, items: Sequence[_Item]) -> dict[AttemptId, JobRequest]:
@@ -152,43 +158,87 @@ class Submitting:
         kept_off = {item.attempt.id: self._plan.known(item.task.id, item.kept_off) for item in fresh}
         return {name: replace(request, exclude_nodes=kept_off[name]) for name, request in requests.items()}
 
-    def _submit_one(self, item: _Item, request: JobRequest | None) -> None:
-        name = item.attempt.backend
-        if request is None:
-            # A life of this database that was lost has released it: whatever became of that is still to be found.
-            self._doubt(item, "an attempt of this number was released before")
-        elif name in self._stopped:
-            self._withdraw(item, ReasonCode.BACKEND_BUSY, self._stopped[name])
-        else:
-            self._ask(item, request)
+    def _arrays(self, asked: Sequence[_Asked]) -> Iterable[Sequence[_Asked]]:
+        """Return what goes to a manager by one call, in order: what asks for the same thing, where it has arrays."""
+        calls: list[list[_Asked]] = []
+        latest: dict[tuple[BackendName, JobRequest], list[_Asked]] = {}
+        for item, request in asked:
+            key = (item.attempt.backend, array_key(request))
+            call = latest.get(key)
+            if call is None or len(call) >= array_limit(self._ws.backends, self._health, key[0]):
+                call = latest[key] = []
+                calls.append(call)
+            call.append((item, request))
+        return calls
 
-    def _ask(self, item: _Item, request: JobRequest) -> None:
+    def _hand_over(self, asked: Sequence[_Asked]) -> None:
+        """Ask about jobs together; what is too much at once, in halves."""
+        name = asked[0][0].attempt.backend
+        left = [asked]
+        while left:
+            some = left.pop()
+            if name in self._stopped:
+                for item, _ in some:
+                    self._withdraw(item, ReasonCode.BACKEND_BUSY, self._stopped[name])
+            else:
+                left.extend(reversed(self._ask(name, some)))
+
+    def _ask(self, name: BackendName, asked: Sequence[_Asked]) -> Sequence[Sequence[_Asked]]:
+        """Ask about jobs together; return what is not settled by the answer, in the parts to ask about next."""
+        items = [item for item, _ in asked]
         self._ws.crash("act.submit.begin")
         try:
-            native_id = self._ws.backends[item.attempt.backend].submit(request)
+            native_ids = self._submit(name, [request for _, request in asked])
         except Rejected as err:
-            self._reject(item, words_of(err))
+            if len(asked) > 1:
+                return self._ask_first_alone(name, asked)
+            self._reject(items[0], words_of(err))
         except Unavailable as err:
-            self._stop(item.attempt.backend, words_of(err))
-            self._withdraw(item, ReasonCode.BACKEND_BUSY, words_of(err))
+            if isinstance(err, AtLimit) and len(asked) > 1:
+                # Of a thousand that are too many, those that can be are taken by about ten more calls.
+                return (asked[: len(asked) // 2], asked[len(asked) // 2 :])
+            self._stop(name, words_of(err))
+            for item in items:
+                self._withdraw(item, ReasonCode.BACKEND_BUSY, words_of(err))
         except SubmitUncertain as err:
-            self._stop(item.attempt.backend, words_of(err))
-            self._doubt(item, words_of(err))
+            self._stop(name, words_of(err))
+            self._doubt_all(items, words_of(err))
         except Exception as err:  # noqa: BLE001 - a bug in one backend must not stop the tick of the others
-            _log.exception("backend=%s attempt=%s", item.attempt.backend, item.attempt.id)
-            self._stop(item.attempt.backend, words_of(err))
-            self._doubt(item, words_of(err))
+            _log.exception("backend=%s attempt=%s", name, items[0].attempt.id)
+            self._stop(name, words_of(err))
+            self._doubt_all(items, words_of(err))
         else:
-            self._accept(item, native_id)
+            for item in items:
+                self._accept(item, native_ids[item.attempt.id])
         self._ws.crash("act.submit.answered")
+        return ()
+
+    def _ask_first_alone(self, name: BackendName, asked: Sequence[_Asked]) -> Sequence[Sequence[_Asked]]:
+        """Learn whether an array was refused for what each of its jobs asks for: then all are, and nobody is asked again."""
+        first, rest = asked[0][0], asked[1:]
+        self._ask(name, asked[:1])
+        words = self._refused.get(first.attempt.id)
+        if words is None:
+            return [[one] for one in rest]
+        for item, _ in rest:
+            self._reject(item, words)
+        return ()
+
+    def _submit(self, name: BackendName, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        backend = self._ws.backends[name]
+        if len(requests) == 1:
+            return {requests[0].attempt: backend.submit(requests[0])}
+        assert isinstance(backend, Arrays)
+        return backend.submit_array(requests)
 
     def _accept(self, item: _Item, native_id: NativeId) -> None:
         reason = because(ReasonCode.ACCEPTED, native_id=native_id)
         self._outcomes.append(AttemptSubmitted(attempt=item.attempt.id, native_id=native_id, reason=reason))
-        self._health.worked(_submits(item.attempt.backend))
+        self._health.worked(submits(item.attempt.backend))
         self.acted.submitted.append(item.attempt.id)
 
     def _reject(self, item: _Item, words: str) -> None:
+        self._refused[item.attempt.id] = words
         end = End(reason=EndReason.REJECTED, detail=words)
         ended = self._end(item, end, ReasonCode.REFUSED_BY_BACKEND, words)
         self._outcomes.append(after_end(item.task, ended, (), self._now, self._ws.random.uniform()))
@@ -225,6 +275,10 @@ class Submitting:
         )
         return _ended(item.attempt, end)
 
+    def _doubt_all(self, items: Sequence[_Item], words: str) -> None:
+        for item in items:
+            self._doubt(item, words)
+
     def _doubt(self, item: _Item, words: str) -> None:
         """Leave the attempt as it is intended: a later tick finds out what became of it."""
         _log.warning("attempt=%s backend=%s may have been submitted: %s", item.attempt.id, item.attempt.backend, words)
@@ -232,7 +286,7 @@ class Submitting:
 
     def _stop(self, name: BackendName, words: str) -> None:
         self._stopped[name] = words
-        self._health.failed(_submits(name), self._now, words, self._ws.random.uniform())
+        self._health.failed(submits(name), self._now, words, self._ws.random.uniform())
 
     def _flush_if_due(self) -> None:
         if self._ws.clock.now() - self._flushed_at >= _FLUSH_AFTER:
@@ -248,11 +302,6 @@ class Submitting:
 
 def _told(kept_off: Sequence[str]) -> Mapping[str, Fact]:
     return {"kept_off": ",".join(kept_off)}
-
-
-def _submits(name: BackendName) -> str:
-    """Return the name under which the health of submitting to a backend is kept."""
-    return f"{name}:submit"
 
 
 def _ended(attempt: Attempt, end: End) -> Attempt:

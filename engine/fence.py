@@ -6,13 +6,14 @@ comes second sees what the other wrote, so an attempt that was given up can neve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId, attempt_number, task_of
 
-__all__ = ["claimed", "raise_fence", "read_fence", "shut_out"]
+__all__ = ["claimed", "raise_fence", "raise_fences", "read_fence", "shut_out"]
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
@@ -24,9 +25,15 @@ def read_fence(files: Files, home: Path, task: TaskId) -> int:
 
 def raise_fence(files: Files, home: Path, task: TaskId, number: int) -> None:
     """Let only attempts from `number` on start; never lowers a fence that stands higher."""
-    if read_fence(files, home, task) < number:
+    raise_fences(files, home, {task: number})
+
+
+def raise_fences(files: Files, home: Path, numbers: Mapping[TaskId, int]) -> None:
+    """Do so for many tasks, which wait for the disk together."""
+    higher = {task: number for task, number in numbers.items() if read_fence(files, home, task) < number}
+    for task in higher:
         files.make_folder(layout.task_claims(home, task))
-        files.write(layout.fence(home, task), b"%d\n" % number)
+    files.write_all({layout.fence(home, task): b"%d\n" % number for task, number in higher.items()})
 
 
 def claimed(files: Files, home: Path, attempt: AttemptId) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elisa.engine.experience import Experience
-from elisa.engine.fence import raise_fence
+from elisa.engine.fence import raise_fences
 from elisa.engine.release import Habits, Release, folders, job_document, sources_of
 from elisa.engine.request import job_request
 from elisa.engine.results import result_of
@@ -44,8 +44,7 @@ class Handover:
         needs = self._reader.upstream([task.id for task, _ in pairs])
         targets = self._targets(needs)
         releases = [self._release(task, attempt, needs.get(task.id, ()), targets) for task, attempt in pairs]
-        for release in releases:
-            self._write(release)
+        self._write(releases)
         return {release.attempt.id: self._request(release) for release in releases}
 
     def describe(self, task: Task, attempt: Attempt) -> JobRequest:
@@ -104,16 +103,21 @@ class Handover:
         found = {target: result_of(self._ws.home, self._reader, targets[target]) for target in sorted(ids)}
         return {target: path for target, path in found.items() if path is not None}
 
-    def _write(self, release: Release) -> None:
-        files, home, task = self._ws.files, release.home, release.task
-        for folder in folders(release):
-            files.make_folder(folder)
+    def _write(self, releases: Sequence[Release]) -> None:
+        files, home = self._ws.files, self._ws.home
+        for release in releases:
+            for folder in folders(release):
+                files.make_folder(folder)
         self._ws.crash("release.folders")
-        if any(attempt.state is AttemptState.ENDED for attempt in release.earlier):
-            # An earlier attempt finished a task that shall run again: its mark would turn this one away.
-            files.remove(layout.done_mark(home, task.id))
-        document = json.dumps(job_document(release), ensure_ascii=True, indent=1)
-        files.write(layout.job_file(home, release.attempt.id), document.encode())
+        for release in releases:
+            if any(attempt.state is AttemptState.ENDED for attempt in release.earlier):
+                # An earlier attempt finished a task that shall run again: its mark would turn this one away.
+                files.remove(layout.done_mark(home, release.task.id))
+        files.write_all({layout.job_file(home, release.attempt.id): _document(release) for release in releases})
         self._ws.crash("release.job")
-        raise_fence(files, home, task.id, release.attempt.number)
+        raise_fences(files, home, {release.task.id: release.attempt.number for release in releases})
         self._ws.crash("release.fence")
+
+
+def _document(release: Release) -> bytes:
+    return json.dumps(job_document(release), ensure_ascii=True, indent=1).encode()

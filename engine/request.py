@@ -33,6 +33,7 @@ def job_request(release: Release, *, account: str = "") -> JobRequest:
         qos=placement.qos,
         reservation=placement.reservation,
         extras=placement.extras,
+        at_once=placement.at_once,
         signal_lead_s=_signal_lead_s(release),
         grace_s=release.rules.grace_s,
         priority=CLASS_RANK[PriorityClass.SCAVENGER] - CLASS_RANK[release.task.spec.priority],

@@ -7,6 +7,7 @@ ElisaError                  exit 1
 ├── BackendError            exit 4
 │   ├── Rejected            exit 1   the resource manager read the request and said no
 │   ├── Unavailable         exit 4   it did not answer, or asks us to come back later: nothing was submitted
+│   │   └── AtLimit         exit 4   it answered that this is more than it takes now: less may be taken
 │   └── SubmitUncertain     exit 4   it may or may not have accepted the job
 └── StoreError              exit 1
     ├── StoreBusy           exit 75  somebody else holds the lock
@@ -22,6 +23,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 __all__ = [
+    "AtLimit",
     "BackendError",
     "ElisaError",
     "ExitCode",
@@ -122,6 +124,10 @@ class Rejected(BackendError):
 
 class Unavailable(BackendError):
     """The resource manager certainly accepted nothing: it is down, or at one of its limits. Try again later."""
+
+
+class AtLimit(Unavailable):
+    """The resource manager answered: so many jobs are more than it takes now. Fewer of them it may take."""
 
 
 class SubmitUncertain(BackendError):

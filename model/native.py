@@ -108,7 +108,8 @@ class JobRequest:
 
     `argv` is run as it is, never by a shell. `environment` is all that the job gets beside the resource manager's own
     variables. `after` are native ids whose success must come first (only where `Capabilities.dependencies`).
-    `priority` orders elisa's own jobs within the native queue, higher first.
+    `priority` orders elisa's own jobs within the native queue, higher first. Of an array's jobs at most `at_once` run
+    together (0: all).
     """
 
     attempt: AttemptId
@@ -128,12 +129,15 @@ class JobRequest:
     priority: int = 0
     after: tuple[NativeId, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
+    at_once: int = 0
     predicted_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a backend can do. `queues`: it keeps a queue of its own, so that more may be submitted than fits now.
+
+    `arrays` is how many jobs that ask for the same thing it takes by one call; 0: it has no arrays.
 
     `reorders`: jobs that wait there can be given other places. `excludes`: a job can be kept off nodes. `chain_ahead` is
     how many stages of a pipeline are best queued behind a job that has not ended, unless the site says otherwise (only
@@ -142,7 +146,7 @@ class Capabilities:
 
     queues: bool
     dependencies: bool = False
-    arrays: bool = False
+    arrays: int = 0
     hold: bool = False
     requeue: bool = False
     accounting: bool = False

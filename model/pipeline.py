@@ -190,7 +190,10 @@ class PythonCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePlacement:
-    """Where the author wants the task, in the resource manager's own names; empty leaves it to elisa."""
+    """Where the author wants the task, in the resource manager's own names; empty leaves it to elisa.
+
+    Of the task's jobs that are submitted together, as one array, at most `at_once` run at a time (0: all).
+    """
 
     backend: str = ""
     partition: str = ""
@@ -198,6 +201,7 @@ class SitePlacement:
     qos: str = ""
     reservation: str = ""
     extras: tuple[tuple[str, str], ...] = ()
+    at_once: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,10 @@ PLACEMENT = Record(
             ),
             about="Further options of the resource manager, by long name, passed on as they are.",
         ),
+        "at_once": Field(
+            kind=Integer(least=1, most=100_000),
+            about="Of its jobs that are submitted as one array (a matrix), at most so many run at a time.",
+        ),
     },
     build=SitePlacement,
     aliases=(("queue", "partition"), ("cluster", "backend"), ("options", "extras")),

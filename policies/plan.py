@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -105,6 +105,11 @@ class Plan:
         if not way.gpu_type:
             return way.request
         return replace(way.request, gpus=replace(way.request.gpus, types=(way.gpu_type,)))
+
+    def likeness(self, task: TaskId) -> Hashable:
+        """Return what tasks that start have in common if they ask for the same thing in the same place."""
+        row = self._row(task)
+        return int(self.snapshot.tasks.shape[row]), self._starts[row].way
 
     def nodes(self, task: TaskId) -> tuple[str, ...]:
         """Return the nodes that a task was fitted on, none if it is to wait in a queue; KeyError if it does not start."""

@@ -36,6 +36,7 @@ SLURM: Mapping[str, Option] = {
     "signal": Option("text", "The signal that warns a job before its time limit."),
     "gpu_style": Option("`gres`, `gpus-per-node`", "The option of `sbatch` by which GPUs are asked for."),
     "nice_step": Option("count", "How much `--nice` goes up from each priority class to the next lower one."),
+    "array_size": Option("count", "How many jobs one array holds, at most Slurm's `MaxArraySize`; below 2: no arrays."),
     "extras": Option("list of text", "Further options of `sbatch` that tasks may pass."),
 }
 
@@ -64,6 +65,9 @@ SIMULATED: Mapping[str, Mapping[str, Option]] = {
         "licences": Option("mapping to count", "Licences, by name."),
         "duration": Option("distribution", "The work of a task that says nothing of it.", "`{lognormal: [1h, 0.5]}`"),
         "faults": Option("faults", "What breaks by itself.", "nothing"),
+        "arrays": Option(
+            "count", "How many jobs that ask for the same thing it takes by one call; 0: it has no arrays."
+        ),
         "requeue": Option(
             "true or false", "A job that lost its node or its place starts again, under its id.", "`false`"
         ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from elisa.backends.protocol import array_key
 from elisa.backends.simulated.agent import Agent
 from elisa.backends.simulated.clock import VirtualClock, from_us, to_us
 from elisa.backends.simulated.cluster import Cluster
@@ -17,7 +18,7 @@ from elisa.backends.simulated.memory import Memory
 from elisa.backends.simulated.program import read_program
 from elisa.backends.simulated.sink import FileSpool, SpoolSink
 from elisa.backends.simulated.spec import ClusterSpec, PartitionSpec
-from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
+from elisa.model.errors import AtLimit, Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
     Answered,
@@ -85,11 +86,28 @@ class SimulatedBackend:
     @property
     def capabilities(self) -> Capabilities:
         """What this cluster can do."""
-        return Capabilities(queues=True, dependencies=True, requeue=self.spec.requeue, accounting=self.spec.accounting)
+        return Capabilities(
+            queues=True,
+            dependencies=True,
+            arrays=self.spec.arrays,
+            requeue=self.spec.requeue,
+            accounting=self.spec.accounting,
+        )
 
     def submit(self, request: JobRequest) -> NativeId:
         """Hand a job over."""
+        return self._submit((request,))[request.attempt]
+
+    def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        """Hand jobs over that ask for the same thing, all or none."""
+        if len({array_key(request) for request in requests}) > 1:
+            raise Rejected("these jobs ask for different things: they can't be one array")
+        return self._submit(requests)
+
+    def _submit(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        """Decide about jobs together; one fate for all of them."""
         self._catch_up()
+        request = requests[0]
         fate = self._fate(request)
         self._crash("simulated.submit.begin")
         if fate is Fate.BUSY or self._is_out():
@@ -99,13 +117,15 @@ class SimulatedBackend:
         if fate is Fate.LOST:
             raise SubmitUncertain(f"no answer about {request.attempt}", "Socket timed out on send/recv operation")
         late_us = round(self.spec.faults.answers.late_s * _SECOND) if fate is Fate.ACCEPT_LATE else 0
-        job = self._job(request, late_us)
-        self._cluster.accept(job)
+        self._refuse_beyond_limits(request, len(requests))
+        jobs = [self._job(one, late_us) for one in requests]
+        for job in jobs:
+            self._cluster.accept(job)
         self._keep()
         self._crash("simulated.submit.accepted")
         if fate is not Fate.ACCEPTED:
             raise SubmitUncertain(f"no answer about {request.attempt}", "Socket timed out on send/recv operation")
-        return job.id
+        return {job.attempt: job.id for job in jobs}
 
     def poll(self, ids: Collection[NativeId]) -> Poll:
         """Describe jobs."""
@@ -260,9 +280,12 @@ class SimulatedBackend:
         if too_many or not self._cluster.room.could_ever(shape_of(request, partition.name)):
             words = "Requested node configuration is not available"
             raise Rejected(f"{request.attempt} does not fit `{partition.name}`", words)
-        if 0 < partition.max_queued <= self._queued_in(partition.name):
-            raise Unavailable(f"the queue of `{partition.name}` is full", "QOSMaxSubmitJobPerUserLimit")
         return partition
+
+    def _refuse_beyond_limits(self, request: JobRequest, count: int) -> None:
+        partition = self._partition(request)
+        if 0 < partition.max_queued < self._queued_in(partition.name) + count:
+            raise AtLimit(f"the queue of `{partition.name}` is full", "QOSMaxSubmitJobPerUserLimit")
 
     def _queued_in(self, partition: str) -> int:
         jobs = (job for job in self._cluster.jobs.values() if job.shape.partition == partition)

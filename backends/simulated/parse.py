@@ -169,6 +169,7 @@ _CLUSTER: Readers = {
     "licences": ("licences", _counts),
     "duration": ("duration", _distribution),
     "faults": ("faults", _faults),
+    "arrays": ("arrays", _count),
     "requeue": ("requeue", _flag),
     "accounting": ("accounting", _flag),
     "purge_after": ("purge_after_s", _duration_s),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+from elisa.backends.protocol import array_key
 from elisa.backends.slurm.identity import JobKey, array_tag, native_id_of
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.submission import checked, common_options
@@ -18,15 +18,9 @@ from elisa.model.errors import Rejected
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
 
-__all__ = ["array_argv", "array_ids", "array_key", "parse_array_script", "render_array_script"]
+__all__ = ["array_argv", "array_ids", "parse_array_script", "render_array_script"]
 
 _ELEMENT = re.compile(r'^([0-9]+)\) .*? ELISA_NATIVE_ID="[^"]*"\.([a-z0-9.]+)', re.MULTILINE)
-
-
-def array_key(request: JobRequest) -> JobRequest:
-    """Return what two requests must have in common to become elements of one array."""
-    nobody = AttemptId("")
-    return replace(request, attempt=nobody, argv=(), workdir="", stdout="", stderr="", predicted_s=None)
 
 
 def render_array_script(requests: Sequence[JobRequest]) -> str:
@@ -48,14 +42,12 @@ def parse_array_script(script: str) -> Mapping[int, AttemptId]:
     return {int(index): AttemptId(attempt) for index, attempt in _ELEMENT.findall(script)}
 
 
-def array_argv(
-    sbatch: str, requests: Sequence[JobRequest], instance: str, options: SlurmOptions, at_once: int
-) -> tuple[str, ...]:
-    """Return sbatch's command line; `at_once` 0 lets all run together. Raises Rejected if they are no array."""
+def array_argv(sbatch: str, requests: Sequence[JobRequest], instance: str, options: SlurmOptions) -> tuple[str, ...]:
+    """Return sbatch's command line. Raises Rejected if they are no array."""
     first = requests[0]
     if any(array_key(request) != array_key(first) for request in requests):
         raise Rejected("these jobs ask for different things: they can't be one array")
-    throttle = f"%{at_once}" if at_once else ""
+    throttle = f"%{first.at_once}" if first.at_once else ""
     own = (
         f"--job-name={array_tag(instance, first.attempt, len(requests))}",
         f"--array=0-{len(requests) - 1}{throttle}",

@@ -58,7 +58,7 @@ class SlurmBackend:
         return Capabilities(
             queues=True,
             dependencies=True,
-            arrays=True,
+            arrays=self.options.array_size,
             hold=True,
             reorders=True,
             accounting=self.options.accounting is not Accounting.NO,
@@ -74,13 +74,13 @@ class SlurmBackend:
         argv, script = self.preview(request)
         return parse_submit(self._sbatch(argv, script, request), request.attempt)
 
-    def submit_array(self, requests: Sequence[JobRequest], *, at_once: int = 0) -> Mapping[AttemptId, NativeId]:
-        """Submit jobs that ask for the same thing as one array, once; at most `at_once` of them run together.
+    def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        """Submit jobs that ask for the same thing as one array, once.
 
         All or none are accepted. An element that is cancelled while it waits leaves no record: it is Gone. Raises as
         `submit` does, Rejected also for what can't be one array.
         """
-        argv = array_argv(self._client.program("sbatch"), requests, self.instance, self.options, at_once)
+        argv = array_argv(self._client.program("sbatch"), requests, self.instance, self.options)
         answer = self._sbatch(argv, render_array_script(requests), requests[0])
         return array_ids(parse_number(answer), requests)
 

@@ -34,6 +34,7 @@ class SlurmOptions:
     `path` is the folder of Slurm's programs, `conf` the file for SLURM_CONF, `cluster` a name for `--clusters`; empty
     leaves each to the machine. `signal` is what a job gets `signal_lead_s` before its time limit. `extras` are options
     of sbatch that tasks may pass beside the usual ones. A class of priority lower means `nice_step` more of `--nice`.
+    `array_size` is how many jobs one array holds at most, no more than Slurm's MaxArraySize; below 2 there are none.
     """
 
     path: str = ""
@@ -46,6 +47,7 @@ class SlurmOptions:
     signal: str = "USR2"
     gpu_style: GpuStyle = GpuStyle.GRES
     nice_step: int = 10
+    array_size: int = 1000
     extras: tuple[str, ...] = ()
 
     @classmethod

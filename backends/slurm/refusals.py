@@ -7,7 +7,7 @@ the controller, or a failure before it was asked, proves that nothing was accept
 from __future__ import annotations
 
 from elisa.backends.runner import Completed
-from elisa.model.errors import BackendError, Rejected, SubmitUncertain, Unavailable
+from elisa.model.errors import AtLimit, BackendError, Rejected, SubmitUncertain, Unavailable
 
 __all__ = ["refusal", "unavailable"]
 
@@ -43,17 +43,21 @@ _NOT_ASKED = (
     "command not found",
     "incompatible versions",
 )
-_AT_A_LIMIT = (
-    "resource temporarily unavailable",
+_NOT_NOW = (
     "temporarily unable to accept job",
+    "rate limit",
+    "required partition not available",
+    "cannot allocate memory",
+    "unable to create job record",
+)
+# So many jobs are too many: an array can be taken in parts, as far as the limit goes.
+_TOO_MANY = (
+    "resource temporarily unavailable",
     "maxsubmitjob",
     "grpsubmitjob",
     "submitjoblimit",
-    "rate limit",
-    "required partition not available",
     "too many",
-    "cannot allocate memory",
-    "unable to create job record",
+    "invalid job array specification",
 )
 # One job that is too big or too long: waiting changes nothing.
 _LIMIT_OF_ONE_JOB = ("perjob", "pernode", "wallduration", "qosmin", "maxtres", "mincpunotsatisfied")
@@ -75,10 +79,10 @@ def refusal(answer: Completed) -> BackendError:
         return SubmitUncertain("sbatch's answer was lost", why=words or f"killed by signal {-(answer.exit_code or 0)}")
     if answer.exit_code is None or _has(said, _NOT_ASKED):
         return unavailable("Slurm did not answer", answer)
-    if _has(said, _AT_A_LIMIT):
-        return _busy(words)
-    if _LIMIT in said and not _has(said, _LIMIT_OF_ONE_JOB):
-        return _busy(words)
+    if _has(said, _TOO_MANY) or (_LIMIT in said and not _has(said, _LIMIT_OF_ONE_JOB)):
+        return AtLimit(*_busy(words))
+    if _has(said, _NOT_NOW):
+        return Unavailable(*_busy(words))
     if _has(said, _ANSWERED):
         return Rejected("Slurm refused the job", why=words)
     return SubmitUncertain("sbatch failed without saying why", why=words or f"exit status {answer.exit_code}")
@@ -89,8 +93,8 @@ def unavailable(what: str, answer: Completed) -> Unavailable:
     return Unavailable(what, why=_words(answer), hint="`elisa doctor` shows how Slurm is reached")
 
 
-def _busy(words: str) -> Unavailable:
-    return Unavailable("Slurm takes no more jobs for now", why=words, hint="nothing to do: elisa tries again")
+def _busy(words: str) -> tuple[str, str, str]:
+    return "Slurm takes no more jobs for now", words, "nothing to do: elisa tries again"
 
 
 def _words(answer: Completed) -> str:

@@ -85,3 +85,22 @@ def test_a_writer_that_dies_leaves_the_old_file_or_the_new_one(tmp_path: Path) -
         with pytest.raises(InterruptedError):
             OsFiles(die).write(tmp_path / "a", b"new")
         assert OsFiles().read(tmp_path / "a") == (b"new" if point == "files.write.renamed" else b"old")
+
+
+def test_many_files_are_written_together_each_whole_and_private(tmp_path: Path) -> None:
+    files = OsFiles()
+    contents = {tmp_path / f"{number}" / name: f"{number} {name}".encode() for number in range(40) for name in "ab"}
+    for path in contents:
+        files.make_folder(path.parent)
+
+    files.write_all(contents)
+
+    assert {path: files.read(path) for path in contents} == contents
+    assert {path.stat().st_mode & 0o777 for path in contents} == {0o600}
+    assert sum(1 for _ in tmp_path.rglob("*.new")) == 0
+
+
+def test_writing_no_files_at_all_is_no_error(tmp_path: Path) -> None:
+    OsFiles().write_all({})
+
+    assert list(tmp_path.iterdir()) == []

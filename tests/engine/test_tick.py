@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,10 +281,11 @@ def test_an_unmounted_spool_stops_everything_with_an_alarm(world: World) -> None
 
 
 class FullDisk(OsFiles):
-    def write(self, path: Path, data: bytes) -> None:
-        if path.name == "job.json":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        super().write(path, data)
+    def write_all(self, contents: Mapping[Path, bytes]) -> None:
+        for path in contents:
+            if path.name == "job.json":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        super().write_all(contents)
 
 
 def test_a_full_disk_submits_nothing_and_says_so(world: World) -> None:

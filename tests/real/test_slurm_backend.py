@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -359,10 +360,10 @@ def test_array_is_one_submission_and_many_jobs(world: SlurmWorld) -> None:
 
 
 def test_elements_of_an_array_wait_are_found_and_cancelled_one_by_one(world: SlurmWorld) -> None:
-    requests = [world.job("sleep 600") for _ in range(3)]
+    requests = [replace(world.job("sleep 600"), at_once=1) for _ in range(3)]
     attempts = [request.attempt for request in requests]
 
-    ids = world.backend.submit_array(requests, at_once=1)
+    ids = world.backend.submit_array(requests)
 
     world.wait_for(ids[attempts[0]], NativeState.RUNNING)
     assert world.wait_for(ids[attempts[2]], NativeState.QUEUED).detail == "JobArrayTaskLimit"
@@ -386,10 +387,10 @@ def test_purged_elements_are_recalled_from_accounting(accounted: SlurmWorld) -> 
 
 
 def test_a_thousand_jobs_are_accepted_as_one_array_within_a_second(world: SlurmWorld) -> None:
-    requests = [world.job("true") for _ in range(1000)]
+    requests = [replace(world.job("true"), at_once=1) for _ in range(1000)]
 
     began = time.monotonic()
-    ids = world.backend.submit_array(requests, at_once=1)
+    ids = world.backend.submit_array(requests)
     took_s = time.monotonic() - began
 
     assert len(set(ids.values())) == 1000

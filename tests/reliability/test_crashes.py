@@ -125,6 +125,16 @@ def capped(home: Path) -> World:
     return World.make(home, spec=spec, site=Site.model_validate(site))
 
 
+def with_arrays(home: Path) -> World:
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=8, cpus=4),), arrays=3, heartbeat_s=30)
+    return World.make(home, spec=spec)
+
+
+def lost_arrays(world: World) -> None:
+    world.cluster.fail_submit(Fate.ACCEPT_LOST, Fate.BUSY, Fate.LOST, Fate.ACCEPT_LATE)
+    wide(world)
+
+
 def wide(world: World) -> None:
     world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
 
@@ -163,6 +173,13 @@ STORIES = {
         act=run,
         again=nothing,
         ends=(all_of(SUCCEEDED, "list", "each", "each-item=x", "each-item=y", "each-item=z", "all"),),
+    ),
+    "arrays": Story(
+        prepare=lost_arrays,
+        act=run,
+        again=nothing,
+        ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),),
+        make=with_arrays,
     ),
     "a budget": Story(
         prepare=wide, act=run, again=nothing, ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),), make=capped

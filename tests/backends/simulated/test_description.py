@@ -90,7 +90,7 @@ def test_an_empty_description_is_a_cluster_too() -> None:
             {"nodes": {"a": {"cpu": 4}}},
             "`nodes.a.cpu` means nothing to the simulated cluster\nhint: did you mean `cpus`?",
         ),
-        ({"xyz": 1}, "known are accounting, checkpoint, duration"),
+        ({"xyz": 1}, "known are accounting, arrays, checkpoint, duration"),
         ({"nodes": {"a": {"cpus": -1}}}, "`nodes.a.cpus` of the simulated cluster is wrong\n  why: `-1` is no count"),
         ({"nodes": {"a": {"cpus": True}}}, "`True` is no count"),
         ({"nodes": {"a": {"speed": 0}}}, "it must be greater than 0"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from elisa.backends.protocol import array_key
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.arrays import array_argv, array_key, parse_array_script, render_array_script
+from elisa.backends.slurm.arrays import array_argv, parse_array_script, render_array_script
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import NativeId
@@ -29,7 +30,7 @@ def array_number() -> str:
 
 
 def test_array_is_asked_for_once_with_a_name_a_range_and_a_throttle() -> None:
-    argv = array_argv("sbatch", three(), INSTANCE, SlurmOptions(), 2)
+    argv = array_argv("sbatch", three(at_once=2), INSTANCE, SlurmOptions())
 
     assert argv[:6] == (
         "sbatch",
@@ -43,14 +44,14 @@ def test_array_is_asked_for_once_with_a_name_a_range_and_a_throttle() -> None:
 
 
 def test_array_without_a_throttle_has_none() -> None:
-    assert "--array=0-2" in array_argv("sbatch", three(), INSTANCE, SlurmOptions(), 0)
+    assert "--array=0-2" in array_argv("sbatch", three(), INSTANCE, SlurmOptions())
 
 
 def test_jobs_that_ask_for_different_things_are_no_array() -> None:
     requests = (*three(), a_request(name=attempt("3"), resources=Resources(nodes=2)))
 
     with pytest.raises(Rejected, match="different things"):
-        array_argv("sbatch", requests, INSTANCE, SlurmOptions(), 0)
+        array_argv("sbatch", requests, INSTANCE, SlurmOptions())
 
 
 def test_only_what_tells_attempts_apart_may_differ() -> None:

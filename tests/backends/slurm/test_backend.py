@@ -270,7 +270,7 @@ def test_preview_is_exactly_what_is_submitted() -> None:
 def test_capabilities_name_arrays_and_dependencies() -> None:
     capabilities = backend_with(ScriptedRunner({})).capabilities
 
-    assert (capabilities.queues, capabilities.arrays, capabilities.dependencies) == (True, True, True)
+    assert (capabilities.queues, capabilities.arrays, capabilities.dependencies) == (True, 1000, True)
 
 
 def test_programs_are_taken_from_the_folder_of_the_site() -> None:

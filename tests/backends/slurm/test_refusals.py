@@ -6,7 +6,7 @@ import pytest
 
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.refusals import refusal
-from elisa.model.errors import BackendError, Rejected, SubmitUncertain, Unavailable
+from elisa.model.errors import AtLimit, BackendError, Rejected, SubmitUncertain, Unavailable
 
 FAILED = "sbatch: error: Batch job submission failed: "
 
@@ -27,7 +27,6 @@ def meaning(stderr: str, exit_code: int | None = 1, *, timed_out: bool = False) 
         FAILED + "Invalid feature specification\n",
         FAILED + "Requested reservation is invalid\n",
         FAILED + "Job dependency problem\n",
-        FAILED + "Invalid job array specification\n",
         FAILED + "Invalid license specification\n",
         FAILED + "Invalid node name specified\n",
         "sbatch: error: Invalid --time specification\n",
@@ -47,6 +46,7 @@ def test_answer_that_says_no_for_good_is_a_rejection(words: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        FAILED + "Invalid job array specification\n",
         "sbatch: error: AssocMaxSubmitJobLimit\n"
         + FAILED
         + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)\n",
@@ -57,11 +57,21 @@ def test_answer_that_says_no_for_good_is_a_rejection(words: str) -> None:
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
         + FAILED
         + "Resource temporarily unavailable\n",
+    ],
+)
+def test_limit_is_back_pressure_and_fewer_jobs_may_do(words: str) -> None:
+    assert meaning(words) is AtLimit
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n",
         # a partition that is INACTIVE
         FAILED + "Required partition not available (inactive or drain)\n",
     ],
 )
-def test_limit_is_back_pressure(words: str) -> None:
+def test_manager_that_takes_nothing_now_is_unavailable(words: str) -> None:
     assert meaning(words) is Unavailable
 
 

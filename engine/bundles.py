@@ -1,0 +1,68 @@
+"""Which submissions of a plan are handed over by one call: as one array, where a resource manager has arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from elisa.backends.protocol import Backend
+from elisa.engine.health import HealthBook
+from elisa.model.decisions import Submit
+from elisa.model.ids import BackendName
+from elisa.policies.plan import Plan
+
+__all__ = ["Chunks", "array_limit", "submits"]
+
+# A manager that turns out to be full costs few attempts in vain; one that takes what it gets is served in bulk.
+_FIRST_CHUNK, _LARGEST_CHUNK = 4, 64
+# Written down in one transaction: 0.07 s for so many.
+_MOST_TOGETHER = 1000
+
+
+def submits(name: BackendName) -> str:
+    """Return the name under which the health of submitting to a backend is kept."""
+    return f"{name}:submit"
+
+
+def array_limit(backends: Mapping[BackendName, Backend], health: HealthBook, name: BackendName) -> int:
+    """Return how many jobs may go to a backend by one call, 1 at the least; few where the last call was in vain."""
+    backend = backends.get(name)
+    most = backend.capabilities.arrays if backend is not None else 1
+    return max(1, min(most, _FIRST_CHUNK if submits(name) in health.sick else _MOST_TOGETHER))
+
+
+class Chunks:
+    """The submissions of a plan in its order, in pieces that grow.
+
+    What asks for the same thing as the first of a piece, and may be one array with it, is in the same piece.
+    """
+
+    def __init__(self, plan: Plan, backends: Mapping[BackendName, Backend], health: HealthBook) -> None:
+        decisions = [decision for decision in plan.decisions if isinstance(decision, Submit)]
+        limits = {name: array_limit(backends, health, name) for name in {one.backend for one in decisions}}
+        self._groups = _grouped(plan, decisions, limits)
+
+    def __iter__(self) -> Iterator[Sequence[Submit]]:
+        size, chunk = _FIRST_CHUNK, list[Submit]()
+        groups = 0
+        for group in self._groups:
+            if chunk and (groups >= size or len(chunk) + len(group) > _MOST_TOGETHER):
+                yield chunk
+                size, chunk, groups = min(2 * size, _LARGEST_CHUNK), [], 0
+            chunk.extend(group)
+            groups += 1
+        if chunk:
+            yield chunk
+
+
+def _grouped(plan: Plan, decisions: Sequence[Submit], limits: Mapping[BackendName, int]) -> Sequence[Sequence[Submit]]:
+    """Return the decisions, those that may be one array together, each group at the place of its first."""
+    groups: list[list[Submit]] = []
+    open_groups: dict[object, list[Submit]] = {}
+    for decision in decisions:
+        likeness = plan.likeness(decision.task)
+        group = open_groups.get(likeness)
+        if group is None or len(group) >= limits[decision.backend]:
+            group = open_groups[likeness] = []
+            groups.append(group)
+        group.append(decision)
+    return groups
