@@ -111,12 +111,13 @@ def _peak_mib(load: Load) -> float:
 
 def _ready(rng: random.Random, count: int, projects: list[str]) -> ReadyColumns:
     shapes = [_shape(rng) for _ in range(60)]
+    owners = [(project, 1000 + user) for project in projects for user in range(4)]
     day_us = int(timedelta(days=1).total_seconds() * 1e6)
     waited_us = [rng.randrange(day_us) for _ in range(count)]
     return ReadyColumns(
         task=[f"t{number:09}" for number in range(count)],
-        project=rng.choices(projects, k=count),
-        owner_uid=[1000 + rng.randrange(4) for _ in range(count)],
+        owner=[rng.randrange(len(owners)) for _ in range(count)],
+        owners=owners,
         priority=rng.choices(range(5), weights=(1, 4, 20, 4, 4), k=count),
         importance=[float(rng.randrange(20)) for _ in range(count)],
         submitted_us=[NOW_US - wait - 1 for wait in waited_us],

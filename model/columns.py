@@ -44,7 +44,8 @@ class GangRow(NamedTuple):
 class ReadyColumns(NamedTuple):
     """All ready tasks, one row each, in any order. The last six columns may be left empty: then nothing is known.
 
-    `priority` is the rank of the class (`model.site.CLASS_RANK`: 0 is critical). `importance` adds the pipeline's to the
+    `owner` is an index into `owners`, which names each project and user id that occurs, once. `priority` is the rank of
+    the class (`model.site.CLASS_RANK`: 0 is critical). `importance` adds the pipeline's to the
     task's. Times are microseconds since the epoch; `deadline_us` 0 is none. `shape` is an index into `shapes`, `gang` one
     into `gangs` or -1. `predicted_s` is the expected run time of the task, `path_s` that of the longest chain of
     unfinished tasks that begins with it; 0 in either is unknown. `progress` is the finished share, 0 to 1, `promise` how
@@ -52,8 +53,8 @@ class ReadyColumns(NamedTuple):
     """
 
     task: Sequence[str]
-    project: Sequence[str]
-    owner_uid: Sequence[int]
+    owner: Sequence[int]
+    owners: Sequence[tuple[str, int]]
     priority: Sequence[int]
     importance: Sequence[float]
     submitted_us: Sequence[int]

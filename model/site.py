@@ -53,6 +53,9 @@ class Metered(StrEnum):
     MEMORY_MIB = "memory_mib"
     GPUS = "gpus"
 
+    # Equal as texts, so hashed as texts: an enum's own hash is a Python function, and plans look thousands of caps up.
+    __hash__ = str.__hash__
+
     @property
     def is_cumulative(self) -> bool:
         """Tell whether use of it is never given back by an attempt's end."""

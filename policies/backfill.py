@@ -5,6 +5,7 @@ Pools with a queue of their own are left alone: their manager backfills, and kno
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
@@ -43,7 +44,8 @@ class Backfill:
         self._ways = ways
         self._profiles: dict[int, Profile] = {}
         self._placed: list[tuple[int, tuple[int, ...]]] = []
-        self._needs: dict[int, tuple[Need, Ints]] = {}
+        self._needs: dict[int, Need] = {}
+        self._kept: dict[int, set[int]] = defaultdict(set)
         self.promises: dict[int, Promise] = {}
         for pool in snapshot.pools:
             if not pool.keeps_queue and any(one.backend == pool.backend for one in snapshot.site.closures):
@@ -58,8 +60,10 @@ class Backfill:
         return self.promises[id(self._snapshot.pools[number].nodes)]
 
     def fits(self, way: int, node: int) -> bool:
-        """Tell whether the way could run on a node from now to its end without touching what is kept."""
-        return self._profiles[self._cluster(way)].fits_now(self._need(way)[0], node)
+        """Tell whether the way could run on a node that has room now until its end, without touching what is kept."""
+        cluster = self._cluster(way)
+        # Where nothing is kept, what is free only grows with time.
+        return node not in self._kept[cluster] or self._profiles[cluster].fits_now(self._need(way), node)
 
     def take(self, way: int, nodes: tuple[int, ...], sign: int = 1) -> None:
         """Note a start on `nodes`; with `sign` -1 that it was undone."""
@@ -69,7 +73,7 @@ class Backfill:
             self._placed.remove((way, nodes))
         profile = self._profiles.get(self._cluster(way))
         if profile is not None:
-            profile.take_now(self._need(way)[0], nodes, sign)
+            profile.take_now(self._need(way), nodes, sign)
 
     def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
         """Keep room for jobs that start together, each by one of its ways, at the earliest moment that is known.
@@ -77,12 +81,12 @@ class Backfill:
         Several jobs must share a cluster, and take the first way that leads there. None if none of this can be foreseen.
         """
         options = [ways for ways in self._together(choices) if ways]
-        slots = [(self._profile(ways[0]).find([self._need(way) for way in ways]), ways) for ways in options]
+        slots = [(self._profile(ways[0]).find([self._need_and_nodes(way) for way in ways]), ways) for ways in options]
         known = [(slot, ways) for slot, ways in slots if slot is not None]
         if not known:
             return None
         slot, ways = min(known, key=lambda pair: pair[0].start_s)
-        self._profile(ways[0]).keep([self._need(way)[0] for way in ways], slot)
+        self._keep(ways, slot)
         names = self._pool(ways[0]).nodes.names
         promise = Promise(holder, slot.start_s, tuple(names[node] for at in slot.nodes for node in at))
         self.promises.setdefault(self._cluster(ways[0]), promise)
@@ -94,15 +98,19 @@ class Backfill:
             return None
         for way in ways:
             slot = self._slot(way, kept)
-            if not self._pool(way).keeps_queue and self._profile(way).can_keep(self._need(way), slot):
-                self._profile(way).keep([self._need(way)[0]], slot)
+            if not self._pool(way).keeps_queue and self._profile(way).can_keep(self._need_and_nodes(way), slot):
+                self._keep([way], slot)
                 self.promises.setdefault(self._cluster(way), Promise("an earlier promise", kept.starts_s, kept.nodes))
                 return way
         return None
 
     def give_up(self, way: int, kept: KeptRoom) -> None:
         """Undo `renew`."""
-        self._profile(way).give_up([self._need(way)[0]], self._slot(way, kept))
+        self._profile(way).give_up([self._need(way)], self._slot(way, kept))
+
+    def _keep(self, ways: Sequence[int], slot: Slot) -> None:
+        self._profile(ways[0]).keep([self._need(way) for way in ways], slot)
+        self._kept[self._cluster(ways[0])].update(node for nodes in slot.nodes for node in nodes)
 
     def _slot(self, way: int, kept: KeptRoom) -> Slot:
         names = self._pool(way).nodes.names
@@ -122,15 +130,16 @@ class Backfill:
     def _cluster(self, way: int) -> int:
         return id(self._pool(way).nodes)
 
-    def _need(self, way: int) -> tuple[Need, Ints]:
+    def _need(self, way: int) -> Need:
         if way not in self._needs:
             request, _, gpu_type = self._ways[way]
-            pool = self._pool(way)
-            self._needs[way] = (
-                need_of(request, gpu_type, pool.nodes),
-                members_that_fit(request, gpu_type, pool),
-            )
+            self._needs[way] = need_of(request, gpu_type, self._pool(way).nodes)
         return self._needs[way]
+
+    def _need_and_nodes(self, way: int) -> tuple[Need, Ints]:
+        """Return what a way takes, and the nodes that could ever give it."""
+        request, _, gpu_type = self._ways[way]
+        return self._need(way), members_that_fit(request, gpu_type, self._pool(way))
 
     def _profile(self, way: int) -> Profile:
         return self._profiles.get(self._cluster(way)) or self._begin(self._pool(way))
@@ -145,7 +154,7 @@ class Backfill:
         profile = Profile(pool.nodes, _holds(snapshot, pool), snapshot.now_s, moments)
         for way, nodes in self._placed:
             if self._pool(way).nodes is pool.nodes:
-                profile.take_now(self._need(way)[0], nodes)
+                profile.take_now(self._need(way), nodes)
         self._profiles[id(pool.nodes)] = profile
         return profile
 
@@ -153,7 +162,9 @@ class Backfill:
         profile = self._profiles.get(id(pool.nodes)) or self._begin(pool)
         for closure in self._snapshot.site.closures:
             if closure.backend == pool.backend and closure.ends_at.timestamp() > self._snapshot.now_s:
-                profile.close(_named(closure, pool.nodes), closure.starts_at.timestamp(), closure.ends_at.timestamp())
+                nodes = _named(closure, pool.nodes)
+                profile.close(nodes, closure.starts_at.timestamp(), closure.ends_at.timestamp())
+                self._kept[id(pool.nodes)].update(nodes)
                 self.promises.setdefault(id(pool.nodes), Promise("closure", closure.starts_at.timestamp()))
 
 

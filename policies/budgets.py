@@ -136,14 +136,16 @@ def use_of(rows: Sequence[UsageRow], meter: Meter) -> int:
 def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> tuple[CapRow, ...]:
     """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
     policies = {policy.name: policy for policy in site.projects}
+    of_project = {owner.project: policies.get(owner.project, site.unlisted) for owner in owners}
     used = _Totals(usage)
     rows: list[CapRow] = []
-    for project in dict.fromkeys(owner.project for owner in owners):
+    of_member: dict[ProjectName, list[tuple[Cap, Mapping[tuple[str, int], int]]]] = {}
+    for project, policy in of_project.items():
         owner = Owner(project)
-        rows.extend(CapRow(owner, cap, used.of(owner, cap)) for cap in policies.get(project, site.unlisted).caps)
+        rows.extend([CapRow(owner, cap, used.of(cap).get(owner, 0)) for cap in policy.caps])
+        of_member[project] = [(cap, used.of(cap)) for cap in policy.user_caps]
     for owner in owners:
-        policy = policies.get(owner.project, site.unlisted)
-        rows.extend(CapRow(owner, cap, used.of(owner, cap)) for cap in policy.user_caps)
+        rows.extend([CapRow(owner, cap, totals.get(owner, 0)) for cap, totals in of_member[owner.project]])
     return tuple(rows)
 
 
@@ -152,21 +154,25 @@ class _Totals:
 
     def __init__(self, usage: Sequence[UsageRow]) -> None:
         self._usage = usage
-        self._by_meter: dict[tuple[Metered, str], dict[tuple[str, int], int]] = {}
+        self._by_meter: dict[tuple[Metered, str], Mapping[tuple[str, int], int]] = {}
 
-    def of(self, owner: Owner, cap: Cap) -> int:
+    def of(self, cap: Cap) -> Mapping[tuple[str, int], int]:
+        """Return what each owner uses of what a cap counts."""
         key = (cap.resource, cap.gpu_type)
-        if key not in self._by_meter:
-            self._by_meter[key] = self._added_up(Meter(*key))
-        return self._by_meter[key].get(owner, 0)
+        totals = self._by_meter.get(key)
+        if totals is None:
+            totals = self._by_meter[key] = self._added_up(Meter(*key))
+        return totals
 
-    def _added_up(self, meter: Meter) -> dict[tuple[str, int], int]:
+    def _added_up(self, meter: Meter) -> Mapping[tuple[str, int], int]:
         use = _USE[meter.resource]
-        totals: dict[tuple[str, int], int] = defaultdict(int)
-        for row in self._usage:
-            if meter.counts(row.gpu_type) and (amount := use(row)):
-                totals[row.project, -1] += amount
-                totals[row.project, row.owner_uid] += amount
+        members: dict[tuple[str, int], int] = defaultdict(int)
+        for row in self._usage if not meter.gpu_type else [row for row in self._usage if meter.counts(row.gpu_type)]:
+            if amount := use(row):
+                members[row.project, row.owner_uid] += amount
+        totals = defaultdict(int, members)
+        for (project, _), amount in members.items():
+            totals[project, -1] += amount
         return totals
 
 
@@ -181,34 +187,38 @@ class Admission:
     owners: Sequence[Owner]
     variants: Sequence[tuple[Resources, str]]
     left: list[int] = field(init=False)
-    _rows_of: list[tuple[int, ...]] = field(init=False)
+    _bound: dict[Owner, list[int]] = field(init=False)
+    _rows: dict[int, tuple[int, ...]] = field(init=False)
     _demand: list[tuple[int, ...]] = field(init=False)
     _meters: tuple[Meter, ...] = field(init=False)
     _meter_of: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = tuple(row for row in self.rows if row.cap.is_hard)
-        self.left = [row.left for row in self.rows]
+        self.rows = tuple([row for row in self.rows if row.cap.is_hard])
+        self.left = [row.cap.limit - row.used for row in self.rows]
         place: dict[tuple[Metered, str], int] = {}
         self._meter_of = [place.setdefault((row.cap.resource, row.cap.gpu_type), len(place)) for row in self.rows]
         self._meters = tuple(Meter(*key) for key in place)
-        bound: dict[Owner, list[int]] = defaultdict(list)
+        self._bound, self._rows = defaultdict(list), {}
         for index, row in enumerate(self.rows):
-            bound[row.owner].append(index)
-        self._rows_of = [(*bound.get(Owner(owner.project), ()), *bound.get(owner, ())) for owner in self.owners]
+            self._bound[row.owner].append(index)
         self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
 
     def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
         demand = demand_of(request, gpu_type)
         return tuple(demand[meter.resource] if meter.counts(gpu_type) else 0 for meter in self._meters)
 
+    def _rows_of(self, owner: int) -> tuple[int, ...]:
+        """Return the caps that bind one owner: those of the project, then those of the member."""
+        rows = self._rows.get(owner)
+        if rows is None:
+            who = self.owners[owner]
+            rows = self._rows[owner] = (*self._bound.get(Owner(who.project), ()), *self._bound.get(who, ()))
+        return rows
+
     def refused_at_start(self) -> npt.NDArray[np.bool_]:
         """Return, for each owner and variant, whether a cap refuses it before anything is admitted."""
-        least = np.full((len(self.owners), len(self._meters)), _UNLIMITED, dtype=np.int64)
-        for owner, rows in enumerate(self._rows_of):
-            for row in rows:
-                meter = self._meter_of[row]
-                least[owner, meter] = min(least[owner, meter], self.left[row])
+        least = self._least()
         refused = np.zeros((len(self.owners), len(self.variants)), dtype=np.bool_)
         demand = np.array(self._demand, dtype=np.int64).reshape(len(self.variants), len(self._meters))
         for meter in range(len(self._meters)):
@@ -216,10 +226,22 @@ class Admission:
             refused |= (asked > least[:, meter, None]) & (asked > 0)
         return refused
 
+    def _least(self) -> npt.NDArray[np.int64]:
+        """Return, for each owner and meter, what the tightest of its caps leaves."""
+        bearer = {owner: number for number, owner in enumerate(self._bound)}
+        least = np.full((len(bearer) + 1, len(self._meters)), _UNLIMITED, dtype=np.int64)
+        place = ([bearer[row.owner] for row in self.rows], self._meter_of)
+        np.minimum.at(least, place, np.array(self.left, dtype=np.int64))
+        # Whoever has no cap of its own gets the last row, which limits nothing.
+        of_project = {owner.project: number for owner, number in bearer.items() if owner.uid < 0}
+        project = least[[of_project.get(owner.project, -1) for owner in self.owners]]
+        member = least[[bearer.get(owner, -1) for owner in self.owners]]
+        return np.minimum(project, member)
+
     def refusing_row(self, owner: int, variant: int) -> int | None:
         """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""
         demand = self._demand[variant]
-        for row in self._rows_of[owner]:
+        for row in self._rows_of(owner):
             asked = demand[self._meter_of[row]]
             if asked > self.left[row] and asked > 0:
                 return row
@@ -228,7 +250,7 @@ class Admission:
     def take(self, owner: int, variant: int, times: int = 1) -> None:
         """Book `times` of `variant`; negative `times` give it back."""
         demand = self._demand[variant]
-        for row in self._rows_of[owner]:
+        for row in self._rows_of(owner):
             self.left[row] -= times * demand[self._meter_of[row]]
 
     def refusal(self, row: int, variant: int) -> Reason:
@@ -238,7 +260,7 @@ class Admission:
     def first_refusal(self, owner: int, variant: int) -> Reason:
         """Return why `variant` was refused at the start, before anything was admitted."""
         demand = self._demand[variant]
-        rows = ((self.rows[row], demand[self._meter_of[row]]) for row in self._rows_of[owner])
+        rows = ((self.rows[row], demand[self._meter_of[row]]) for row in self._rows_of(owner))
         row, asked = next((row, asked) for row, asked in rows if asked > row.left and asked > 0)
         return refusal_of(row, asked, row.left)
 

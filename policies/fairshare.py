@@ -37,9 +37,10 @@ def decayed_use(usage: ProjectUsage, rules: FairShare) -> Mapping[tuple[str, int
     """
     use: dict[tuple[str, int], float] = defaultdict(float)
     for row in usage.rows:
-        use[row.project, row.owner_uid] += billed(row.reserved, rules.billing)
+        hours = billed(row.reserved, rules.billing)
         if not usage.past:
-            use[row.project, row.owner_uid] += billed(row.spent, rules.billing)
+            hours += billed(row.spent, rules.billing)
+        use[row.project, row.owner_uid] += hours
     for slice_ in usage.past:
         weight = 0.5 ** (slice_.age_s / rules.half_life_s) if rules.half_life_s > 0 else 1.0
         use[slice_.project, slice_.owner_uid] += weight * billed(slice_.spent, rules.billing)

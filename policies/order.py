@@ -16,7 +16,7 @@ from elisa.policies.ageing import comes_of_age_s
 from elisa.policies.budgets import charge_of
 from elisa.policies.factors import scores
 from elisa.policies.fairshare import billed, decayed_use, due_shares, owner_factors, use_by_project
-from elisa.policies.ranks import Ranks, packed, ranks_of
+from elisa.policies.ranks import Ranks, order_of, packed, ranks_of
 from elisa.policies.snapshot import Floats, Ints, OrderPlugin, Snapshot
 from elisa.policies.tiers import dominant_shares, has_tiers, tiers
 
@@ -90,7 +90,7 @@ def _start_tags(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.generic]:
     project = snapshot.tasks.project[order]
     # Whole micro-hours add up exactly: equals stay equal, whatever order they are added in.
     cost = np.rint(_costs(snapshot) * 1e6).astype(np.int64)[snapshot.tasks.shape[order]]
-    by_project = np.argsort(project, kind="stable")
+    by_project = order_of(Ranks(project.astype(np.int64), len(snapshot.projects)))
     before = _running_sum(project[by_project], cost[by_project])
     use = use_by_project(decayed_use(snapshot.usage, snapshot.site.fair_share), snapshot.projects)
     tags = np.empty(len(order), dtype=np.float64)
@@ -131,7 +131,7 @@ def ranking(snapshot: Snapshot) -> Ranking:
     for name in names:
         if name not in LATE_KEYS:
             keys[name] = _key(name, snapshot, notes)
-    order = _sorted(packed(keys.values(), count))
+    order = order_of(packed(keys.values(), count))
     late = [name for name in names if name in LATE_KEYS]
     if not late:
         return Ranking(order, tuple(notes))
@@ -140,7 +140,7 @@ def ranking(snapshot: Snapshot) -> Ranking:
     place[order] = np.arange(count)
     last = max(place_ for place_, name in enumerate(names) if name in LATE_KEYS)
     ordered = [keys[name] for name in names[: last + 1]]
-    return Ranking(_sorted(packed([*ordered, Ranks(place, count)], count)), tuple(notes))
+    return Ranking(order_of(packed([*ordered, Ranks(place, count)], count)), tuple(notes))
 
 
 def _names(snapshot: Snapshot) -> list[str]:
@@ -174,12 +174,6 @@ def _key(name: str, snapshot: Snapshot, notes: list[str]) -> Ranks:
 
 def _no_opinion(snapshot: Snapshot) -> Ranks:
     return Ranks(np.zeros(len(snapshot.tasks), dtype=np.int64), 1)
-
-
-def _sorted(code: Ranks) -> Ints:
-    """Sort by code, ties by row: with the row packed in, no two are equal and the fastest sort will do."""
-    count = len(code.of)
-    return np.argsort(packed([code, Ranks(np.arange(count), count)], count).of).astype(np.int64)
 
 
 def _costs(snapshot: Snapshot) -> Floats:

@@ -8,6 +8,7 @@ start now only if, for as long as it asks to run, it takes nothing that is reser
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -47,15 +48,15 @@ class Hold(NamedTuple):
 
 def need_of(request: Resources, gpu_type: str, nodes: NodeColumns) -> Need:
     """Return what a request takes of the nodes of a cluster; an exclusive one takes all cores and GPUs of each."""
-    amounts = np.zeros((2 + len(nodes.gpu_types), len(nodes.names)), dtype=np.int64)
+    amounts = np.zeros((2 + len(nodes.gpu_types), 1), dtype=np.int64)
     amounts[0] = request.cpus_per_node
     amounts[1] = request.memory_mib_per_node
     if request.gpus.per_node and gpu_type in nodes.gpu_types:
         amounts[2 + nodes.gpu_types.index(gpu_type)] = request.gpus.per_node
+    on_each: _Ints = np.broadcast_to(amounts, (len(amounts), len(nodes.names)))
     if request.exclusive:
-        amounts[0] = nodes.cpus
-        amounts[2:] = nodes.gpus
-    return Need(amounts, request.nodes, float(request.walltime_s))
+        on_each = np.vstack([nodes.cpus, on_each[1], nodes.gpus])
+    return Need(on_each, request.nodes, float(request.walltime_s))
 
 
 def free_on(nodes: NodeColumns) -> _Ints:
@@ -71,14 +72,15 @@ class Slot(NamedTuple):
 
 
 class Profile:
-    """What is free on every node of a cluster from `now_s` on: a table of resources, nodes and moments."""
+    """What is free on every node of a cluster from `now_s` on: a table of nodes, resources and moments."""
 
     def __init__(self, nodes: NodeColumns, holds: Iterable[Hold], now_s: float, moments: Iterable[float] = ()) -> None:
         """Begin with what is free now and what `holds` give back; `moments` are further times that will matter."""
         holds = tuple(holds)
         ends = [max(hold.end_s, now_s) for hold in holds]
         self._times = _thinned(sorted({now_s, *ends, *(moment for moment in moments if moment > now_s)}))
-        self._free = np.repeat(free_on(nodes)[:, :, None], len(self._times), axis=2)
+        self._free = np.repeat(free_on(nodes).T[:, :, None], len(self._times), axis=2)
+        self._due: dict[int, list[tuple[Need, int]]] = defaultdict(list)
         for hold, end_s in zip(holds, ends, strict=True):
             self._add(hold.need, hold.nodes, slice(self._moment(end_s), None), 1)
 
@@ -88,12 +90,14 @@ class Profile:
 
     def _add(self, need: Need, nodes: Sequence[int], window: slice, sign: int) -> None:
         for node in nodes:
-            self._free[:, node, window] += sign * need.amounts[:, node, None]
+            free = self._free[node, :, window]
+            free += sign * need.amounts[:, node, None]
 
     def fits_now(self, need: Need, node: int) -> bool:
         """Tell whether a node holds the need from now on for all its duration."""
-        window = self._free[:, node, self._from(0, need)]
-        return bool((window >= need.amounts[:, node, None]).all())
+        self._settle((node,))
+        window = self._free[node, :, self._from(0, need)]
+        return not np.count_nonzero(window < need.amounts[:, node, None])
 
     def _from(self, moment: int, need: Need) -> slice:
         """Return the moments at which a job that starts at `moment` runs."""
@@ -106,21 +110,31 @@ class Profile:
 
     def _table(self, need: Need, members: _Ints, window: slice = slice(None)) -> _Bools:
         """Return, for each member and moment, whether the need fits."""
-        free = self._free[:, members, window]
-        fits: _Bools = np.logical_and.reduce(free >= need.amounts[:, members, None], axis=0)
+        free = self._free[members, :, window]
+        fits: _Bools = np.logical_and.reduce(free >= need.amounts.T[members, :, None], axis=1)
         return fits
 
     def take_now(self, need: Need, nodes: Sequence[int], sign: int = 1) -> None:
-        """Take the need from now on for its duration; with `sign` -1 give it back."""
-        self._add(need, nodes, self._from(0, need), -sign)
+        """Take the need from now on for its duration; with `sign` -1 give it back.
+
+        It is written down, and worked in when somebody asks about the node: most are never asked about.
+        """
+        for node in nodes:
+            self._due[node].append((need, -sign))
+
+    def _settle(self, nodes: Iterable[int]) -> None:
+        for node in nodes:
+            for need, sign in self._due.pop(node, ()):
+                self._add(need, (node,), self._from(0, need), sign)
 
     def close(self, nodes: Sequence[int], start_s: float, end_s: float) -> None:
         """Let nobody use `nodes` from `start_s` until `end_s`."""
         window = slice(max(0, bisect_right(self._times, start_s) - 1), self._moment(end_s))
-        self._free[0, list(nodes), window] = -1
+        self._free[list(nodes), 0, window] = -1
 
     def find(self, needs: Sequence[tuple[Need, _Ints]]) -> Slot | None:
         """Return the first moment at which jobs can start together, each on some of its members; None if never."""
+        self._settle(tuple(self._due))
         tables = [self._lasting(need, members) for need, members in needs]
         possible = np.logical_and.reduce(
             [table.sum(axis=0) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
@@ -137,12 +151,14 @@ class Profile:
         (nodes,) = slot.nodes
         if len(nodes) != need.nodes or not np.isin(nodes, members).all():
             return False
+        self._settle(tuple(self._due))
         self._split(slot.start_s)
         window = self._from(self._moment(slot.start_s), need)
         return bool(self._fits(need, np.array(nodes, dtype=np.int64), window).all())
 
     def keep(self, needs: Sequence[Need], slot: Slot) -> None:
         """Keep a slot for jobs, in the order in which it was found for them."""
+        self._settle(tuple(self._due))
         self._split(slot.start_s)
         for need, nodes in zip(needs, slot.nodes, strict=True):
             self._split(slot.start_s + need.duration_s)

@@ -100,10 +100,8 @@ class Room:
             # The last comes first: taking from the end of a list is cheap.
             candidates = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)[::-1].tolist()
             self._candidates[way] = candidates
-        fits = free.fits(request, gpu_type)
-        if not self._future.watches(number):
-            return _first_fits(candidates, fits, request.nodes)
-        return _first_fits(candidates, lambda node: fits(node) and self._future.fits(way, node), request.nodes)
+        check = (lambda node: self._future.fits(way, node)) if self._future.watches(number) else None
+        return free.first_fits(candidates, request, gpu_type, check)
 
     def _open(self, nodes: _Ints, request: Resources, pool: Pool) -> _Ints:
         closed = self._closing.closed(pool, request.walltime_s)
@@ -139,39 +137,6 @@ class Room:
         return self._free[number].refusal(request, gpu_type, pool, names)
 
 
-def _first_fits(candidates: list[int], fits: Callable[[int], bool], wanted: int) -> tuple[int, ...] | None:
-    """Return the first `wanted` nodes that fit; those that no longer do are dropped for good."""
-    found: list[int] = []
-    while candidates and len(found) < wanted:
-        node = candidates.pop()
-        if fits(node):
-            found.append(node)
-    candidates.extend(reversed(found))
-    return tuple(found) if len(found) == wanted else None
-
-
-class _Fits:
-    """Whether one node still has enough."""
-
-    __slots__ = ("cpus", "exclusive", "free", "gpu_row", "gpus", "memory")
-
-    def __init__(self, free: _Free, request: Resources, gpu_type: str) -> None:
-        self.free = free
-        self.cpus = request.cpus_per_node
-        self.memory = request.memory_mib_per_node
-        self.gpus = request.gpus.per_node
-        self.exclusive = request.exclusive
-        self.gpu_row = free.gpus[gpu_type] if request.gpus.per_node else None
-
-    def __call__(self, node: int) -> bool:
-        free = self.free
-        if free.cpus[node] < self.cpus or free.memory[node] < self.memory:
-            return False
-        if self.gpu_row is not None and self.gpu_row[node] < self.gpus:
-            return False
-        return not self.exclusive or not free.is_shared[node]
-
-
 class _Free:
     """What is free on each node of one cluster, as plain lists: they are read one number at a time."""
 
@@ -185,11 +150,34 @@ class _Free:
         self.licences = dict(licences)
         self._whole = nodes
 
-    def fits(self, request: Resources, gpu_type: str) -> _Fits:
-        return _Fits(self, request, gpu_type)
+    def first_fits(
+        self, candidates: list[int], request: Resources, gpu_type: str, check: Callable[[int], bool] | None = None
+    ) -> tuple[int, ...] | None:
+        """Return the last candidates that have enough for the request, and pass `check`; None if they are too few.
+
+        Those that no longer fit are dropped for good.
+        """
+        found: list[int] = []
+        fits, wanted = self.fits(request, gpu_type), request.nodes
+        while candidates and len(found) < wanted:
+            node = candidates.pop()
+            if fits(node) and (check is None or check(node)):
+                found.append(node)
+        candidates.extend(reversed(found))
+        return tuple(found) if len(found) == wanted else None
+
+    def fits(self, request: Resources, gpu_type: str) -> Callable[[int], bool]:
+        """Return what tells whether one node still has enough."""
+        free_cpus, cpus = self.cpus, request.cpus_per_node
+        free_memory, memory = self.memory, request.memory_mib_per_node
+        gpus, is_shared = request.gpus.per_node, self.is_shared
+        free_gpus = self.gpus[gpu_type] if gpus else free_cpus
+        if request.exclusive:
+            return lambda node: not is_shared[node] and free_gpus[node] >= gpus and free_memory[node] >= memory
+        return lambda node: free_cpus[node] >= cpus and free_gpus[node] >= gpus and free_memory[node] >= memory
 
     def has_licences(self, request: Resources) -> bool:
-        return all(self.licences.get(name, 0) >= count for name, count in request.licences)
+        return not request.licences or all(self.licences.get(name, 0) >= count for name, count in request.licences)
 
     def take(self, request: Resources, gpu_type: str, nodes: Sequence[int], sign: int) -> None:
         """Take the request's parts from `nodes`, or with `sign` -1 give them back."""
@@ -198,7 +186,7 @@ class _Free:
             self.memory[node] -= sign * request.memory_mib_per_node
             if request.gpus.per_node:
                 self.gpus[gpu_type][node] -= sign * request.gpus.per_node
-            self.is_shared[node] = self._is_shared(node)
+            self.is_shared[node] = sign > 0 or self._is_shared(node)
         if nodes:
             for name, count in request.licences:
                 self.licences[name] = self.licences.get(name, 0) - sign * count

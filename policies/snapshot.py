@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,6 @@ __all__ = ["KeptRoom", "OrderPlugin", "Snapshot", "TaskTable"]
 
 _MICRO = 1e-6
 _WAITING = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
-
-_T = TypeVar("_T", str, int)
 
 Ints = npt.NDArray[np.int64]
 Smalls = npt.NDArray[np.int32]
@@ -129,20 +127,19 @@ class Snapshot:
         """
         site = effective(site, usage, now)
         ready = _by_id(ready)
-        projects, project = _numbered(ready.project)
-        uids, uid_number = _numbered(ready.owner_uid)
-        pairs, owner = _pairs(project, uid_number, len(uids))
+        owners = tuple(Owner(ProjectName(project), uid) for project, uid in sorted(ready.owners))
+        owner = _renumbered(ready.owner, ready.owners)
+        projects = tuple(dict.fromkeys(owner.project for owner in owners))
         listed = {policy.name: policy for policy in site.projects}
-        policies = tuple(listed.get(ProjectName(name), site.unlisted) for name in projects)
-        owners = tuple(Owner(ProjectName(projects[one]), uids[other]) for one, other in pairs)
+        policies = tuple(listed.get(project, site.unlisted) for project in projects)
         return cls(
             now_s=now.timestamp(),
             site=site,
-            tasks=_table(ready, owner, project, _bounds(site, owners, dict(zip(projects, policies, strict=True)))),
+            tasks=_table(ready, owner, owners, _bounds(site, owners, dict(zip(projects, policies, strict=True)))),
             shapes=tuple(ready.shapes),
             gangs=tuple(ready.gangs),
             owners=owners,
-            projects=tuple(ProjectName(name) for name in projects),
+            projects=projects,
             policies=policies,
             usage=usage,
             caps=cap_rows(site, owners, usage.rows),
@@ -166,36 +163,23 @@ def _by_id(ready: ReadyColumns) -> ReadyColumns:
         return ready
     order = sorted(range(len(ids)), key=ids.__getitem__)
     columns = {
-        name: [column[i] for i in order] if column and name not in {"shapes", "gangs"} else column
+        name: [column[i] for i in order] if column and name not in {"owners", "shapes", "gangs"} else column
         for name, column in ready._asdict().items()
     }
     return ReadyColumns(**columns)
 
 
-def _numbered(values: Sequence[_T]) -> tuple[list[_T], Smalls]:
-    """Number distinct values in their own order, so that the order of the input leaves no trace."""
-    distinct = sorted(set(values))
-    numbers = {value: number for number, value in enumerate(distinct)}
-    return distinct, np.fromiter(map(numbers.__getitem__, values), dtype=np.int32, count=len(values))
-
-
-def _pairs(first: Smalls, second: Smalls, width: int) -> tuple[list[tuple[int, int]], Smalls]:
-    """Number the pairs that occur, in their order; `second` is below `width`."""
-    code = first.astype(np.int64) * width + second
-    # A table of all pairs is much faster than sorting them, as long as it is not much larger than the tasks are many.
-    if not len(code) or int(code.max()) > 16 * len(code) + 2**20:
-        distinct, numbers = np.unique(code, return_inverse=True)
-    else:
-        occurs = np.zeros(int(code.max()) + 1, dtype=np.bool_)
-        occurs[code] = True
-        distinct, numbers = np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[code]
-    return [divmod(pair, width) for pair in distinct.tolist()], numbers.astype(np.int32)
+def _renumbered(codes: Sequence[int], owners: Sequence[tuple[str, int]]) -> Smalls:
+    """Number the owners in their own order, so that the order of the input leaves no trace."""
+    number = np.empty(len(owners), dtype=np.int32)
+    number[sorted(range(len(owners)), key=owners.__getitem__)] = np.arange(len(owners))
+    return number[_ints(codes)]
 
 
 class _Bounds(NamedTuple):
     """What each owner may say of his own tasks at most: the rank of the best class, and importance."""
 
-    rank: npt.NDArray[np.int8]
+    rank: Ints
     importance: Floats
 
 
@@ -205,39 +189,52 @@ def _bounds(site: SitePolicy, owners: Sequence[Owner], policies: Mapping[str, Pr
         for owner in owners
     ]
     limits = [policies[owner.project].importance_limit or np.inf for owner in owners]
-    return _Bounds(np.array(ranks, np.int8), np.array(limits, np.float64))
+    return _Bounds(np.array(ranks, np.int64), np.array(limits, np.float64))
 
 
-def _table(ready: ReadyColumns, owner: Smalls, project: Smalls, bounds: _Bounds) -> TaskTable:
+def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], bounds: _Bounds) -> TaskTable:
     count = len(ready.task)
-    shape = np.array(ready.shape, dtype=np.int32)
+    shape = _ints(ready.shape).astype(np.int32)
     walltime = np.array([shape_.request.walltime_s for shape_ in ready.shapes], dtype=np.float64)
     asked_s = walltime[shape] if count else np.zeros(0)
-    deadline_us = _floats(ready.deadline_us, 0, count)
+    deadline_us = _ints(ready.deadline_us)
     return TaskTable(
         ids=tuple(ready.task),
         owner=owner,
-        project=project,
-        uid=np.array(ready.owner_uid, dtype=np.int64),
-        priority=np.maximum(np.array(ready.priority, dtype=np.int8), bounds.rank[owner]),
-        importance=np.minimum(_floats(ready.importance, 0, count), bounds.importance[owner]),
-        submitted_s=_floats(ready.submitted_us, 0, count) * _MICRO,
-        ready_s=_floats(ready.ready_us, 0, count) * _MICRO,
-        deadline_s=np.where(deadline_us > 0, deadline_us * _MICRO, np.inf),
+        project=_projects(owners)[owner],
+        uid=np.array([one.uid for one in owners], dtype=np.int64)[owner],
+        priority=np.maximum(_ints(ready.priority), bounds.rank[owner]).astype(np.int8),
+        importance=np.minimum(_floats(ready.importance, count), bounds.importance[owner]),
+        submitted_s=_seconds(_ints(ready.submitted_us)),
+        ready_s=_seconds(_ints(ready.ready_us)),
+        deadline_s=np.where(deadline_us > 0, _seconds(deadline_us), np.inf),
         shape=shape,
-        gang=_floats(ready.gang, -1, count).astype(np.int32),
-        predicted_s=_known(_floats(ready.predicted_s, 0, count), asked_s),
-        path_s=_known(_floats(ready.path_s, 0, count), asked_s),
-        progress=_floats(ready.progress, 0, count),
-        promise=_floats(ready.promise, 0, count),
+        gang=_ints(ready.gang).astype(np.int32) if len(ready.gang) else np.full(count, -1, dtype=np.int32),
+        predicted_s=_known(_floats(ready.predicted_s, count), asked_s),
+        path_s=_known(_floats(ready.path_s, count), asked_s),
+        progress=_floats(ready.progress, count),
+        promise=_floats(ready.promise, count),
     )
 
 
-def _floats(column: Sequence[float], default: float, count: int) -> Floats:
-    """Return a column; an empty one, of which nothing is known, is `default` throughout."""
-    if not len(column):
-        return np.full(count, default, dtype=np.float64)
-    return np.array(column, dtype=np.float64)
+def _projects(owners: Sequence[Owner]) -> Smalls:
+    """Return the number of each owner's project."""
+    number = {project: place for place, project in enumerate(dict.fromkeys(owner.project for owner in owners))}
+    return np.array([number[owner.project] for owner in owners], dtype=np.int32)
+
+
+def _ints(column: Sequence[int]) -> Ints:
+    # As whole numbers, and only then as what they are to be: NumPy reads a list of ints twice as fast that way.
+    return np.array(column, dtype=np.int64)
+
+
+def _seconds(micros: Ints) -> Floats:
+    return micros.astype(np.float64) * _MICRO
+
+
+def _floats(column: Sequence[float], count: int) -> Floats:
+    """Return a column; an empty one, of which nothing is known, is 0 throughout."""
+    return np.array(column, dtype=np.float64) if len(column) else np.zeros(count)
 
 
 def _known(column: Floats, otherwise: Floats) -> Floats:

@@ -13,6 +13,7 @@ from elisa.model.site import ServiceClass
 from elisa.policies.budgets import CapRow, Meter, demand_of
 from elisa.policies.drf import dominant_tags
 from elisa.policies.fairshare import due_shares
+from elisa.policies.ranks import Ranks, order_of
 from elisa.policies.snapshot import Floats, Ints, Snapshot
 
 __all__ = ["capacity_of", "dominant_shares", "has_tiers", "over_soft_cap", "tiers"]
@@ -84,7 +85,7 @@ def _least(request: Resources, meter: Meter) -> int:
 
 
 def _beyond(order: Ints, group: npt.NDArray[np.int32], asked: Floats, left: Floats) -> npt.NDArray[np.bool_]:
-    by_group = order[np.argsort(group[order], kind="stable")]
+    by_group = order[order_of(Ranks(group[order].astype(np.int64), int(group.max()) + 1))]
     total = np.cumsum(asked[by_group])
     starts = np.flatnonzero(np.concatenate(([True], np.diff(group[by_group]) != 0)))
     lengths = np.diff(np.append(starts, len(order)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from elisa.model.charge import Charge
 from elisa.model.columns import GangRow, PastUse, ProjectUsage, ReadyColumns, Shape, UsageRow
@@ -21,13 +21,27 @@ __all__ = ["TickQueries"]
 
 _DAY_S = 86_400
 _HOLDINGS = "jobs, nodes, cpus, memory_mib, gpus"
+# What many tasks have in common comes as one text: most of the time goes into making texts, one a row and column.
+_SEPARATOR = "\n"  # in none of the parts: JSON is written without control characters, and names have none
 _COLUMNS = (
-    "SELECT t.id, t.project, t.owner_uid, t.priority, t.importance, t.submitted_at, COALESCE(t.ready_at, t.submitted_at),"
-    " COALESCE(p.deadline, 0), t.request, t.placement, t.pipeline, t.gang"
-    " FROM task t JOIN pipeline p ON p.id = t.pipeline"
+    "SELECT t.id, t.priority, t.importance, t.submitted_at, COALESCE(t.ready_at, t.submitted_at),"
+    " t.pipeline || '\n' || t.gang || '\n' || t.request || '\n' || t.placement FROM task t"
 )
 _READY = f"{_COLUMNS} WHERE t.state = 'ready' AND t.cancel_requested = 0"
+_PIPELINES = "SELECT id, project, owner_uid, COALESCE(deadline, 0) FROM pipeline WHERE id IN ({keys})"
 _NAMED = f"{_COLUMNS} WHERE t.id IN ({{keys}})"
+
+
+class _Kinds(NamedTuple):
+    """What tasks of one kind have in common: a number for each kind, and what the numbers stand for."""
+
+    owner: Sequence[int]
+    deadline_us: Sequence[int]
+    shape: Sequence[int]
+    gang: Sequence[int]
+    owners: Sequence[tuple[str, int]]
+    shapes: Sequence[Shape]
+    gangs: Sequence[tuple[str, str]]
 
 
 class TickQueries(TaskQueries):
@@ -103,26 +117,41 @@ class TickQueries(TaskQueries):
     def _as_columns(self, rows: Sequence[Sequence[Any]]) -> ReadyColumns:
         if not rows:
             return ReadyColumns(*((),) * 10)
-        columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
-        shapes: dict[tuple[str, str], int] = {}
-        gangs: dict[tuple[str, str], int] = {}
-        task, project, owner_uid, priority, importance, submitted_us, ready_us, deadline_us = columns[:8]
+        # Not `zip(*rows)`: its iterators, one a row, would have the garbage collector look through everything again and again.
+        task, priority, importance, submitted_us, ready_us, texts = ([row[place] for row in rows] for place in range(6))
+        number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        kind = [number[text] for text in texts]
+        kinds = self._kinds(number)
         return ReadyColumns(
             task=task,
-            project=project,
-            owner_uid=owner_uid,
+            owner=_spread(kinds.owner, kind),
+            owners=kinds.owners,
             priority=priority,
             importance=importance,
             submitted_us=submitted_us,
             ready_us=ready_us,
-            deadline_us=deadline_us,
-            shape=[shapes.setdefault(key, len(shapes)) for key in zip(columns[8], columns[9], strict=True)],
+            deadline_us=_spread(kinds.deadline_us, kind),
+            shape=_spread(kinds.shape, kind),
+            shapes=kinds.shapes,
+            gang=_spread(kinds.gang, kind),
+            gangs=self._gangs(kinds.gangs),
+        )
+
+    def _kinds(self, texts: Iterable[str]) -> _Kinds:
+        """Return what each text of `_COLUMNS` stands for, the owners, shapes and gangs numbered as they first occur."""
+        parts = [text.split(_SEPARATOR) for text in texts]
+        pipelines = {row[0]: row[1:] for row in self._db.rows_in(_PIPELINES, [pipeline for pipeline, *_ in parts])}
+        owners: dict[tuple[str, int], int] = {}
+        shapes: dict[tuple[str, str], int] = {}
+        gangs: dict[tuple[str, str], int] = {}
+        return _Kinds(
+            owner=[owners.setdefault(pipelines[pipeline][:2], len(owners)) for pipeline, *_ in parts],
+            deadline_us=[pipelines[pipeline][2] for pipeline, *_ in parts],
+            shape=[shapes.setdefault((request, placement), len(shapes)) for *_, request, placement in parts],
+            gang=[gangs.setdefault((pipeline, gang), len(gangs)) if gang else -1 for pipeline, gang, *_ in parts],
+            owners=list(owners),
             shapes=[Shape(resources_from(request), placement_from(placement)) for request, placement in shapes],
-            gang=[
-                gangs.setdefault((pipeline, gang), len(gangs)) if gang else -1
-                for pipeline, gang in zip(columns[10], columns[11], strict=True)
-            ],
-            gangs=self._gangs(gangs),
+            gangs=list(gangs),
         )
 
     def _gangs(self, wanted: Collection[tuple[str, str]]) -> list[GangRow]:
@@ -155,6 +184,10 @@ class TickQueries(TaskQueries):
     def last_seqs(self) -> Mapping[str, int]:
         """Return the highest sequence number that was read from each event file: no event up to it counts again."""
         return dict(self._db.rows("SELECT file, seq FROM event_cursor"))
+
+
+def _spread(of_kind: Sequence[int], kinds: Iterable[int]) -> Sequence[int]:
+    return [of_kind[kind] for kind in kinds]
 
 
 def _charge(amounts: tuple[int, ...], gpu_type: str) -> Charge:

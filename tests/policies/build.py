@@ -164,10 +164,11 @@ class Ready:
         def micros(name: str, sign: int) -> list[int]:
             return [int((NOW.timestamp() + sign * row[name]) * 1e6) for row in self.rows]
 
+        owners = list(dict.fromkeys(zip(column("project"), column("owner_uid"), strict=True)))
         return ReadyColumns(
             task=column("task"),
-            project=column("project"),
-            owner_uid=column("owner_uid"),
+            owner=[owners.index((row["project"], row["owner_uid"])) for row in self.rows],
+            owners=owners,
             priority=column("priority"),
             importance=column("importance"),
             submitted_us=micros("age_s", -1),

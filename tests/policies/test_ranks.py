@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elisa.policies.ranks import packed, ranks_of
+from elisa.policies.ranks import order_of, packed, ranks_of
 
 column = st.lists(st.floats(allow_nan=False), min_size=5, max_size=5) | st.lists(
     st.sampled_from([-2.0, 0.0, 1.5, 3.0]), min_size=5, max_size=5
@@ -31,3 +31,11 @@ def test_more_keys_than_fit_into_one_integer_still_sort() -> None:
 
     assert np.array_equal(np.argsort(code.of, kind="stable"), np.lexsort(columns[::-1]))
     assert code.size < 2**63
+    assert np.array_equal(order_of(code), np.lexsort(columns[::-1]))
+
+
+@given(column)
+def test_rows_are_ordered_by_their_code_and_equals_stay_as_they_were(key: list[float]) -> None:
+    ranks = ranks_of(np.array(key))
+
+    assert order_of(ranks).tolist() == sorted(range(len(key)), key=ranks.of.tolist().__getitem__)

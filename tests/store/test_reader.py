@@ -284,7 +284,7 @@ def test_ready_tasks_are_columns_with_what_they_ask_for_told_once(writer: Writer
     assert len(ready.shapes) == 3
     assert set(ready.deadline_us) == {round(deadline.timestamp() * 1e6)}
     assert set(ready.submitted_us) == set(ready.ready_us) == {round(NOW.timestamp() * 1e6)}
-    assert (set(ready.project), set(ready.owner_uid), set(ready.gang)) == ({"nlp"}, {OWNER_UID}, {-1})
+    assert (ready.owners, set(ready.owner), set(ready.gang)) == ([("nlp", OWNER_UID)], {0}, {-1})
 
 
 def test_a_gang_is_counted_by_the_states_of_its_members(writer: Writer) -> None:
