@@ -28,6 +28,7 @@ __all__ = [
     "ClosureAdded",
     "ClosureLifted",
     "CursorMoved",
+    "HoldRequested",
     "MetricSeen",
     "Noted",
     "OutputSeen",
@@ -91,7 +92,11 @@ class ResumeChosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptIntended:
-    """Before anything is submitted: the task goes from ready to active, the attempt exists, its budget is reserved."""
+    """Before anything is submitted: the task goes from ready to active, the attempt exists, its budget is reserved.
+
+    A task whose attempt is to be queued behind others goes from waiting to active; refused as stale if one of those is
+    not live any more.
+    """
 
     attempt: Attempt
     reserve: Charge
@@ -174,6 +179,15 @@ class CancelRequested:
 
     task: TaskId
     by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRequested:
+    """Somebody wishes an active task held, or with `wanted` False no longer: its native job, which waits, is to go."""
+
+    task: TaskId
+    by: str
+    wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +286,7 @@ Change = (
     | UsageSeen
     | OutputSeen
     | CancelRequested
+    | HoldRequested
     | CancelSent
     | PassedOver
     | CursorMoved

@@ -39,7 +39,9 @@ class ReasonCode(StrEnum):
     SUBMITTED_BY_USER = "submitted_by_user"
     NEEDS_MET = "needs_met"
     CHOSEN = "chosen"  # rank, backend, partition, kept_off
+    CHAINED = "chained"  # behind, backend, partition, kept_off
     SUCCEEDED = "succeeded"
+    CHAIN_BROKEN = "chain_broken"  # behind: it did not begin, and its needs are looked at again
     RETRY = "retry"  # end, failures, limit, resume_step
     RESUME = "resume"  # end, resume_step
     RETRIES_USED_UP = "retries_used_up"  # end, failures, limit
@@ -70,6 +72,8 @@ class ReasonCode(StrEnum):
     REFUSED_BY_BACKEND = "refused_by_backend"  # words
     DUPLICATE_CANCELLED = "duplicate_cancelled"  # native_id
     PREEMPTED_FOR = "preempted_for"  # task
+    UNCHAINED = "unchained"  # behind: what it was queued behind will not finish so that it can begin
+    GAVE_PLACE = "gave_place"  # task, why: what it held in advance is needed by a task that comes before it
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
     PARKED = "parked"  # project, resource, in_use, cap
     OVER_LIMIT = "over_limit"  # resource, limit, seen

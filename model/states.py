@@ -60,7 +60,15 @@ class EndReason(StrEnum):
 
 TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.WAITING: frozenset(
-        {TaskState.READY, TaskState.HELD, TaskState.CANCELLED, TaskState.SKIPPED, TaskState.FAILED, TaskState.SUCCEEDED}
+        {
+            TaskState.READY,
+            TaskState.ACTIVE,  # queued behind what it needs
+            TaskState.HELD,
+            TaskState.CANCELLED,
+            TaskState.SKIPPED,
+            TaskState.FAILED,
+            TaskState.SUCCEEDED,
+        }
     ),
     TaskState.READY: frozenset(
         {TaskState.ACTIVE, TaskState.WAITING, TaskState.HELD, TaskState.CANCELLED, TaskState.SKIPPED, TaskState.FAILED}

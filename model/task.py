@@ -70,7 +70,8 @@ class Task:
 
     `failures` counts the ends that used up a retry; `attempts` all of them. `request` is what the next attempt asks
     for: the spec's resources, grown after out_of_memory or timeout. `parent` is the template that an expanded task was
-    made from. `not_before` holds a retry back. `cancel_requested` is a wish that the next tick carries out.
+    made from. `not_before` holds a retry back. `cancel_requested` is a wish that the next tick carries out, and so is
+    `hold_requested`, of a task whose native job waits behind others.
     """
 
     id: TaskId
@@ -88,6 +89,7 @@ class Task:
     attempts: int = 0
     failures: int = 0
     cancel_requested: bool = False
+    hold_requested: bool = False
     resume_from: CheckpointRef | None = None
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -98,6 +100,7 @@ class Attempt:
 
     `incarnation` counts restarts under the same native id (a requeue by the resource manager). `absences` counts
     complete listings in which its native job was not seen, `quiet_ticks` the ticks since the job last said something.
+    `behind` are the attempts whose success its native job waits for: it was queued before its task's needs were met.
     """
 
     id: AttemptId
@@ -108,6 +111,7 @@ class Attempt:
     request: Resources
     state: AttemptState
     intended_at: datetime
+    behind: tuple[AttemptId, ...] = ()
     native_id: NativeId | None = None
     submitted_at: datetime | None = None
     started_at: datetime | None = None

@@ -37,6 +37,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.SUBMITTED_BY_USER: "it was submitted",
     _C.NEEDS_MET: "all that it needs has come",
     _C.CHOSEN: "it was chosen, as number {rank} of this tick, for {where}",
+    _C.CHAINED: "it was queued behind {behind}, for {where}",
+    _C.CHAIN_BROKEN: "it did not begin, for it was queued behind {behind}; what it needs is looked at again",
     _C.SUCCEEDED: "it finished",
     _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
     _C.RESUME: "it goes on after {end}, which cost it no retry",
@@ -69,6 +71,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.PREEMPTED_FOR: "it made room for {task}",
     _C.CLEARED: "it has to leave: {closed}",
     _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
+    _C.UNCHAINED: "it was taken back from the queue: {behind}, which it was queued behind, will not let it begin",
+    _C.GAVE_PLACE: "it was taken back from the queue, for {task} comes before it and lacks {why}",
     _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
 }
 

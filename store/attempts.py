@@ -5,6 +5,7 @@ from __future__ import annotations
 from elisa.model.changes import AttemptIntended, AttemptMoved, AttemptNoted, AttemptSubmitted, CancelSent
 from elisa.model.errors import StaleChange
 from elisa.model.states import ATTEMPT_MOVES, FINAL_ATTEMPT_STATES, AttemptState, TaskState
+from elisa.model.task import Attempt
 from elisa.store.batch import Batch, because_facts
 from elisa.store.connection import Row
 from elisa.store.convert import optional_json, resources_from, to_us
@@ -19,7 +20,8 @@ __all__ = ["intend_attempt", "move_attempt", "note_attempt", "send_cancel", "sub
 def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
     """Make the attempt, its task active, and its reservation.
 
-    Raises StaleChange if the task is not ready or had another attempt meanwhile, PolicyError if a hard cap forbids it.
+    Raises StaleChange if the task is not ready (or waiting, for an attempt behind others that live) or had another
+    attempt meanwhile, PolicyError if a hard cap forbids it.
     """
     attempt = change.attempt
     task = batch.change_task(attempt.task)
@@ -29,15 +31,30 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
             f"there were {task['attempts']} attempts",
             "read again and decide again",
         )
+    _check_behind(batch, attempt)
     task["attempts"] = attempt.number
-    enter_state(batch, task, TaskState.READY, TaskState.ACTIVE, change.reason)
+    before = TaskState.WAITING if attempt.behind else TaskState.READY
+    enter_state(batch, task, before, TaskState.ACTIVE, change.reason)
     row = attempt_row(attempt, task, change.reserve)
     batch.attempts[attempt.id] = row
     batch.created.add(attempt.id)
     batch.inserts[AttemptTable].append(row)
     reserve(batch, row, attempt.request, change.reserve)
     place = {"backend": attempt.backend, "partition": attempt.partition, "reserve": change.reserve}
+    if attempt.behind:
+        place["behind"] = attempt.behind
     _audit_move(batch, row, None, {**place, **because_facts(change.reason)}, "attempt.intended")
+
+
+def _check_behind(batch: Batch, attempt: Attempt) -> None:
+    for other in attempt.behind:
+        row = batch.attempt(other)
+        if AttemptState(row["state"]) in FINAL_ATTEMPT_STATES or row["cancel_sent"]:
+            raise StaleChange(
+                f"{attempt.id} cannot be queued behind {other}",
+                f"it is {row['state']}, or was asked to leave",
+                "read again and decide again",
+            )
 
 
 def submit_attempt(batch: Batch, change: AttemptSubmitted) -> None:

@@ -42,12 +42,12 @@ CHARGES = ("node_s", "cpu_s", "memory_mib_s", "gpu_s")
 
 TASK_COLUMNS = (
     "id, pipeline, project, owner_uid, spec, state, request, submitted_at, ready_at, ended_at, not_before, parent,"
-    " attempts, failures, cancel_requested, resume_from"
+    " attempts, failures, cancel_requested, resume_from, hold_requested"
 )
 ATTEMPT_COLUMNS = (
     "id, task, number, backend, partition_name, request, state, intended_at, native_id, submitted_at, started_at,"
     " ended_at, incarnation, absences, quiet_ticks, cancel_sent, claimed, nodes, resume_from, last_checkpoint, usage, ending,"
-    " native_detail"
+    " native_detail, behind"
 )
 PIPELINE_COLUMNS = "id, spec, owner_uid, owner, submitted_at, source"
 
@@ -153,6 +153,7 @@ def task_from(row: Sequence[Any], metrics: Mapping[str, float] = _NO_METRICS) ->
         failures=row[13],
         cancel_requested=bool(row[14]),
         resume_from=_checkpoint_from(row[15]),
+        hold_requested=bool(row[16]),
         metrics=metrics,
     )
 
@@ -183,4 +184,5 @@ def attempt_from(row: Sequence[Any]) -> Attempt:
         usage=decode(Usage, json.loads(row[20])),
         end=None if row[21] is None else decode(End, json.loads(row[21])),
         native_detail=row[22],
+        behind=tuple(AttemptId(one) for one in json.loads(row[23])),
     )

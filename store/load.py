@@ -18,6 +18,7 @@ from elisa.model.changes import (
     CheckpointSeen,
     ClosureLifted,
     CursorMoved,
+    HoldRequested,
     OutputSeen,
     PassedOver,
     PipelineAdded,
@@ -41,6 +42,7 @@ _META = ("id", "host", "revision", "canary", "last_tick_at", "ticks", "last_tick
 _TASK = (
     "id", "pipeline", "project", "owner_uid", "parent", "position", "needs", "state", "request", "ready_at", "ended_at",
     "not_before", "submitted_at", "attempts", "failures", "cancel_requested", "resume_from", "check_needs", "due_at",
+    "hold_requested",
 )  # fmt: skip
 _ATTEMPT = (
     "id", "task", "project", "owner_uid", "request", "gpu_type", "state", "native_id", "native_detail", "submitted_at",
@@ -63,6 +65,7 @@ _SUBJECTS = {
     CheckpointSeen: ("attempt", attrgetter("attempt")),
     ClosureLifted: ("closure", attrgetter("closure")),
     CursorMoved: ("cursor", attrgetter("file")),
+    HoldRequested: ("task", attrgetter("task")),
     OutputSeen: ("attempt", attrgetter("attempt")),
     PassedOver: ("verdict", attrgetter("task")),
     ResumeChosen: ("task", attrgetter("task")),
@@ -85,6 +88,8 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
         if type(change) in _SUBJECTS:
             table, key = _SUBJECTS[type(change)]
             keys[table].append(key(change))
+        if isinstance(change, AttemptIntended):
+            keys["attempt"].extend(change.attempt.behind)
     kinds = {type(change) for change in changes}
     batch.tasks = {row["id"]: row for row in _tasks(connection, keys["task"])}
     batch.attempts = {row["id"]: row for row in _by_key(connection, "attempt", "id", _ATTEMPT, keys["attempt"])}

@@ -60,6 +60,7 @@ def task_row(task: Task, position: int, pipeline: Pipeline) -> Row:
         "resume_from": optional_json(task.resume_from),
         "check_needs": 0,
         "due_at": None,
+        "hold_requested": int(task.hold_requested),
     }
 
 
@@ -94,4 +95,5 @@ def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
         "end_reason": "",
         "ending": None,
         **{f"held_{name}": getattr(reserve, name) for name in CHARGES},
+        "behind": to_json(attempt.behind),
     }

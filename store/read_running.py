@@ -21,10 +21,12 @@ _RUNNING = (
     " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
     " WHERE a.state NOT IN ('ended', 'lost') AND a.native_id IS NOT NULL ORDER BY a.id"
 )
-# A cancel that elisa sent by itself made room, too: its task goes on and will be run again.
+# A cancel that elisa sent by itself made room, too: its task goes on and will be run again. What was only queued behind
+# others and taken back gave nothing away.
 _MADE_ROOM = (
     "SELECT task, COUNT(*) FROM attempt WHERE task IN ({keys})"
-    " AND (end_reason = 'preempted' OR (end_reason = 'cancelled' AND cancel_sent = 1)) GROUP BY task"
+    " AND (end_reason = 'preempted' OR (end_reason = 'cancelled' AND cancel_sent = 1))"
+    " AND NOT (behind <> '[]' AND started_at IS NULL) GROUP BY task"
 )
 
 

@@ -65,6 +65,16 @@ class TickQueries(TaskQueries):
             TaskId(row[0]) for row in self._db.rows("SELECT id FROM task WHERE cancel_requested = 1 ORDER BY id")
         )
 
+    def hold_wanted(self) -> tuple[TaskId, ...]:
+        """Return the active tasks that somebody wants held."""
+        return tuple(
+            TaskId(row[0]) for row in self._db.rows("SELECT id FROM task WHERE hold_requested = 1 ORDER BY id")
+        )
+
+    def next_in_line(self) -> tuple[TaskId, ...]:
+        """Return waiting tasks that lack nothing but what active ones are about to bring, as far as states tell."""
+        return tuple(TaskId(row[0]) for row in self._db.rows(_NEXT_IN_LINE))
+
     def upstream(self, tasks: Collection[TaskId]) -> Mapping[TaskId, tuple[ResolvedNeed, ...]]:
         """Return the needs of each task with the tasks behind them: for a template, the tasks made from it if any."""
         needs = {row[0]: needs_from(row[1]) for row in self._db.rows_in(_NEEDS, tasks)}
@@ -194,6 +204,12 @@ def _charge(amounts: tuple[int, ...], gpu_type: str) -> Charge:
     return Charge(**dict(zip(CHARGES, amounts, strict=True)), gpu_type=gpu_type)
 
 
+_NEXT_IN_LINE = (
+    "SELECT t.id FROM task t WHERE t.state = 'waiting' AND t.cancel_requested = 0 AND t.not_before IS NULL AND t.id IN"
+    " (SELECT e.task FROM task s JOIN need_edge e ON e.target = s.id WHERE s.state = 'active')"
+    " AND NOT EXISTS (SELECT 1 FROM need_edge o JOIN task x ON x.id = o.target"
+    " WHERE o.task = t.id AND x.state NOT IN ('active', 'succeeded')) ORDER BY t.id"
+)
 _NEEDS = "SELECT id, needs FROM task WHERE id IN ({keys})"
 _EDGES = "SELECT task, need, target FROM need_edge WHERE task IN ({keys}) ORDER BY task, need, target"
 _CHILDREN = "SELECT parent, id FROM task WHERE parent IN ({keys}) ORDER BY position"

@@ -135,6 +135,7 @@ class TaskTable(_Table, table=True):
         _index_where("task_to_check", "id", "check_needs > 0"),
         _index_where("task_due", "due_at", "due_at IS NOT NULL"),
         _index_where("task_to_cancel", "id", "cancel_requested = 1"),
+        _index_where("task_to_hold", "id", "hold_requested = 1"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -164,6 +165,7 @@ class TaskTable(_Table, table=True):
     resume_from: str | None = Field(default=None, sa_type=Text)
     check_needs: int = Field(default=0, sa_type=BigInteger)
     due_at: int | None = Field(default=None, sa_type=BigInteger)
+    hold_requested: int = Field(default=0, sa_type=Integer)
 
 
 class NeedEdgeTable(_Table, table=True):
@@ -178,7 +180,10 @@ class NeedEdgeTable(_Table, table=True):
 
 
 class AttemptTable(_Table, table=True):
-    """An attempt. `held_*` is what of its reservation is not booked yet: zero from its end on."""
+    """An attempt. `held_*` is what of its reservation is not booked yet: zero from its end on.
+
+    `behind` lists the attempts that its native job was queued behind.
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (
@@ -219,6 +224,7 @@ class AttemptTable(_Table, table=True):
     held_cpu_s: int = Field(default=0, sa_type=BigInteger)
     held_memory_mib_s: int = Field(default=0, sa_type=BigInteger)
     held_gpu_s: int = Field(default=0, sa_type=BigInteger)
+    behind: str = Field(default="[]", sa_type=Text)
 
 
 class CheckpointTable(_Table, table=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elisa.model.changes import CancelRequested, PassedOver, ResumeChosen, TaskMoved
+from elisa.model.changes import CancelRequested, HoldRequested, PassedOver, ResumeChosen, TaskMoved
 from elisa.model.errors import StaleChange
 from elisa.model.reasons import Reason
 from elisa.model.states import FINAL_TASK_STATES, TASK_MOVES, TaskState
@@ -12,7 +12,7 @@ from elisa.store.convert import optional_json, to_json, to_us
 from elisa.store.looks import next_look
 from elisa.store.schema import VerdictTable
 
-__all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel"]
+__all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel", "request_hold"]
 
 
 def move_task(batch: Batch, change: TaskMoved) -> None:
@@ -72,6 +72,8 @@ def _note_times(batch: Batch, row: Row, after: TaskState) -> None:
         row["ready_at"] = batch.now_us
     if is_final:
         row["cancel_requested"] = 0
+    if is_final or after is TaskState.HELD:
+        row["hold_requested"] = 0
     row["check_needs"] = batch.revision if is_waiting else 0
     row["due_at"] = next_look(row, batch.now_us) if is_waiting else None
 
@@ -90,6 +92,20 @@ def request_cancel(batch: Batch, change: CancelRequested) -> None:
         return
     batch.change_task(change.task)["cancel_requested"] = 1
     batch.audit.add("cancel.requested", change.task, {"by": change.by})
+
+
+def request_hold(batch: Batch, change: HoldRequested) -> None:
+    """Write down the wish, or that it is gone, unless it was so already. Raises StaleChange if the task is not active."""
+    row = batch.task(change.task)
+    if row["state"] != TaskState.ACTIVE:
+        raise StaleChange(
+            f"task {change.task} is {row['state']}, not active",
+            "something moved it before its job could be held",
+            "read again and decide again",
+        )
+    if bool(row["hold_requested"]) != change.wanted:
+        batch.change_task(change.task)["hold_requested"] = int(change.wanted)
+        batch.audit.add("hold.requested" if change.wanted else "hold.withdrawn", change.task, {"by": change.by})
 
 
 def pass_over(batch: Batch, change: PassedOver) -> None:

@@ -37,7 +37,7 @@ __all__ = ["Statement", "statements"]
 
 _TASK = (
     "state", "request", "ready_at", "ended_at", "not_before", "attempts", "failures", "cancel_requested", "resume_from",
-    "check_needs", "due_at",
+    "check_needs", "due_at", "hold_requested",
 )  # fmt: skip
 _ATTEMPT = (
     "state", "native_id", "native_detail", "submitted_at", "started_at", "ended_at", "incarnation", "absences",

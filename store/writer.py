@@ -23,6 +23,7 @@ from elisa.model.changes import (
     ClosureAdded,
     ClosureLifted,
     CursorMoved,
+    HoldRequested,
     MetricSeen,
     Noted,
     OutputSeen,
@@ -54,7 +55,7 @@ from elisa.store.pipelines import add_pipeline, add_tasks
 from elisa.store.policy import is_stored, store_policy
 from elisa.store.reader import Reader
 from elisa.store.rules import drop_rule, set_rule
-from elisa.store.tasks import choose_resume, move_task, pass_over, request_cancel
+from elisa.store.tasks import choose_resume, move_task, pass_over, request_cancel, request_hold
 from elisa.store.told import move_cursor, note, see_checkpoint, see_metric, see_output, see_usage
 from elisa.store.write import statements
 
@@ -74,6 +75,7 @@ _MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
     UsageSeen: see_usage,
     OutputSeen: see_output,
     CancelRequested: request_cancel,
+    HoldRequested: request_hold,
     CancelSent: send_cancel,
     PassedOver: pass_over,
     CursorMoved: move_cursor,

@@ -62,8 +62,10 @@ def test_a_final_task_moves_only_when_somebody_retries_it() -> None:
     }
 
 
-def test_only_a_ready_task_becomes_active() -> None:
-    assert [state for state in TaskState if TaskState.ACTIVE in TASK_MOVES[state]] == [TaskState.READY]
+def test_a_task_becomes_active_when_it_is_ready_or_queued_behind_what_it_waits_for() -> None:
+    found = [state for state in TaskState if TaskState.ACTIVE in TASK_MOVES[state]]
+
+    assert found == [TaskState.WAITING, TaskState.READY]
 
 
 def test_an_attempt_never_returns_to_before_its_submission() -> None:
