@@ -16,13 +16,14 @@ from elisa.engine.workspace import Workspace
 from elisa.model.changes import AttemptIntended, AttemptMoved, AttemptSubmitted, Change, Charge, TaskMoved
 from elisa.model.decisions import Submit
 from elisa.model.errors import AtLimit, PolicyError, Rejected, StaleChange, SubmitUncertain, Unavailable
-from elisa.model.ids import AttemptId, BackendName, NativeId, attempt_id
+from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
 from elisa.model.native import JobRequest
 from elisa.model.reasons import Fact, ReasonCode, because
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt, End, Task
 from elisa.policies.blame import own_bad_nodes
 from elisa.policies.budgets import charge_of
+from elisa.policies.chaining import Link
 from elisa.policies.plan import Plan
 from elisa.policies.recovery import after_end
 from elisa.store.writer import Writer
@@ -66,6 +67,7 @@ class Submitting:
         self._plan = plan
         self._now = now
         self._handover = Handover(ws, writer)
+        self._links: Mapping[TaskId, Link] = {}
         self._stopped: dict[BackendName, str] = {}
         self._refused: dict[AttemptId, str] = {}
         self._outcomes: list[Change] = []
@@ -77,6 +79,13 @@ class Submitting:
         for chunk in Chunks(self._plan, self._ws.backends, self._health):
             self._submit_chunk(self._intend([one for one in chunk if self._takes_more(one.backend)]))
         return self.acted
+
+    def chain(self, plan: Plan, links: Mapping[TaskId, Link]) -> bool:
+        """Submit what a plan wants queued behind jobs that have not ended; tell whether anything was accepted."""
+        before = len(self.acted.submitted)
+        self._plan, self._links = plan, links
+        self.carry_out()
+        return len(self.acted.submitted) > before
 
     def _takes_more(self, name: BackendName) -> bool:
         return name not in self._stopped and not self._health.is_resting(submits(name), self._now)
@@ -103,7 +112,8 @@ class Submitting:
 
     def _is_ours(self, task: Task) -> bool:
         """Tell whether the task is still to be submitted, by the user who runs this tick and nobody else."""
-        return task.owner_uid == self._ws.uid and task.state is TaskState.READY and not task.cancel_requested
+        wanted = TaskState.WAITING if task.id in self._links else TaskState.READY
+        return task.owner_uid == self._ws.uid and task.state is wanted and not task.cancel_requested
 
     def _item(self, decision: Submit, task: Task) -> _Item:
         bad = own_bad_nodes(self._writer.attempts_of(task.id)) if task.attempts else ()
@@ -121,12 +131,13 @@ class Submitting:
             request=self._plan.request(task.id),
             state=AttemptState.INTENDED,
             intended_at=self._now,
+            behind=self._links[task.id].behind if task.id in self._links else (),
             resume_from=task.resume_from,
         )
 
     def _intent(self, decision: Submit, item: _Item) -> AttemptIntended:
-        facts = decision.reason.facts
-        reason = because(decision.reason.code, **facts, **_told(item.kept_off)) if item.kept_off else decision.reason
+        given = self._links[decision.task].reason(decision) if decision.task in self._links else decision.reason
+        reason = because(given.code, **given.facts, **_told(item.kept_off)) if item.kept_off else given
         return AttemptIntended(attempt=item.attempt, reserve=self._plan.charge(decision.task), reason=reason)
 
     def _submit_chunk(self, items: Sequence[_Item]) -> None:
@@ -253,7 +264,7 @@ class Submitting:
             TaskMoved(
                 task=item.task.id,
                 before=TaskState.ACTIVE,
-                after=TaskState.READY,
+                after=TaskState.WAITING if item.attempt.behind else TaskState.READY,
                 reason=reason,
                 resume_from=item.task.resume_from,
             )

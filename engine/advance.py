@@ -10,6 +10,7 @@ from datetime import datetime
 from elisa.engine.seals import read_secret
 from elisa.engine.settle import confirm_losses, finished_by
 from elisa.engine.spool import Reading, SpoolNews, read_new
+from elisa.engine.unchaining import attempts_before
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import Change, TaskMoved
 from elisa.model.ids import AttemptId, BackendName
@@ -17,6 +18,7 @@ from elisa.model.native import Poll
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import TaskState
 from elisa.model.task import Attempt
+from elisa.policies.chaining import has_failed
 from elisa.policies.evidence import listen, news_of
 from elisa.policies.lifecycle import LifecycleRules, Observed, Sightings, observe
 from elisa.policies.recovery import RecoveryRules, after_end
@@ -97,13 +99,23 @@ def advance(ws: Workspace, writer: Writer, evidence: Evidence) -> Observed:
 
 def _consequences(ws: Workspace, writer: Writer, ended: Sequence[Attempt], now: datetime) -> Iterator[Change]:
     tasks = writer.tasks([attempt.task for attempt in ended])
+    just_ended = {attempt.id: attempt for attempt in ended}
+    before = {**attempts_before(writer, just_ended), **just_ended}
     for attempt in ended:
         finisher = finished_by(ws.files, ws.home, attempt)
         if finisher is not None:
             yield from _finished_elsewhere(ws, writer, attempt, finisher)
             continue
         siblings = writer.attempts_of(attempt.task) if attempt.number > 1 else ()
-        yield after_end(tasks[attempt.task], attempt, siblings, now, ws.random.uniform(), _recovery_rules(ws, attempt))
+        yield after_end(
+            tasks[attempt.task],
+            attempt,
+            siblings,
+            now,
+            ws.random.uniform(),
+            _recovery_rules(ws, attempt),
+            is_chain_broken=any(has_failed(before.get(other)) for other in attempt.behind),
+        )
 
 
 def _finished_elsewhere(ws: Workspace, writer: Writer, refused: Attempt, finisher: AttemptId) -> Iterator[Change]:

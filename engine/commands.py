@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from elisa.engine.checkpoint_choice import chosen
 from elisa.engine.roles import read_roles
 from elisa.engine.workspace import Workspace
-from elisa.model.changes import CancelRequested, Change, TaskMoved
+from elisa.model.changes import CancelRequested, Change, HoldRequested, TaskMoved
 from elisa.model.errors import StaleChange, UsageError
 from elisa.model.ids import AttemptId, PipelineId, TaskId, task_of
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import Task
+from elisa.policies.chaining import is_chained
 from elisa.policies.recovery import newest_checkpoint
 from elisa.policies.rights import Action, demand
 from elisa.store.reader import Reader
@@ -118,7 +119,9 @@ def _cancelled(_: Reader, task: Task, by: str) -> Change | str:
     return TaskMoved(task=task.id, before=task.state, after=TaskState.CANCELLED, reason=reason)
 
 
-def _held(_: Reader, task: Task, by: str) -> Change | str:
+def _held(reader: Reader, task: Task, by: str) -> Change | str:
+    if task.state is TaskState.ACTIVE and not task.hold_requested and _waits_behind_others(reader, task):
+        return HoldRequested(task=task.id, by=by)
     if task.state not in _IDLE:
         return f"it is {task.state.value}"
     return TaskMoved(
@@ -130,7 +133,14 @@ def _held(_: Reader, task: Task, by: str) -> Change | str:
     )
 
 
+def _waits_behind_others(reader: Reader, task: Task) -> bool:
+    live = {attempt.id: attempt for attempt in reader.live_attempts()}
+    return any(attempt.task == task.id and is_chained(attempt, live) for attempt in live.values())
+
+
 def _released(_: Reader, task: Task, by: str) -> Change | str:
+    if task.hold_requested:
+        return HoldRequested(task=task.id, by=by, wanted=False)
     if task.state is not TaskState.HELD:
         return f"it is {task.state.value}"
     return TaskMoved(

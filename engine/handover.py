@@ -15,7 +15,7 @@ from elisa.engine.seals import event_key, read_secret
 from elisa.engine.submit import kept_environment
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
-from elisa.model.ids import AttemptId, PipelineId, TaskId
+from elisa.model.ids import AttemptId, NativeId, PipelineId, TaskId, task_of
 from elisa.model.native import JobRequest
 from elisa.model.needs import ResolvedNeed
 from elisa.model.states import AttemptState
@@ -60,17 +60,19 @@ class Handover:
         self, task: Task, attempt: Attempt, needs: Sequence[ResolvedNeed], targets: Mapping[TaskId, Task]
     ) -> Release:
         ws = self._ws
+        expected = {task_of(other): other for other in attempt.behind}
         return Release(
             home=ws.home,
             record=self._record(task.pipeline),
             task=task,
             attempt=attempt,
             key=event_key(self._secret, attempt.id),
-            sources=sources_of(needs, targets, self._results(task, needs, targets)),
+            sources=sources_of(needs, targets, self._results(task, needs, targets, expected), expected),
             environment=kept_environment(ws, task.pipeline, task.spec),
             rules=ws.site.jobs.rules(),
             earlier=self._reader.attempts_of(task.id) if attempt.number > 1 else (),
             habits=self._habits(task, attempt),
+            after=self._native_ids(attempt.behind),
         )
 
     def _request(self, release: Release) -> JobRequest:
@@ -93,14 +95,28 @@ class Handover:
             self._records[pipeline] = self._reader.pipeline(pipeline)
         return self._records[pipeline]
 
+    def _native_ids(self, attempts: Sequence[AttemptId]) -> tuple[NativeId, ...]:
+        found = self._reader.attempts(attempts) if attempts else {}
+        return tuple(native_id for one in attempts if (native_id := found[one].native_id) is not None)
+
     def _results(
-        self, task: Task, needs: Sequence[ResolvedNeed], targets: Mapping[TaskId, Task]
+        self,
+        task: Task,
+        needs: Sequence[ResolvedNeed],
+        targets: Mapping[TaskId, Task],
+        expected: Mapping[TaskId, AttemptId],
     ) -> Mapping[TaskId, Path]:
-        """Return the files with return values that the task's call takes arguments from."""
+        """Return the files with return values that the task's call takes arguments from.
+
+        Those of `expected` attempts, which the task is queued behind, will be there when it begins.
+        """
         if task.spec.call is None or not task.spec.call.results:
             return {}
         ids = {target.id for need in needs for target in need.targets}
-        found = {target: result_of(self._ws.home, self._reader, targets[target]) for target in sorted(ids)}
+        found = {
+            target: result_of(self._ws.home, self._reader, targets[target], expected.get(target))
+            for target in sorted(ids)
+        }
         return {target: path for target, path in found.items() if path is not None}
 
     def _write(self, releases: Sequence[Release]) -> None:

@@ -34,6 +34,7 @@ class Managers:
         self._random = random
         self._now = now
         self._silent: dict[BackendName, str] = {}
+        self._clusters: tuple[ClusterView, ...] | None = None
 
     @property
     def unreachable(self) -> Mapping[BackendName, str]:
@@ -68,9 +69,11 @@ class Managers:
         return self._ask(name, lambda backend: backend.find(tags))
 
     def clusters(self) -> tuple[ClusterView, ...]:
-        """Return what each reachable backend has and what of it is free."""
-        answers = [self._ask(name, _cluster) for name in sorted(self._backends)]
-        return tuple(answer for answer in answers if isinstance(answer, ClusterView))
+        """Return what each reachable backend has and what of it is free: asked once, whoever wants to know."""
+        if self._clusters is None:
+            answers = [self._ask(name, _cluster) for name in sorted(self._backends)]
+            self._clusters = tuple(answer for answer in answers if isinstance(answer, ClusterView))
+        return self._clusters
 
     def cancel(self, name: BackendName, ids: list[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask a backend to stop these jobs; nothing for any of them if it does not answer."""

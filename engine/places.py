@@ -20,7 +20,7 @@ from elisa.policies.snapshot import Snapshot
 from elisa.policies.waitingorder import Waiting, new_places
 from elisa.store.reader import Reader
 
-__all__ = ["keep_order"]
+__all__ = ["keep_order", "ranks_of"]
 
 _WAITING = frozenset({AttemptState.SUBMITTED, AttemptState.QUEUED})
 # Calls a tick for each native queue: what is left is further back in it, and a minute later is soon enough.
@@ -40,7 +40,7 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     if not any(len(queue) > 1 for queue in queues.values()):
         return 0
     tasks = sorted({attempt.task for queue in queues.values() for attempt in queue})
-    rank = _ranks(reader, tasks, plan_of, now)
+    rank = ranks_of(reader, tasks, plan_of, now)
     classes = {task.id: CLASS_RANK[task.spec.priority] for task in reader.tasks(tasks).values()}
     known = _read(ws)
     moved: dict[AttemptId, int] = {}
@@ -67,7 +67,8 @@ def _queues(live: Iterable[Attempt], able: Collection[BackendName]) -> Mapping[t
     return queues
 
 
-def _ranks(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: datetime) -> Mapping[TaskId, int]:
+def ranks_of(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: datetime) -> Mapping[TaskId, int]:
+    """Return the place of each of these tasks in elisa's order, whatever their states: 0 is the first."""
     columns = reader.columns_of(tasks)
     snapshot = Snapshot.build(columns, plan_of.usage, (), (), plan_of.site, now, plugins=plan_of.plugins)
     ids = snapshot.tasks.ids

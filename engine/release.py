@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import elisa
 from elisa.engine.tokens import Lookup, fill, fill_shell, folders_of
 from elisa.model import layout
-from elisa.model.ids import TaskId
+from elisa.model.ids import NativeId, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import CheckpointPolicy, NeedKind, Output, PythonCall
 from elisa.model.states import AttemptState, TaskState
@@ -60,7 +60,8 @@ class Source:
 class Release:
     """All that goes into the instructions of one attempt.
 
-    `environment` was kept from the submitter's own; `earlier` are the task's other attempts.
+    `environment` was kept from the submitter's own; `earlier` are the task's other attempts; `after` the native jobs of
+    those that it is queued behind.
     """
 
     home: Path
@@ -73,6 +74,7 @@ class Release:
     rules: JobRules
     earlier: tuple[Attempt, ...] = ()
     habits: Habits = Habits()
+    after: tuple[NativeId, ...] = ()
 
     @property
     def lead_s(self) -> float | None:
@@ -90,17 +92,21 @@ class Release:
 
 
 def sources_of(
-    needs: Iterable[ResolvedNeed], tasks: Mapping[TaskId, Task], results: Mapping[TaskId, Path]
+    needs: Iterable[ResolvedNeed],
+    tasks: Mapping[TaskId, Task],
+    results: Mapping[TaskId, Path],
+    expected: Collection[TaskId] = (),
 ) -> tuple[Source, ...]:
     """Return what a task may read, in the order of its needs.
 
-    `tasks` holds every target by id, `results` the files with return values of those that have one.
+    `tasks` holds every target by id, `results` the files with return values of those that have one. `expected` will
+    have succeeded before the task begins.
     """
     return tuple(
         Source(
             name=target.name,
             group=tasks[target.id].spec.group,
-            outputs=tuple(_usable(resolved, target, tasks[target.id].spec.outputs)),
+            outputs=tuple(_usable(resolved, target, tasks[target.id].spec.outputs, expected)),
             result=results.get(target.id),
         )
         for resolved in needs
@@ -108,11 +114,13 @@ def sources_of(
     )
 
 
-def _usable(resolved: ResolvedNeed, target: Target, outputs: Iterable[Output]) -> Iterator[Output]:
+def _usable(
+    resolved: ResolvedNeed, target: Target, outputs: Iterable[Output], expected: Collection[TaskId]
+) -> Iterator[Output]:
     """Yield the outputs that were waited for and came; a need that went on without them promises nothing."""
     for output in outputs:
         match resolved.need.kind:
-            case NeedKind.SUCCESS if target.state is TaskState.SUCCEEDED:
+            case NeedKind.SUCCESS if target.state is TaskState.SUCCEEDED or target.id in expected:
                 yield output
             case NeedKind.DATA if output.name == resolved.need.output and target.outputs.get(output.name):
                 yield output
@@ -146,6 +154,7 @@ def job_document(release: Release) -> dict[str, Any]:
         "parameters": dict(spec.parameters),
         "metadata": dict(spec.metadata),
         "confirmed_ended": list(_confirmed_ended(release)),
+        "behind": list(release.attempt.behind),
     }
 
 

@@ -37,6 +37,7 @@ def job_request(release: Release, *, account: str = "") -> JobRequest:
         signal_lead_s=_signal_lead_s(release),
         grace_s=release.rules.grace_s,
         priority=CLASS_RANK[PriorityClass.SCAVENGER] - CLASS_RANK[release.task.spec.priority],
+        after=release.after,
     )
 
 

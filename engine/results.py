@@ -8,6 +8,7 @@ from pathlib import Path
 from elisa.engine.tokens import fill, folders_of
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
+from elisa.model.ids import AttemptId
 from elisa.model.pipeline import Expansion
 from elisa.model.states import EndReason
 from elisa.model.task import Task
@@ -16,10 +17,15 @@ from elisa.store.reader import Reader
 __all__ = ["read_list", "result_of"]
 
 
-def result_of(home: Path, reader: Reader, task: Task) -> Path | None:
-    """Return the file with what a task's function returned, None if it calls none or has not completed."""
+def result_of(home: Path, reader: Reader, task: Task, expected: AttemptId | None = None) -> Path | None:
+    """Return the file with what a task's function returned, None if it calls none or has not completed.
+
+    Of an attempt that is `expected` to complete it is the file that will be there then.
+    """
     if task.spec.call is None:
         return None
+    if expected is not None:
+        return layout.result_file(home, task.pipeline, task.spec.name, expected)
     ends = ((attempt.id, attempt.end) for attempt in reader.attempts_of(task.id))
     completed = [attempt for attempt, end in ends if end is not None and end.reason is EndReason.COMPLETED]
     return layout.result_file(home, task.pipeline, task.spec.name, completed[-1]) if completed else None

@@ -52,6 +52,11 @@ class BackendConfig(Section):
         default=None, description="How many of elisa's jobs may wait in each of its partitions; else `default_window`."
     )
     windows: Mapping[str, Count] = Field(default={}, description="The same for single partitions, by name.")
+    chain: Count | None = Field(
+        default=None,
+        description="How many stages of a pipeline may be queued behind a job that has not ended, one behind another; 0 is"
+        " none. Left out, as many as suit its kind.",
+    )
     options: Mapping[str, Any] = Field(default={}, description="What only its kind knows: see below.")
 
     def limits(self, name: str) -> tuple[Window, ...]:

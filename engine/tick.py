@@ -9,6 +9,7 @@ from datetime import datetime
 
 from elisa.engine.act import Submitting
 from elisa.engine.advance import Evidence, advance
+from elisa.engine.chaining import Chaining
 from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
 from elisa.engine.health import HealthBook
@@ -22,6 +23,7 @@ from elisa.engine.seals import read_secret
 from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.stop import cancel_idle, send_stops, stops_due, stops_of
 from elisa.engine.ticklog import rotate
+from elisa.engine.unchaining import unchaining_stops
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import AttemptNoted
@@ -108,8 +110,12 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     by_id = {attempt.id: attempt for attempt in live}
     stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]
     stops += clearing_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
+    leaving = {stop.attempt.id for stop in stops}
+    stops += [one for one in unchaining_stops(writer, by_id, plan, now) if one.attempt.id not in leaving]
     stopped = send_stops(ws, writer, managers, stops)
-    acted = Submitting(ws, writer, health, plan, now).carry_out()
+    submitting = Submitting(ws, writer, health, plan, now)
+    acted = submitting.carry_out()
+    Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, now=now).carry_out(submitting)
     keep_order(ws, writer, managers, plan.snapshot, now)
     health.save()
     report = TickReport(

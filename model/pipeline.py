@@ -211,7 +211,8 @@ class TaskSpec:
     Just one of `command` and `call` is given (a template of an expansion has either too). With `shell` the command is one
     string for `/bin/sh -c`. `environment` is set; of the submitter's own environment only `pass_environment` is kept.
     `${task_dir}`, `${pipeline_dir}`, `${checkpoint_dir}`, `${dir.NAME}` in command, environment, workdir and output
-    paths are filled in when the task is released; all other parameters already are.
+    paths are filled in when the task is released; all other parameters already are. Without `chain` its job is never
+    queued before its needs are met.
     """
 
     name: str
@@ -231,6 +232,7 @@ class TaskSpec:
     retry: RetryPolicy = RetryPolicy()
     checkpoint: CheckpointPolicy | None = None
     preemptible: bool = True
+    chain: bool = True
     priority: PriorityClass = PriorityClass.NORMAL
     importance: float = 0.0
     placement: SitePlacement = SitePlacement()

@@ -74,6 +74,7 @@ class TaskDraft:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     checkpoint: CheckpointPolicy | None = None
     preemptible: bool = True
+    chain: bool = True
     priority: PriorityClass | None = None
     importance: float = 0.0
     placement: SitePlacement = field(default_factory=SitePlacement)

@@ -77,6 +77,7 @@ class Linker:
             retry=draft.retry,
             checkpoint=draft.checkpoint,
             preemptible=draft.preemptible,
+            chain=draft.chain,
             priority=draft.priority or self._priority,
             importance=draft.importance,
             placement=draft.placement,

@@ -152,6 +152,9 @@ TASK = Record(
         "retry": Field(kind=RETRY, about="How often to try again, or in detail when and how soon."),
         "checkpoint": Field(kind=CHECKPOINT, about="Whether and how it saves its work."),
         "preemptible": Field(kind=Boolean(), about="It may be stopped in favour of others and resumed later."),
+        "chain": Field(
+            kind=Boolean(), about="Its job may be queued behind those it waits for, before these have ended."
+        ),
         "priority": Field(kind=Choice(values=PriorityClass), about="Its priority class; the pipeline's if left out."),
         "importance": Field(kind=Number(), about="How much it matters within its priority class."),
         "placement": Field(kind=PLACEMENT, about="Where it should run, in the resource manager's own names."),

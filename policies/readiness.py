@@ -15,7 +15,7 @@ from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import Task
 
-__all__ = ["settle"]
+__all__ = ["condition_of", "is_met", "lookup_of", "settle"]
 
 # A message that names every one of a thousand instances helps nobody.
 _NAMED = 5
@@ -53,7 +53,7 @@ class _Verdict:
 def _weigh(resolved: ResolvedNeed, waited_s: float) -> _Verdict:
     need, targets = resolved.need, resolved.targets
     wanted = len(targets) if need.at_least is None else need.at_least
-    unmet = [target for target in targets if not _MET[need.kind](target, need)]
+    unmet = [target for target in targets if not is_met(target, need)]
     missing = wanted - (len(targets) - len(unmet))
     if missing <= 0:
         return _Verdict()
@@ -101,6 +101,11 @@ _MET: Mapping[NeedKind, Callable[[Target, Need], bool]] = {
 }
 
 
+def is_met(target: Target, need: Need) -> bool:
+    """Tell whether one task behind a need has come as far as the need asks."""
+    return _MET[need.kind](target, need)
+
+
 _UNMET_MOVES: Mapping[OnUnmet, TaskState] = {OnUnmet.SKIP: TaskState.SKIPPED, OnUnmet.FAIL: TaskState.FAILED}
 
 
@@ -138,7 +143,7 @@ def _go(task: Task, needs: Sequence[ResolvedNeed]) -> TaskMoved | PassedOver:
 
 def _refused_by_condition(task: Task, needs: Sequence[ResolvedNeed]) -> TaskMoved | None:
     """Skip the task if its condition is false; fail it, so that somebody looks, if the condition cannot be told."""
-    outcome = evaluate(_parsed(task.spec.when), _lookup(needs))
+    outcome = evaluate(condition_of(task.spec.when), lookup_of(needs))
     if isinstance(outcome, Undecidable):
         facts: dict[str, Fact] = {"when": task.spec.when, "missing": _listed(outcome.missing)}
         return _moved(task, TaskState.FAILED, because(ReasonCode.CONDITION_UNDECIDABLE, **facts))
@@ -147,7 +152,8 @@ def _refused_by_condition(task: Task, needs: Sequence[ResolvedNeed]) -> TaskMove
     return None
 
 
-def _lookup(needs: Sequence[ResolvedNeed]) -> Callable[[str], Sequence[Target]]:
+def lookup_of(needs: Sequence[ResolvedNeed]) -> Callable[[str], Sequence[Target]]:
+    """Return what finds, among the tasks behind these needs, those that a condition names."""
     targets = {target.id: target for resolved in needs for target in resolved.targets}
 
     def find(name: str) -> Sequence[Target]:
@@ -157,7 +163,8 @@ def _lookup(needs: Sequence[ResolvedNeed]) -> Callable[[str], Sequence[Target]]:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> Condition:
+def condition_of(text: str) -> Condition:
+    """Return the condition that a `when` states."""
     return parse(text)
 
 

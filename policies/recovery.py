@@ -13,6 +13,7 @@ from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task
+from elisa.policies.chaining import NEVER_STARTS
 
 __all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]
 
@@ -33,18 +34,21 @@ class RecoveryRules:
     alike: int = 2
 
 
-def after_end(  # noqa: PLR0917 - the order in which a reader asks: whose, what, before, when, chance
+def after_end(  # noqa: PLR0913, PLR0917 - the order in which a reader asks: whose, what, before, when, chance
     task: Task,
     attempt: Attempt,
     siblings: Sequence[Attempt],
     now: datetime,
     random_fraction: float,
     rules: RecoveryRules = RecoveryRules(),
+    *,
+    is_chain_broken: bool = False,
 ) -> TaskMoved:
     """Return what becomes of `task`, whose `attempt` has just ended (`attempt.end` is set).
 
     `siblings` are the task's other attempts. `random_fraction`, in [0, 1), spreads retries so that many tasks that fail
-    together do not come back together. Raises ValueError for an attempt without an end.
+    together do not come back together. `is_chain_broken`: one of those that it was queued behind did not succeed. Raises
+    ValueError for an attempt without an end.
     """
     if attempt.end is None:
         raise ValueError(f"{attempt.id} has not ended")
@@ -56,6 +60,7 @@ def after_end(  # noqa: PLR0917 - the order in which a reader asks: whose, what,
         now=now,
         fraction=random_fraction,
         rules=rules,
+        is_chain_broken=is_chain_broken,
     )
     return next(verdict for rule in _RULES if (verdict := rule(case)) is not None)
 
@@ -69,6 +74,7 @@ class _Case:
     now: datetime
     fraction: float
     rules: RecoveryRules
+    is_chain_broken: bool = False
 
     @property
     def failures(self) -> int:
@@ -87,13 +93,37 @@ def _finished(case: _Case) -> TaskMoved | None:
     )
 
 
-def _cancelled(case: _Case) -> TaskMoved | None:
-    if case.task.cancel_requested:
-        return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_BY_USER))
+def _cancelled_by_owner(case: _Case) -> TaskMoved | None:
+    if not case.task.cancel_requested:
+        return None
+    return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_BY_USER))
+
+
+def _cancelled_outside(case: _Case) -> TaskMoved | None:
     if case.end.reason is not EndReason.CANCELLED or case.attempt.cancel_sent:
         return None
     native_id = str(case.attempt.native_id or "")
     return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_OUTSIDE, native_id=native_id))
+
+
+def _held(case: _Case) -> TaskMoved | None:
+    """Hold what somebody wanted held while its job waited behind others; if it ran all the same, from what it saved."""
+    if not case.task.hold_requested:
+        return None
+    return replace(_move(case, TaskState.HELD, because(ReasonCode.HELD)), resume_from=_resume(case))
+
+
+def _never_began(case: _Case) -> TaskMoved | None:
+    """Give a task back to waiting, at no cost, whose job waited behind others until these, or its manager, let it down."""
+    attempt = case.attempt
+    if not attempt.behind or attempt.claimed:
+        return None
+    is_withdrawn = attempt.cancel_sent and attempt.started_at is None
+    is_refused = case.end.reason is EndReason.REJECTED or NEVER_STARTS in case.end.detail
+    if not (case.is_chain_broken or is_withdrawn or is_refused):
+        return None
+    moved = _move(case, TaskState.WAITING, because(ReasonCode.CHAIN_BROKEN, behind=", ".join(attempt.behind)))
+    return replace(moved, resume_from=case.task.resume_from)
 
 
 def _hopeless(case: _Case) -> TaskMoved | None:
@@ -202,7 +232,10 @@ def _retried(case: _Case) -> TaskMoved:
 
 _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
     _finished,
-    _cancelled,
+    _cancelled_by_owner,
+    _held,
+    _never_began,
+    _cancelled_outside,
     _hopeless,
     _blameless,
     _failed_alike,
@@ -271,7 +304,9 @@ def _resume_reason(case: _Case) -> Reason:
 
 def _again(case: _Case, reason: Reason, pause_s: float) -> TaskMoved:
     later = case.now + timedelta(seconds=pause_s) if pause_s > 0 else None
-    moved = _move(case, TaskState.READY if later is None else TaskState.WAITING, reason)
+    # What was queued behind others began before its needs were looked at: they are now.
+    has_to_wait = later is not None or bool(case.attempt.behind)
+    moved = _move(case, TaskState.WAITING if has_to_wait else TaskState.READY, reason)
     return replace(moved, request=case.task.request, not_before=later, resume_from=_resume(case))
 
 

@@ -13,6 +13,7 @@ import re
 import time
 from typing import Callable, NamedTuple
 
+from elisa.runtime.chain import wait_for_others
 from elisa.runtime.crash import crash
 from elisa.runtime.durable import publish_file
 from elisa.runtime.eventfile import Scalar
@@ -87,10 +88,14 @@ def _count(text: str) -> int | None:
 def claim_task(job: Job, native: NativeJob, sleep: Callable[[float], None] = time.sleep) -> Claim:
     """Claim the right to run `job`; raises RefusedError. What a dead holder left running here is killed first.
 
-    May wait, up to `self_fence_s`, for the holder of an older attempt to show that it is alive.
+    May wait, up to `self_fence_s`, for the holder of an older attempt to show that it is alive, and a minute for the mark
+    of an attempt that it was queued behind.
     """
     os.makedirs(job.claim_dir, mode=0o700, exist_ok=True)
     _refuse_if_over(job)
+    unfinished = wait_for_others(job, sleep)
+    if unfinished:
+        raise RefusedError(f"attempt {unfinished}, which this was queued behind, did not finish its task")
     _refuse_while_older_lives(job, sleep)
     claim = _take(job, native)
     try:

@@ -37,7 +37,10 @@ class CheckpointRules(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What to run, where, within which limits. A limit of 0 is no limit; `resume_step` None: from the beginning."""
+    """What to run, where, within which limits. A limit of 0 is no limit; `resume_step` None: from the beginning.
+
+    `behind` are the attempts at other tasks that must have finished these before this one begins.
+    """
 
     attempt: str
     task: str
@@ -75,6 +78,7 @@ class Job(NamedTuple):
     cpus_per_task: int = 1
     gpus_per_node: int = 0
     confirmed_ended: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
     @property
     def spool_dir(self) -> str:
@@ -98,7 +102,7 @@ class Job(NamedTuple):
 _NUMBERS = ("walltime_s", "memory_mib", "output_limit_mib", "grace_s", "heartbeat_s", "sample_s", "self_fence_s")
 _COUNTS = ("nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node")
 _TEXTS = ("workdir", "task_dir", "checkpoint_dir", "pipeline_dir", "stdout", "stderr")
-_NAMES = ("argv", "pass_env", "confirmed_ended")
+_NAMES = ("argv", "pass_env", "confirmed_ended", "behind")
 
 
 def read_job(path: str) -> Job:
@@ -178,7 +182,7 @@ def _files(content: list[dict[str, Any]]) -> tuple[DataFile, ...]:
 
 
 def _checked(job: Job) -> Job:
-    for name in (job.attempt, job.task):
+    for name in (job.attempt, job.task, *job.behind):
         if not name or "/" in name or name.startswith("."):
             raise ValueError(f"{name!r} is no id")
     if not job.argv and job.call is None:

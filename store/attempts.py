@@ -49,10 +49,10 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
 def _check_behind(batch: Batch, attempt: Attempt) -> None:
     for other in attempt.behind:
         row = batch.attempt(other)
-        if AttemptState(row["state"]) in FINAL_ATTEMPT_STATES or row["cancel_sent"]:
+        if AttemptState(row["state"]) in FINAL_ATTEMPT_STATES or row["cancel_sent"] or row["native_id"] is None:
             raise StaleChange(
                 f"{attempt.id} cannot be queued behind {other}",
-                f"it is {row['state']}, or was asked to leave",
+                f"it is {row['state']}, was asked to leave, or is not known to have been submitted",
                 "read again and decide again",
             )
 

@@ -11,7 +11,7 @@ from elisa.backends.simulated.program import Voice
 from elisa.backends.simulated.sink import SpoolSink
 from elisa.model import layout
 from elisa.model.events import EventKind
-from elisa.model.ids import AttemptId, TaskId
+from elisa.model.ids import AttemptId, TaskId, task_of
 from elisa.runtime.eventfile import Record, Scalar, encode_record
 
 __all__ = ["Agent"]
@@ -46,6 +46,9 @@ class Agent:
         home, attempt, task = Path(voice.home), AttemptId(voice.attempt), TaskId(voice.task)
         if self._sink.read(layout.done_mark(home, task)) is not None:
             return "the task is done"
+        unfinished = next((other for other in voice.behind if not self._has_finished(home, AttemptId(other))), "")
+        if unfinished:
+            return f"attempt {unfinished}, which this was queued behind, did not finish its task"
         first = layout.claim(home, attempt)
         path = first.with_name(f"{first.name}.r{job.restarts}") if job.restarts else first
         who = {"host": job.node_names, "pid": job.order, "start": 0, "boot_id": "simulated"}
@@ -56,6 +59,10 @@ class Agent:
             return f"job {holder} holds the claim"
         fence = int(self._sink.read(layout.fence(home, task)) or b"0")
         return f"attempt {fence} was allowed after this one" if voice.number < fence else ""
+
+    def _has_finished(self, home: Path, attempt: AttemptId) -> bool:
+        mark = json.loads(self._sink.read(layout.done_mark(home, task_of(attempt))) or b"{}")
+        return bool(mark.get("attempt") == attempt)
 
     def beat(self, job: SimJob, us: int) -> None:
         """Report use."""

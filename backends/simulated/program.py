@@ -43,6 +43,7 @@ class Voice:
     task: str
     number: int
     checkpoint_dir: str
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,7 @@ def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -
             task=job.task,
             number=job.number,
             checkpoint_dir=job.checkpoint_dir,
+            behind=job.behind,
         ),
     )
 

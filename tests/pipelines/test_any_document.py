@@ -108,6 +108,7 @@ def a_task(before: list[str]) -> st.SearchStrategy[dict[str, Any]]:
         priority=st.sampled_from(["high", "low"]),
         importance=factor,
         preemptible=flag,
+        chain=flag,
         labels=st.just({"a": 1}),
         metadata=st.dictionaries(word, anything, max_size=2),
         workdir=word,

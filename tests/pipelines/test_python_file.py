@@ -223,6 +223,7 @@ options = st.fixed_dictionaries(
         "retry": st.integers(0, 5) | st.just({"limit": 2, "backoff": {"initial": "5s"}}),
         "checkpoint": st.booleans() | st.just({"keep": 3}),
         "preemptible": st.booleans(),
+        "chain": st.booleans(),
         "importance": st.floats(0, 100),
         "labels": st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 9), max_size=2),
         "metadata": st.dictionaries(st.sampled_from(["a", "b"]), arguments, max_size=2),

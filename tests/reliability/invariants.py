@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from elisa.engine.rules import ruled_by
 from elisa.model.changes import Charge
-from elisa.model.ids import TaskId
+from elisa.model.ids import TaskId, task_of
+from elisa.model.needs import ResolvedNeed
 from elisa.model.pipeline import NeedKind
 from elisa.model.site import Metered
 from elisa.model.states import FINAL_TASK_STATES, TaskState
@@ -33,7 +34,7 @@ def broken(world: World) -> Iterator[str]:
         yield from _over_cap(world, reader)
         yield from _stale_resumes(world, reader)
         yield from _without_attempt(reader)
-        yield from _too_early(reader)
+        yield from _too_early(world, reader)
         yield from _still_held(world, reader)
         yield from _unknown_jobs(world, reader)
         yield from _unearned(world, reader)
@@ -117,14 +118,38 @@ def _unearned(world: World, reader: Reader) -> Iterator[str]:
             yield f"{row.id} is called succeeded, and never ran to its end"
 
 
-def _too_early(reader: Reader) -> Iterator[str]:
-    """No task starts before those whose success it needs."""
-    begun = [row.id for row in reader.task_rows() if row.attempts]
-    for task, needs in reader.upstream(begun).items():
-        for resolved in needs:
-            if resolved.need.kind is NeedKind.SUCCESS and resolved.need.at_least is None:
-                open_ = [target.name for target in resolved.targets if target.state is not TaskState.SUCCEEDED]
-                yield from (f"{task} began before {name} had succeeded" for name in open_)
+def _too_early(world: World, reader: Reader) -> Iterator[str]:
+    """No program starts before those whose success its task needs have run to their ends, whoever queued it when."""
+    finished: dict[TaskId, int] = {}
+    for run in world.recorder.runs.values():
+        if run.is_complete and run.ended_us is not None:
+            finished[run.task] = min(run.ended_us, finished.get(run.task, run.ended_us))
+    ran = {row.id for row in reader.task_rows() if row.attempts}
+    needs = reader.upstream(ran)
+    for run in world.recorder.runs.values():
+        for name, target in _wanted(needs.get(run.task, ())):
+            if target in ran and not finished.get(target, run.began_us + 1) <= run.began_us:
+                yield f"{run.attempt} began before {name} had succeeded"
+    yield from _submitted_early(reader, ran, needs)
+
+
+def _submitted_early(
+    reader: Reader, ran: Collection[TaskId], needs: Mapping[TaskId, Sequence[ResolvedNeed]]
+) -> Iterator[str]:
+    """No job is submitted before what its task needs has succeeded, but behind the very jobs that will bring that."""
+    states = {target.id: target.state for found in needs.values() for need in found for target in need.targets}
+    for task in ran:
+        for attempt in reader.attempts_of(task):
+            behind = {task_of(other) for other in attempt.behind}
+            for name, target in _wanted(needs.get(task, ())):
+                if target not in behind and states[target] is not TaskState.SUCCEEDED:
+                    yield f"{attempt.id} was submitted before {name} had succeeded, and not behind it"
+
+
+def _wanted(needs: Sequence[ResolvedNeed]) -> Iterator[tuple[str, TaskId]]:
+    for resolved in needs:
+        if resolved.need.kind is NeedKind.SUCCESS and resolved.need.at_least is None:
+            yield from ((target.name, target.id) for target in resolved.targets)
 
 
 def double_runs(world: World) -> Iterator[str]:

@@ -135,6 +135,34 @@ def lost_arrays(world: World) -> None:
     wide(world)
 
 
+def chaining(home: Path) -> World:
+    site = {"backends": {"sim": {"kind": "simulated", "chain": 4}}, "jobs": {"self_fence": "60s"}}
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), heartbeat_s=30)
+    return World.make(home, spec=spec, site=Site.model_validate(site))
+
+
+def breaking_chain(world: World) -> None:
+    fails = {"exit_code": 1, "at": 0.5, "times": 1}
+    world.submit(job("a", fails=fails), job("b", after("a")), job("c", after("b")), job("d", after("c")))
+    world.cluster.fail_submit(Fate.ACCEPTED, Fate.ACCEPTED, Fate.ACCEPT_LOST)
+
+
+def chain_in_the_queue(world: World) -> None:
+    world.submit(
+        *(job(name, *needs, lasts_s=240) for name, needs in (("a", ()), ("b", [after("a")]), ("c", [after("b")])))
+    )
+    world.tick()
+
+
+def hold_the_middle(world: World) -> None:
+    middle = [world.tasks()["b"].id]
+    hold(world.workspace(), middle)
+    world.tick()
+    world.tick()
+    release(world.workspace(), middle)
+    world.run()
+
+
 def wide(world: World) -> None:
     world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
 
@@ -180,6 +208,23 @@ STORIES = {
         again=nothing,
         ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),),
         make=with_arrays,
+    ),
+    "a chain": Story(
+        prepare=nothing,
+        act=lambda w: (submit_diamond(w), run(w)),
+        again=submit_diamond,
+        ends=(all_of(SUCCEEDED, *"abcd"),),
+        make=chaining,
+    ),
+    "a broken chain": Story(
+        prepare=breaking_chain, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"abcd"),), make=chaining
+    ),
+    "a hold in a chain": Story(
+        prepare=chain_in_the_queue,
+        act=hold_the_middle,
+        again=lambda w: release(w.workspace(), [w.tasks()["b"].id]),
+        ends=(all_of(SUCCEEDED, *"abc"),),
+        make=chaining,
     ),
     "a budget": Story(
         prepare=wide, act=run, again=nothing, ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),), make=capped

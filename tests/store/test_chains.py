@@ -64,6 +64,13 @@ def test_nothing_is_queued_behind_what_was_asked_to_leave(running: Writer) -> No
         running.apply((intended(behind(REPORT, TRAIN)),))
 
 
+def test_nothing_is_queued_behind_what_may_not_have_been_submitted(writer: Writer) -> None:
+    writer.apply((a_pipeline(a_task("train").ready(), a_task("report").needing("train")).added(), intended(TRAIN)))
+
+    with pytest.raises(StaleChange, match="not known to have been submitted"):
+        writer.apply((intended(behind(REPORT, TRAIN)),))
+
+
 def test_next_in_line_is_who_lacks_only_what_active_tasks_will_bring(writer: Writer) -> None:
     tasks = (
         a_task("done").being(TaskState.SUCCEEDED),
