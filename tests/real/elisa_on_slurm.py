@@ -91,6 +91,11 @@ class ElisaOnSlurm:
     def task_dir(self, pipeline: PipelineId, name: str) -> Path:
         return Path(layout.task_dir(self.home, pipeline, name))
 
+    def runs(self) -> list[int]:
+        """Return the numbers that tasks wrote into `ran`, in the order in which they did."""
+        file = self.folder / "ran"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
     def cli(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the command line in a process of its own."""
         environment = {**os.environ, "ELISA_HOME": str(self.home)}

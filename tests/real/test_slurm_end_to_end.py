@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from elisa.model.states import EndReason
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
+from tests.real.kills import Tally, controller_in_trouble, elisa_killed, sbatch_killed
 from tests.real.slurm_cluster import SlurmCluster
+from tests.real_parts import require_real
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-KILLS = int(os.environ.get("ELISA_TICK_KILLS", "12"))
+KILLS = int(os.environ.get("ELISA_TICK_KILLS", "6"))
 
 # Counts to 40, three a second, saves each number, and goes on from the newest one it finds.
 COUNTER = """\
@@ -142,20 +142,17 @@ def test_outage_of_the_controller_changes_nothing_and_heals(elisa: ElisaOnSlurm)
     assert elisa.states() == {"count": "succeeded"}
 
 
-def test_elisa_killed_while_it_submits_loses_and_doubles_nothing(elisa: ElisaOnSlurm) -> None:
-    chance = random.Random(7)
-    tasks = "\n".join(f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran']}}" for n in range(3 * KILLS))
-    elisa.submit(f"name: many\nproject: demo\ntasks:\n{tasks}\n")
+@pytest.mark.parametrize(
+    ("campaign", "times"), [(elisa_killed, KILLS), (sbatch_killed, KILLS), (controller_in_trouble, max(2, KILLS // 10))]
+)
+def test_trouble_in_mid_submission_loses_and_doubles_nothing(
+    elisa: ElisaOnSlurm, campaign: Callable[[ElisaOnSlurm, int], Tally], times: int
+) -> None:
+    require_real("strace")
 
-    for _ in range(KILLS):
-        ticking = elisa.cli("tick")
-        time.sleep(chance.uniform(0.3, 2.0))
-        os.killpg(ticking.pid, signal.SIGKILL)
-        ticking.wait()
-    elisa.tick_to_the_end(within_s=240)
+    tally = campaign(elisa, times)
 
-    assert set(elisa.states().values()) == {"succeeded"}
-    assert sorted(numbers(elisa.folder / "ran")) == list(range(3 * KILLS))
+    assert (tally.troubles, tally.lost, tally.double) == (times, 0, 0)
 
 
 def test_jobs_in_the_queue_follow_the_rules_when_these_change(elisa: ElisaOnSlurm) -> None:

@@ -1,0 +1,135 @@
+"""Trouble in the middle of submitting to a real Slurm, again and again: how much work is lost, how much is done twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.real.elisa_on_slurm import ElisaOnSlurm
+
+__all__ = ["Tally", "controller_in_trouble", "elisa_killed", "sbatch_killed"]
+
+# Tasks of one pipeline, and how many of them a tick may submit: a round has some to submit and leaves some to the next.
+BATCH = 16
+PER_TICK = 4
+# What sbatch does from where it connects: before that nobody is asked anything.
+CALLS = ("connect", "sendto", "recvfrom", "poll", "write", "close")
+Trouble = Callable[[ElisaOnSlurm, random.Random], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """`troubles` hit a submission; of `tasks` so many never ran, and so many runs were too many."""
+
+    troubles: int
+    tasks: int
+    lost: int
+    double: int
+
+
+def elisa_killed(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tally:
+    """Kill `elisa tick` so often with SIGKILL, each time at another moment around a submission."""
+    return _campaign(elisa, times, seed, _kill_elisa)
+
+
+def sbatch_killed(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tally:
+    """Have sbatch killed so often at one of its own system calls. Needs strace."""
+    return _campaign(elisa, times, seed, _kill_sbatch)
+
+
+def controller_in_trouble(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tally:
+    """Stop slurmctld in its tracks, or kill and restart it, so often while elisa submits."""
+    return _campaign(elisa, times, seed, _trouble_controller)
+
+
+def _campaign(elisa: ElisaOnSlurm, times: int, seed: int, trouble: Trouble) -> Tally:
+    chance = random.Random(seed)
+    site = elisa.home / "site.yaml"
+    rules = site.read_text()
+    site.write_text(f"{rules}submits_per_tick: {PER_TICK}\n")
+    tasks = troubles = 0
+    while troubles < times:
+        if "ready" not in elisa.states().values():
+            _submit(elisa, tasks)
+            tasks += BATCH
+        troubles += trouble(elisa, chance)
+    elisa.before_sbatch("")
+    site.write_text(rules)
+    elisa.tick_to_the_end(within_s=600)
+    ran = Counter(elisa.runs())
+    return Tally(
+        troubles=troubles,
+        tasks=tasks,
+        lost=sum(number not in ran for number in range(tasks)),
+        double=sum(count - 1 for count in ran.values()),
+    )
+
+
+def _submit(elisa: ElisaOnSlurm, first: int) -> None:
+    tasks = "\n".join(f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran']}}" for n in range(first, first + BATCH))
+    elisa.submit(f"name: many-{first}\nproject: demo\ntasks:\n{tasks}\n")
+
+
+def _kill_elisa(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
+    """Kill a tick within 40 ms of the beginning of one of its submissions; tell whether it still lived then."""
+    asked = _counted(elisa)
+    ticking = elisa.cli("tick")
+    _wait_for_lines(asked, chance.randint(1, PER_TICK), ticking)
+    time.sleep(chance.uniform(0, 0.04))
+    is_alive = ticking.poll() is None
+    os.killpg(ticking.pid, signal.SIGKILL)
+    ticking.wait()
+    return is_alive
+
+
+def _kill_sbatch(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
+    """Have the first sbatch of a tick killed at a random one of its system calls; tell whether it was."""
+    killed = elisa.folder / "killed"
+    killed.unlink(missing_ok=True)
+    call, number = chance.choice(CALLS), chance.randint(1, 12)
+    inject = f"strace -f -qq -o /dev/null -e inject={call}:signal=KILL:when={number}"
+    elisa.before_sbatch(
+        f'[ -e {killed} ] || {{ : >{killed}; {inject} /usr/bin/sbatch "$@"; status=$?; '
+        f"[ $status -lt 128 ] || echo $status >{killed}; exit $status; }}"
+    )
+    elisa.tick()
+    return bool(killed.exists() and killed.read_text())
+
+
+def _trouble_controller(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
+    """Stop or kill slurmctld within 30 ms of the beginning of a submission, and bring it back."""
+    asked = _counted(elisa)
+    ticking = elisa.cli("tick")
+    _wait_for_lines(asked, chance.randint(1, PER_TICK), ticking)
+    time.sleep(chance.uniform(0, 0.03))
+    is_alive = ticking.poll() is None
+    if chance.random() < 0.5:
+        elisa.cluster.pause_controller()
+        # longer than MessageTimeout: sbatch gives up, and its job may be accepted all the same
+        time.sleep(2.5)
+        elisa.cluster.resume_controller()
+    else:
+        elisa.cluster.kill_controller()
+        elisa.cluster.restart_controller()
+    ticking.wait()
+    return is_alive
+
+
+def _counted(elisa: ElisaOnSlurm) -> Path:
+    """Have every sbatch leave a line in a new file before it begins."""
+    asked = elisa.folder / "asked"
+    asked.write_text("")
+    elisa.before_sbatch(f"echo x >>{asked}")
+    return asked
+
+
+def _wait_for_lines(file: Path, count: int, while_alive: subprocess.Popen[bytes]) -> None:
+    while while_alive.poll() is None and file.read_text().count("\n") < count:
+        time.sleep(0.002)
