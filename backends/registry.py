@@ -9,6 +9,7 @@ from datetime import UTC
 from pathlib import Path
 
 from elisa.backends.protocol import Backend
+from elisa.model import layout
 from elisa.model.errors import UsageError
 from elisa.model.ids import BackendName
 from elisa.model.ports import Clock, CrashPoint, RandomSource
@@ -54,7 +55,13 @@ def _open_simulated(opening: Opening) -> Backend:
 def _open_slurm(opening: Opening) -> Backend:
     from elisa.backends.slurm.opening import open_slurm
 
-    return open_slurm(BackendName(opening.name), opening.options, instance=opening.instance, clock=opening.clock)
+    return open_slurm(
+        BackendName(opening.name),
+        opening.options,
+        instance=opening.instance,
+        clock=opening.clock,
+        memory=layout.slurm_library(opening.home, opening.name),
+    )
 
 
 def _open_pbs(opening: Opening) -> Backend:

@@ -36,6 +36,7 @@ __all__ = [
     "runs",
     "simulated_state",
     "site_file",
+    "slurm_library",
     "spool",
     "spool_dir",
     "spool_sentinel",
@@ -92,6 +93,11 @@ def backups(home: P) -> P:
 def backend_health(home: P) -> P:
     """Return the file that remembers which resource managers did not answer, and until when each is left alone."""
     return home / "backends.json"
+
+
+def slurm_library(home: P, backend: str) -> P:
+    """Return the file that remembers whether pyslurm can be used for a backend."""
+    return home / f"pyslurm-{backend}.json"
 
 
 def queue_places(home: P) -> P:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from elisa.model.pipeline import (
     Gang,
     SitePlacement,
@@ -47,13 +50,29 @@ _GPUS = Record(
     aliases=(("type", "types"), ("per_node", "count"), ("number", "count"), ("model", "types"), ("mem", "memory")),
 )
 
+
+def _resources(*, memory_mib_per_cpu: int = 0, **asked: Any) -> Resources:  # noqa: ANN401 - what the fields read
+    """Return what is asked for; memory for each core is memory on each node."""
+    resources = Resources(**asked)
+    if not memory_mib_per_cpu:
+        return resources
+    return replace(resources, memory_mib_per_node=memory_mib_per_cpu * resources.cpus_per_node)
+
+
+def _check_memory(_: Resources, node: MapNode, problems: Problems) -> None:
+    per_cpu = node.find("memory_per_cpu")
+    if per_cpu and node.find("memory"):
+        hint = "keep one of the two: `memory` is for each node"
+        problems.add(per_cpu.key.mark, "`resources` has both `memory` and `memory_per_cpu`", "memory_per_cpu", hint)
+
+
 # What people try in its place.
 _ALIASES = (
     ("cpu", "cpus"), ("ncpus", "cpus"), ("cores", "cpus"), ("cpus_per_task", "cpus"), ("threads", "cpus"),
     ("mem", "memory"), ("memory_mib", "memory"), ("ram", "memory"), ("time", "walltime"), ("runtime", "walltime"),
     ("time_limit", "walltime"), ("gpu", "gpus"), ("ngpus", "gpus"), ("ntasks_per_node", "tasks_per_node"),
     ("ranks", "tasks_per_node"), ("licenses", "licences"), ("license", "licences"), ("node", "nodes"),
-    ("constraints", "constraint"),
+    ("constraints", "constraint"), ("mem_per_cpu", "memory_per_cpu"), ("memory_per_core", "memory_per_cpu"),
 )  # fmt: skip
 RESOURCES = Record(
     title="resources",
@@ -62,6 +81,9 @@ RESOURCES = Record(
         "tasks_per_node": Field(kind=Integer(least=1, most=100_000), about="Processes (ranks) on each node."),
         "cpus": Field(kind=Integer(least=1, most=100_000), about="Cores for each process.", to="cpus_per_task"),
         "memory": Field(kind=memory(), about="Memory on each node, such as 16GiB.", to="memory_mib_per_node"),
+        "memory_per_cpu": Field(
+            kind=memory(), about="Memory for each core, in place of `memory`, such as 4GiB.", to="memory_mib_per_cpu"
+        ),
         "walltime": Field(
             kind=duration(), about="The longest it may run, such as 2h30m; else one hour.", to="walltime_s"
         ),
@@ -77,7 +99,8 @@ RESOURCES = Record(
         "constraint": Field(kind=_EXPRESSION, about="A feature expression in the resource manager's own language."),
         "exclusive": Field(kind=Boolean(), about="Share the nodes with no other job."),
     },
-    build=Resources,
+    build=_resources,
+    check=_check_memory,
     aliases=_ALIASES,
 )
 
@@ -92,7 +115,8 @@ PLACEMENT = Record(
         "extras": Field(
             kind=MapOf(
                 kind=Text(words="a text", empty=True, longest=256),
-                key=Text(words="an option's name", pattern=r"[A-Za-z][A-Za-z0-9_-]{0,62}"),
+                # a dot is for PBS: `resource.NAME`
+                key=Text(words="an option's name", pattern=r"[A-Za-z][A-Za-z0-9_.-]{0,62}"),
             ),
             about="Further options of the resource manager, by long name, passed on as they are.",
         ),

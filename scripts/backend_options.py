@@ -34,7 +34,14 @@ SLURM: Mapping[str, Option] = {
     "accounting": Option("`auto`, `yes`, `no`", "Whether `sacct` is asked; `auto`: until it says that there is none."),
     "history_days": Option("count", "How far back `sacct` searches for a job whose number was never learnt."),
     "signal": Option("text", "The signal that warns a job before its time limit."),
-    "gpu_style": Option("`gres`, `gpus-per-node`", "The option of `sbatch` by which GPUs are asked for."),
+    "gpu_style": Option(
+        "`gres`, `gpus-per-node`, `gpus-per-task`",
+        "The option of `sbatch` by which GPUs are asked for; the last where each process gets as many, else by node.",
+    ),
+    "memory_style": Option("`node`, `cpu`", "Whether memory is asked for with `--mem` or with `--mem-per-cpu`."),
+    "pyslurm": Option(
+        "`auto`, `no`", "Whether libslurm is used where pyslurm can be imported, in place of the programs."
+    ),
     "nice_step": Option("count", "How much `--nice` goes up from each priority class to the next lower one."),
     "array_size": Option("count", "How many jobs one array holds, at most Slurm's `MaxArraySize`; below 2: no arrays."),
     "extras": Option("list of text", "Further options of `sbatch` that tasks may pass."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elisa.backends.protocol import Advice, Description
 from elisa.backends.runner import Completed, Runner
@@ -13,6 +13,7 @@ from elisa.backends.slurm.arrays import array_argv, array_ids, parse_array_scrip
 from elisa.backends.slurm.client import Records, SlurmClient, in_batches
 from elisa.backends.slurm.discovery import SlurmSite, advice_of, description_of, discover
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
+from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.states import Record, describe
 from elisa.backends.slurm.submission import nice_of, parse_number, parse_submit, render_script, submit_argv
@@ -51,6 +52,7 @@ class SlurmBackend:
     runner: Runner
     clock: Clock
     uid: int
+    pyslurm: PyslurmHere = field(default_factory=PyslurmHere)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -72,7 +74,8 @@ class SlurmBackend:
     def submit(self, request: JobRequest) -> NativeId:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
         argv, script = self.preview(request)
-        return parse_submit(self._sbatch(argv, script, request), request.attempt)
+        answer = self._by_library(request, script) or self._sbatch(argv, script, request)
+        return parse_submit(answer, request.attempt)
 
     def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
         """Submit jobs that ask for the same thing as one array, once.
@@ -145,9 +148,14 @@ class SlurmBackend:
 
     def cluster(self) -> ClusterView:
         """Return nodes, partitions and licences. Raises Unavailable."""
-        scontrol, answer = self._client.program("scontrol"), self._client.answer
-        nodes = inventory.parse_nodes(answer(inventory.nodes_argv(scontrol, self.options)))
-        partitions = inventory.parse_partitions(answer(inventory.partitions_argv(scontrol, self.options)))
+        scontrol, answer, library = self._client.program("scontrol"), self._client.answer, self.pyslurm.library
+        nodes = library.nodes() if library is not None else None
+        if nodes is None:
+            nodes = inventory.parse_nodes(answer(inventory.nodes_argv(scontrol, self.options)))
+        if library is not None:
+            partitions = library.partitions()
+        else:
+            partitions = inventory.parse_partitions(answer(inventory.partitions_argv(scontrol, self.options)))
         if not nodes or not partitions:
             raise Unavailable("scontrol named no nodes or no partitions")
         return ClusterView(
@@ -164,14 +172,26 @@ class SlurmBackend:
 
     def advice(self) -> tuple[Advice, ...]:
         """Return what of the site's set-up makes elisa's work harder. Raises Unavailable."""
-        return tuple(advice_of(self._site()))
+        site = self._site()
+        return (*advice_of(site), self.pyslurm.advice(site.version))
 
     def _site(self) -> SlurmSite:
         return discover(self.runner, pwd.getpwuid(self.uid).pw_name, self.options)
 
     @property
     def _client(self) -> SlurmClient:
-        return SlurmClient(instance=self.instance, options=self.options, runner=self.runner, uid=self.uid)
+        return SlurmClient(
+            instance=self.instance,
+            options=self.options,
+            runner=self.runner,
+            uid=self.uid,
+            library=self.pyslurm.library,
+        )
+
+    def _by_library(self, request: JobRequest, script: str) -> Completed | None:
+        """Submit through libslurm; None if that is not here or can't say what is asked for."""
+        library, base = self.pyslurm.library, self.pyslurm.environment
+        return library.submit(request, self.instance, self.options, script, base) if library is not None else None
 
     def _sbatch(self, argv: Sequence[str], script: str, request: JobRequest) -> Completed:
         return self.runner.run(

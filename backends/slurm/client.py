@@ -11,6 +11,7 @@ from elisa.backends.protocol import tag_of
 from elisa.backends.runner import Completed, Runner
 from elisa.backends.slurm import accounting
 from elisa.backends.slurm.identity import JobKey
+from elisa.backends.slurm.library import SlurmLibrary
 from elisa.backends.slurm.listing import ListingError, parse_listing, poll_argv
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.refusals import unavailable
@@ -38,6 +39,7 @@ class SlurmClient:
     options: SlurmOptions
     runner: Runner
     uid: int
+    library: SlurmLibrary | None = None
 
     def program(self, name: str) -> str:
         """Return a program's path, or just its name where the configuration has no folder for it."""
@@ -56,6 +58,8 @@ class SlurmClient:
 
     def jobs(self) -> Records:
         """Return all jobs of this instance that the controller knows. Raises Unavailable."""
+        if self.library is not None:
+            return self.library.jobs(self.uid, self.instance)
         try:
             return parse_listing(self.answer(poll_argv(self.program("squeue"), self.uid, self.options)), self.instance)
         except ListingError as err:

@@ -14,6 +14,7 @@ from elisa.model.native import NodeState, NodeView, PartitionView
 
 __all__ = [
     "licences_argv",
+    "node_state",
     "nodes_argv",
     "parse_licences",
     "parse_nodes",
@@ -77,7 +78,7 @@ def _node(record: Mapping[str, str]) -> NodeView:
         free_gpus=tuple((kind, max(0, count - used.get(kind, 0))) for kind, count in gpus.items()),
         features=tuple(filter(None, record.get("ActiveFeatures", "").split(","))),
         partitions=tuple(filter(None, record.get("Partitions", "").split(","))),
-        state=_node_state(record.get("State", "")),
+        state=node_state(record.get("State", "")),
     )
 
 
@@ -94,7 +95,7 @@ def _gpus(gres: str) -> dict[str, int]:
     return counts
 
 
-def _node_state(text: str) -> NodeState:
+def node_state(text: str) -> NodeState:
     """Read `MIXED+DRAIN`, `IDLE*` and the like: a star means that the node does not answer."""
     words = {word.rstrip("*~#!%$@^-") for word in text.split("+")}
     if "*" in text or words & _DOWN:

@@ -7,11 +7,12 @@ import pwd
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from elisa.backends.runner import Runner, SubprocessRunner
 from elisa.backends.slurm.backend import SlurmBackend
-from elisa.backends.slurm.options import SlurmOptions
+from elisa.backends.slurm.library_here import PyslurmHere
+from elisa.backends.slurm.options import Pyslurm, SlurmOptions
 from elisa.model.ids import BackendName
 from elisa.model.ports import Clock
 
@@ -27,20 +28,28 @@ def open_slurm(
     instance: str,
     clock: Clock,
     runner: Runner | None = None,
+    memory: Path | None = None,
 ) -> SlurmBackend:
-    """Return the backend that a configuration describes. Raises UsageError for options that can't be; asks nothing yet."""
+    """Return the backend that a configuration describes. Raises UsageError for options that can't be; asks nothing yet.
+
+    `memory` is the file that remembers whether pyslurm can be used. With a runner of one's own it is not looked for.
+    """
     read = SlurmOptions.read(options)
     if not read.path:
         # named in full, so that a job's own PATH does not decide which sbatch is run
         found = shutil.which("sbatch")
         read = replace(read, path=str(PurePath(found).parent) if found else "")
+    environment = client_environment(read)
+    programs = runner or SubprocessRunner(environment=environment)
+    looks = runner is None and read.pyslurm is Pyslurm.AUTO
     return SlurmBackend(
         name=name,
         instance=instance,
         options=read,
-        runner=runner or SubprocessRunner(environment=client_environment(read)),
+        runner=programs,
         clock=clock,
         uid=os.getuid(),
+        pyslurm=PyslurmHere(runner=programs if looks else None, environment=environment, memory=memory),
     )
 
 

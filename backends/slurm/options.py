@@ -9,7 +9,7 @@ from typing import Any
 
 from elisa.model.errors import UsageError
 
-__all__ = ["Accounting", "GpuStyle", "SlurmOptions"]
+__all__ = ["Accounting", "GpuStyle", "MemoryStyle", "Pyslurm", "SlurmOptions"]
 
 
 class Accounting(StrEnum):
@@ -25,6 +25,21 @@ class GpuStyle(StrEnum):
 
     GRES = "gres"
     GPUS_PER_NODE = "gpus-per-node"
+    GPUS_PER_TASK = "gpus-per-task"  # where a node's GPUs can be shared out evenly, else as gpus-per-node
+
+
+class MemoryStyle(StrEnum):
+    """Whether memory is asked for by node (`--mem`) or by core (`--mem-per-cpu`)."""
+
+    NODE = "node"
+    CPU = "cpu"
+
+
+class Pyslurm(StrEnum):
+    """Whether libslurm is used through pyslurm where that can be imported."""
+
+    AUTO = "auto"
+    NO = "no"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +61,11 @@ class SlurmOptions:
     history_days: int = 14
     signal: str = "USR2"
     gpu_style: GpuStyle = GpuStyle.GRES
+    memory_style: MemoryStyle = MemoryStyle.NODE
     nice_step: int = 10
     array_size: int = 1000
     extras: tuple[str, ...] = ()
+    pyslurm: Pyslurm = Pyslurm.AUTO
 
     @classmethod
     def read(cls, options: Mapping[str, object]) -> SlurmOptions:
@@ -68,8 +85,10 @@ def _checked(name: str, value: object, default: object) -> Any:  # noqa: ANN401 
     match default, value:
         case StrEnum(), str() if value in {str(member) for member in type(default)}:
             return type(default)(value)
-        case StrEnum(), bool() if name == "accounting":  # YAML reads a bare yes or no as a truth value
+        case Accounting(), bool():  # YAML reads a bare yes or no as a truth value
             return Accounting.YES if value else Accounting.NO
+        case Pyslurm(), False:
+            return Pyslurm.NO
         case str(), str() if not isinstance(default, StrEnum):
             return value
         case int(), int() if not isinstance(value, bool) and value >= 0:

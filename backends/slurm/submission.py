@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from elisa.backends.protocol import tag_of
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
-from elisa.backends.slurm.options import GpuStyle, SlurmOptions
+from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.refusals import refusal
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import AttemptId, NativeId
@@ -26,6 +26,8 @@ __all__ = [
     "EXTRAS",
     "checked",
     "common_options",
+    "constraint_of",
+    "gpus_of",
     "nice_of",
     "parse_number",
     "parse_submit",
@@ -147,10 +149,10 @@ def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Ite
     # whole minutes are Slurm's grain
     yield f"--time={-(-asked.walltime_s // 60)}"
     if asked.memory_mib_per_node and not extras & {"mem-per-cpu", "mem-per-gpu"}:
-        yield f"--mem={asked.memory_mib_per_node}M"
+        yield _memory(asked, options.memory_style)
     if asked.gpus.per_node and not extras & {"gpus-per-task", "gpus-per-socket"}:
         yield _gpus(asked, options.gpu_style)
-    constraint = _constraint(asked)
+    constraint = constraint_of(asked)
     if constraint:
         yield f"--constraint={constraint}"
     if asked.licences:
@@ -165,13 +167,31 @@ def _refuse_what_overflows(asked: Resources) -> None:
         raise Rejected(f"it asks for more than Slurm can count to: {largest} a node, {asked.walltime_s} s")
 
 
+def _memory(asked: Resources, style: MemoryStyle) -> str:
+    if style is MemoryStyle.CPU:
+        return f"--mem-per-cpu={-(-asked.memory_mib_per_node // asked.cpus_per_node)}M"
+    return f"--mem={asked.memory_mib_per_node}M"
+
+
 def _gpus(asked: Resources, style: GpuStyle) -> str:
-    # Slurm can't say "one of these types": the most preferred one that the placement left
-    kind = ":".join((*asked.gpus.types[:1], str(asked.gpus.per_node)))
-    return f"--gres=gpu:{kind}" if style is GpuStyle.GRES else f"--gpus-per-node={kind}"
+    per_task, rest = divmod(asked.gpus.per_node, asked.tasks_per_node)
+    if style is GpuStyle.GPUS_PER_TASK and not rest:
+        return f"--gpus-per-task={gpus_of(asked, per_task)}"
+    if style is GpuStyle.GRES:
+        return f"--gres=gpu:{gpus_of(asked)}"
+    return f"--gpus-per-node={gpus_of(asked)}"
 
 
-def _constraint(asked: Resources) -> str:
+def gpus_of(asked: Resources, count: int = 0) -> str:
+    """Return GPUs as Slurm names them, such as `a100:4`; those of a node unless told how many.
+
+    Slurm can't say "one of these types": the most preferred one that the placement left.
+    """
+    return ":".join((*asked.gpus.types[:1], str(count or asked.gpus.per_node)))
+
+
+def constraint_of(asked: Resources) -> str:
+    """Return what every node must have, as one expression."""
     features = "&".join(asked.features)
     if features and asked.constraint:
         return f"{features}&({asked.constraint})"

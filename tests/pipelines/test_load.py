@@ -440,3 +440,15 @@ def test_more_tasks_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) 
     """)
 
     assert (problem.line, problem.what) == (4, "more than 3 tasks")
+
+
+def test_memory_for_each_core_is_memory_on_each_node() -> None:
+    task = the_task("resources: {nodes: 2, tasks_per_node: 3, cpus: 4, memory_per_cpu: 2GiB}\n")
+
+    assert task.resources.memory_mib_per_node == 3 * 4 * 2048
+
+
+def test_an_extra_may_name_a_resource_of_pbs() -> None:
+    task = the_task("placement: {extras: {resource.fluent: '2'}}\n")
+
+    assert task.placement.extras == (("resource.fluent", "2"),)

@@ -83,10 +83,11 @@ def _kill_elisa(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     ticking = elisa.cli("tick")
     _wait_for_lines(asked, chance.randint(1, PER_TICK), ticking)
     time.sleep(chance.uniform(0, 0.04))
-    is_alive = ticking.poll() is None
+    if ticking.poll() is not None:
+        return False
     os.killpg(ticking.pid, signal.SIGKILL)
     ticking.wait()
-    return is_alive
+    return True
 
 
 def _kill_sbatch(elisa: ElisaOnSlurm, chance: random.Random) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.options import GpuStyle, SlurmOptions
+from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.submission import parse_submit, render_script, submit_argv
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import NativeId
@@ -135,6 +135,25 @@ def test_site_may_prefer_the_newer_gpu_option() -> None:
     request = a_request(resources=Resources(gpus=GpuRequest(per_node=2, types=("h100",))))
 
     assert "--gpus-per-node=h100:2" in options_of(request, SlurmOptions(gpu_style=GpuStyle.GPUS_PER_NODE))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "gpus", "option"),
+    [(4, 4, "--gpus-per-task=a100:1"), (2, 4, "--gpus-per-task=a100:2"), (4, 2, "--gpus-per-node=a100:2")],
+)
+def test_gpus_are_asked_for_by_task_where_they_can_be_shared_out(tasks: int, gpus: int, option: str) -> None:
+    asked = Resources(tasks_per_node=tasks, gpus=GpuRequest(per_node=gpus, types=("a100",)))
+
+    assert option in options_of(a_request(resources=asked), SlurmOptions(gpu_style=GpuStyle.GPUS_PER_TASK))
+
+
+def test_memory_is_asked_for_by_core_where_the_site_wants_it_and_never_less_than_was_asked() -> None:
+    asked = Resources(tasks_per_node=2, cpus_per_task=3, memory_mib_per_node=1000)
+
+    options = options_of(a_request(resources=asked), SlurmOptions(memory_style=MemoryStyle.CPU))
+
+    assert "--mem-per-cpu=167M" in options
+    assert not any(option.startswith("--mem=") for option in options)
 
 
 def test_extra_takes_the_place_of_what_it_contradicts() -> None:

@@ -1,0 +1,137 @@
+"""libslurm through pyslurm: the quick way to what `squeue`, `scontrol show` and `sbatch` also say and do.
+
+libslurm holds one configuration for the life of the process: a second cluster in the same process is asked with programs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from elisa.backends.runner import Completed
+from elisa.backends.slurm.identity import JobKey, tag_of_name
+from elisa.backends.slurm.library_records import node_of, partition_of, records_of
+from elisa.backends.slurm.library_submit import description_of_job
+from elisa.backends.slurm.options import SlurmOptions
+from elisa.backends.slurm.states import Record
+from elisa.model.errors import Unavailable
+from elisa.model.native import JobRequest, NodeView, PartitionView
+
+__all__ = ["SlurmLibrary", "load_library"]
+
+# slurm_errno.h, the same number in every release since 2.0
+_NO_CHANGE_IN_DATA = 1900
+_in_use: list[tuple[str, SlurmLibrary]] = []
+
+
+def load_library(environment: Mapping[str, str]) -> SlurmLibrary | None:
+    """Import pyslurm for the cluster of this environment; None if this process already talks to another.
+
+    Call it only where `probe` found that it works: else it may end the process.
+    """
+    conf = environment.get("SLURM_CONF", "")
+    if not _in_use:
+        with _variables({"SLURM_CONF": conf} if conf else {}):
+            import pyslurm
+        _in_use.append((conf, SlurmLibrary(pyslurm)))
+    known, library = _in_use[0]
+    return library if known == conf else None
+
+
+@contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process for a while: libslurm reads its own when it is loaded."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class SlurmLibrary:
+    """Asks the controller through pyslurm. Only what changed since it last asked is fetched again."""
+
+    def __init__(self, pyslurm: Any) -> None:  # noqa: ANN401 - a module that is not here when types are checked
+        self._pyslurm = pyslurm
+        self._changes = _Changes()
+        self._jobs: list[tuple[int, Record]] | None = None
+
+    def jobs(self, uid: int, instance: str) -> Mapping[JobKey, Record]:
+        """Return a user's jobs that carry this instance's tags. Raises Unavailable."""
+        if self._jobs is None or self._changes.any():
+            found = self._load(self._pyslurm.Jobs)
+            self._jobs = [(job.user_id, record) for job in found for record in records_of(job)]
+        tagged = ((tag_of_name(instance, record.name), record) for owner, record in self._jobs if owner == uid)
+        return {JobKey(record.job, tag): record for tag, record in tagged if tag is not None}
+
+    def nodes(self) -> tuple[NodeView, ...] | None:
+        """Return the nodes that exist; None where some have GPUs: pyslurm does not fetch how many are in use.
+
+        Raises Unavailable.
+        """
+        nodes = tuple(node_of(node) for node in self._load(self._pyslurm.Nodes) if "FUTURE" not in node.state)
+        return None if any(node.gpus for node in nodes) else nodes
+
+    def partitions(self) -> tuple[PartitionView, ...]:
+        """Return the partitions. Raises Unavailable."""
+        return tuple(partition_of(partition) for partition in self._load(self._pyslurm.Partitions))
+
+    def submit(
+        self, request: JobRequest, instance: str, options: SlurmOptions, script: str, base: Mapping[str, str]
+    ) -> Completed | None:
+        """Submit a job as sbatch does and answer as sbatch does; None for a request that pyslurm can't say in full.
+
+        `base` is the environment that sbatch would be started in.
+        """
+        wanted = description_of_job(request, instance, options, script, base)
+        if wanted is None or _is_inside_a_job():
+            return None
+        try:
+            number = self._pyslurm.JobSubmitDescription(**wanted).submit()
+        except self._pyslurm.RPCError as err:
+            return Completed(exit_code=1, stderr=f"sbatch: error: Batch job submission failed: {err}")
+        self.forget()
+        return Completed(exit_code=0, stdout=f"{number}\n")
+
+    def forget(self) -> None:
+        """Have all jobs fetched again when they are next asked for."""
+        self._jobs = None
+
+    def _load(self, collection: Any) -> Sequence[Any]:  # noqa: ANN401 - as above
+        try:
+            return tuple(collection.load().values())
+        except self._pyslurm.RPCError as err:
+            self.forget()
+            raise Unavailable("Slurm did not answer", str(err), "`elisa doctor` shows how Slurm is reached") from err
+
+
+def _is_inside_a_job() -> bool:
+    """Tell whether pyslurm would hand on variables of a job that this process runs in: it takes all of Slurm's own."""
+    return any(name.startswith("SLURM_") and name != "SLURM_CONF" for name in os.environ)
+
+
+class _Changes:
+    """libslurm's "changed since", which pyslurm does not offer: a millisecond where nothing changed, however many jobs."""
+
+    def __init__(self) -> None:
+        # pyslurm loaded libslurm for everybody: its functions are this process's own
+        self._libslurm = ctypes.CDLL(None)
+        self._seen_at = 0
+
+    def any(self) -> bool:
+        """Tell whether any job changed since this was last asked; True also where the controller does not answer."""
+        message = ctypes.POINTER(ctypes.c_long)()
+        if self._libslurm.slurm_load_jobs(ctypes.c_long(self._seen_at), ctypes.byref(message), ctypes.c_uint16(0)) == 0:
+            # job_info_msg_t begins with the times of the last backfill and of the last change, by the controller's clock
+            self._seen_at = max(message[0], message[1])
+            self._libslurm.slurm_free_job_info_msg(message)
+            return True
+        return bool(self._libslurm.slurm_get_errno() != _NO_CHANGE_IN_DATA)

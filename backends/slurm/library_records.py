@@ -1,0 +1,143 @@
+"""What pyslurm says of jobs, nodes and partitions, in the words of the command-line tools.
+
+The attributes are those of pyslurm 22.5 to 25.11, https://pyslurm.github.io: `Job`, `Node` and `Partition`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+from elisa.backends.slurm.inventory import node_state
+from elisa.backends.slurm.states import Record
+from elisa.model.native import NodeView, PartitionView
+
+__all__ = ["LibraryJob", "LibraryNode", "LibraryPartition", "node_of", "partition_of", "records_of"]
+
+_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+_GPU = re.compile(r"gpu(?::([A-Za-z][A-Za-z0-9_.-]*))?")
+
+
+class LibraryJob(Protocol):
+    """What is read of a `pyslurm.Job`. Times are seconds since the epoch, or None."""
+
+    id: int
+    name: str | None
+    user_id: int | None
+    state: str
+    state_reason: str | None
+    exit_code: int | None
+    exit_code_signal: int | None
+    requeue_count: int | None
+    submit_time: int | None
+    start_time: int | None
+    end_time: int | None
+    allocated_nodes: str | None
+    array_id: int | None
+    array_task_id: int | None
+    array_tasks_waiting: str | None
+
+
+class LibraryNode(Protocol):
+    """What is read of a `pyslurm.Node`."""
+
+    name: str
+    state: str
+    effective_cpus: int | None
+    total_cpus: int | None
+    allocated_cpus: int | None
+    real_memory: int | None
+    allocated_memory: int | None
+    configured_gres: Mapping[str, int] | None
+    active_features: list[str] | None
+    partitions: list[str] | None
+
+
+class LibraryPartition(Protocol):
+    """What is read of a `pyslurm.Partition`. Limits are numbers, minutes in the case of time, or a word for none."""
+
+    name: str
+    is_default: bool
+    state: str
+    max_time: int | str | None
+    max_nodes: int | str | None
+    priority_tier: int | None
+    preempt_mode: str | None
+
+
+def records_of(job: LibraryJob) -> Iterator[Record]:
+    """Yield the records that `squeue --array` would show for a job: one for each element that waits in an array."""
+    signal = job.exit_code_signal or None
+    for number in _numbers(job):
+        yield Record(
+            job=number,
+            name=job.name or "",
+            state=job.state,
+            exit_code=None if signal else job.exit_code,
+            signal=signal,
+            restarts=job.requeue_count or 0,
+            reason=(job.state_reason or "").replace(" ", "_"),
+            nodes=job.allocated_nodes or "",
+            submitted_at=_time(job.submit_time),
+            started_at=_time(job.start_time),
+            ended_at=_time(job.end_time),
+        )
+
+
+def _numbers(job: LibraryJob) -> Iterator[str]:
+    if not job.array_id:
+        yield str(job.id)
+    elif not job.array_tasks_waiting:
+        # pyslurm gives None for the element 0, too
+        yield f"{job.array_id}_{job.array_task_id or 0}"
+    else:
+        for first, last, step in _RANGE.findall(job.array_tasks_waiting):
+            yield from (f"{job.array_id}_{n}" for n in range(int(first), int(last or first) + 1, int(step or 1)))
+
+
+def _time(seconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def node_of(node: LibraryNode) -> NodeView:
+    """Return a node as `scontrol show node` would show it, with all its GPUs free."""
+    cpus = node.effective_cpus or node.total_cpus or 0
+    memory_mib = node.real_memory or 0
+    gpus = tuple(_gpus(node.configured_gres or {}))
+    return NodeView(
+        name=node.name,
+        cpus=cpus,
+        memory_mib=memory_mib,
+        free_cpus=max(0, cpus - (node.allocated_cpus or 0)),
+        free_memory_mib=max(0, memory_mib - (node.allocated_memory or 0)),
+        gpus=gpus,
+        free_gpus=gpus,
+        features=tuple(node.active_features or ()),
+        partitions=tuple(node.partitions or ()),
+        state=node_state(node.state),
+    )
+
+
+def _gpus(gres: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    found = ((_GPU.fullmatch(name), count) for name, count in gres.items())
+    yield from ((match[1] or "", int(count)) for match, count in found if match is not None)
+
+
+def partition_of(partition: LibraryPartition) -> PartitionView:
+    """Return a partition as `scontrol show partition` would show it."""
+    return PartitionView(
+        name=partition.name,
+        is_default=bool(partition.is_default),
+        is_up=partition.state == "UP",
+        max_walltime_s=60 * _limit(partition.max_time),
+        max_nodes=_limit(partition.max_nodes),
+        priority=partition.priority_tier or 0,
+        preemptible=(partition.preempt_mode or "OFF") not in {"OFF", ""},
+    )
+
+
+def _limit(value: int | str | None) -> int:
+    """Return a limit; 0, which is none, for UNLIMITED."""
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,79 @@
+"""A job request in the words of `pyslurm.JobSubmitDescription`, for those requests that it can say in full."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+
+from elisa.backends.protocol import tag_of
+from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
+from elisa.backends.slurm.submission import constraint_of, gpus_of, nice_of
+from elisa.model.native import JobRequest
+
+__all__ = ["description_of_job"]
+
+
+def description_of_job(
+    request: JobRequest, instance: str, options: SlurmOptions, script: str, base: Mapping[str, str]
+) -> dict[str, object] | None:
+    """Return the arguments that say what sbatch's command line would; None where only sbatch can.
+
+    That is: options passed on as they are, another cluster, other ways to ask for memory and GPUs than the usual ones; and
+    dependencies, for pyslurm can't say that a job whose predecessor fails is to stay (`--kill-on-invalid-dep=no`).
+    """
+    is_usual = options.gpu_style is GpuStyle.GRES and options.memory_style is MemoryStyle.NODE
+    if request.extras or request.after or options.cluster or not is_usual:
+        return None
+    return {**_own(request, instance, script, base), **dict(_wishes(request, options))}
+
+
+def _own(request: JobRequest, instance: str, script: str, base: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "name": tag_of(instance, request.attempt),
+        "working_directory": request.workdir,
+        "standard_in": "/dev/null",
+        "standard_output": request.stdout.replace("%", "%%"),
+        "standard_error": request.stderr.replace("%", "%%"),
+        "log_files_open_mode": "append",
+        "script": script,
+        "environment": {**base, "LC_ALL": "C.UTF-8", **dict(request.environment), **_of_sbatch(request)},
+        "is_requeueable": False,
+    }
+
+
+def _of_sbatch(request: JobRequest) -> dict[str, str]:
+    """Return what sbatch itself tells a job: slurmd takes the umask from it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return {
+        "SLURM_SUBMIT_DIR": request.workdir,
+        "SLURM_SUBMIT_HOST": socket.gethostname(),
+        "SLURM_UMASK": f"0{mask:03o}",
+    }
+
+
+def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[tuple[str, object]]:
+    asked = request.resources
+    yield "nodes", str(asked.nodes)
+    yield "ntasks", asked.nodes * asked.tasks_per_node
+    yield "ntasks_per_node", asked.tasks_per_node
+    yield "cpus_per_task", asked.cpus_per_task
+    yield "time_limit", -(-asked.walltime_s // 60)
+    if asked.memory_mib_per_node:
+        yield "memory_per_node", f"{asked.memory_mib_per_node}M"
+    if asked.gpus.per_node:
+        yield "gres_per_node", f"gpu:{gpus_of(asked)}"
+    named: dict[str, object] = {
+        "partitions": [request.partition] if request.partition else [],
+        "account": request.account,
+        "qos": request.qos,
+        "reservations": [request.reservation] if request.reservation else [],
+        "excluded_nodes": list(request.exclude_nodes),
+        "constraints": constraint_of(asked),
+        "licenses": [f"{name}:{count}" for name, count in asked.licences],
+        "resource_sharing": "exclusive" if asked.exclusive else "",
+        "nice": nice_of(request.priority, options),
+        "signal": f"B:{options.signal}@{request.signal_lead_s}" if request.signal_lead_s > 0 else "",
+    }
+    yield from ((name, value) for name, value in named.items() if value)
