@@ -13,6 +13,7 @@ from elisa.model.text import clean
 from elisa.report.status import Status, StatusTask
 
 from .draw import STATE_COLOURS, counts_text, table_of
+from .due_words import judged_words
 
 __all__ = ["status_parts"]
 
@@ -23,11 +24,20 @@ def status_parts(found: Status, *, native: bool) -> Iterator[RenderableType]:
         yield "nothing is queued; `elisa status --all` shows what has finished"
         return
     yield _pipelines_table(found.pipelines)
+    yield from _lost_deadlines(found)
     if found.tasks:
         yield ""
         yield _tasks_table(found.tasks, native=native)
     if found.hidden:
         yield Text(f"and {found.hidden} more tasks; `elisa status --all` shows every one", style="dim")
+
+
+def _lost_deadlines(found: Status) -> Iterator[RenderableType]:
+    """Say which deadlines can no longer be met, and what it would take."""
+    names = {one.id: one.name for one in found.pipelines}
+    for pipeline, judged in found.deadlines.items():
+        if not judged.verdict.is_reachable:
+            yield Text(f"{clean(names[pipeline])} ({pipeline}): {clean(judged_words(judged))}", style="red")
 
 
 def _pipelines_table(pipelines: tuple[PipelineSummary, ...]) -> Table:

@@ -17,6 +17,7 @@ from elisa.model.site import ProjectPolicy, SitePolicy
 from elisa.model.states import TaskState
 from elisa.model.task import Attempt, Task
 from elisa.policies.chaining import Link, link_of, tips_of
+from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
 from elisa.store.reader import Reader
@@ -26,12 +27,13 @@ __all__ = ["Chaining", "depth_limits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chaining:
-    """Chaining in one tick, whose plan looked at `seen`: chained jobs get what the plan's own submissions left."""
+    """Chaining in one tick, whose plan looked at `seen` and `due`: chained jobs get what the plan's own submissions left."""
 
     ws: Workspace
     reader: Reader
     managers: Managers
     seen: Snapshot
+    due: Due
     now: datetime
 
     def carry_out(self, submitting: Submitting) -> None:
@@ -66,7 +68,7 @@ class Chaining:
         names = {link.backend for link in links.values()}
         return plan(
             Snapshot.build(
-                with_paths(self.reader.columns_of(links), self.reader),
+                with_paths(self.reader.columns_of(links), self.due),
                 self.reader.usage(self.now),
                 [_occupied(view) for view in self.managers.clusters() if view.backend in names],
                 self.reader.live_attempts(),

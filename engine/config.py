@@ -22,7 +22,7 @@ from elisa.engine.site_sections import (
 )
 from elisa.model import layout
 from elisa.model.errors import SpecError
-from elisa.model.site import SitePolicy
+from elisa.model.site import BackfillTimes, SitePolicy
 from elisa.pipelines.nodes import plain
 from elisa.pipelines.strict_yaml import load
 
@@ -68,6 +68,11 @@ class Site(Section):
         default=_POLICY.backfill_depth,
         description="For how many blocked tasks room is kept free on backends without a queue of their own.",
     )
+    backfill_times: BackfillTimes = Field(
+        default=_POLICY.backfill_times,
+        description="How long a job is expected to keep its room there: its walltime, `requested`, or as past runs of the same"
+        " work let one expect, `predicted`.",
+    )
     jobs: JobsConfig = Field(default=JobsConfig(), description="What the agent of every job does.")
     recovery: RecoveryConfig = Field(default=RecoveryConfig(), description="How much silence is proof.")
 
@@ -88,6 +93,7 @@ class Site(Section):
             loans=tuple(loan for config in self.loans for loan in config.loans()),
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,
+            backfill_times=self.backfill_times,
         )
 
 

@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from elisa.engine.avoidance import avoided_nodes
-from elisa.engine.facts_due import with_paths
+from elisa.engine.facts_due import due_now, with_paths, with_urgency
+from elisa.engine.facts_work import WorkLeft
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
 from elisa.engine.rules import policy_of
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import RunningRow
-from elisa.model.site import SitePolicy
+from elisa.model.ids import TaskId
+from elisa.model.site import BackfillTimes, SitePolicy
 from elisa.model.task import Attempt
+from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import load_plugins, unknown_keys
-from elisa.policies.snapshot import Snapshot
+from elisa.policies.snapshot import KeptRoom, Snapshot
 from elisa.store.reader import Reader
 
-__all__ = ["decide"]
+__all__ = ["Decided", "decide"]
+
+
+class Decided(NamedTuple):
+    """A plan, and how what is due stands."""
+
+    plan: Plan
+    due: Due
 
 
 def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     ws: Workspace, reader: Reader, managers: Managers, health: HealthBook, live: Sequence[Attempt], now: datetime
-) -> Plan:
+) -> Decided:
     """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
     policy = policy_of(ws, reader, now)
-    ready = with_paths(reader.ready_columns(), reader)
-    running = reader.running(now) if live else ()
+    left = WorkLeft(reader, live, now)
+    is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
+    ready = left.fill(reader.ready_columns())
+    held = reader.running(now) if live else ()
+    due = due_now(ready, held, reader, left, now)
+    ready = with_paths(left.split(ready) if is_predicting else ready, due)
+    running = with_urgency(held, due, now)
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
     fenced = _fenced(ws, policy, health, now)
     snapshot = Snapshot.build(
@@ -42,11 +58,21 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
         queueing=[name for name, backend in ws.backends.items() if backend.capabilities.queues],
         unreachable=managers.unreachable,
         uid=ws.uid,
+        ends=left.ends() if is_predicting and ready.task else {},
+        promised=_promised(ws, reader, policy) if ready.task else {},
         running=running,
         avoid=avoided_nodes(reader, clusters, now) if ready.task else {},
         plugins=fenced.order if fenced is not None else {},
     )
-    return plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)
+    made = plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)
+    return Decided(made, due)
+
+
+def _promised(ws: Workspace, reader: Reader, policy: SitePolicy) -> Mapping[TaskId, KeptRoom]:
+    """Return the room that the last plan kept, where elisa keeps any: on backends without a queue of their own."""
+    if policy.backfill_depth <= 0 or all(backend.capabilities.queues for backend in ws.backends.values()):
+        return {}
+    return {task: KeptRoom(starts_at.timestamp(), nodes) for task, starts_at, nodes in reader.promises()}
 
 
 def _fenced(ws: Workspace, policy: SitePolicy, health: HealthBook, now: datetime) -> FencedPlugins | None:

@@ -11,6 +11,7 @@ from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
 from elisa.model.ids import TaskId
 from elisa.model.states import TaskState
+from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan
 from elisa.store.reader import Reader
 
@@ -19,9 +20,10 @@ __all__ = ["Preview", "preview"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A plan, and the names of the tasks in it."""
+    """A plan, how what is due stands, and the names of the tasks in the plan."""
 
     plan: Plan
+    due: Due
     names: Mapping[TaskId, str]
 
 
@@ -31,7 +33,7 @@ def preview(ws: Workspace) -> Preview:
     health = HealthBook(ws.files, ws.home)
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
-        plan = decide(ws, reader, managers, health, reader.live_attempts(), now)
+        plan, due = decide(ws, reader, managers, health, reader.live_attempts(), now)
         ready = reader.task_rows(states=(TaskState.READY,))
         active = reader.task_rows(states=(TaskState.ACTIVE,))
-    return Preview(plan=plan, names={row.id: row.name for row in (*ready, *active)})
+    return Preview(plan=plan, due=due, names={row.id: row.name for row in (*ready, *active)})

@@ -12,6 +12,7 @@ from elisa.engine.advance import Evidence, advance
 from elisa.engine.chaining import Chaining
 from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
+from elisa.engine.facts_due import note_deadlines
 from elisa.engine.health import HealthBook
 from elisa.engine.lock import tick_lock
 from elisa.engine.managers import Managers
@@ -103,9 +104,10 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     moved = settle_waiting(ws, writer, now)
     # 5. Plan.
     live = writer.live_attempts() if observed.changes else live
-    plan = decide(ws, writer, managers, health, live, now)
+    plan, due = decide(ws, writer, managers, health, live, now)
     passed_over = tuple(plan.passed_over())
     writer.apply(passed_over)
+    note_deadlines(writer, due)
     # 6. Act: stop what must stop, submit what shall start; every step written down first.
     by_id = {attempt.id: attempt for attempt in live}
     stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]
@@ -115,7 +117,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stopped = send_stops(ws, writer, managers, stops)
     submitting = Submitting(ws, writer, health, plan, now)
     acted = submitting.carry_out()
-    Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, now=now).carry_out(submitting)
+    Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now).carry_out(submitting)
     keep_order(ws, writer, managers, plan.snapshot, now)
     health.save()
     report = TickReport(

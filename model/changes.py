@@ -16,6 +16,8 @@ from .states import AttemptState, TaskState
 from .task import Attempt, CheckpointRef, End, PipelineRecord, Task, Usage
 
 __all__ = [
+    "DEADLINE_LOST",
+    "DEADLINE_REGAINED",
     "AttemptIntended",
     "AttemptMoved",
     "AttemptNoted",
@@ -41,6 +43,9 @@ __all__ = [
     "TasksAdded",
     "UsageSeen",
 ]
+
+DEADLINE_LOST, DEADLINE_REGAINED = "deadline_lost", "deadline_regained"
+"""What is noted of a pipeline once its deadline cannot be met any more, and once it can again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

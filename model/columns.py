@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .charge import Charge
 from .pipeline import SitePlacement
 from .resources import Resources
+from .rows import WorkName
 
 __all__ = [
     "GangRow",
@@ -24,10 +25,19 @@ __all__ = [
 
 
 class Shape(NamedTuple):
-    """What tasks that are alike ask for; a hundred thousand ready tasks have a few dozen shapes."""
+    """What tasks that are alike ask for; a hundred thousand ready tasks have a few dozen shapes.
+
+    `expected_s` is how long they are expected to run where room is kept by expectations; 0 is their walltime.
+    """
 
     request: Resources
     placement: SitePlacement = SitePlacement()
+    expected_s: float = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """How long room is kept for one of them."""
+        return self.expected_s or float(self.request.walltime_s)
 
 
 class GangRow(NamedTuple):
@@ -98,11 +108,21 @@ class RunningRow(NamedTuple):
 
 
 class UnfinishedRow(NamedTuple):
-    """A task that is not over: the walltime it asks for, and the tasks it waits for, finished ones among them."""
+    """A task that is not over: the walltime it asks for, and the tasks it waits for, finished ones among them.
+
+    `pipeline` is the id of its pipeline, `deadline_us` when that must end, 0 for none. `priority` is the rank of its class.
+    `has_saved`: its next attempt goes on from a checkpoint.
+    """
 
     task: str
+    name: WorkName
     walltime_s: int
+    pipeline: str = ""
+    deadline_us: int = 0
     needs: tuple[str, ...] = ()
+    priority: int = 0
+    is_active: bool = False
+    has_saved: bool = False
 
 
 class Outlook(NamedTuple):

@@ -14,6 +14,7 @@ from .states import AttemptState, EndReason, TaskState
 __all__ = [
     "AuditCheck",
     "AuditRow",
+    "FinishedWork",
     "LedgerRow",
     "OutputRow",
     "PastRun",
@@ -21,6 +22,7 @@ __all__ = [
     "ProjectRow",
     "StoreMeta",
     "TaskRow",
+    "WorkName",
 ]
 
 
@@ -140,6 +142,25 @@ class PastRun(NamedTuple):
     @property
     def run_s(self) -> float:
         return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+class WorkName(NamedTuple):
+    """By what work is known again: the names of its project, pipeline, task and group (see `TaskSpec.group`)."""
+
+    project: str
+    pipeline: str
+    task: str
+    group: str
+
+
+class FinishedWork(NamedTuple):
+    """A run that finished its task: `work_s` adds the runs before it that it went on from (`is_resumed`)."""
+
+    name: WorkName
+    walltime_s: int
+    work_s: float
+    gpu_type: str = ""
+    is_resumed: bool = False
 
 
 class LedgerRow(NamedTuple):

@@ -14,6 +14,7 @@ from .pipeline import PriorityClass
 __all__ = [
     "CLASS_RANK",
     "UNTIL_LIFTED",
+    "BackfillTimes",
     "Billing",
     "Cap",
     "Closure",
@@ -249,13 +250,21 @@ class Closure:
         return not self.nodes or node in self.nodes
 
 
+class BackfillTimes(StrEnum):
+    """How long a job is expected to keep its room."""
+
+    REQUESTED = "requested"  # its walltime: no start that was promised is ever delayed
+    PREDICTED = "predicted"  # as past runs let one expect: fuller, and a promise may be late where one runs longer
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePolicy:
     """All rules of a site.
 
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
     projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
-    all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself.
+    all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself;
+    `backfill_times` tells for how long a job is expected to take its own.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
@@ -272,6 +281,7 @@ class SitePolicy:
     loans: tuple[Loan, ...] = ()
     aged_s: float = 0.0
     backfill_depth: int = 1
+    backfill_times: BackfillTimes = BackfillTimes.REQUESTED
     closures: tuple[Closure, ...] = ()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
 

@@ -132,13 +132,14 @@ class Backfill:
 
     def _need(self, way: int) -> Need:
         if way not in self._needs:
-            request, _, gpu_type = self._ways[way]
-            self._needs[way] = need_of(request, gpu_type, self._pool(way).nodes)
+            request, _, gpu_type, duration_s = self._ways[way]
+            need = need_of(request, gpu_type, self._pool(way).nodes)
+            self._needs[way] = need._replace(duration_s=duration_s or need.duration_s)
         return self._needs[way]
 
     def _need_and_nodes(self, way: int) -> tuple[Need, Ints]:
         """Return what a way takes, and the nodes that could ever give it."""
-        request, _, gpu_type = self._ways[way]
+        request, _, gpu_type, _ = self._ways[way]
         return self._need(way), members_that_fit(request, gpu_type, self._pool(way))
 
     def _profile(self, way: int) -> Profile:
@@ -147,8 +148,8 @@ class Backfill:
     def _begin(self, pool: Pool) -> Profile:
         """Work out a cluster's future: what runs there gives back what it holds, what this plan started takes its part."""
         snapshot = self._snapshot
-        walltimes = {shape.request.walltime_s for shape in snapshot.shapes}
-        moments = [snapshot.now_s + walltime_s for walltime_s in walltimes]
+        durations = {shape.duration_s for shape in snapshot.shapes}
+        moments = [snapshot.now_s + duration_s for duration_s in durations]
         closures = [one for one in snapshot.site.closures if one.backend == pool.backend]
         moments += [moment.timestamp() for one in closures for moment in (one.starts_at, one.ends_at)]
         profile = Profile(pool.nodes, _holds(snapshot, pool), snapshot.now_s, moments)

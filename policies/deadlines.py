@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from elisa.model.ids import TaskId
+from elisa.model.columns import UnfinishedRow
+from elisa.model.ids import PipelineId, TaskId
 
-__all__ = ["DeadlineVerdict", "Work", "judge", "longest_paths", "urgency"]
+__all__ = ["DeadlineVerdict", "Due", "Work", "due_of", "judge", "longest_paths", "urgency"]
+
+_MICRO = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +79,11 @@ def _topological(tasks: Mapping[TaskId, Work], dependents: Mapping[TaskId, Seque
     return order
 
 
-def judge(work: Sequence[Work], deadline: datetime, now: datetime) -> DeadlineVerdict:
-    """Return whether the unfinished `work` of one pipeline can end by its deadline."""
-    paths = longest_paths(work)
+def judge(
+    work: Sequence[Work], deadline: datetime, now: datetime, paths: Mapping[TaskId, float] | None = None
+) -> DeadlineVerdict:
+    """Return whether the unfinished `work` of one pipeline, with its longest `paths`, can end by its deadline."""
+    paths = longest_paths(work) if paths is None else paths
     longest_s = max(paths.values(), default=0.0)
     left_s = (deadline - now).total_seconds()
     slack_s = left_s - longest_s
@@ -90,6 +97,34 @@ def judge(work: Sequence[Work], deadline: datetime, now: datetime) -> DeadlineVe
         cut_s=max(0.0, -slack_s),
         slots=_ceiling(total_s, left_s) if left_s > 0 else 0,
     )
+
+
+class Due(NamedTuple):
+    """What is due: the longest path that begins with each unfinished task, and how each pipeline stands."""
+
+    paths: Mapping[TaskId, float]
+    verdicts: Mapping[PipelineId, DeadlineVerdict]
+
+
+def due_of(rows: Iterable[UnfinishedRow], left_s: Mapping[TaskId, float], now: datetime) -> Due:
+    """Return how pipelines with a deadline stand, each with all its unfinished tasks and what is left of them.
+
+    A pipeline whose needs run in a circle is left out: submission refuses those, and no plan may fail for one.
+    """
+    of_pipeline: dict[tuple[str, int], list[Work]] = defaultdict(list)
+    for row in rows:
+        id_ = TaskId(row.task)
+        one = Work(id=id_, remaining_s=left_s[id_], needs=tuple(TaskId(need) for need in row.needs))
+        of_pipeline[row.pipeline, row.deadline_us].append(one)
+    paths: dict[TaskId, float] = {}
+    verdicts: dict[PipelineId, DeadlineVerdict] = {}
+    for (pipeline, deadline_us), work in of_pipeline.items():
+        with suppress(ValueError):
+            own = longest_paths(work)
+            paths |= own
+            deadline = datetime.fromtimestamp(deadline_us * _MICRO, UTC)
+            verdicts[PipelineId(pipeline)] = judge(work, deadline, now, own)
+    return Due(paths, verdicts)
 
 
 def _ceiling(total_s: float, left_s: float) -> int:

@@ -87,11 +87,15 @@ class Options(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A request to be placed in one pool with one type of GPU ("" for none)."""
+    """A request to be placed in one pool with one type of GPU ("" for none).
+
+    Room is kept for it for `duration_s`; 0 is its walltime.
+    """
 
     request: Resources
     pool: int
     gpu_type: str
+    duration_s: float = 0.0
 
 
 def node_columns(nodes: Sequence[NodeView]) -> NodeColumns:

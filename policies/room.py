@@ -56,7 +56,7 @@ class Room:
 
     def place_now(self, way: int) -> Taken | None:
         """Take free nodes for one request, or return None: then nothing fits this way until something is given back."""
-        request, number, gpu_type = self._ways[way]
+        request, number, gpu_type, _ = self._ways[way]
         pool = self._pools[number]
         if self._submits[pool.backend] <= 0 or (pool.keeps_queue and self._window[number] <= 0):
             return None
@@ -80,7 +80,7 @@ class Room:
 
     def give_back(self, taken: Taken) -> None:
         """Undo one placement; ways that were tried in between are open again."""
-        request, number, gpu_type = self._ways[taken.way]
+        request, number, gpu_type, _ = self._ways[taken.way]
         self._submits[self._pools[number].backend] += 1
         self._free[number].take(request, gpu_type, taken.nodes, -1)
         if taken.nodes:
@@ -90,7 +90,7 @@ class Room:
         self._candidates.clear()
 
     def _fit(self, way: int) -> tuple[int, ...] | None:
-        request, number, gpu_type = self._ways[way]
+        request, number, gpu_type, _ = self._ways[way]
         pool = self._pools[number]
         free = self._free[number]
         if not pool.members.size or not free.has_licences(request):
@@ -118,12 +118,12 @@ class Room:
             self._candidates.pop(way, None)
 
     def _waits_for_nodes(self, way: int) -> bool:
-        request, number, _ = self._ways[way]
+        request, number, *_ = self._ways[way]
         return self._submits[self._pools[number].backend] > 0 and self._free[number].has_licences(request)
 
     def refusal(self, way: int) -> Reason:
         """Return why the way is closed."""
-        request, number, gpu_type = self._ways[way]
+        request, number, gpu_type, _ = self._ways[way]
         pool = self._pools[number]
         names: dict[str, str | int | float] = {"backend": pool.backend, "partition": pool.partition.name}
         if self._submits[pool.backend] <= 0:

@@ -85,7 +85,9 @@ class Walk:
             options = open_options(shape, options, self.snapshot.pools, self.closing)
             first = len(self.ways)
             ranked = rank_options(number, shape, options.ways, self.snapshot)
-            self.ways.extend(Way(shape.request, one.option.pool, one.option.gpu_type) for one in ranked)
+            self.ways.extend(
+                Way(shape.request, one.option.pool, one.option.gpu_type, shape.duration_s) for one in ranked
+            )
             self.ways_of.append(range(first, len(self.ways)))
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:

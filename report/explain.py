@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from elisa.forecast.work import Left
 from elisa.model.reasons import Fact, Reason, ReasonCode
 from elisa.model.rows import AuditRow
+from elisa.model.states import FINAL_TASK_STATES
 from elisa.model.task import Attempt, Task, Verdict
 from elisa.store.reader import Reader
 
+from .deadlines import Judged, read_judged_one
+from .expected import read_expected
 from .names import resolve_task
 from .words import in_words, parked_words
 
@@ -31,17 +35,22 @@ class Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """`now` is one sentence about the present; `history` is the audit, oldest first."""
+    """`now` is one sentence about the present; `history` is the audit, oldest first.
+
+    `left` is what is left of its work, None if it is over; `due` how its pipeline's deadline stands, if it has one.
+    """
 
     task: Task
     attempts: tuple[Attempt, ...]
     verdict: Verdict | None
     now: str
     history: tuple[Happening, ...]
+    left: Left | None = None
+    due: Judged | None = None
 
 
-def read_explanation(reader: Reader, name: str) -> Explanation:
-    """Explain the task that `name` stands for.
+def read_explanation(reader: Reader, name: str, now: datetime) -> Explanation:
+    """Explain the task that `name` stands for, and what is expected of it `now`.
 
     Raises UsageError if it is not known, not unique, or no task.
     """
@@ -52,8 +61,15 @@ def read_explanation(reader: Reader, name: str) -> Explanation:
         row for subject in (task.id, *(attempt.id for attempt in attempts)) for row in reader.audit(subject=subject)
     ]
     history = tuple(_happening(row) for row in sorted(rows, key=lambda row: row.seq))
+    present = reader.meta().present(now)
     return Explanation(
-        task=task, attempts=attempts, verdict=verdict, now=_now(task, attempts, verdict, history), history=history
+        task=task,
+        attempts=attempts,
+        verdict=verdict,
+        now=_now(task, attempts, verdict, history),
+        history=history,
+        left=read_expected(reader, task, attempts, present),
+        due=read_judged_one(reader, task.pipeline, present) if task.state not in FINAL_TASK_STATES else None,
     )
 
 

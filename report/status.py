@@ -15,6 +15,7 @@ from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.units import format_duration
 from elisa.store.reader import Reader
 
+from .deadlines import Judged, read_judged
 from .words import in_words, parked_words
 
 __all__ = ["STALE_TICK_S", "Status", "StatusTask", "read_status", "tick_warning"]
@@ -45,11 +46,15 @@ class StatusTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The whole answer. `hidden` tasks are left out of `tasks`; `counts` covers them all. `closures` are people's."""
+    """The whole answer. `hidden` tasks are left out of `tasks`; `counts` covers them all.
+
+    `deadlines` tells how the unfinished pipelines that have one stand; `closures` are people's.
+    """
 
     meta: StoreMeta
     warning: str
     pipelines: tuple[PipelineSummary, ...]
+    deadlines: Mapping[PipelineId, Judged]
     counts: Mapping[TaskState, int]
     tasks: tuple[StatusTask, ...]
     hidden: int
@@ -87,6 +92,7 @@ def read_status(
             meta, now, unfinished=any(counts[state] for state in counts if state not in FINAL_TASK_STATES)
         ),
         pipelines=pipelines,
+        deadlines=read_judged(reader, pipelines, now),
         counts=counts,
         tasks=tuple(StatusTask(row=row, note=_note(reader, row, now)) for row in shown),
         hidden=max(0, (len(wanted_tasks) or sum(counts.values())) - len(shown)),

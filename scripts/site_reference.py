@@ -134,10 +134,11 @@ def _type(node: Mapping[str, Any]) -> str:
 
 def _choice(name: str) -> str:
     from elisa.model.pipeline import PriorityClass
-    from elisa.model.site import ServiceClass
+    from elisa.model.site import BackfillTimes, ServiceClass
     from elisa.model.states import EndReason
 
-    kinds: Mapping[str, type[Enum]] = {kind.__name__: kind for kind in (EndReason, PriorityClass, ServiceClass)}
+    known: tuple[type[Enum], ...] = (BackfillTimes, EndReason, PriorityClass, ServiceClass)
+    kinds = {kind.__name__: kind for kind in known}
     return ", ".join(f"`{one.value}`" for one in kinds[name])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,13 @@ _STATUS = (
     " JOIN pipeline p ON p.id = t.pipeline"
     " LEFT JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
     " LEFT JOIN verdict v ON v.task = t.id"
+)
+
+
+# A gang's room is not one task's, and a closure's nodes are no promise.
+_PROMISES = (
+    "SELECT v.task, v.facts FROM verdict v JOIN task t ON t.id = v.task WHERE t.state = 'ready' AND t.gang = ''"
+    " AND v.code IN ('no_room', 'reserved_for_higher') AND v.facts LIKE '%starts_at%' ORDER BY v.task"
 )
 
 
@@ -125,6 +133,13 @@ class TaskQueries:
         """Return the verdicts of those of the tasks that have one."""
         rows = self._db.rows_in("SELECT task, code, facts, since FROM verdict WHERE task IN ({keys})", tasks)
         return {row[0]: _verdict(row) for row in rows}
+
+    def promises(self) -> Iterator[tuple[TaskId, datetime, tuple[str, ...]]]:
+        """Return the room that the last plan kept for single tasks: from when, and on which nodes."""
+        for task, text in self._db.rows(_PROMISES):
+            facts = read_facts(text)
+            if facts.get("nodes") and facts.get("starts_at"):
+                yield TaskId(task), datetime.fromisoformat(facts["starts_at"]), tuple(facts["nodes"].split(","))
 
 
 _NO_METRICS: Mapping[str, float] = MappingProxyType({})

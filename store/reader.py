@@ -9,13 +9,13 @@ from typing import Self
 from elisa.store.connection import Connection
 from elisa.store.database import open_for_reading
 from elisa.store.read_closures import ClosureQueries
-from elisa.store.read_due import DueQueries
 from elisa.store.read_history import HistoryQueries
 from elisa.store.read_lookup import LookupQueries
 from elisa.store.read_record import RecordQueries
 from elisa.store.read_rules import RuleQueries
 from elisa.store.read_running import RunningQueries
 from elisa.store.read_tick import TickQueries
+from elisa.store.read_work import WorkQueries
 
 __all__ = ["Reader"]
 
@@ -26,12 +26,12 @@ _TIMEOUT_S = 10.0
 class Reader(
     LookupQueries,
     TickQueries,
-    DueQueries,
     RunningQueries,
     RecordQueries,
     HistoryQueries,
     ClosureQueries,
     RuleQueries,
+    WorkQueries,
 ):
     """A read-only view of a state folder; use it as a context manager, and not for long."""
 

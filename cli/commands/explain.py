@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from rich.table import Table
 
 from elisa.cli.draw import table_of
+from elisa.cli.due_words import judged_data, judged_words, left_data
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.model.codec import encode
 from elisa.model.text import clean
+from elisa.report.expected import expected_words
 from elisa.report.explain import Explanation, Happening, read_explanation
 from elisa.store.reader import Reader
 
@@ -20,13 +23,26 @@ __all__ = ["explain"]
 def explain(*, task: str, home: str | None, json: bool) -> int:
     """Print why a task is where it is, and how it came there."""
     with Reader.open(existing_home(home)) as reader:
-        explanation = read_explanation(reader, task)
+        explanation = read_explanation(reader, task, datetime.now(UTC))
     if json:
         print_json("explain", 1, _data(explanation))
     else:
         name = explanation.task.spec.name
-        show(clean(f"{name} ({explanation.task.id}) is {explanation.now}"), _history_table(explanation))
+        show(
+            clean(f"{name} ({explanation.task.id}) is {explanation.now}"),
+            *map(clean, _outlook(explanation)),
+            _history_table(explanation),
+        )
     return 0
+
+
+def _outlook(explanation: Explanation) -> Iterator[str]:
+    """Say what is expected of the task, as far as more is known than its walltime, and whether its pipeline is late."""
+    left, due = explanation.left, explanation.due
+    if left is not None and left.estimate is not None:
+        yield expected_words(left)
+    if due is not None and not due.verdict.is_reachable:
+        yield f"its pipeline: {judged_words(due)}"
 
 
 def _data(explanation: Explanation) -> dict[str, object]:
@@ -36,6 +52,8 @@ def _data(explanation: Explanation) -> dict[str, object]:
         "state": explanation.task.state,
         "now": explanation.now,
         "verdict": encode(explanation.verdict),
+        "left": left_data(explanation.left),
+        "due": judged_data(explanation.due),
         "history": [
             {
                 "at": one.at,

@@ -8,14 +8,17 @@ from itertools import islice
 from rich.table import Table
 
 from elisa.cli.draw import table_of
+from elisa.cli.due_words import judged_data, judged_words
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.engine.plan import Preview, preview
 from elisa.engine.workspace import open_workspace
 from elisa.model.decisions import Cancel, Decision, Park, Preempt, Submit
-from elisa.model.ids import TaskId
+from elisa.model.ids import PipelineId, TaskId
 from elisa.model.text import clean
+from elisa.report.deadlines import Judged, judged_of
 from elisa.report.words import in_words
+from elisa.store.reader import Reader
 
 __all__ = ["plan"]
 
@@ -24,13 +27,18 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
     """Print what the next tick would do, and why the rest waits."""
     with open_workspace(existing_home(home)) as workspace:
         seen = preview(workspace)
+        with Reader.open(workspace.home) as reader:
+            due = judged_of(reader, seen.due.verdicts)
     if json:
-        print_json("plan", 1, _data(seen))
+        print_json("plan", 1, _data(seen, due))
         return 0
     if not seen.plan.decisions:
         show("the next tick would start and stop nothing")
     else:
         show(_decisions_table(seen.plan.decisions, seen.names))
+    late = [one for one in due.values() if not one.verdict.is_reachable]
+    if late:
+        show("", *(clean(f"{one.name}: {judged_words(one)}") for one in late))
     waiting = list(islice(seen.plan.passed_over(), limit + 1))
     if waiting:
         table = table_of("waits", "name", "because", whole=("waits",))
@@ -66,8 +74,9 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
             return "park", TaskId(decision.attempt.partition(".")[0]), decision.attempt
 
 
-def _data(seen: Preview) -> dict[str, object]:
+def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
     return {
+        "due": {pipeline: judged_data(judged) for pipeline, judged in due.items()},
         "decisions": [_decision_data(decision, seen) for decision in seen.plan.decisions],
         "passed_over": [
             {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from elisa.cli.due_words import judged_data
 from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json, show
 from elisa.cli.places_words import avoided_data, avoided_words, closure_data, closure_words
@@ -84,7 +85,7 @@ def status_data(found: Status, avoided: Sequence[Avoided] = ()) -> dict[str, obj
         "last_tick_at": found.meta.last_tick_at,
         "warning": found.warning,
         "counts": found.counts,
-        "pipelines": [one._asdict() for one in found.pipelines],
+        "pipelines": [{**one._asdict(), "due": judged_data(found.deadlines.get(one.id))} for one in found.pipelines],
         "tasks": [{**task.row._asdict(), "note": task.note} for task in found.tasks],
         "hidden": found.hidden,
         "closures": [closure_data(one) for one in found.closures],

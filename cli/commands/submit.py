@@ -37,11 +37,11 @@ def submit(
     *, file: str | Path, settings: Sequence[str] | None, dry_run: bool, wait: bool, home: str | None, json: bool
 ) -> int:
     """Store a pipeline; with `wait`, tick until it has ended."""
-    pipeline = load(Path(file), parse_settings(settings))
     if dry_run:
-        return _show_pipeline(pipeline, json=json)
+        return _show_pipeline(load(Path(file), parse_settings(settings)), json=json)
     folder = existing_home(home)
     with open_workspace(folder) as workspace:
+        pipeline = load(Path(file), parse_settings(settings), now=workspace.clock.now())
         submitted = store_pipeline(workspace, pipeline, source=str(Path(file).absolute()))
         _tell(workspace, pipeline, submitted, json=json)
         return _wait(workspace, submitted.pipeline_id) if wait else int(ExitCode.DONE)

@@ -21,7 +21,19 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import KeptRoom, Snapshot
-from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_plan, a_request, after, an_attempt, started
+from tests.policies.build import (
+    HERE,
+    NOW,
+    Ready,
+    a_cluster,
+    a_node,
+    a_plan,
+    a_request,
+    a_snapshot,
+    after,
+    an_attempt,
+    started,
+)
 
 WIDE = a_request(cpus_per_task=8, walltime_s=100)
 
@@ -60,6 +72,17 @@ def test_a_short_task_may_go_before_it_and_a_long_one_may_not() -> None:
         backend="here",
         partition="",
     )
+
+
+def test_a_task_may_go_before_it_that_is_expected_to_be_shorter_than_it_asks_for() -> None:
+    ready = Ready().add("t1", WIDE, importance=9).add("t2", a_request(walltime_s=61), importance=2)
+    expected = a_snapshot(ready, a_cluster(HALF), live=[OCCUPANT])
+    shapes = tuple(
+        shape._replace(expected_s=60.0) if shape.request.walltime_s == 61 else shape for shape in expected.shapes
+    )
+
+    assert started(plan(expected)) == []
+    assert started(plan(replace(expected, shapes=shapes))) == ["t2"]
 
 
 def test_a_long_task_may_go_before_it_on_what_it_does_not_need() -> None:

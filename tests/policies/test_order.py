@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elisa.model.columns import UnfinishedRow
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.pipeline import PriorityClass
+from elisa.model.rows import WorkName
 from elisa.model.site import Factors, ProjectPolicy, SitePolicy
 from elisa.policies.ageing import bound_s
-from elisa.policies.deadlines import DeadlineVerdict, Work, judge, longest_paths, urgency
+from elisa.policies.deadlines import DeadlineVerdict, Work, due_of, judge, longest_paths, urgency
 from elisa.policies.factors import FactorLine
 from elisa.policies.inheritance import inherited
 from elisa.policies.snapshot import Snapshot
@@ -224,6 +226,20 @@ class TestDeadlines:
         assert (verdict.is_reachable, verdict.slots, verdict.cut_s) == (False, 0, 11)
         assert judge([], after(10), NOW).critical == ()
         assert judge([], after(10), NOW).slots == 0
+
+    def test_every_pipeline_that_is_due_is_judged_by_all_its_work_but_one_that_runs_in_a_circle(self) -> None:
+        name = WorkName("nlp", "study", "", "")
+        until = int(after(100).timestamp() * 1e6)
+        rows = [
+            UnfinishedRow("a", name, 60, "p1", until, needs=("gone",)),
+            UnfinishedRow("b", name, 60, "p1", until, needs=("a",)),
+            UnfinishedRow("c", name, 60, "p2", until, needs=("c",)),
+        ]
+
+        due = due_of(rows, dict.fromkeys(tids("a", "b", "c"), 60.0), NOW)
+
+        assert due.paths == {TaskId("a"): 120.0, TaskId("b"): 60.0}
+        assert {one: verdict.slack_s for one, verdict in due.verdicts.items()} == {"p1": -20.0}
 
     @given(
         lengths=st.lists(st.floats(0, 1e4), min_size=1, max_size=8),

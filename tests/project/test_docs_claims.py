@@ -83,7 +83,8 @@ def unwired(root: Path) -> Iterator[str]:
     given = keywords(root / "engine" / "config.py", "SitePolicy") | keywords(root / "engine" / "rules.py", "replace")
     yield from (f"SitePolicy.{field.name}" for field in fields(SitePolicy) if field.name not in given)
     filled = keywords(root / "store" / "read_tick.py", "ReadyColumns")
-    filled |= keywords(root / "engine" / "facts_due.py", "ready._replace")
+    for path in (root / "engine").glob("facts_*.py"):
+        filled |= keywords(path, "ready._replace")
     yield from (f"ReadyColumns.{name}" for name in ReadyColumns._fields if name not in filled)
     rules = keywords(root / "engine" / "site_sections.py", "LifecycleRules")
     yield from (f"LifecycleRules.{field.name}" for field in fields(LifecycleRules) if field.name not in rules)

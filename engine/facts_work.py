@@ -1,0 +1,103 @@
+"""What is left of ready, running and waiting work, as past runs let one expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from math import ceil, log
+
+from elisa.forecast.runtimes import Runtimes
+from elisa.forecast.work import MEMORY, Left, left_of
+from elisa.model.columns import ReadyColumns, UnfinishedRow
+from elisa.model.ids import AttemptId, TaskId
+from elisa.model.states import AttemptState
+from elisa.model.task import Attempt
+from elisa.store.reader import Reader
+
+__all__ = ["WorkLeft"]
+
+# Tasks that differ by less are of one shape: a plan's time grows with the number of those.
+_STEP = 1.1
+
+
+class WorkLeft:
+    """What is left, as one tick or command sees it; the past is read when it is first asked for, and only once."""
+
+    def __init__(self, reader: Reader, live: Sequence[Attempt], now: datetime) -> None:
+        self._reader = reader
+        self._now = now
+        self._running = [one for one in live if one.state is AttemptState.RUNNING and one.started_at is not None]
+
+    @cached_property
+    def runtimes(self) -> Runtimes:
+        """What is known of run times."""
+        return Runtimes(self._reader.finished_work(self._now - MEMORY))
+
+    def of(self, rows: Iterable[UnfinishedRow]) -> Mapping[TaskId, Left]:
+        """Return what is left of each task."""
+        rows = tuple(rows)
+        saved_s = self._reader.saved_work([TaskId(row.task) for row in rows if row.has_saved])
+        return {
+            TaskId(row.task): left_of(
+                row,
+                self.runtimes,
+                saved_s=saved_s.get(TaskId(row.task), 0.0),
+                running_s=self._running_s.get(TaskId(row.task), 0.0) if row.is_active else 0.0,
+            )
+            for row in rows
+        }
+
+    @cached_property
+    def _running_s(self) -> Mapping[TaskId, float]:
+        return {
+            one.task: max(0.0, (self._now - one.started_at).total_seconds()) for one in self._running if one.started_at
+        }
+
+    @cached_property
+    def ready(self) -> Mapping[TaskId, Left]:
+        """What is left of ready tasks, those left out of which nothing is known but their walltime."""
+        return self.of(self._reader.ready_work(saved_only=not self.runtimes))
+
+    def fill(self, ready: ReadyColumns) -> ReadyColumns:
+        """Return the columns with what is expected of each task."""
+        known = self.ready if ready.task else {}
+        if not known:
+            return ready
+        left = [known.get(TaskId(task)) for task in ready.task]
+        return ready._replace(
+            predicted_s=[0.0 if one is None else one.run_s for one in left],
+            progress=[0.0 if one is None else one.progress for one in left],
+        )
+
+    def split(self, ready: ReadyColumns) -> ReadyColumns:
+        """Return the columns with shapes of their own for tasks that are expected to run shorter than they ask for."""
+        known = self.ready if ready.task else {}
+        if not known:
+            return ready
+        walltime_s = [shape.request.walltime_s for shape in ready.shapes]
+        keys = [
+            (shape, _rounded(known.get(TaskId(task)), walltime_s[shape]))
+            for task, shape in zip(ready.task, ready.shape, strict=True)
+        ]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        shapes = [ready.shapes[shape]._replace(expected_s=expected_s) for shape, expected_s in numbers]
+        return ready._replace(shape=[numbers[key] for key in keys], shapes=shapes)
+
+    def ends(self) -> Mapping[AttemptId, float]:
+        """Return when running attempts are expected to end, in seconds since the epoch, as far as the past tells."""
+        if not (self._running and self.runtimes):
+            return {}
+        left = self.of(self._reader.active_work())
+        known = {one.id: left[one.task] for one in self._running if one.task in left}
+        return {
+            attempt: self._now.timestamp() + one.run_s for attempt, one in known.items() if one.estimate is not None
+        }
+
+
+def _rounded(left: Left | None, walltime_s: int) -> float:
+    """Return the expected run time, rounded up to one of few; 0 stands for the walltime."""
+    if left is None or left.estimate is None or left.run_s < 1:
+        return 0.0
+    expected_s: float = _STEP ** ceil(log(left.run_s, _STEP))
+    return expected_s if expected_s < walltime_s else 0.0

@@ -1,0 +1,138 @@
+"""How long work took, and how much of what is unfinished is saved."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED
+from elisa.model.columns import UnfinishedRow
+from elisa.model.ids import PipelineId, TaskId
+from elisa.model.rows import FinishedWork, WorkName
+from elisa.store.connection import Connection
+from elisa.store.convert import from_us, resources_from, to_us
+
+__all__ = ["WorkQueries"]
+
+_MICRO = 1e-6
+_FINISHED = (
+    "SELECT t.project, p.name, t.name, t.group_name, a.request, a.gpu_type, a.ended_at - a.started_at, a.resume_from IS NULL,"
+    " CASE WHEN a.resume_from IS NULL THEN 0 ELSE (SELECT CAST(SUM(b.ended_at - b.started_at) AS BIGINT) FROM attempt b"
+    " WHERE b.task = a.task AND b.ended_at IS NOT NULL AND b.started_at IS NOT NULL) END"
+    " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
+    " WHERE a.ended_at > ? AND a.end_reason = 'completed' AND a.started_at IS NOT NULL"
+    " ORDER BY a.ended_at DESC, a.id LIMIT ?"
+)
+_ROWS = (
+    "SELECT t.id, t.project, p.name, t.name, t.group_name, t.request, t.priority, t.state, t.resume_from IS NOT NULL, t.parent,"
+    " t.pipeline, COALESCE(p.deadline, 0)"
+    " FROM task t JOIN pipeline p ON p.id = t.pipeline WHERE "
+)
+_UNFINISHED = "t.state IN ('waiting', 'ready', 'active', 'held')"
+_DUE = f"{_UNFINISHED} AND p.deadline IS NOT NULL"
+_READY = "t.state = 'ready' AND t.cancel_requested = 0"
+_OF = "SELECT t.id FROM task t JOIN pipeline p ON p.id = t.pipeline"
+_EDGES = f"SELECT e.task, e.target FROM need_edge e WHERE e.task IN ({_OF} WHERE "
+_TURNS = (
+    f"SELECT subject, kind, at FROM audit WHERE subject IN ({{keys}}) AND kind IN ('noted.{DEADLINE_LOST}',"
+    f" 'noted.{DEADLINE_REGAINED}') ORDER BY seq"
+)
+_SAVED = (
+    "SELECT task, started_at, last_checkpoint FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
+    " AND started_at IS NOT NULL AND last_checkpoint IS NOT NULL ORDER BY task, number"
+)
+
+
+class WorkQueries:
+    """Queries for work done and to do."""
+
+    _db: Connection
+
+    def finished_work(self, after: datetime, *, limit: int = 5000) -> tuple[FinishedWork, ...]:
+        """Return the runs after a moment that finished their tasks, the newest first."""
+        return tuple(_finished(row) for row in self._db.rows(_FINISHED, to_us(after), limit))
+
+    def ready_work(self, *, saved_only: bool = False) -> tuple[UnfinishedRow, ...]:
+        """Return every ready task that nobody wants cancelled (or those that have saved), without its needs: they are met."""
+        which = f"{_READY} AND t.resume_from IS NOT NULL" if saved_only else _READY
+        return tuple(_unfinished(row, ()) for row in self._db.rows(_ROWS + which))
+
+    def active_work(self) -> tuple[UnfinishedRow, ...]:
+        """Return every active task in the same way."""
+        return tuple(_unfinished(row, ()) for row in self._db.rows(f"{_ROWS}t.state = 'active'"))
+
+    def work_of(self, task: TaskId) -> UnfinishedRow | None:
+        """Return one task in the same way; None if it is over."""
+        rows = self._db.rows(f"{_ROWS}{_UNFINISHED} AND t.id = ?", task)
+        return _unfinished(rows[0], ()) if rows else None
+
+    def unfinished_due(self) -> tuple[UnfinishedRow, ...]:
+        """Return the unfinished tasks of every pipeline that has a deadline, by id.
+
+        Who needs a template needs the tasks made from it as well.
+        """
+        return self._with_needs(_DUE)
+
+    def unfinished_of(self, pipeline: PipelineId) -> tuple[UnfinishedRow, ...]:
+        """Return the unfinished tasks of one pipeline in the same way."""
+        return self._with_needs(f"{_UNFINISHED} AND t.pipeline = ?", pipeline)
+
+    def _with_needs(self, which: str, *values: object) -> tuple[UnfinishedRow, ...]:
+        rows = self._db.rows(f"{_ROWS}{which} ORDER BY t.id", *values)
+        if not rows:
+            return ()
+        made: defaultdict[str, list[str]] = defaultdict(list)
+        for row in rows:
+            if row[9] is not None:
+                made[row[9]].append(row[0])
+        needs: defaultdict[str, list[str]] = defaultdict(list)
+        for task, target in self._db.rows(f"{_EDGES}{which}) ORDER BY e.task, e.target", *values):
+            needs[task] += [target, *made.get(target, ())]
+        return tuple(_unfinished(row, needs[row[0]]) for row in rows)
+
+    def lost_deadlines(self, pipelines: Collection[PipelineId]) -> Mapping[PipelineId, datetime]:
+        """Return since when the deadlines of pipelines cannot be met, of those of which that was noted last."""
+        lost: dict[PipelineId, datetime] = {}
+        for pipeline, kind, at_us in self._db.rows_in(_TURNS, pipelines):
+            if kind == f"noted.{DEADLINE_LOST}":
+                lost[pipeline] = from_us(at_us)
+            else:
+                lost.pop(pipeline, None)
+        return lost
+
+    def saved_work(self, tasks: Collection[TaskId]) -> Mapping[TaskId, float]:
+        """Return the seconds of work that ended attempts at each task have saved, of those that saved any."""
+        saved: defaultdict[TaskId, float] = defaultdict(float)
+        for task, started_us, checkpoint in self._db.rows_in(_SAVED, tasks):
+            saved_at = json.loads(checkpoint).get("saved_at")
+            if saved_at is not None:
+                saved[task] += max(0.0, (to_us(datetime.fromisoformat(saved_at)) - started_us) * _MICRO)
+        return saved
+
+
+def _finished(row: Sequence[Any]) -> FinishedWork:
+    run_us, is_whole, all_us = row[6:]
+    return FinishedWork(
+        name=WorkName(*row[:4]),
+        walltime_s=resources_from(row[4]).walltime_s,
+        work_s=max(run_us, all_us or 0) * _MICRO,
+        gpu_type=row[5],
+        is_resumed=not is_whole,
+    )
+
+
+def _unfinished(row: Sequence[Any], needs: Sequence[str]) -> UnfinishedRow:
+    return UnfinishedRow(
+        task=row[0],
+        name=WorkName(*row[1:5]),
+        walltime_s=resources_from(row[5]).walltime_s,
+        pipeline=row[10],
+        deadline_us=row[11],
+        needs=tuple(needs),
+        priority=row[6],
+        is_active=row[7] == "active",
+        has_saved=bool(row[8]),
+    )
