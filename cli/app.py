@@ -226,6 +226,38 @@ def retry(
 
 
 @app.command()
+def prioritize(
+    ids: options.Ids,
+    priority: Annotated[
+        str | None,
+        typer.Option(
+            "--class", "-c", metavar="CLASS", help="critical, high, normal, low or scavenger.", show_default=False
+        ),
+    ] = None,
+    importance: Annotated[
+        float | None, typer.Option("--importance", "-i", help="Importance within the class.", show_default=False)
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline",
+            "-d",
+            metavar="MOMENT",
+            help="When the whole pipeline must be done, as a date, a date with a time, or from now like 2d; or none.",
+            show_default=False,
+        ),
+    ] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Change how urgent work is.
+
+    The next plan follows it: what waits in native queues is reordered or withdrawn, what runs gives way where rules say so.
+    """
+    return invoke("prioritize", locals())
+
+
+@app.command()
 def replay(
     pipeline: Annotated[
         str,

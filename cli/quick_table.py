@@ -110,6 +110,14 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "prioritize": [
+        Parameter("ids", "texts", required=True),
+        Parameter("priority", "text", flags=("--class", "-c")),
+        Parameter("importance", "other", flags=("--importance", "-i")),
+        Parameter("deadline", "text", flags=("--deadline", "-d")),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "project grant": [
         Parameter("project", "text", required=True),
         Parameter("amount", "texts", required=True),

@@ -19,7 +19,7 @@ from elisa.policies.recovery import newest_checkpoint
 from elisa.policies.rights import Action, demand
 from elisa.store.reader import Reader
 
-__all__ = ["Done", "cancel", "check_control", "hold", "release", "retry"]
+__all__ = ["Done", "cancel", "check_control", "hold", "named_tasks", "release", "retry"]
 
 _TRIES = 5
 _IDLE = frozenset({TaskState.WAITING, TaskState.READY})
@@ -67,7 +67,7 @@ def _carry_out(ws: Workspace, ids: Sequence[str], wish: Wish, *, with_skipped: b
     """Read, decide and write; again if a tick moved a task in between. Raises UsageError for an id nobody has."""
     with ws.writer() as writer:
         for left in reversed(range(_TRIES)):
-            tasks = _named(writer, ids)
+            tasks = named_tasks(writer, ids)
             if with_skipped:
                 tasks |= _skipped_behind(writer, tasks)
             check_control(ws, tasks.values())
@@ -94,7 +94,7 @@ def check_control(ws: Workspace, tasks: Iterable[Task]) -> None:
             demand(roles.rights(owner), ws.uid, Action.CONTROL, project)
 
 
-def _named(reader: Reader, ids: Iterable[str]) -> dict[TaskId, Task]:
+def named_tasks(reader: Reader, ids: Iterable[str]) -> dict[TaskId, Task]:
     tasks: dict[TaskId, Task] = {}
     for prefix in ids:
         found = reader.resolve(prefix)

@@ -37,24 +37,24 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     able = {name for name, backend in ws.backends.items() if backend.capabilities.reorders} - set(managers.unreachable)
     live = reader.live_attempts() if able else ()
     queues = _queues(live, able)
-    if not any(len(queue) > 1 for queue in queues.values()):
+    known = _read(ws) if queues else {}
+    if not any(len(queue) > 1 or queue[0].id not in known for queue in queues.values()):
         return 0
     tasks = sorted({attempt.task for queue in queues.values() for attempt in queue})
     rank = ranks_of(reader, tasks, plan_of, now)
     classes = {task.id: CLASS_RANK[task.spec.priority] for task in reader.tasks(tasks).values()}
-    known = _read(ws)
+    # The class that a job was submitted with: a person may change the task's later on.
+    fresh = {one.id: classes[one.task] for queue in queues.values() for one in queue if one.id not in known}
+    known |= fresh
     moved: dict[AttemptId, int] = {}
     for (name, _), queue in sorted(queues.items()):
         in_order = sorted(queue, key=lambda attempt: rank.get(attempt.task, len(rank)))
         arrivals = {attempt.id: number for number, attempt in enumerate(sorted(queue, key=_arrival))}
-        waiting = [
-            Waiting(attempt.id, known.get(attempt.id, classes[attempt.task]), arrivals[attempt.id])
-            for attempt in in_order
-        ]
+        waiting = [Waiting(attempt.id, known[attempt.id], arrivals[attempt.id]) for attempt in in_order]
         places = new_places(waiting, moves=_MOVES)
         if places and managers.reorder(name, _priorities(queue, places)):
             moved |= places
-    if moved:
+    if moved or fresh:
         _write(ws, {**known, **moved}, {attempt.id for attempt in live})
     return len(moved)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .charge import Charge
-from .ids import AttemptId, ClosureId, NativeId, RuleId, TaskId
+from .ids import AttemptId, ClosureId, NativeId, PipelineId, RuleId, TaskId
+from .pipeline import PriorityClass
 from .reasons import Fact, Reason
 from .resources import Resources
 from .rules import Rule
@@ -36,10 +37,12 @@ __all__ = [
     "OutputSeen",
     "PassedOver",
     "PipelineAdded",
+    "PipelineRanked",
     "ResumeChosen",
     "RuleDropped",
     "RuleSet",
     "TaskMoved",
+    "TaskRanked",
     "TasksAdded",
     "UsageSeen",
 ]
@@ -93,6 +96,34 @@ class ResumeChosen:
     before: TaskState
     checkpoint: CheckpointRef
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRanked:
+    """A person changes how urgent a task is; refused as stale if it is not in `before`. None leaves its class.
+
+    `importance` is the task's own, `together` with its pipeline's. With `uid`, the class counts as far as that user's rights
+    go, instead of the owner's.
+    """
+
+    task: TaskId
+    before: TaskState
+    priority: PriorityClass | None
+    importance: float
+    together: float
+    by: str
+    uid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRanked:
+    """A person changes how urgent a pipeline is, for tasks that it is to have yet, and when it is due."""
+
+    pipeline: PipelineId
+    priority: PriorityClass
+    importance: float
+    deadline: datetime | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +313,8 @@ Change = (
     | TasksAdded
     | TaskMoved
     | ResumeChosen
+    | TaskRanked
+    | PipelineRanked
     | AttemptIntended
     | AttemptSubmitted
     | AttemptMoved

@@ -52,14 +52,15 @@ class GangRow(NamedTuple):
 
 
 class ReadyColumns(NamedTuple):
-    """All ready tasks, one row each, in any order. The last six columns may be left empty: then nothing is known.
+    """All ready tasks, one row each, in any order. The last columns may be left empty: then nothing is known.
 
     `owner` is an index into `owners`, which names each project and user id that occurs, once. `priority` is the rank of
     the class (`model.site.CLASS_RANK`: 0 is critical). `importance` adds the pipeline's to the
     task's. Times are microseconds since the epoch; `deadline_us` 0 is none. `shape` is an index into `shapes`, `gang` one
     into `gangs` or -1. `predicted_s` is the expected run time of the task, `path_s` that of the longest chain of
     unfinished tasks that begins with it; 0 in either is unknown. `progress` is the finished share, 0 to 1, `promise` how
-    much its results are hoped to be worth, 0 to 1.
+    much its results are hoped to be worth, 0 to 1. `ranked_by` names, for the few tasks whose class does not rest on the
+    rights of their owner, the user on whose it does.
     """
 
     task: Sequence[str]
@@ -78,6 +79,7 @@ class ReadyColumns(NamedTuple):
     path_s: Sequence[float] = ()
     progress: Sequence[float] = ()
     promise: Sequence[float] = ()
+    ranked_by: Mapping[str, int] = MappingProxyType({})
 
 
 class RunningRow(NamedTuple):

@@ -40,7 +40,7 @@ def due(site: SitePolicy, usage: Sequence[UsageRow], running: Sequence[RunningRo
 def coming(
     site: SitePolicy, usage: Sequence[UsageRow], running: Sequence[RunningRow], now_s: float
 ) -> tuple[Parting, ...]:
-    """Return all who will have to leave as things stand, each with its moment; infinite for one that waits in a queue."""
+    """Return all who will have to leave as things stand, each with its moment: now for one that waits in a queue."""
     caps = overdrawn(site, usage) if running else ()
     return partings(caps, running, now_s, site.preemption.grace_s + _ROUND_S)
 
@@ -68,7 +68,7 @@ def partings(caps: Sequence[CapRow], running: Sequence[RunningRow], now_s: float
         rest = [one for one in chosen if one is not row]
         if all(debt.is_covered_by(rest) for debt in debts):
             chosen = rest
-    return tuple(_first(row, debts, chosen, lead_s) for row in chosen)
+    return tuple(_first(row, debts, chosen, now_s, lead_s) for row in chosen)
 
 
 def _may_park(row: RunningRow) -> bool:
@@ -77,9 +77,9 @@ def _may_park(row: RunningRow) -> bool:
 
 
 def _loss(row: RunningRow, now_s: float) -> tuple[int, float, str]:
-    is_spared = row.is_queued or row.saves_on_request
-    lost_s = 0.0 if is_spared else now_s - max(row.saved_us, row.started_us) / 1e6
-    return -row.priority, lost_s, row.attempt
+    lost_s = 0.0 if row.saves_on_request else now_s - max(row.saved_us, row.started_us) / 1e6
+    # One that has not begun does not even have to begin again.
+    return -row.priority, -1.0 if row.is_queued else lost_s, row.attempt
 
 
 class _Debt:
@@ -131,7 +131,9 @@ def _uses(row: RunningRow, cap: CapRow, seconds: float) -> int:
     return 0 if row.is_queued else amount_of(charge_of(row.request, int(seconds), kind), cap.meter)
 
 
-def _first(row: RunningRow, debts: Sequence[_Debt], chosen: Sequence[RunningRow], lead_s: float) -> Parting:
+def _first(
+    row: RunningRow, debts: Sequence[_Debt], chosen: Sequence[RunningRow], now_s: float, lead_s: float
+) -> Parting:
     """Return the parting on account of the cap that asks first."""
     concerned = [debt for debt in debts if debt.counts(row)]
     moments = [
@@ -139,7 +141,8 @@ def _first(row: RunningRow, debts: Sequence[_Debt], chosen: Sequence[RunningRow]
         for place, debt in enumerate(concerned)
     ]
     at_s, place = min(moments)
-    return Parting(row.attempt, concerned[place].cap, at_s)
+    # One that has not begun loses nothing, and would only begin what the cap has no room for.
+    return Parting(row.attempt, concerned[place].cap, now_s if row.is_queued else at_s)
 
 
 def _decision(parting: Parting) -> Park:

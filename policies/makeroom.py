@@ -13,7 +13,7 @@ from elisa.policies.preemption import Ground, Standing, choose_victims, may_pree
 from elisa.policies.profile import members_that_fit, need_of
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.tiers import has_tiers, tiers
-from elisa.policies.walk import Walk
+from elisa.policies.walk import Start, Walk
 
 __all__ = ["make_room"]
 
@@ -29,6 +29,8 @@ def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt, ...
     maker = _Maker(snapshot, order, walk)
     for row in _blocked(order, walk):
         maker.serve(row)
+    for start in walk.starts[:_BENEFICIARIES] if snapshot.site.preemption.enabled else ():
+        maker.serve_started(start)
     for queued in maker.queued()[:_BENEFICIARIES]:
         maker.serve_queued(queued)
     return tuple(maker.decisions)
@@ -58,7 +60,7 @@ class _Maker:
         """Make room for one task by the first way that can be cleared."""
         tasks = self._snapshot.tasks
         owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
-        standing = Standing(bool(self._tier[row] == 2), int(tasks.priority[row]))
+        standing = self._standing(row)
         for way in self._walk.ways_of[shape]:
             if self._walk.admission.refusing_row(owner, way) is None and self._clear(row, way, standing):
                 self._walk.admission.take(owner, way)
@@ -67,7 +69,11 @@ class _Maker:
     def _clear(self, row: int, way: int, standing: Standing) -> bool:
         pool = self._snapshot.pools[self._walk.ways[way].pool]
         if pool.keeps_queue:
-            return self._withdraw(row, pool, standing)
+            withdrawn = self._withdraw(row, pool, standing)
+            if withdrawn and self._snapshot.site.preemption.enabled:
+                # It will be first in the queue in a minute: whoever has to make room then is asked now.
+                self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]))
+            return withdrawn
         if not self._snapshot.site.preemption.enabled:
             return False
         return self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]))
@@ -88,6 +94,15 @@ class _Maker:
         for victim in victims or ():
             self._decide(beneficiary, victim.row, {"cost_hours": round(victim.cost, 3)})
         return victims is not None
+
+    def serve_started(self, start: Start) -> None:
+        """Make room for a task that this plan sends to wait in a native queue; one that got nodes needs none."""
+        if not start.taken.nodes:
+            standing = self._standing(start.row)
+            self._clear_nodes(start.way, standing, TaskId(self._snapshot.tasks.ids[start.row]))
+
+    def _standing(self, row: int) -> Standing:
+        return Standing(bool(self._tier[row] == 2), int(self._snapshot.tasks.priority[row]))
 
     def queued(self) -> list[RunningRow]:
         """Return the jobs that wait in native queues, the firmest standing first."""

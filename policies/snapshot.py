@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from elisa.model.columns import GangRow, Outlook, ProjectUsage, ReadyColumns, RunningRow, Shape
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import ClusterView
+from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
@@ -162,11 +164,14 @@ def _by_id(ready: ReadyColumns) -> ReadyColumns:
     if ids == sorted(ids):
         return ready
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    columns = {
-        name: [column[i] for i in order] if column and name not in {"owners", "shapes", "gangs"} else column
+    columns: dict[str, Any] = {
+        name: [column[i] for i in order] if column and name not in _NO_ROWS else column
         for name, column in ready._asdict().items()
     }
     return ReadyColumns(**columns)
+
+
+_NO_ROWS = frozenset({"owners", "shapes", "gangs", "ranked_by"})
 
 
 def _renumbered(codes: Sequence[int], owners: Sequence[tuple[str, int]]) -> Smalls:
@@ -177,19 +182,35 @@ def _renumbered(codes: Sequence[int], owners: Sequence[tuple[str, int]]) -> Smal
 
 
 class _Bounds(NamedTuple):
-    """What each owner may say of his own tasks at most: the rank of the best class, and importance."""
+    """What each owner may say of his own tasks at most: the rank of the best class, and importance.
+
+    `highest` is the rank of the best class that his project may have, whoever says so; `reserved` are the classes that
+    certain users may use.
+    """
 
     rank: Ints
     importance: Floats
+    highest: Sequence[int]
+    reserved: Sequence[tuple[PriorityClass, Sequence[int]]]
 
 
 def _bounds(site: SitePolicy, owners: Sequence[Owner], policies: Mapping[str, ProjectPolicy]) -> _Bounds:
+    highest = [CLASS_RANK[policies[owner.project].highest] for owner in owners]
     ranks = [
-        max(CLASS_RANK[policies[owner.project].highest], best_rank(site.reserved_classes, owner.uid))
-        for owner in owners
+        max(best_rank(site.reserved_classes, owner.uid), bound) for owner, bound in zip(owners, highest, strict=True)
     ]
     limits = [policies[owner.project].importance_limit or np.inf for owner in owners]
-    return _Bounds(np.array(ranks, np.int64), np.array(limits, np.float64))
+    return _Bounds(np.array(ranks, np.int64), np.array(limits, np.float64), highest, site.reserved_classes)
+
+
+def _best_ranks(ready: ReadyColumns, owner: Smalls, bounds: _Bounds) -> Ints:
+    """Return the rank of the best class that each task may have: by its owner's rights, or by those of who ranked it."""
+    best = bounds.rank[owner]
+    for task, uid in ready.ranked_by.items():
+        row = bisect_left(ready.task, task)
+        if row < len(ready.task) and ready.task[row] == task:
+            best[row] = max(bounds.highest[owner[row]], best_rank(bounds.reserved, uid))
+    return best
 
 
 def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], bounds: _Bounds) -> TaskTable:
@@ -203,7 +224,7 @@ def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], bounds: 
         owner=owner,
         project=_projects(owners)[owner],
         uid=np.array([one.uid for one in owners], dtype=np.int64)[owner],
-        priority=np.maximum(_ints(ready.priority), bounds.rank[owner]).astype(np.int8),
+        priority=np.maximum(_ints(ready.priority), _best_ranks(ready, owner, bounds)).astype(np.int8),
         importance=np.minimum(_floats(ready.importance, count), bounds.importance[owner]),
         submitted_s=_seconds(_ints(ready.submitted_us)),
         ready_s=_seconds(_ints(ready.ready_us)),

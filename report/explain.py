@@ -117,6 +117,11 @@ def _end_words(end: Mapping[str, Fact]) -> str:
     return words + (f" at step {end['step']}" if end.get("step") is not None else "") + detail
 
 
+def _ranked_words(facts: Mapping[str, object]) -> str:
+    told = f"class {facts['priority']}, " if facts.get("priority") else ""
+    return f"{facts.get('by')} ranked it anew: {told}importance {facts.get('importance')}"
+
+
 def _output_words(facts: Mapping[str, object]) -> str:
     name = facts.get("name")
     return (
@@ -129,6 +134,7 @@ def _output_words(facts: Mapping[str, object]) -> str:
 _BOOKKEEPING = frozenset({"after", "before", "pipeline", "parent", "incarnation"})
 _OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "task.added": lambda _: "it was submitted",
+    "task.ranked": _ranked_words,
     "checkpoint.seen": lambda facts: f"it saved step {facts.get('step')}",
     "output.seen": _output_words,
 }

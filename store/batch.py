@@ -40,6 +40,7 @@ class CapRow(NamedTuple):
 class Batch:
     """The unit of work: rows by key as they were read, changed in place; new rows by table.
 
+    `ranks` are how urgent tasks are, `due` when pipelines must end; `ranked` names those of both that change.
     `task_states` and `attempt_states` hold the state that each changed row has in the database. `seen_revision` and
     `seen_us` are when the writer last listed the tasks to check. `marks` are tasks whose dependents must look at their
     needs again.
@@ -54,6 +55,8 @@ class Batch:
     projects: dict[str, int] = field(default_factory=dict)
     pipelines: dict[str, tuple[Pipeline, Names]] = field(default_factory=dict)
     tasks: dict[str, Row] = field(default_factory=dict)
+    ranks: dict[str, Row] = field(default_factory=dict)
+    due: dict[str, Row] = field(default_factory=dict)
     attempts: dict[str, Row] = field(default_factory=dict)
     accounts: dict[AccountKey, Row] = field(default_factory=dict)
     daily: dict[tuple[object, ...], Row] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class Batch:
     upserts: defaultdict[type[SQLModel], dict[object, Row]] = field(default_factory=lambda: defaultdict(dict))
     dropped_verdicts: set[str] = field(default_factory=set)
     looked_at: set[str] = field(default_factory=set)
+    ranked: set[str] = field(default_factory=set)
     marks: set[str] = field(default_factory=set)
 
     @property

@@ -22,9 +22,11 @@ from elisa.model.changes import (
     OutputSeen,
     PassedOver,
     PipelineAdded,
+    PipelineRanked,
     ResumeChosen,
     RuleDropped,
     TaskMoved,
+    TaskRanked,
     TasksAdded,
     UsageSeen,
 )
@@ -49,6 +51,8 @@ _ATTEMPT = (
     "started_at", "ended_at", "incarnation", "absences", "quiet_ticks", "cancel_sent", "claimed", "nodes",
     "last_checkpoint", "usage", "end_reason", "ending", *(f"held_{name}" for name in CHARGES),
 )  # fmt: skip
+_RANK = ("id", "priority", "importance", "spec", "ranked_by")
+_DUE = ("id", "deadline", "spec")
 _VERDICT = ("task", "code", "facts", "since")
 _CURSOR = ("file", "inode", "position", "seq")
 _RULE = ("id", "kind", "project", "body", "set_by", "set_at", "state")
@@ -68,9 +72,11 @@ _SUBJECTS = {
     HoldRequested: ("task", attrgetter("task")),
     OutputSeen: ("attempt", attrgetter("attempt")),
     PassedOver: ("verdict", attrgetter("task")),
+    PipelineRanked: ("due", attrgetter("pipeline")),
     ResumeChosen: ("task", attrgetter("task")),
     RuleDropped: ("rule", attrgetter("rule")),
     TaskMoved: ("task", attrgetter("task")),
+    TaskRanked: ("task", attrgetter("task")),
     TasksAdded: ("task", attrgetter("template")),
     UsageSeen: ("attempt", attrgetter("attempt")),
 }
@@ -97,6 +103,9 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
     batch.cursors = {row["file"]: row for row in _by_key(connection, "event_cursor", "file", _CURSOR, keys["cursor"])}
     batch.closures = {row["id"]: row for row in _by_key(connection, "closure", "id", _CLOSURE, keys["closure"])}
     batch.rules = {row["id"]: row for row in _by_key(connection, "rule", "id", _RULE, keys["rule"])}
+    batch.due = {row["id"]: row for row in _by_key(connection, "pipeline", "id", _DUE, keys["due"])}
+    ranked = [change.task for change in changes if isinstance(change, TaskRanked)]
+    batch.ranks = {row["id"]: row for row in _by_key(connection, "task", "id", _RANK, ranked)}
     if CheckpointSeen in kinds:
         _load_checkpoints(connection, batch)
     if PassedOver in kinds:

@@ -60,6 +60,7 @@ def task_row(task: Task, position: int, pipeline: Pipeline) -> Row:
         "resume_from": optional_json(task.resume_from),
         "check_needs": 0,
         "due_at": None,
+        "ranked_by": None,
         "hold_requested": int(task.hold_requested),
     }
 

@@ -29,6 +29,7 @@ _COLUMNS = (
 )
 _READY = f"{_COLUMNS} WHERE t.state = 'ready' AND t.cancel_requested = 0"
 _PIPELINES = "SELECT id, project, owner_uid, COALESCE(deadline, 0) FROM pipeline WHERE id IN ({keys})"
+_RANKED_BY = "SELECT id, ranked_by FROM task WHERE ranked_by IS NOT NULL AND ranked_by <> owner_uid"
 _NAMED = f"{_COLUMNS} WHERE t.id IN ({{keys}})"
 
 
@@ -145,6 +146,7 @@ class TickQueries(TaskQueries):
             shapes=kinds.shapes,
             gang=_spread(kinds.gang, kind),
             gangs=self._gangs(kinds.gangs),
+            ranked_by=dict(self._db.rows(_RANKED_BY)),
         )
 
     def _kinds(self, texts: Iterable[str]) -> _Kinds:

@@ -123,7 +123,8 @@ class TaskTable(_Table, table=True):
     """A task. What a plan sorts by stands in columns of its own, so that no spec is decoded to rank 100,000 tasks.
 
     `check_needs` is 0, or the revision since which its needs must be looked at again; `due_at` is when they must be
-    although nothing happened. `priority` is a rank, 0 the most urgent.
+    although nothing happened. `priority` is a rank, 0 the most urgent; `ranked_by` is the user on whose rights it rests, if
+    somebody ranked the task.
     """
 
     __tablename__ = "task"
@@ -134,6 +135,7 @@ class TaskTable(_Table, table=True):
         Index("task_by_parent", "parent"),
         _index_where("task_to_check", "id", "check_needs > 0"),
         _index_where("task_due", "due_at", "due_at IS NOT NULL"),
+        _index_where("task_ranked", "id", "ranked_by IS NOT NULL"),
         _index_where("task_to_cancel", "id", "cancel_requested = 1"),
         _index_where("task_to_hold", "id", "hold_requested = 1"),
     )
@@ -166,6 +168,7 @@ class TaskTable(_Table, table=True):
     check_needs: int = Field(default=0, sa_type=BigInteger)
     due_at: int | None = Field(default=None, sa_type=BigInteger)
     hold_requested: int = Field(default=0, sa_type=Integer)
+    ranked_by: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class NeedEdgeTable(_Table, table=True):

@@ -44,6 +44,7 @@ _ATTEMPT = (
     "quiet_ticks", "cancel_sent", "claimed", "nodes", "last_checkpoint", "usage", "end_reason", "ending", "held_node_s",
     "held_cpu_s", "held_memory_mib_s", "held_gpu_s",
 )  # fmt: skip
+_RANK = ("priority", "importance", "spec", "ranked_by")
 _META = ("host", "revision", "canary", "last_tick_at", "ticks", "last_tick")
 # A row comes after those it refers to.
 _INSERTED = (BudgetTable, ProjectTable, PipelineTable, TaskTable, NeedEdgeTable, AttemptTable, LedgerTable)
@@ -81,6 +82,10 @@ def _all(batch: Batch, dialect: str) -> Iterator[Statement]:
     yield Statement(looked, list(_looked_at(batch)))
     task_update = update_where(TaskTable, _TASK, ("id", "state"), dialect)
     yield Statement(task_update, list(_compared(batch.task_states, batch.tasks)), matches=True)
+    ranked = update_where(TaskTable, _RANK, ("id",), dialect)
+    yield Statement(ranked, [{**batch.ranks[key], "old_id": key} for key in sorted(batch.ranked & batch.ranks.keys())])
+    due = update_where(PipelineTable, ("deadline", "spec"), ("id",), dialect)
+    yield Statement(due, [{**batch.due[key], "old_id": key} for key in sorted(batch.ranked & batch.due.keys())])
     attempt_update = update_where(AttemptTable, _ATTEMPT, ("id", "state"), dialect)
     yield Statement(attempt_update, list(_compared(batch.attempt_states, batch.attempts)), matches=True)
     for model in batch.clears:

@@ -29,10 +29,12 @@ from elisa.model.changes import (
     OutputSeen,
     PassedOver,
     PipelineAdded,
+    PipelineRanked,
     ResumeChosen,
     RuleDropped,
     RuleSet,
     TaskMoved,
+    TaskRanked,
     TasksAdded,
     UsageSeen,
 )
@@ -53,6 +55,7 @@ from elisa.store.database import create, open_for_writing
 from elisa.store.load import load, read_meta
 from elisa.store.pipelines import add_pipeline, add_tasks
 from elisa.store.policy import is_stored, store_policy
+from elisa.store.rank import rank_pipeline, rank_task
 from elisa.store.reader import Reader
 from elisa.store.rules import drop_rule, set_rule
 from elisa.store.tasks import choose_resume, move_task, pass_over, request_cancel, request_hold
@@ -66,6 +69,8 @@ _MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
     TasksAdded: add_tasks,
     TaskMoved: move_task,
     ResumeChosen: choose_resume,
+    TaskRanked: rank_task,
+    PipelineRanked: rank_pipeline,
     AttemptIntended: intend_attempt,
     AttemptSubmitted: submit_attempt,
     AttemptMoved: move_attempt,

@@ -217,7 +217,7 @@ def test_a_class_kept_for_others_is_refused_at_submission_and_clipped_if_it_came
 
     submit(seen_by(world, MANAGER), urgent)
     with Reader.open(world.home) as reader:
-        assert reader.ready_columns().priority == (1,)
+        assert list(reader.ready_columns().priority) == [1]
 
 
 def test_others_work_is_cancelled_by_managers_only(world: World) -> None:

@@ -117,10 +117,10 @@ def test_a_cap_on_what_is_held_at_once_asks_at_once() -> None:
     assert moments([cap], runs("a", 900), runs("b", 900)) == {"a": 0.0}
 
 
-def test_a_job_that_waits_in_a_queue_is_taken_back_only_when_nothing_is_left_for_it() -> None:
+def test_a_job_that_waits_in_a_queue_is_taken_back_at_once() -> None:
     queued = runs("q", 900, is_queued=True, started_us=0, ran_s=0, saves_on_request=False)
 
-    assert moments([a_cap(1000, 1100)], queued) == {"q": float("inf")}
+    assert moments([a_cap(1000, 1100)], queued) == {"q": 0.0}
     assert moments([a_cap(1000, 1900)], queued) == {"q": 0.0}
 
 
