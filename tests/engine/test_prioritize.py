@@ -181,7 +181,7 @@ def test_a_task_keeps_its_class_when_only_its_importance_changes_and_the_pipelin
 
     with Reader.open(world.home) as reader:
         ready = reader.ready_columns()
-        words = [one.words for one in read_explanation(reader, world.tasks()["two"].id).history]
+        words = [one.words for one in read_explanation(reader, world.tasks()["two"].id, world.clock.now()).history]
     by_name = {name: task.id for name, task in world.tasks().items()}
     ranked = {task: (ready.priority[row], ready.importance[row]) for row, task in enumerate(ready.task)}
     assert {name: ranked[id_] for name, id_ in by_name.items()} == {"one": (0, 15.0), "two": (2, 11.0)}
