@@ -78,6 +78,7 @@ class Chaining:
                 uid=self.ws.uid,
                 avoid=self.seen.avoid,
                 plugins=self.seen.plugins,
+                urged=self.seen.urged,
             )
         )
 

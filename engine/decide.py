@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from elisa.engine.avoidance import avoided_nodes
+from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.health import HealthBook
@@ -61,6 +62,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
         ends=left.ends() if is_predicting and ready.task else {},
         promised=_promised(ws, reader, policy) if ready.task else {},
         running=running,
+        urged=urged_now(reader) if ready.task or running else {},
         avoid=avoided_nodes(reader, clusters, now) if ready.task else {},
         plugins=fenced.order if fenced is not None else {},
     )

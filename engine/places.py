@@ -70,7 +70,9 @@ def _queues(live: Iterable[Attempt], able: Collection[BackendName]) -> Mapping[t
 def ranks_of(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: datetime) -> Mapping[TaskId, int]:
     """Return the place of each of these tasks in elisa's order, whatever their states: 0 is the first."""
     columns = reader.columns_of(tasks)
-    snapshot = Snapshot.build(columns, plan_of.usage, (), (), plan_of.site, now, plugins=plan_of.plugins)
+    snapshot = Snapshot.build(
+        columns, plan_of.usage, (), (), plan_of.site, now, plugins=plan_of.plugins, urged=plan_of.urged
+    )
     ids = snapshot.tasks.ids
     return {TaskId(ids[row]): number for number, row in enumerate(ranking(snapshot).order.tolist())}
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from elisa.model.ids import TaskId
 
-__all__ = ["inherited"]
+__all__ = ["Urged", "inherited", "urged"]
+
+
+class Urged(NamedTuple):
+    """The class rank that a task has because `by`, the most urgent of those that wait for it, has it."""
+
+    rank: int
+    by: TaskId
 
 
 def inherited(
@@ -26,28 +34,40 @@ def inherited(
     bounds a task's own rank before it is passed on, and what it inherits.
     """
     bound = highest or {}
+    own = {task: max(rank, bound.get(task, 0)) for task, rank in ranks.items()}
+    return own | {task: one.rank for task, one in urged(ranks, needs, highest).items()}
+
+
+def urged(
+    ranks: Mapping[TaskId, int],
+    needs: Mapping[TaskId, tuple[TaskId, ...]],
+    highest: Mapping[TaskId, int] | None = None,
+) -> Mapping[TaskId, Urged]:
+    """Return the tasks that inherit a better rank than their own, and from whom; see `inherited`."""
+    bound = highest or {}
     effective = {task: max(rank, bound.get(task, 0)) for task, rank in ranks.items()}
     by_rank: dict[int, list[TaskId]] = defaultdict(list)
     for task, rank in effective.items():
         by_rank[rank].append(task)
+    raised: dict[TaskId, Urged] = {}
     for rank in sorted(by_rank):
-        _pass_on(rank, by_rank[rank], effective, needs, bound)
-    return effective
+        for task, by in _waited_for(by_rank[rank], needs, effective).items():
+            better = max(rank, bound.get(task, 0))
+            if better < effective[task]:
+                effective[task] = better
+                raised[task] = Urged(better, by)
+    return raised
 
 
-def _pass_on(
-    rank: int,
-    sources: list[TaskId],
-    effective: dict[TaskId, int],
-    needs: Mapping[TaskId, tuple[TaskId, ...]],
-    bound: Mapping[TaskId, int],
-) -> None:
-    """Raise everything that `sources` wait for, directly or not, to `rank` where that is better and allowed."""
-    seen = set(sources)
-    for task in sources:
+def _waited_for(
+    sources: list[TaskId], needs: Mapping[TaskId, tuple[TaskId, ...]], known: Mapping[TaskId, int]
+) -> Mapping[TaskId, TaskId]:
+    """Return everything that `sources` wait for, directly or not, each with the source through which it was found."""
+    by = {task: task for task in sources}
+    waiting = list(sources)
+    for task in waiting:
         for need in needs.get(task, ()):
-            if need not in effective or need in seen:
-                continue
-            seen.add(need)
-            sources.append(need)
-            effective[need] = min(effective[need], max(rank, bound.get(need, 0)))
+            if need in known and need not in by:
+                by[need] = by[task]
+                waiting.append(need)
+    return {task: source for task, source in by.items() if task != source}

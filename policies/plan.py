@@ -145,6 +145,9 @@ class Plan:
         facts: dict[str, Fact] = {"rank": rank, "backend": pool.backend, "partition": pool.partition.name}
         if start.way.gpu_type:
             facts["gpu_type"] = start.way.gpu_type
+        heir = self.snapshot.urged.get(TaskId(self.snapshot.tasks.ids[start.row]))
+        if heir is not None:
+            facts["urged_by"] = heir.by
         return Submit(
             task=TaskId(self.snapshot.tasks.ids[start.row]),
             backend=pool.backend,

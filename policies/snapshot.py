@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import CapRow, Owner, cap_rows
+from elisa.policies.inheritance import Urged
 from elisa.policies.placement import Pool, reachable_pools
 from elisa.policies.rights import best_rank
 
@@ -97,6 +98,7 @@ class Snapshot:
     running: tuple[RunningRow, ...]
     outlook: Outlook
     avoid: Mapping[BackendName, Sequence[str]]
+    urged: Mapping[TaskId, Urged]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -117,6 +119,7 @@ class Snapshot:
         running: Sequence[RunningRow] = (),
         outlook: Outlook | None = None,
         avoid: Mapping[BackendName, Sequence[str]] | None = None,
+        urged: Mapping[TaskId, Urged] | None = None,
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
@@ -124,11 +127,11 @@ class Snapshot:
         `uid`, only tasks of that user are started. `plugins` are order keys from outside, by name.
         `ends` predicts when live attempts end (seconds since the epoch), where that is before their walltime is over.
         `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
-        Without `running`, nobody is preempted. Nodes to `avoid`, by backend
-        and the worst first, are left out of the count of what is free.
+        Without `running`, nobody is preempted. Nodes to `avoid`, by backend and the worst first, are left out of the count of
+        what is free. `urged` tasks have the class of those that wait for them, as far as their own projects may use it.
         """
         site = effective(site, usage, now)
-        ready = _by_id(ready)
+        ready = _as_urged(_by_id(ready), urged or {})
         owners = tuple(Owner(ProjectName(project), uid) for project, uid in sorted(ready.owners))
         owner = _renumbered(ready.owner, ready.owners)
         projects = tuple(dict.fromkeys(owner.project for owner in owners))
@@ -152,10 +155,26 @@ class Snapshot:
             plugins=plugins or {},
             ends=ends or {},
             promised=promised or {},
-            running=tuple(sorted(running, key=lambda row: row.attempt)),
+            running=tuple(sorted(_with_class(running, urged or {}), key=lambda row: row.attempt)),
             outlook=outlook or Outlook(),
             avoid=avoid or {},
+            urged=urged or {},
         )
+
+
+def _as_urged(ready: ReadyColumns, urged: Mapping[TaskId, Urged]) -> ReadyColumns:
+    """Return the columns with the classes that tasks inherit."""
+    if not urged:
+        return ready
+    classes = zip(ready.task, ready.priority, strict=True)
+    inherits = ((rank, urged.get(TaskId(task))) for task, rank in classes)
+    return ready._replace(priority=[rank if one is None else min(rank, one.rank) for rank, one in inherits])
+
+
+def _with_class(running: Sequence[RunningRow], urged: Mapping[TaskId, Urged]) -> Iterator[RunningRow]:
+    for row in running:
+        one = urged.get(TaskId(row.task))
+        yield row if one is None else row._replace(priority=min(row.priority, one.rank))
 
 
 def _by_id(ready: ReadyColumns) -> ReadyColumns:

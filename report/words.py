@@ -88,6 +88,8 @@ def in_words(reason: Reason) -> str:
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
     if reason.facts.get("kept_off"):
         sentence += f", but not on {reason.facts['kept_off']}"
+    if reason.facts.get("urged_by"):
+        sentence += f", as urgent as {reason.facts['urged_by']}, which waits for it"
     step = reason.facts.get("resume_step")
     return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
 

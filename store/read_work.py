@@ -40,6 +40,10 @@ _TURNS = (
     f"SELECT subject, kind, at FROM audit WHERE subject IN ({{keys}}) AND kind IN ('noted.{DEADLINE_LOST}',"
     f" 'noted.{DEADLINE_REGAINED}') ORDER BY seq"
 )
+_SEVERAL_CLASSES = (
+    f"SELECT t.pipeline FROM task t WHERE {_UNFINISHED} GROUP BY t.pipeline HAVING MIN(t.priority) < MAX(t.priority)"
+    " AND MAX(CASE WHEN t.state = 'waiting' THEN 1 ELSE 0 END) = 1 ORDER BY t.pipeline"
+)
 _SAVED = (
     "SELECT task, started_at, last_checkpoint FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
     " AND started_at IS NOT NULL AND last_checkpoint IS NOT NULL ORDER BY task, number"
@@ -79,6 +83,10 @@ class WorkQueries:
     def unfinished_of(self, pipeline: PipelineId) -> tuple[UnfinishedRow, ...]:
         """Return the unfinished tasks of one pipeline in the same way."""
         return self._with_needs(f"{_UNFINISHED} AND t.pipeline = ?", pipeline)
+
+    def of_several_classes(self) -> tuple[PipelineId, ...]:
+        """Return the pipelines with tasks that wait, and unfinished tasks of more than one class."""
+        return tuple(PipelineId(row[0]) for row in self._db.rows(_SEVERAL_CLASSES))
 
     def _with_needs(self, which: str, *values: object) -> tuple[UnfinishedRow, ...]:
         rows = self._db.rows(f"{_ROWS}{which} ORDER BY t.id", *values)

@@ -94,7 +94,12 @@ def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
 
 def _order_data(seen: Preview, task: TaskId) -> dict[str, object]:
     """Tell a ready task's place in the queue, and its factors, the weightiest first."""
-    return {"rank": seen.plan.rank(task), "factors": [line._asdict() for line in seen.plan.factors(task)]}
+    heir = seen.plan.snapshot.urged.get(task)
+    return {
+        "rank": seen.plan.rank(task),
+        "factors": [line._asdict() for line in seen.plan.factors(task)],
+        "urged_by": None if heir is None else heir.by,
+    }
 
 
 def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:

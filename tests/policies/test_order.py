@@ -17,7 +17,7 @@ from elisa.model.site import Factors, ProjectPolicy, SitePolicy
 from elisa.policies.ageing import bound_s
 from elisa.policies.deadlines import DeadlineVerdict, Work, due_of, judge, longest_paths, urgency
 from elisa.policies.factors import FactorLine
-from elisa.policies.inheritance import inherited
+from elisa.policies.inheritance import Urged, inherited, urged
 from elisa.policies.snapshot import Snapshot
 from tests.policies.build import NOW, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, after, started
 
@@ -162,6 +162,24 @@ class TestInheritance:
 
     def test_nobody_rises_above_what_the_project_may_use(self) -> None:
         assert inherited({A: 4, B: 0}, {B: (A,)}, {A: 1, B: 1}) == {A: 1, B: 1}
+
+    def test_who_inherits_is_told_from_whom(self) -> None:
+        assert urged({A: 4, B: 2, C: 0}, {B: (A,), C: (B,)}) == {A: Urged(0, C), B: Urged(0, C)}
+        assert urged({A: 0, B: 4}, {B: (A,)}) == {}
+
+    def test_what_is_urged_counts_as_urgent_but_never_above_its_projects_highest(self) -> None:
+        ready = Ready().add("a", priority=4).add("b", priority=1).add("c", priority=4, project="modest")
+        modest = ProjectPolicy(name=ProjectName("modest"), highest=PriorityClass.LOW)
+        site = SitePolicy(
+            projects=(modest,), unlisted=ProjectPolicy(name=ProjectName(""), highest=PriorityClass.CRITICAL)
+        )
+        heirs = {A: Urged(0, D), C: Urged(0, D)}
+
+        made = a_plan(ready, a_cluster(a_node(cpus=64)), site=site, urged=heirs)
+
+        assert started(made) == ["a", "b", "c"]
+        assert made.snapshot.tasks.priority.tolist() == [0, 1, 3]
+        assert made.reason(A).facts["urged_by"] == D
 
     def test_finished_tasks_and_circles_do_no_harm(self) -> None:
         assert inherited({A: 3, B: 1}, {A: (B, C), B: (A,)}) == {A: 1, B: 1}
