@@ -43,6 +43,7 @@ _WORDS: Mapping[str, str] = {
 _ENDED = frozenset({"F", "X", "C"})
 
 _WAITS_FOR_A_JOB = 22
+_SENT = 41
 _DELETED = 91
 
 _OPENPBS_STATUSES: Mapping[int, tuple[EndReason, str]] = {
@@ -159,7 +160,7 @@ def describe(record: Record, native_id: NativeId, dialect: Dialect) -> Seen:
     if record.state in _ENDED:
         return _ended(record, native_id, dialect)
     state = _ALIVE.get(record.state, NativeState.UNKNOWN)
-    if state is NativeState.HELD and _waits_for_a_job(record):
+    if (state is NativeState.HELD and _waits_for_a_job(record)) or _is_only_sent(record):
         state = NativeState.QUEUED
     return Seen(
         native_id=native_id,
@@ -180,11 +181,18 @@ def _waits_for_a_job(record: Record) -> bool:
     return record.substate == _WAITS_FOR_A_JOB and record.holds in {"s", "n"}
 
 
+def _is_only_sent(record: Record) -> bool:
+    """Tell whether a job that PBS shows as R is still on its way to its node, which has not said that it began."""
+    return record.state == "R" and record.substate == _SENT and record.started_at is None
+
+
 def _detail_alive(record: Record, state: NativeState) -> str:
     if record.state == "H":
         return f"waits for {record.depend}" if state is NativeState.QUEUED else _hold_words(record)
     if record.state == "Q":
         return record.comment.removeprefix("Not Running: ")
+    if _is_only_sent(record):
+        return "is sent to its node"
     return _WORDS.get(record.state, "")
 
 

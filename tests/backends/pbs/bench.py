@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -125,7 +126,7 @@ class Bench:
             options=PbsOptions.read({"path": str(self.pbs.bin), "gpu_type": "gpu_model", **options}),
             runner=SubprocessRunner(scrubbed=(), environment=environment),
             clock=FakeClock(),
-            user="ada",
+            user=getpass.getuser(),
         )
 
     def world(self, **options: object) -> BackendUnderTest:

@@ -122,6 +122,23 @@ def test_a_job_that_no_node_fits_says_so() -> None:
     )
 
 
+def test_a_job_on_its_way_to_its_node_does_not_run_yet() -> None:
+    # 12.vm in the recorded `qstat -f -F dsv` of 23 November 2026, 23:57:03; a second later it had a start time
+    words = "Job was sent for execution at Mon Nov 23 at 23:57 on (vm:ncpus=1)"
+    sent = describe(Record(name="n", state="R", substate=41, nodes="vm", comment=words), ID, Dialect.OPENPBS)
+    began = Record(
+        name="n", state="R", substate=41, nodes="vm", started_at=datetime(2026, 11, 23, 23, 57, 4, tzinfo=UTC)
+    )
+
+    assert (sent.state, sent.detail, sent.nodes, sent.started_at) == (
+        NativeState.QUEUED,
+        "is sent to its node",
+        "",
+        None,
+    )
+    assert describe(began, ID, Dialect.OPENPBS).state is NativeState.RUNNING
+
+
 def ended(status: int | None, **more: object) -> Record:
     facts: dict[str, object] = {"substate": 93, "started_at": datetime(2026, 11, 24, tzinfo=UTC), **more}
     return Record(name="n", state="F", exit_status=status, **facts)  # type: ignore[arg-type]  # a builder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fakes.pbs.programs import PROGRAMS, State, server
+from tests.fakes.pbs.programs import PROGRAMS, call
+from tests.fakes.pbs.world import State, server
 
 __all__ = ["FakePbs"]
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[3]
 QUEUES = {
     "workq": {},
     "short": {"resources_max.walltime": "00:10:00"},
@@ -34,8 +36,8 @@ class FakePbs:
         self.bin.mkdir(parents=True)
         for name in PROGRAMS:
             program = self.bin / name
-            words = f"import sys; sys.path.insert(0, {str(HERE)!r}); import programs; programs.main()"
-            program.write_text(f"#!{sys.executable} -I\n{words}\n")
+            words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.fakes.pbs.programs import main; main()"
+            program.write_text(f"#!{sys.executable} -IS\n{words}\n")
             program.chmod(0o755)
         state = {"next": 1, "jobs": {}, "faults": [], "late": [], "queues": QUEUES, "paused": False, "down": False}
         switches = {"history": history, "express": express, "dialect": dialect}
@@ -99,6 +101,24 @@ class FakePbs:
         """Number the next job so: servers count from the beginning again when their database is lost."""
         self._switch(next=number)
 
+    def become(self, facts: State) -> None:
+        """Be another server: the switches of this one, and the jobs and whatever else `facts` say."""
+        with server(self.home) as state:
+            state.update(faults=[], **facts)
+
+    def run(self, program: str, argv: list[str], text: str = "") -> tuple[int, str, str]:
+        """Call a program within this process; return its status and what it wrote."""
+        out, err, before = io.StringIO(), io.StringIO(), sys.stdin
+        sys.stdin = io.StringIO(text)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                call(self.home, program, argv)
+        except SystemExit as end:
+            return int(end.code or 0), out.getvalue(), err.getvalue()
+        finally:
+            sys.stdin = before
+        return 0, out.getvalue(), err.getvalue()
+
     def clear(self) -> None:
         """Kill what still runs."""
         for job in self.jobs().values():
@@ -111,4 +131,4 @@ class FakePbs:
             state.update(facts)
 
     def _start(self) -> None:
-        subprocess.run([sys.executable, HERE / "programs.py", "_start", self.home], check=True)
+        subprocess.run([self.bin / "qsub", "_start", self.home], check=True)
