@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from elisa.engine.seals import read_secret
-from elisa.engine.settle import confirm_losses, finished_by
+from elisa.engine.settle import call_off, confirm_losses, finished_by
 from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.unchaining import attempts_before
 from elisa.engine.workspace import Workspace
@@ -94,6 +94,7 @@ def advance(ws: Workspace, writer: Writer, evidence: Evidence) -> Observed:
         ws.crash("advance.begin")
         writer.apply(changes)
         ws.crash("advance.done")
+    call_off(ws.files, ws.home, observed.ended)
     return observed
 
 

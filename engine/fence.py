@@ -7,13 +7,14 @@ comes second sees what the other wrote, so an attempt that was given up can neve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId, attempt_number, task_of
 
-__all__ = ["claimed", "raise_fence", "raise_fences", "read_fence", "shut_out"]
+__all__ = ["claimed", "has_let_go", "raise_fence", "raise_fences", "read_fence", "shut_out"]
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
@@ -39,6 +40,12 @@ def raise_fences(files: Files, home: Path, numbers: Mapping[TaskId, int]) -> Non
 def claimed(files: Files, home: Path, attempt: AttemptId) -> bool:
     """Tell whether a native job has claimed this attempt, be it alive or not."""
     return files.exists(layout.claim(home, attempt))
+
+
+def has_let_go(files: Files, home: Path, attempt: AttemptId) -> bool:
+    """Tell whether the last native job that claimed an attempt has said that nothing of it runs any more."""
+    newest = next(n for n in count() if not files.exists(layout.incarnation_claim(home, attempt, n))) - 1
+    return newest >= 0 and files.exists(layout.released(home, attempt, newest))
 
 
 def shut_out(files: Files, home: Path, attempt: AttemptId) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from elisa.engine.fence import has_let_go
 from elisa.engine.results import read_list
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import Change, PassedOver, TaskMoved, TasksAdded
-from elisa.model.ids import TaskId, new_task_id
+from elisa.model.ids import TaskId, new_task_id, task_of
 from elisa.model.needs import ResolvedNeed
 from elisa.model.pipeline import TaskSpec
 from elisa.model.reasons import ReasonCode, because
@@ -41,14 +43,27 @@ def settle_waiting(ws: Workspace, writer: Writer, now: datetime) -> int:
 
 
 def _changes(ws: Workspace, writer: Writer, now: datetime) -> Iterator[Change]:
-    ids = writer.to_check(now)
-    tasks, needs = writer.tasks(ids), writer.upstream(ids)
+    early = _free_early(ws, writer, now)
+    ids = tuple(dict.fromkeys((*writer.to_check(now), *early)))
+    tasks, needs = {**writer.tasks(ids), **early}, writer.upstream(ids)
     for task in ids:
         change = settle(tasks[task], needs.get(task, ()), tasks[task].submitted_at, now)
         if isinstance(change, PassedOver) and change.reason.code is ReasonCode.EXPANSION_PENDING:
             yield from _expand(ws, writer, tasks[task], needs.get(task, ()))
         elif change is not None:
-            yield change
+            yield _told(change) if task in early else change
+
+
+def _free_early(ws: Workspace, writer: Writer, now: datetime) -> Mapping[TaskId, Task]:
+    """Return tasks whose last attempt was lost with its node and has stopped for sure: they need not wait as long."""
+    stopped = [task_of(one) for one in writer.cut_off(now) if has_let_go(ws.files, ws.home, one)]
+    return {task.id: replace(task, not_before=None) for task in writer.tasks(stopped).values()}
+
+
+def _told(change: TaskMoved | PassedOver) -> TaskMoved | PassedOver:
+    """Say why a task need not wait any longer."""
+    is_free = isinstance(change, TaskMoved) and change.after is TaskState.READY
+    return replace(change, reason=because(ReasonCode.STOPPED_FOR_SURE)) if is_free else change
 
 
 def _expand(ws: Workspace, writer: Writer, template: Task, needs: Sequence[ResolvedNeed]) -> Iterator[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.changes import AttemptMoved, AttemptNoted
 from elisa.model.ids import AttemptId, is_attempt_id, task_of
-from elisa.model.states import AttemptState
+from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt
 from elisa.policies.lifecycle import Observed
 
-__all__ = ["confirm_losses", "finished_by"]
+__all__ = ["call_off", "confirm_losses", "finished_by"]
 
 
 def confirm_losses(files: Files, home: Path, observed: Observed) -> Observed:
@@ -27,6 +28,16 @@ def confirm_losses(files: Files, home: Path, observed: Observed) -> Observed:
     lost = [attempt for attempt in observed.ended if attempt.state is AttemptState.LOST]
     alive = {attempt.id for attempt in lost if not _is_dead(files, home, attempt)}
     return _without(observed, alive) if alive else observed
+
+
+def call_off(files: Files, home: Path, ended: Sequence[Attempt]) -> None:
+    """Have what may still run of attempts on failed nodes stop itself: an agent in reach looks at the fence often.
+
+    Its successor need not wait for the worst case then: see `has_let_go`.
+    """
+    for attempt in ended:
+        if attempt.claimed and attempt.end is not None and attempt.end.reason is EndReason.NODE_FAILURE:
+            raise_fence(files, home, attempt.task, attempt.number + 1)
 
 
 def _is_dead(files: Files, home: Path, attempt: Attempt) -> bool:

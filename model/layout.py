@@ -27,10 +27,12 @@ __all__ = [
     "event_dir",
     "event_secret",
     "fence",
+    "incarnation_claim",
     "job_file",
     "local_jobs",
     "pipeline_dir",
     "queue_places",
+    "released",
     "result_file",
     "roles_file",
     "runs",
@@ -153,6 +155,18 @@ def fence(home: P, task: TaskId) -> P:
 def claim(home: P, attempt: AttemptId) -> P:
     """Return the file that the one native job running this attempt has created."""
     return task_claims(home, task_of(attempt)) / attempt
+
+
+def released(home: P, attempt: AttemptId, incarnation: int) -> P:
+    """Return the file by which a holder of the claim says that nothing of it runs any more."""
+    claimed = incarnation_claim(home, attempt, incarnation)
+    return claimed.with_name(f"{claimed.name}.released")
+
+
+def incarnation_claim(home: P, attempt: AttemptId, incarnation: int) -> P:
+    """Return the claim of an attempt's native job after so many restarts of it."""
+    first = claim(home, attempt)
+    return first.with_name(f"{first.name}.r{incarnation}") if incarnation else first
 
 
 def runs(home: P) -> P:

@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     NEEDS_MET = "needs_met"
     CHOSEN = "chosen"  # rank, backend, partition, kept_off
     CHAINED = "chained"  # behind, backend, partition, kept_off
+    STOPPED_FOR_SURE = "stopped_for_sure"
     SUCCEEDED = "succeeded"
     CHAIN_BROKEN = "chain_broken"  # behind: it did not begin, and its needs are looked at again
     RETRY = "retry"  # end, failures, limit, resume_step

@@ -39,6 +39,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CHOSEN: "it was chosen, as number {rank} of this tick, for {where}",
     _C.CHAINED: "it was queued behind {behind}, for {where}",
     _C.CHAIN_BROKEN: "it did not begin, for it was queued behind {behind}; what it needs is looked at again",
+    _C.STOPPED_FOR_SURE: "what ran on the failed node has stopped for sure",
     _C.SUCCEEDED: "it finished",
     _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
     _C.RESUME: "it goes on after {end}, which cost it no retry",

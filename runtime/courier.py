@@ -15,6 +15,8 @@ __all__ = ["Courier"]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MOST_WAITING = 1000
 _RETRY_S = 1.0
+# Whose node was given up stops within a minute, and the file is so small that a thousand jobs' looks cost nothing.
+_LOOK_S = 10.0
 
 
 class _Letter(NamedTuple):
@@ -27,15 +29,23 @@ class _Letter(NamedTuple):
 class Courier:
     """Writes events in a thread of its own, in order, again and again until each is written.
 
-    `is_superseded` is asked after every heartbeat, and may raise OSError: it reads the fence. An answer shows that the
-    filesystem is in reach, even when there is no room to write on it.
+    `is_superseded` is asked after every heartbeat and every `look_s` seconds, and may raise OSError: it reads the fence.
+    Where there is no room to write, an answer shows that the filesystem is in reach; else only a write does, for what is
+    read may come from a cache.
     """
 
-    def __init__(self, files: EventFiles, is_superseded: Callable[[], bool], retry_s: float = _RETRY_S) -> None:
+    def __init__(
+        self,
+        files: EventFiles,
+        is_superseded: Callable[[], bool],
+        retry_s: float = _RETRY_S,
+        look_s: float = _LOOK_S,
+    ) -> None:
         self.superseded = False
         self._files = files
         self._is_superseded = is_superseded
         self._retry_s = retry_s
+        self._look_s = look_s
         self._letters: deque[_Letter] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
@@ -67,15 +77,20 @@ class Courier:
     def _carry(self) -> None:
         while True:
             with self._changed:
-                while not self._letters:
-                    if self._is_closing:
-                        return
-                    self._changed.wait()
-                letter = self._letters[0]
-            if self._write(letter):
-                self._done_with(letter)
-            else:
-                time.sleep(self._retry_s)
+                if not self._letters and self._is_closing:
+                    return
+                is_idle = not self._letters and not self._changed.wait(self._look_s)
+                letter = self._letters[0] if self._letters else None
+            if letter is not None:
+                self._deliver(letter)
+            elif is_idle:
+                self._look_at_fence(proves_contact=False)
+
+    def _deliver(self, letter: _Letter) -> None:
+        if self._write(letter):
+            self._done_with(letter)
+        else:
+            time.sleep(self._retry_s)
 
     def _done_with(self, letter: _Letter) -> None:
         with self._changed:
@@ -92,9 +107,10 @@ class Courier:
         self._look_at_fence(needed=letter.kind == "heartbeat")
         return True
 
-    def _look_at_fence(self, *, needed: bool = True) -> None:
+    def _look_at_fence(self, *, needed: bool = True, proves_contact: bool = True) -> None:
         try:
             self.superseded = self.superseded or (needed and self._is_superseded())
         except OSError:
             return
-        self._contact = time.monotonic()
+        if proves_contact:
+            self._contact = time.monotonic()

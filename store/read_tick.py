@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from elisa.model.charge import Charge
 from elisa.model.columns import GangRow, PastUse, ProjectUsage, ReadyColumns, Shape, UsageRow
-from elisa.model.ids import TaskId
+from elisa.model.ids import AttemptId, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.states import TaskState
 from elisa.store.connection import Connection
@@ -31,6 +31,12 @@ _READY = f"{_COLUMNS} WHERE t.state = 'ready' AND t.cancel_requested = 0"
 _PIPELINES = "SELECT id, project, owner_uid, COALESCE(deadline, 0) FROM pipeline WHERE id IN ({keys})"
 _RANKED_BY = "SELECT id, ranked_by FROM task WHERE ranked_by IS NOT NULL AND ranked_by <> owner_uid"
 _NAMED = f"{_COLUMNS} WHERE t.id IN ({{keys}})"
+
+_CUT_OFF = (
+    "SELECT a.id FROM task t JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
+    " WHERE t.state = 'waiting' AND t.due_at > ? AND a.claimed = 1 AND a.end_reason IN ('node_failure', 'lost')"
+    " ORDER BY a.id"
+)
 
 
 class _Kinds(NamedTuple):
@@ -54,6 +60,10 @@ class TickQueries(TaskQueries):
         """Return waiting tasks whose needs may have changed, or for which a wait or a time limit is over."""
         query = "SELECT id FROM task WHERE state = 'waiting' AND (check_needs > 0 OR due_at <= ?) ORDER BY id"
         return tuple(TaskId(row[0]) for row in self._db.rows(query, to_us(now)))
+
+    def cut_off(self, now: datetime) -> tuple[AttemptId, ...]:
+        """Return the attempts lost with their nodes whose tasks wait until whatever may still run there has ended."""
+        return tuple(AttemptId(row[0]) for row in self._db.rows(_CUT_OFF, to_us(now)))
 
     def next_look_at(self) -> datetime | None:
         """Return the first moment at which a waiting task's wait or time limit is over, None if none waits for a moment."""

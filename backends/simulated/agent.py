@@ -49,8 +49,7 @@ class Agent:
         unfinished = next((other for other in voice.behind if not self._has_finished(home, AttemptId(other))), "")
         if unfinished:
             return f"attempt {unfinished}, which this was queued behind, did not finish its task"
-        first = layout.claim(home, attempt)
-        path = first.with_name(f"{first.name}.r{job.restarts}") if job.restarts else first
+        first, path = layout.claim(home, attempt), layout.incarnation_claim(home, attempt, job.restarts)
         who = {"host": job.node_names, "pid": job.order, "start": 0, "boot_id": "simulated"}
         claim = {"native_id": job.id, **who, "incarnation": job.restarts, "restarts": job.restarts, "at": us / _SECOND}
         is_mine = self._sink.create(path, json.dumps(claim).encode())

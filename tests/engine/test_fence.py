@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elisa.engine.fence import claimed, raise_fence, read_fence, shut_out
+from elisa.engine.fence import claimed, has_let_go, raise_fence, read_fence, shut_out
 from elisa.engine.files import OsFiles
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId
@@ -45,3 +45,24 @@ def test_an_attempt_that_was_claimed_meanwhile_is_not(tmp_path: Path) -> None:
 
     assert not shut_out(OsFiles(), tmp_path, ATTEMPT)
     assert claimed(OsFiles(), tmp_path, ATTEMPT)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ((), False),
+        (("",), False),
+        (("", ".released"), True),
+        (("", ".released", ".r1"), False),
+        (("", ".released", ".r1", ".r1.released"), True),
+    ],
+    ids=["never claimed", "held", "let go", "held by a restart of the job", "let go by the restart"],
+)
+def test_an_attempt_has_let_go_when_its_newest_holder_says_so(
+    tmp_path: Path, files: tuple[str, ...], *, expected: bool
+) -> None:
+    layout.task_claims(tmp_path, TASK).mkdir(parents=True)
+    for name in files:
+        (layout.task_claims(tmp_path, TASK) / f"{ATTEMPT}{name}").touch()
+
+    assert has_let_go(OsFiles(), tmp_path, ATTEMPT) is expected

@@ -111,3 +111,26 @@ def test_a_disk_out_of_reach_is_silence() -> None:
 
     assert courier.silent_s() >= 0.1
     assert full.silent_s() >= 0.1
+
+
+def test_the_fence_is_looked_at_between_heartbeats_too_which_is_no_proof_of_contact() -> None:
+    looked, is_raised = threading.Semaphore(0), threading.Event()
+
+    def is_superseded() -> bool:
+        looked.release()
+        return is_raised.is_set()
+
+    courier = Courier(Files(), is_superseded, look_s=0.01)  # type: ignore[arg-type]  # what it needs of event files
+    began = time.monotonic()
+    for _ in range(3):
+        assert looked.acquire(timeout=10)
+    least_s = time.monotonic() - began
+    before, silent_s = courier.superseded, courier.silent_s()
+    is_raised.set()
+    deadline = time.monotonic() + 10
+    while not courier.superseded and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    assert courier.close(10)
+    assert (before, courier.superseded) == (False, True)
+    assert silent_s >= least_s
