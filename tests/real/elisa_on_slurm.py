@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,10 @@ class ElisaOnSlurm:
         else:
             program.symlink_to("/usr/bin/sbatch")
 
-    def submit(self, text: str) -> PipelineId:
-        """Put a pipeline into the queue."""
+    def submit(self, text: str, files: Mapping[str, str] | None = None) -> PipelineId:
+        """Put a pipeline into the queue, with `files` beside it."""
+        for name, content in (files or {}).items():
+            (self.folder / name).write_text(content)
         file = self.folder / "pipeline.yaml"
         file.write_text(textwrap.dedent(text))
         with open_workspace(self.home) as ws:

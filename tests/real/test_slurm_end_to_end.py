@@ -12,10 +12,12 @@ from elisa.model.states import EndReason
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
 from tests.real.kills import Tally, controller_in_trouble, elisa_killed, sbatch_killed
 from tests.real.slurm_cluster import SlurmCluster
+from tests.real.storm import weather
 from tests.real_parts import require_real
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
+STORM = int(os.environ.get("ELISA_STORM_TASKS", "20"))
 KILLS = int(os.environ.get("ELISA_TICK_KILLS", "6"))
 
 # Counts to 40, three a second, saves each number, and goes on from the newest one it finds.
@@ -153,6 +155,15 @@ def test_trouble_in_mid_submission_loses_and_doubles_nothing(
     tally = campaign(elisa, times)
 
     assert (tally.troubles, tally.lost, tally.double) == (times, 0, 0)
+
+
+def test_pipeline_finishes_exactly_once_through_preemptions_node_failures_and_time_limits(elisa: ElisaOnSlurm) -> None:
+    seen = weather(elisa, STORM, long=1)
+
+    assert (seen.not_once, seen.redone) == (0, 0)
+    assert seen.ends[EndReason.COMPLETED] == seen.tasks
+    assert seen.ends[EndReason.TIMEOUT] >= 1
+    assert seen.ends[EndReason.PREEMPTED] + seen.ends[EndReason.NODE_FAILURE] >= 1
 
 
 def test_jobs_in_the_queue_follow_the_rules_when_these_change(elisa: ElisaOnSlurm) -> None:

@@ -1,0 +1,123 @@
+"""A pipeline on a real Slurm whose jobs are preempted, lose their nodes and run into their time limits, to its end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from elisa.model.states import EndReason
+from elisa.store.reader import Reader
+from tests.real.elisa_on_slurm import ElisaOnSlurm
+from tests.real.slurm_config import NODES
+
+__all__ = ["Weather", "weather"]
+
+# Counts to its first argument, three a second, saves each number, goes on from the newest one, and says once that it is done.
+COUNTER = """\
+set -eu
+step=0
+for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
+  [ -e "$marker" ] || continue
+  number=${marker##*/restart.}
+  number=${number%.dat.done}
+  [ "$number" -gt "$step" ] && step=$number
+done
+echo "$step" >>"$ELISA_TASK_DIR/began"
+while [ "$step" -lt "$1" ]; do
+  sleep 0.3
+  step=$((step + 1))
+  echo "$step" >>"$ELISA_TASK_DIR/steps"
+  echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
+  : >"$ELISA_CHECKPOINT_DIR/restart.$step.dat.done"
+done
+echo "$2" >>ran
+"""
+CHECKPOINT = 'checkpoint: {pattern: "restart.*.dat", complete_when: "{}.done", keep: 400, lead: 5s}'
+RETRY = "retry: {limit: 9, backoff: {initial: 1s, maximum: 2s}}"
+LINKS = 5
+STEPS = 8
+# Slurm's shortest time limit is a minute: so many steps need two, and two attempts.
+LONG = 205
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What hit a pipeline of `tasks`, counted by ends of attempts, and what came of it.
+
+    `not_once` tasks did not finish exactly once, `redone` steps were done again although they had been saved.
+    """
+
+    tasks: int
+    seconds: float
+    ends: Counter[EndReason]
+    not_once: int
+    redone: int
+
+
+def weather(elisa: ElisaOnSlurm, tasks: int, *, long: int, seed: int = 7, within_s: float = 1800.0) -> Weather:
+    """Run chains of `tasks` tasks in all, and `long` more that outlive their time limit, through bad weather."""
+    chance, began = random.Random(seed), time.monotonic()
+    pipeline = elisa.submit(_pipeline(tasks, long), files={"counter.sh": COUNTER})
+    everything = tasks + long
+    next_storm = 0.0
+    while ((states := elisa.states()) and len(states) < everything) or set(states.values()) != {"succeeded"}:
+        assert time.monotonic() - began < within_s, Counter(states.values())
+        if time.monotonic() > next_storm and _is_alive(states):
+            _storm(elisa, chance)
+            next_storm = time.monotonic() + chance.uniform(2, 6)
+        elisa.tick()
+    ran = Counter(elisa.runs())
+    folders = [elisa.task_dir(pipeline, f"t{number}") for number in range(everything)]
+    return Weather(
+        tasks=everything,
+        seconds=time.monotonic() - began,
+        ends=_ends(elisa),
+        not_once=sum(ran[number] != 1 for number in range(everything)),
+        redone=sum(_redone(folder) for folder in folders),
+    )
+
+
+def _pipeline(tasks: int, long: int) -> str:
+    lines = ["name: storm", "project: demo", "tasks:"]
+    for number in range(tasks + long):
+        is_long = number >= tasks
+        needs = f"needs: [t{number - 1}]," if number % LINKS and not is_long else ""
+        steps = LONG if is_long else STEPS
+        lines.append(
+            f'  t{number}: {{command: [sh, counter.sh, "{steps}", "{number}"], {needs} {CHECKPOINT}, {RETRY}, '
+            f"resources: {{cpus: 2, walltime: 1m}}, placement: {{partition: low}}}}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _is_alive(states: dict[str, str]) -> bool:
+    """Tell whether enough is left for a storm to hit."""
+    return Counter(states.values())["succeeded"] < 0.9 * len(states)
+
+
+def _storm(elisa: ElisaOnSlurm, chance: random.Random) -> None:
+    """Take a node away for a while, or some for a job that comes first."""
+    if chance.random() < 0.5:
+        node = chance.choice(NODES)
+        elisa.cluster.node_down(node)
+        elisa.cluster.node_up(node)
+    else:
+        nodes = chance.randint(1, 2)
+        elisa.cluster.sbatch("--partition=high", f"--nodes={nodes}", "--exclusive", wrap="sleep 2")
+
+
+def _ends(elisa: ElisaOnSlurm) -> Counter[EndReason]:
+    with Reader.open(elisa.home) as reader:
+        attempts = [attempt for row in reader.task_rows() for attempt in reader.attempts_of(row.id)]
+    return Counter(attempt.end.reason for attempt in attempts if attempt.end is not None)
+
+
+def _redone(folder: Path) -> int:
+    """Return how many steps were done again beyond the one that a kill may have caught before it was saved."""
+    steps = [int(line) for line in (folder / "steps").read_text().split()]
+    starts = len((folder / "began").read_text().split())
+    again = len(steps) - len(set(steps))
+    return max(0, again - (starts - 1)) + (sorted(set(steps)) != list(range(1, max(steps) + 1)))
