@@ -41,7 +41,9 @@ def _submissions(cluster: SlurmCluster, library: SlurmWorld, programs: SlurmWorl
 
 def _polls(library: SlurmWorld, programs: SlurmWorld) -> Iterator[Figure]:
     """Ask about 1,000 jobs that wait. What changes all the time is fetched; what does not, is not."""
-    ids = list(programs.backend.submit_array([programs.job("sleep 600") for _ in range(1000)], at_once=1).values())
+    ids = list(
+        programs.backend.submit_array([replace(programs.job("sleep 600"), at_once=1) for _ in range(1000)]).values()
+    )
     assert library.backend.pyslurm.library is not None
 
     def fetched() -> float:

@@ -26,7 +26,7 @@ def measure() -> Iterator[Figure]:
     with (
         SlurmCluster(message_timeout_s=2) as cluster,
         patch.dict(os.environ, cluster.env()),
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
     ):
         seen = weather(a_state_folder(cluster, Path(folder)), TASKS, long=LONG)
     print(f"  {seen}", file=sys.stderr)

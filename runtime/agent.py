@@ -22,7 +22,7 @@ from elisa.runtime.claim import (
 )
 from elisa.runtime.courier import Courier
 from elisa.runtime.crash import crash
-from elisa.runtime.environment import argv_of, environment_of
+from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
 from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
@@ -166,7 +166,7 @@ def _open_outputs(job: Job) -> tuple[IO[bytes], IO[bytes]]:
 
 def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
     job, claim = session.job, session.claim
-    deadline = time.time() + job.walltime_s if job.walltime_s else None
+    deadline = deadline_of(job, os.environ, time.time())
     env = environment_of(job, os.environ, incarnation=claim.incarnation, deadline=deadline)
     for folder in filter(None, (job.task_dir, job.checkpoint_dir)):
         os.makedirs(folder, mode=0o700, exist_ok=True)

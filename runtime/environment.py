@@ -10,7 +10,7 @@ from typing import Mapping
 
 from elisa.runtime.job import Job
 
-__all__ = ["argv_of", "environment_of"]
+__all__ = ["argv_of", "deadline_of", "environment_of"]
 
 _PASSED = frozenset(
     {
@@ -47,6 +47,18 @@ def environment_of(job: Job, outside: Mapping[str, str], *, incarnation: int, de
     if job.call is not None:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (_own_folder(), env.get("PYTHONPATH", ""))))
     return env
+
+
+def deadline_of(job: Job, outside: Mapping[str, str], now: float) -> float | None:
+    """Return when the job's time is over, in seconds since the epoch: by its walltime, or sooner if Slurm says so.
+
+    SLURM_JOB_END_TIME (since 23.02) counts from the start of the native job, which was before the agent's.
+    """
+    ends = [now + job.walltime_s] if job.walltime_s else []
+    told = outside.get("SLURM_JOB_END_TIME", "")
+    if told.isdigit() and int(told) > now:
+        ends.append(float(told))
+    return min(ends, default=None)
 
 
 def _is_passed(name: str, wanted: tuple[str, ...]) -> bool:

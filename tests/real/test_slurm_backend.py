@@ -14,7 +14,7 @@ from elisa.backends.conformance import CHECKS, BackendUnderTest
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import AttemptId
-from elisa.model.native import CancelOutcome, Found, Gone, NativeState, NodeState, Seen, Unreachable
+from elisa.model.native import CancelOutcome, Found, Gone, NativeState, NodeState, PartitionView, Seen, Unreachable
 from elisa.model.resources import GpuRequest, Resources
 from elisa.model.states import EndReason
 from tests.real.slurm_cluster import SlurmCluster, has_memory_cgroup
@@ -404,6 +404,7 @@ def test_cluster_is_seen_with_what_is_used_and_what_is_down(world: SlurmWorld) -
     native_id = world.submit("sleep 600", resources=resources, extras=(("nodelist", "n1"),))
     world.wait_for(native_id, NativeState.RUNNING)
     world.cluster.node_down("n4")
+    world.cluster.run(["scontrol", "update", "nodename=n3", "state=drain", "reason=test"])
 
     view = world.backend.cluster()
 
@@ -411,8 +412,12 @@ def test_cluster_is_seen_with_what_is_used_and_what_is_down(world: SlurmWorld) -
     assert {name: node.state for name, node in nodes.items()} == {
         "n1": NodeState.UP,
         "n2": NodeState.UP,
-        "n3": NodeState.UP,
+        "n3": NodeState.DRAINED,
         "n4": NodeState.DOWN,
     }
     assert (nodes["n1"].free_cpus, nodes["n1"].free_memory_mib, nodes["n1"].free_gpus) == (5, 15000, (("a100", 1),))
     assert view.licences == {"matlab": 1}
+    assert view.partitions == (
+        PartitionView(name="low", is_default=True, priority=1, preemptible=True),
+        PartitionView(name="high", max_walltime_s=86400, priority=10),
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,26 @@ def test_pipeline_runs_in_order(elisa: ElisaOnSlurm) -> None:
     (attempt,) = elisa.attempts("third")
     assert attempt.end is not None
     assert (attempt.end.reason, attempt.end.exit_code) == (EndReason.FAILED, 3)
+
+
+def test_program_knows_how_much_time_is_left(elisa: ElisaOnSlurm) -> None:
+    ask = "from elisa.runtime import time_left; import time; print(time.time() + time_left())"
+    elisa.submit(f"""
+        name: clock
+        project: demo
+        tasks:
+          look:
+            command: [sh, -c, "{sys.executable} -c '{ask}' >ends_at; sleep 600"]
+            resources: {{walltime: 5m}}
+    """)
+    told = elisa.folder / "ends_at"
+
+    elisa.tick_until(lambda: told.exists() and told.read_text() != "")
+
+    (number,) = elisa.cluster.run(["squeue", "-h", "-o", "%i"]).stdout.split()
+    shown = elisa.cluster.run(["squeue", "-h", "-j", number, "-O", "EndTime:30"]).stdout.strip()
+    ends_at = datetime.fromisoformat(shown).timestamp()
+    assert abs(float(told.read_text()) - ends_at) < 10
 
 
 def test_preempted_task_goes_on_from_its_checkpoint(elisa: ElisaOnSlurm) -> None:
@@ -162,7 +184,7 @@ def test_pipeline_finishes_exactly_once_through_preemptions_node_failures_and_ti
 
     assert (seen.not_once, seen.redone) == (0, 0)
     assert seen.ends[EndReason.COMPLETED] == seen.tasks
-    assert seen.ends[EndReason.TIMEOUT] >= 1
+    assert min(seen.ends[EndReason.TIMEOUT], seen.warned) >= 1
     assert seen.ends[EndReason.PREEMPTED] + seen.ends[EndReason.NODE_FAILURE] >= 1
 
 
@@ -187,3 +209,28 @@ def test_jobs_in_the_queue_follow_the_rules_when_these_change(elisa: ElisaOnSlur
     assert before == ["20", "20", "20"]
     assert after == ["20", "20", "0"]
     assert (elisa.folder / "ran").read_text() == "c\na\nb\n"
+
+
+def test_one_pipeline_uses_two_clusters_and_this_machine(elisa: ElisaOnSlurm) -> None:
+    site = elisa.home / "site.yaml"
+    with SlurmCluster(message_timeout_s=2) as other:
+        conf = other.env()["SLURM_CONF"]
+        more = f"""
+  other: {{kind: slurm, options: {{path: {elisa.folder / "bin"}, conf: {conf}}}}}
+  local: {{kind: local}}"""
+        site.write_text(site.read_text().replace("\nrecovery:", f"{more}\nrecovery:"))
+        elisa.submit("""
+            name: everywhere
+            project: demo
+            tasks:
+              near: {command: [sh, -c, 'echo $${SLURM_CLUSTER_NAME:-here} >>ran'], placement: {backend: local}}
+              far: {command: [sh, -c, 'echo $SLURM_CLUSTER_NAME >>ran'], placement: {backend: slurm}, needs: [near]}
+              farther: {command: [sh, -c, 'echo $SLURM_CLUSTER_NAME >>ran'], placement: {backend: other}, needs: [far]}
+        """)
+
+        elisa.tick_to_the_end()
+
+        assert set(elisa.states().values()) == {"succeeded"}
+        assert (elisa.folder / "ran").read_text().split() == ["here", elisa.cluster.name, other.name]
+        kinds = {name: elisa.attempts(name)[0].backend for name in ("near", "far", "farther")}
+        assert kinds == {"near": "local", "far": "slurm", "farther": "other"}

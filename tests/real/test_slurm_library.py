@@ -85,7 +85,7 @@ def test_jobs_of_every_kind_are_described_as_by_the_programs(world: SlurmWorld, 
         world.submit("true", after=(world.submit("sleep 600"),)),
         world.submit("true", partition="high", resources=Resources(walltime_s=2 * 86400)),
         world.submit("sleep 600", resources=Resources(nodes=4)),
-        *world.backend.submit_array([world.job("sleep 600") for _ in range(4)], at_once=1).values(),
+        *world.backend.submit_array([replace(world.job("sleep 600"), at_once=1) for _ in range(4)]).values(),
     ]
     cancelled = world.submit("sleep 600")
     world.wait_for(cancelled, NativeState.RUNNING)
