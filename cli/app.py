@@ -259,15 +259,24 @@ def prioritize(
 
 @app.command()
 def replay(
-    pipeline: Annotated[
-        str,
+    what: Annotated[
+        str | None,
         typer.Argument(
-            metavar="PIPELINE", help="A pipeline's id, its beginning, or its name.", autocompletion=complete_id
+            metavar="[TICK|PIPELINE]",
+            help="With --from a pipeline: its id, the beginning of it, or its name. Else the number of a tick.",
+            autocompletion=complete_id,
+            show_default=False,
         ),
-    ],
+    ] = None,
+    tick: Annotated[
+        int | None,
+        typer.Option("--tick", metavar="N", help="The number of a tick, as `elisa tick --json` prints it.", min=1),
+    ] = None,
+    kept: Annotated[bool, typer.Option("--list", help="List the ticks whose decisions are kept.")] = False,
     begin: Annotated[
-        str, typer.Option("--from", metavar="STEP|FOLDER", help="A checkpoint's step or folder.", show_default=False)
-    ],
+        str | None,
+        typer.Option("--from", metavar="STEP|FOLDER", help="A checkpoint's step or folder.", show_default=False),
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="TASK", help="Whose checkpoint it is.", show_default=False)
     ] = None,
@@ -279,51 +288,12 @@ def replay(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Run a copy of a pipeline from a checkpoint.
+    """Decide a past tick again, or run a pipeline again from a checkpoint.
 
-    The pipeline itself is not touched.
+    `replay TICK` makes a stored decision again from its stored inputs and compares: exit status 1 if it is not the same.
+    `replay PIPELINE --from STEP` runs a copy of a pipeline; the pipeline itself is not touched.
     """
     return invoke("replay", locals())
-
-
-@app.command()
-def drain(
-    backend: Annotated[str, typer.Argument(metavar="BACKEND", help="A backend of site.yaml.", show_default=False)],
-    nodes: Annotated[
-        str, typer.Option("--nodes", metavar="LIST", help="Only these, like n1,gpu[01-03].", show_default=False)
-    ] = "",
-    begin: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="From when on; by default now.", show_default=False)
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            "--until", metavar="TIME", help="When it opens again; by default not by itself.", show_default=False
-        ),
-    ] = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="WORDS", help="Why, for others.", show_default=False)] = "",
-    force: Annotated[bool, typer.Option("--force", help="Move what may not be preempted, too.")] = False,
-    home: options.Home = None,
-    json: options.Json = False,
-) -> int:
-    """Close a backend or nodes to work.
-
-    What runs there saves, leaves in time and goes on elsewhere.
-    """
-    return invoke("drain", locals())
-
-
-@app.command()
-def undrain(
-    backend: Annotated[str, typer.Argument(metavar="BACKEND", help="A backend of site.yaml.", show_default=False)],
-    nodes: Annotated[
-        str, typer.Option("--nodes", metavar="LIST", help="Only these, like n1,gpu[01-03].", show_default=False)
-    ] = "",
-    home: options.Home = None,
-    json: options.Json = False,
-) -> int:
-    """Open again what was drained."""
-    return invoke("undrain", locals())
 
 
 @app.command()

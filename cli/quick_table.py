@@ -72,16 +72,6 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
-    "drain": [
-        Parameter("backend", "text", required=True),
-        Parameter("nodes", "text", flags=("--nodes",), default=""),
-        Parameter("begin", "text", flags=("--from",)),
-        Parameter("until", "text", flags=("--until",)),
-        Parameter("reason", "text", flags=("--reason",), default=""),
-        Parameter("force", "flag", flags=("--force",), default=False),
-        Parameter("home", "text", flags=("--home",)),
-        Parameter("json", "flag", flags=("--json",), default=False),
-    ],
     "explain": [
         Parameter("task", "text", required=True),
         Parameter("home", "text", flags=("--home",)),
@@ -178,8 +168,10 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
     "replay": [
-        Parameter("pipeline", "text", required=True),
-        Parameter("begin", "text", flags=("--from",), required=True),
+        Parameter("what", "text"),
+        Parameter("tick", "other", flags=("--tick",)),
+        Parameter("kept", "flag", flags=("--list",), default=False),
+        Parameter("begin", "text", flags=("--from",)),
         Parameter("task", "text", flags=("--task",)),
         Parameter("backend", "text", flags=("--on",)),
         Parameter("rerun", "flag", flags=("--rerun",), default=False),
@@ -222,12 +214,6 @@ COMMANDS: dict[str, list[Parameter]] = {
     "tick": [
         Parameter("until_idle", "flag", flags=("--until-idle",), default=False),
         Parameter("loop", "other", flags=("--loop",)),
-        Parameter("home", "text", flags=("--home",)),
-        Parameter("json", "flag", flags=("--json",), default=False),
-    ],
-    "undrain": [
-        Parameter("backend", "text", required=True),
-        Parameter("nodes", "text", flags=("--nodes",), default=""),
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],

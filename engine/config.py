@@ -73,6 +73,9 @@ class Site(Section):
         description="How long a job is expected to keep its room there: its walltime, `requested`, or as past runs of the same"
         " work let one expect, `predicted`.",
     )
+    kept_plans: Count = Field(
+        default=1000, description="Of how many ticks what was looked at and decided is kept, for `elisa replay`."
+    )
     jobs: JobsConfig = Field(default=JobsConfig(), description="What the agent of every job does.")
     recovery: RecoveryConfig = Field(default=RecoveryConfig(), description="How much silence is proof.")
 

@@ -20,19 +20,21 @@ from elisa.model.ids import TaskId
 from elisa.model.site import BackfillTimes, SitePolicy
 from elisa.model.task import Attempt
 from elisa.policies.deadlines import Due
+from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import load_plugins, unknown_keys
-from elisa.policies.snapshot import KeptRoom, Snapshot
+from elisa.policies.snapshot import KeptRoom
 from elisa.store.reader import Reader
 
 __all__ = ["Decided", "decide"]
 
 
 class Decided(NamedTuple):
-    """A plan, and how what is due stands."""
+    """A plan, how what is due stands, and all that the plan was made of."""
 
     plan: Plan
     due: Due
+    inputs: PlanInputs
 
 
 def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
@@ -49,13 +51,13 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     running = with_urgency(held, due, now)
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
     fenced = _fenced(ws, policy, health, now)
-    snapshot = Snapshot.build(
-        ready,
-        reader.usage(now),
-        clusters,
-        live,
-        policy,
-        now,
+    inputs = PlanInputs(
+        ready=ready,
+        usage=reader.usage(now),
+        clusters=clusters,
+        live=live,
+        site=policy,
+        now=now,
         queueing=[name for name, backend in ws.backends.items() if backend.capabilities.queues],
         unreachable=managers.unreachable,
         uid=ws.uid,
@@ -64,10 +66,12 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
         running=running,
         urged=urged_now(reader) if ready.task or running else {},
         avoid=avoided_nodes(reader, clusters, now) if ready.task else {},
-        plugins=fenced.order if fenced is not None else {},
+        plugins=tuple(fenced.order) if fenced is not None else (),
+        planner=ws.site.planner if fenced is not None else "",
     )
+    snapshot = inputs.snapshot(fenced.order if fenced is not None else {})
     made = plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)
-    return Decided(made, due)
+    return Decided(made, due, inputs)
 
 
 def _promised(ws: Workspace, reader: Reader, policy: SitePolicy) -> Mapping[TaskId, KeptRoom]:

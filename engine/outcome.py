@@ -22,7 +22,7 @@ class TickReport:
 
     `unsettled` attempts may or may not have been submitted: later ticks find out. `in_doubt` counts those whose job is
     over or gone without a word from it; a few more ticks decide. `alarms` are for a person. `revision` is that of
-    the store when the tick left it.
+    the store when the tick left it, `tick` the number of the tick, which `elisa replay` takes.
     """
 
     at: datetime
@@ -41,6 +41,7 @@ class TickReport:
     unreachable: Mapping[BackendName, str] = field(default_factory=lambda: _NOBODY)
     alarms: tuple[str, ...] = ()
     revision: int = 0
+    tick: int = 0
 
     @property
     def exit_code(self) -> ExitCode:

@@ -12,6 +12,7 @@ from elisa.engine.workspace import Workspace
 from elisa.model.ids import TaskId
 from elisa.model.states import TaskState
 from elisa.policies.deadlines import Due
+from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan
 from elisa.store.reader import Reader
 
@@ -20,10 +21,11 @@ __all__ = ["Preview", "preview"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A plan, how what is due stands, and the names of the tasks in the plan."""
+    """A plan, how what is due stands, all that the plan was made of, and the names of the tasks in it."""
 
     plan: Plan
     due: Due
+    inputs: PlanInputs
     names: Mapping[TaskId, str]
 
 
@@ -33,7 +35,7 @@ def preview(ws: Workspace) -> Preview:
     health = HealthBook(ws.files, ws.home)
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
-        plan, due = decide(ws, reader, managers, health, reader.live_attempts(), now)
+        plan, due, inputs = decide(ws, reader, managers, health, reader.live_attempts(), now)
         ready = reader.task_rows(states=(TaskState.READY,))
         active = reader.task_rows(states=(TaskState.ACTIVE,))
-    return Preview(plan=plan, due=due, names={row.id: row.name for row in (*ready, *active)})
+    return Preview(plan=plan, due=due, inputs=inputs, names={row.id: row.name for row in (*ready, *active)})

@@ -128,7 +128,7 @@ def _next(ws: Workspace, reader: Reader, task: Task) -> _Chosen:
 def _planned(ws: Workspace, reader: Reader, task: Task, fresh: Attempt, now: datetime) -> _Chosen:
     health = HealthBook(ws.files, ws.home)
     managers = Managers(ws.backends, health, ws.random, now)
-    plan, _ = decide(ws, reader, managers, health, reader.live_attempts(), now)
+    plan, *_ = decide(ws, reader, managers, health, reader.live_attempts(), now)
     starts = {decision.task: decision for decision in plan.decisions if isinstance(decision, Submit)}
     if task.id not in starts:
         return _Chosen(attempt=_as_asked(ws, task, fresh), reason=plan.reason(task.id))

@@ -14,6 +14,7 @@ from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
 from elisa.engine.facts_due import note_deadlines
 from elisa.engine.health import HealthBook
+from elisa.engine.kept_plans import keep
 from elisa.engine.lock import tick_lock
 from elisa.engine.managers import Managers
 from elisa.engine.outcome import TickReport
@@ -104,7 +105,8 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     moved = settle_waiting(ws, writer, now)
     # 5. Plan.
     live = writer.live_attempts() if observed.changes else live
-    plan, due = decide(ws, writer, managers, health, live, now)
+    plan, due, inputs = decide(ws, writer, managers, health, live, now)
+    keep(ws, writer, inputs, plan)
     passed_over = tuple(plan.passed_over())
     writer.apply(passed_over)
     note_deadlines(writer, due)
@@ -155,7 +157,7 @@ def _unmounted(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
 
 def _noted(writer: Writer, report: TickReport) -> TickReport:
     writer.ticked(report.facts())
-    return replace(report, revision=writer.revision())
+    return replace(report, revision=writer.revision(), tick=writer.meta().ticks)
 
 
 def _alarms(health: HealthBook, news: SpoolNews, plan: Plan) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""Frozen dataclasses to JSON values and back, checked against their annotations. `decode(T, encode(x)) == x`."""
+"""Dataclasses and named tuples to JSON values and back, checked against their annotations. `decode(T, encode(x)) == x`."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -29,9 +29,12 @@ def encode(value: object) -> Any:  # noqa: ANN401 - a JSON value has no narrower
     if is_dataclass(value) and not isinstance(value, type):
         return _encode_fields(value)
     if isinstance(value, Mapping):
+        if any(isinstance(key, tuple) for key in value):
+            return [[encode(key), encode(item)] for key, item in value.items()]
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, frozenset)):
-        return [encode(item) for item in value]
+        # A column of a hundred thousand numbers is not looked at one by one.
+        return list(value) if _SCALARS.issuperset(map(type, value)) else [encode(item) for item in value]
     return value
 
 
@@ -65,7 +68,12 @@ def _decode(kind: Any, data: Any) -> Any:  # noqa: ANN401 - works on annotations
     if origin is tuple:
         return _decode_tuple(get_args(kind), data)
     if origin is not None and issubclass(origin, Mapping):
+        if isinstance(data, list):
+            pairs = [_decode_tuple(get_args(kind), pair) for pair in data]
+            return types.MappingProxyType(dict(pairs))
         return types.MappingProxyType({key: _decode(get_args(kind)[1], item) for key, item in data.items()})
+    if origin is Sequence:
+        return _decode_sequence(get_args(kind)[0], data)
     if hasattr(kind, "__supertype__"):
         return _decode(kind.__supertype__, data)
     if isinstance(kind, type):
@@ -76,6 +84,8 @@ def _decode(kind: Any, data: Any) -> Any:  # noqa: ANN401 - works on annotations
 def _decode_class(kind: type, data: Any) -> Any:  # noqa: ANN401 - works on annotations
     if is_dataclass(kind):
         return _decode_dataclass(kind, data)
+    if hasattr(kind, "_fields"):
+        return kind(*_decode_tuple(tuple(_hints(kind).values()), data))
     if issubclass(kind, Enum):
         return kind(data)
     if kind is datetime:
@@ -118,6 +128,12 @@ def _decode_union(kinds: tuple[Any, ...], data: Any) -> Any:  # noqa: ANN401 - w
             except (ValueError, TypeError):
                 continue
     raise ValueError(f"{data!r} fits none of {kinds}")
+
+
+def _decode_sequence(kind: Any, data: Any) -> tuple[Any, ...]:  # noqa: ANN401 - works on annotations
+    if not isinstance(data, list):
+        raise ValueError(f"{data!r} is no list")
+    return tuple(data) if {kind}.issuperset(map(type, data)) else tuple(_decode(kind, item) for item in data)
 
 
 def _decode_tuple(kinds: tuple[Any, ...], data: Any) -> tuple[Any, ...]:  # noqa: ANN401 - works on annotations

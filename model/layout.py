@@ -31,6 +31,8 @@ __all__ = [
     "job_file",
     "local_jobs",
     "pipeline_dir",
+    "plan_file",
+    "plans",
     "queue_places",
     "released",
     "result_file",
@@ -100,6 +102,15 @@ def backend_health(home: P) -> P:
 def slurm_library(home: P, backend: str) -> P:
     """Return the file that remembers whether pyslurm can be used for a backend."""
     return home / f"pyslurm-{backend}.json"
+
+
+def plans(home: P) -> P:
+    """Return the folder that keeps what the plans of the last ticks looked at, and what they decided."""
+    return home / "plans"
+
+
+def plan_file(home: P, tick: int) -> P:
+    return plans(home) / f"{tick:010d}.json.z"
 
 
 def queue_places(home: P) -> P:

@@ -40,7 +40,7 @@ def _until_idle(workspace: Workspace, folder: Path, *, json: bool) -> int:
 def print_report(report: TickReport, *, json: bool) -> None:
     """Print what a tick did."""
     if json:
-        print_json("tick", 1, {"at": report.at, **report.facts(), "ids": report.ids()})
+        print_json("tick", 1, {"at": report.at, "tick": report.tick, **report.facts(), "ids": report.ids()})
         return
     told = {
         "ended": report.ended,

@@ -79,7 +79,7 @@ def unwired(root: Path) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef) and node.name == "build"
     ]
     optional = {one.arg for one in build.args.kwonlyargs}
-    yield from (f"Snapshot.{name}" for name in optional - keywords(root / "engine" / "decide.py", "Snapshot.build"))
+    yield from (f"Snapshot.{name}" for name in optional - keywords(root / "engine" / "decide.py", "PlanInputs"))
     given = keywords(root / "engine" / "config.py", "SitePolicy") | keywords(root / "engine" / "rules.py", "replace")
     yield from (f"SitePolicy.{field.name}" for field in fields(SitePolicy) if field.name not in given)
     filled = keywords(root / "store" / "read_tick.py", "ReadyColumns")
