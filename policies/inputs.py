@@ -15,6 +15,7 @@ from elisa.model.ids import AttemptId, BackendName, TaskId
 from elisa.model.native import ClusterView
 from elisa.model.site import SitePolicy
 from elisa.model.task import Attempt
+from elisa.policies.inheritance import Urged
 from elisa.policies.plan import Plan
 from elisa.policies.snapshot import KeptRoom, OrderPlugin, Snapshot
 
@@ -44,6 +45,7 @@ class PlanInputs:
     running: Sequence[RunningRow] = ()
     outlook: Outlook | None = None
     avoid: Mapping[BackendName, Sequence[str]] = field(default_factory=dict)
+    urged: Mapping[TaskId, Urged] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     planner: str = ""
 
@@ -64,6 +66,7 @@ class PlanInputs:
             running=self.running,
             outlook=self.outlook,
             avoid=self.avoid,
+            urged=self.urged,
             plugins=plugins,
         )
 

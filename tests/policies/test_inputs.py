@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,10 @@ from elisa.model.columns import Outlook, ProjectUsage, RunningRow, UsageRow
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.policies.inheritance import Urged
 from elisa.policies.inputs import Outcome, PlanInputs, differences
 from elisa.policies.plan import plan
-from elisa.policies.snapshot import KeptRoom
+from elisa.policies.snapshot import KeptRoom, Snapshot
 from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_request, an_attempt
 
 SITE = SitePolicy(
@@ -43,11 +45,19 @@ def some_inputs(ready: Ready, site: SitePolicy = SITE) -> PlanInputs:
         running=(running,),
         outlook=Outlook(speeds={(0, "a100"): 2.0}, waits_s={("here", "p"): 3.0}),
         avoid={HERE: ("n2",)},
+        urged={TaskId("t1"): Urged(1, TaskId("t2"))},
     )
 
 
 def written_and_read(inputs: PlanInputs) -> PlanInputs:
     return decode(PlanInputs, json.loads(json.dumps(encode(inputs))))
+
+
+def test_inputs_are_all_that_a_snapshot_is_built_of() -> None:
+    parameters = set(inspect.signature(Snapshot.build).parameters)
+
+    assert {field.name for field in fields(PlanInputs)} - {"planner"} == parameters
+    assert all(getattr(some_inputs(Ready().add("t1")), name) for name in parameters - {"plugins"})
 
 
 def test_everything_that_a_plan_looks_at_survives_being_written_down() -> None:
