@@ -25,6 +25,8 @@ __all__ = [
     "a_job_is_found_by_its_tag_from_anywhere",
     "a_job_over_its_time_limit_is_stopped",
     "a_job_that_dies_of_a_signal_has_failed",
+    "a_job_that_follows_a_failure_never_runs",
+    "a_job_that_follows_another_waits_for_its_success",
     "a_job_that_succeeds_is_completed",
     "a_poll_of_nothing_is_answered",
     "a_running_job_holds_its_cores",
@@ -269,6 +271,35 @@ def a_job_over_its_time_limit_is_stopped(world: BackendUnderTest) -> None:
     _expect(seen.end_reason, EndReason.TIMEOUT)
 
 
+def a_job_that_follows_another_waits_for_its_success(world: BackendUnderTest) -> None:
+    if not world.backend.capabilities.dependencies:
+        return
+    first = world.backend.submit(world.job(attempt("followed"), "sleep 1", seconds=1))
+    second = world.backend.submit(replace(world.job(attempt("follows"), "exit 0"), after=(first,)))
+    seen = world.end_of(second)
+    before = world.observe(first)
+
+    _expect(seen.end_reason, EndReason.COMPLETED)
+    if not isinstance(before, Seen) or before.ended_at is None or seen.started_at is None:
+        raise AssertionError((before, seen))
+    _expect(before.end_reason, EndReason.COMPLETED)
+    _claim(before.ended_at <= seen.started_at, (before, seen))
+
+
+def a_job_that_follows_a_failure_never_runs(world: BackendUnderTest) -> None:
+    if not world.backend.capabilities.dependencies:
+        return
+    ran = world.folder / "ran after a failure"
+    first = world.backend.submit(world.job(attempt("fails first"), "sleep 1; exit 3", seconds=1, exit_code=3))
+    second = world.backend.submit(replace(world.job(attempt("never"), 'touch "$1"', str(ran)), after=(first,)))
+    world.end_of(first)
+    world.backend.cancel([second])
+    seen = world.end_of(second)
+
+    _claim(seen.end_reason is not EndReason.COMPLETED, seen)
+    _claim(not ran.exists(), "it ran")
+
+
 def the_cluster_is_described_consistently(world: BackendUnderTest) -> None:
     view = world.backend.cluster()
     names = {partition.name for partition in view.partitions}
@@ -313,6 +344,8 @@ CHECKS: tuple[Callable[[BackendUnderTest], None], ...] = (
     a_search_for_nothing_finds_nothing,
     an_impossible_request_is_rejected_and_leaves_nothing,
     a_job_over_its_time_limit_is_stopped,
+    a_job_that_follows_another_waits_for_its_success,
+    a_job_that_follows_a_failure_never_runs,
     the_cluster_is_described_consistently,
     a_running_job_holds_its_cores,
 )

@@ -44,6 +44,8 @@ __all__ = ["PbsBackend"]
 
 # From here on one listing of all of a user's jobs costs the server less than a search for each name.
 _MANY_NAMES = 8
+# As with Slurm: more holds more in advance than it wins.
+_CHAIN_AHEAD = 16
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class PbsBackend:
             excludes=False,
             accounting=self.options.history is not History.NO,
             max_name_length=self.options.name_limit,
+            chain_ahead=_CHAIN_AHEAD,
         )
 
     def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
@@ -86,6 +89,7 @@ class PbsBackend:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
         argv, script = self.preview(request)
         self._refuse_hopeless(request)
+        self._refuse_late(request)
         answer = self.runner.run(argv, timeout_s=self.options.submit_timeout_s, input=script or None)
         return parse_submit(answer, request.attempt)
 
@@ -206,6 +210,15 @@ class PbsBackend:
         why = why_never(request.resources, self._nodes or self._read_nodes(()))
         if why:
             raise Rejected("no node of this PBS can ever run the job", why=why)
+
+    def _refuse_late(self, request: JobRequest) -> None:
+        """Refuse what is to follow a job that is over, or unknown: PBS takes it all the same, and ends it unrun."""
+        poll = self.poll(request.after)
+        if isinstance(poll, Unreachable):
+            raise Unavailable("PBS did not answer", why=poll.what)
+        late = [native_id for native_id in request.after if not _is_alive(poll.observations[native_id])]
+        if late:
+            raise Rejected("what the job is to follow has ended already, or is not known", why=", ".join(late))
 
 
 def _is_alive(observation: Observation) -> bool:

@@ -28,6 +28,35 @@ def seen(poll: object, native_id: NativeId) -> Seen:
     return observation
 
 
+# submit
+
+
+def test_a_job_that_is_to_follow_another_asks_whether_that_one_lives() -> None:
+    runner = ScriptedRunner({"qstat": recorded("qstat-jobs"), "qsub": "2040.vm\n", **CLUSTER})
+    backend = scripted_backend(runner, {"dialect": "openpbs"})
+
+    assert backend.submit(a_request("2", after=(RUNNING,))) == NativeId("2040.vm.t000000002.1")
+    assert [argv[0] for argv in runner.asked] == ["pbsnodes", "qstat", "qsub"]
+    assert "depend=afterok:2035.vm" in runner.asked[-1]
+
+
+@pytest.mark.parametrize("before", [DONE, UNKNOWN], ids=["ended", "unknown"])
+def test_a_job_that_is_to_follow_what_is_over_is_not_handed_over(before: NativeId) -> None:
+    runner = ScriptedRunner({"qstat": recorded("qstat-jobs"), "qsub": "2040.vm\n", **CLUSTER})
+
+    with pytest.raises(Rejected, match="has ended already, or is not known"):
+        scripted_backend(runner, {"dialect": "openpbs"}).submit(a_request("2", after=(RUNNING, before)))
+    assert "qsub" not in [argv[0] for argv in runner.asked]
+
+
+def test_a_job_that_is_to_follow_another_waits_while_nobody_can_tell() -> None:
+    runner = ScriptedRunner({"qstat": DOWN, "qsub": "2040.vm\n", **CLUSTER})
+
+    with pytest.raises(Unavailable):
+        scripted_backend(runner, {"dialect": "openpbs"}).submit(a_request("2", after=(RUNNING,)))
+    assert "qsub" not in [argv[0] for argv in runner.asked]
+
+
 # poll
 
 
