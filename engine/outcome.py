@@ -79,5 +79,6 @@ class TickReport:
             "waiting": self.waiting,
             "live": len(self.live),
             "unreachable": ", ".join(sorted(self.unreachable)),
+            "outages": "; ".join(f"{name}: {words}" for name, words in sorted(self.unreachable.items())),
             "alarms": "; ".join(self.alarms),
         }

@@ -131,15 +131,23 @@ def _sum_counts(pipelines: Sequence[PipelineSummary]) -> Counter[TaskState]:
 
 
 def tick_warning(meta: StoreMeta, now: datetime, *, unfinished: bool) -> str:
-    """Return a sentence if work waits for ticks that do not come, else nothing."""
+    """Return a sentence if work waits for ticks that do not come, or for a resource manager that does not answer."""
     if not unfinished:
         return ""
     if meta.last_tick_at is None:
         return "no tick has run yet: nothing starts before `elisa tick` runs; `elisa cron install` has cron do it"
     age_s = (now - meta.last_tick_at).total_seconds()
     if age_s < STALE_TICK_S:
-        return ""
+        return _outage_warning(meta)
     return f"the last tick was {format_duration(age_s)} ago: is cron running it? see `elisa cron show`"
+
+
+def _outage_warning(meta: StoreMeta) -> str:
+    """Return a sentence if a resource manager did not answer the last tick, else nothing."""
+    outages = meta.last_tick.get("outages")
+    if not outages:
+        return ""
+    return f"no answer at the last tick from {outages}; nothing is concluded about jobs there, and it is asked again by itself"
 
 
 def _note(reader: Reader, row: TaskRow, now: datetime) -> str:

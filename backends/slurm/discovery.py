@@ -1,6 +1,6 @@
 """What a site's Slurm says of itself: asked once, when elisa is set up or examined.
 
-`scontrol show config`, https://slurm.schedmd.com/slurm.conf.html, and `sacctmgr show associations`.
+`scontrol show config`, https://slurm.schedmd.com/slurm.conf.html, and `sacctmgr show user`.
 """
 
 from __future__ import annotations
@@ -56,11 +56,13 @@ def _answer(runner: Runner, argv: tuple[str, ...], options: SlurmOptions) -> str
 
 
 def _accounts(runner: Runner, folder: str, user: str, options: SlurmOptions) -> tuple[str, ...]:
-    """Return the user's accounts; none where the site keeps no accounts or does not tell."""
-    shape = ("--noheader", "--parsable2", "format=account")
-    argv = (f"{folder}sacctmgr", *shape[:2], "show", "associations", f"user={user}", shape[2])
+    """Return the user's accounts, the default one first; none where the site keeps no accounts or does not tell."""
+    shape = ("--noheader", "--parsable2")
+    argv = (f"{folder}sacctmgr", *shape, "show", "user", user, "withassoc", "format=defaultaccount,account")
     answer = runner.run(argv, timeout_s=options.query_timeout_s)
-    return tuple(sorted(set(answer.stdout.split()))) if answer.ok else ()
+    rows = [line.partition("|")[::2] for line in answer.stdout.split("\n")] if answer.ok else []
+    accounts = sorted({account for _, account in rows if account})
+    return tuple(sorted(accounts, key=lambda account: account not in {default for default, _ in rows}))
 
 
 def parse_config(text: str) -> Mapping[str, str]:
@@ -113,4 +115,12 @@ def description_of(site: SlurmSite) -> Description:
         f"at most {site.max_jobs} jobs of everybody; arrays up to {site.max_array_size - 1} tasks",
         *(f"partition {render_partition(partition)}" for partition in site.partitions),
     )
-    return Description(comments, {} if site.has_accounting else {"accounting": "no"}, site.accounts)
+    return Description(comments, dict(_needed(site)), site.accounts)
+
+
+def _needed(site: SlurmSite) -> Iterator[tuple[str, str]]:
+    """Yield the options that this site needs beside the defaults."""
+    if not site.has_accounting:
+        yield "accounting", "no"
+    if site.max_array_size - 1 < SlurmOptions().array_size:
+        yield "array_size", str(max(0, site.max_array_size - 1))

@@ -21,6 +21,7 @@ from elisa.model.native import CancelOutcome
 from elisa.model.pipeline import OnUnmet, RetryPolicy
 from elisa.model.reasons import ReasonCode
 from elisa.model.states import AttemptState, EndReason, TaskState
+from elisa.report.status import read_status
 from elisa.store.reader import Reader
 from tests.reliability.invariants import assert_sound
 from tests.reliability.specs import after, job
@@ -151,8 +152,10 @@ def test_nothing_is_submitted_where_nobody_answers(world: World) -> None:
     assert report.exit_code is ExitCode.UNREACHABLE
     with Reader.open(world.home) as reader:
         verdict = reader.verdict(world.tasks()["a"].id)
+        told = read_status(reader, world.clock.now()).warning
     assert verdict is not None
     assert verdict.code == ReasonCode.BACKEND_UNREACHABLE
+    assert told.startswith(f"no answer at the last tick from sim: {report.unreachable['sim']}; nothing is concluded")
 
 
 def test_a_running_job_is_cancelled_once_and_its_task_is_cancelled(world: World) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from elisa.model.states import EndReason
+from elisa.report.status import read_status
+from elisa.store.reader import Reader
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
 from tests.real.kills import Tally, controller_in_trouble, elisa_killed, sbatch_killed
 from tests.real.slurm_cluster import SlurmCluster
@@ -158,10 +160,13 @@ def test_outage_of_the_controller_changes_nothing_and_heals(elisa: ElisaOnSlurm)
 
     elisa.cluster.kill_controller()
     reports = [elisa.tick() for _ in range(3)]
+    with Reader.open(elisa.home) as reader:
+        during = read_status(reader, datetime.now(UTC)).warning
     elisa.cluster.restart_controller()
     elisa.tick_to_the_end()
 
     assert all("slurm" in report.unreachable for report in reports)
+    assert during.startswith("no answer at the last tick from slurm: ")
     assert len(elisa.attempts("count")) == 1
     assert elisa.states() == {"count": "succeeded"}
 

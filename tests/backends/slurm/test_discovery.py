@@ -10,10 +10,10 @@ from elisa.model.errors import Unavailable
 from elisa.model.native import PartitionView
 from tests.backends.slurm.jobs import VERSIONS, ScriptedRunner, recording
 
-ASSOCIATIONS = "sacctmgr show associations user=ada format=account"
+ASSOCIATIONS = "sacctmgr show user ada withassoc format=defaultaccount,account"
 
 
-def slurm_that_says(version: str, accounts: Completed | str = "science\nroot\n") -> ScriptedRunner:
+def slurm_that_says(version: str, accounts: Completed | str = "science|root\nscience|science\n") -> ScriptedRunner:
     return ScriptedRunner(
         {
             "scontrol show config": recording("scontrol-config", version),
@@ -35,7 +35,7 @@ def test_recorded_site_is_understood(version: str) -> None:
             PartitionView(name="high", max_walltime_s=86400, priority=10),
         ),
         has_accounting=True,
-        accounts=("root", "science"),
+        accounts=("science", "root"),
         memory_s=300,
         message_timeout_s=10,
         kill_wait_s=5,
@@ -90,14 +90,15 @@ def test_site_is_described_with_what_was_found() -> None:
             "partition low: no time limit, default, jobs may be preempted",
             "partition high: up to 1440 min",
         ),
-        accounts=("root", "science"),
+        accounts=("science", "root"),
     )
 
 
-def test_site_without_accounting_is_described_so() -> None:
-    site = SlurmSite(cluster="c", version="1", partitions=(PartitionView(name="p", is_up=False, max_nodes=4),))
+def test_site_without_accounting_and_with_small_arrays_is_described_so() -> None:
+    closed = (PartitionView(name="p", is_up=False, max_nodes=4),)
+    site = SlurmSite(cluster="c", version="1", partitions=closed, max_array_size=101)
 
     said = description_of(site)
 
     assert said.comments[-1] == "partition p: no time limit, up to 4 nodes, down"
-    assert said.options == {"accounting": "no"}
+    assert said.options == {"accounting": "no", "array_size": "100"}
