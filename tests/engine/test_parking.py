@@ -44,7 +44,7 @@ def world(tmp_path: Path) -> World:
 def note(world: World, name: str) -> str:
     with Reader.open(world.home) as reader:
         (told,) = [one.note for one in read_status(reader, world.clock.now()).tasks if one.row.name == name]
-        assert told in read_explanation(reader, f"study/{name}").now
+        assert told in read_explanation(reader, f"study/{name}", world.clock.now()).now
     return told
 
 
