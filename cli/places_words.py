@@ -20,9 +20,9 @@ def closure_words(closure: Closure, now: datetime) -> str:
 
 
 def avoided_words(avoided: Avoided, now: datetime) -> str:
-    """Say which node is avoided, and what speaks against it."""
+    """Say which node or GPU is avoided, and what speaks against it."""
     return (
-        f"{avoided.node} of {avoided.backend} is avoided until {show_moment(avoided.until, now)}: "
+        f"{avoided.place} is avoided until {show_moment(avoided.until, now)}: "
         f"{avoided.broken} of its last {avoided.runs} runs broke there"
     )
 
@@ -42,10 +42,11 @@ def closure_data(closure: Closure) -> dict[str, object]:
 
 
 def avoided_data(avoided: Avoided) -> dict[str, object]:
-    """Return the JSON form of a node that is avoided."""
+    """Return the JSON form of a node or GPU that is avoided."""
     return {
         "backend": avoided.backend,
         "node": avoided.node,
+        "gpu": avoided.gpu,
         "until": avoided.until,
         "broken": avoided.broken,
         "runs": avoided.runs,

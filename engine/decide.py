@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from elisa.engine.avoidance import avoided_nodes
+from elisa.engine.avoidance import avoided_nodes, keep_off_gpus, learnt
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
 from elisa.engine.facts_work import WorkLeft
@@ -49,6 +49,8 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     due = due_now(ready, held, reader, left, now)
     ready = with_paths(left.split(ready) if is_predicting else ready, due)
     running = with_urgency(held, due, now)
+    avoided = learnt(reader, now) if ready.task else ()
+    keep_off_gpus(ws.backends, avoided)
     clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
     fenced = _fenced(ws, policy, health, now)
     inputs = PlanInputs(
@@ -65,7 +67,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
         promised=_promised(ws, reader, policy) if ready.task else {},
         running=running,
         urged=urged_now(reader) if ready.task or running else {},
-        avoid=avoided_nodes(reader, clusters, now) if ready.task else {},
+        avoid=avoided_nodes(avoided, clusters),
         plugins=tuple(fenced.order) if fenced is not None else (),
         planner=ws.site.planner if fenced is not None else "",
     )

@@ -261,7 +261,7 @@ def _places(home: Path) -> Iterator[Finding]:
                 hint = f"`elisa undrain {one.backend}` opens it" if one.id else "`closures` in site.yaml says so"
                 yield _warn("closed", f"{one.place} gets no work{f': {one.why}' if one.why else ''}", hint)
         for bad in learnt(reader, now):
-            what = f"{bad.node} of {bad.backend}: {bad.broken} of its last {bad.runs} runs broke there"
+            what = f"{bad.place}: {bad.broken} of its last {bad.runs} runs broke there"
             yield _warn("avoided", what, f"it gets work again at {bad.until:%Y-%m-%d %H:%M} UTC; have it looked at")
 
 

@@ -26,7 +26,7 @@ class EventKind(StrEnum):
     OUTPUT = "output"  # name, path, ok, why
     OVER_LIMIT = "over_limit"  # resource (memory, walltime, output), limit, seen
     STOPPING = "stopping"  # signal, why
-    EXITED = "exited"  # exit_code (or null), signal (or null), why, run_s, and the last heartbeat's keys
+    EXITED = "exited"  # exit_code (or null), signal (or null), why, run_s, gpus, and the last heartbeat's keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,10 @@ class OutputRow(NamedTuple):
 
 
 class PastRun(NamedTuple):
-    """An attempt that ran and is over. `save_s` is what its last checkpoint took, None if it saved nothing."""
+    """An attempt that ran and is over. `save_s` is what its last checkpoint took, None if it saved nothing.
+
+    `gpus` are those that it had on its node, by the node's own count, as far as it said.
+    """
 
     attempt: AttemptId
     task: TaskId
@@ -138,6 +141,7 @@ class PastRun(NamedTuple):
     started_at: datetime
     ended_at: datetime
     save_s: float | None
+    gpus: tuple[str, ...] = ()
 
     @property
     def run_s(self) -> float:

@@ -33,13 +33,17 @@ class CheckpointRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How an attempt ended. `detail` is one sentence for a person; `step` the last step it reported."""
+    """How an attempt ended. `detail` is one sentence for a person; `step` the last step it reported.
+
+    `gpus` names the GPUs that it had, as its node counts them, with commas between; "" if it had none or did not say.
+    """
 
     reason: EndReason
     exit_code: int | None = None
     signal: int | None = None
     detail: str = ""
     step: int | None = None
+    gpus: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 from elisa.policies.badnodes import NodeOutcome, NodeRules, Suspect, suspects
 
-__all__ = ["avoid_until", "may_blame", "node_outcomes", "own_bad_nodes", "suspect_nodes"]
+__all__ = ["avoid_until", "may_blame", "node_outcomes", "on_gpus", "own_bad_nodes", "suspect_nodes"]
 
 _BY_NODE = frozenset({EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE})
 _GOOD = frozenset({EndReason.COMPLETED, EndReason.TIMEOUT, EndReason.PREEMPTED})
@@ -69,6 +69,15 @@ def suspect_nodes(
     # Of a small cluster one node may be avoided, too. A little over one, for the division must not round down.
     share = max(rules.at_most, 1.001 / len(known))
     return suspects(node_outcomes(there, now), len(known), replace(rules, at_most=share))
+
+
+def on_gpus(runs: Sequence[PastRun]) -> tuple[PastRun, ...]:
+    """Return the runs on one node that said which GPUs they had, each GPU as `node:index` in place of the node.
+
+    All that holds for nodes then holds for GPUs; but for the failures of nodes, which are no GPU's fault.
+    """
+    known = [run for run in runs if run.gpus and run.node_count == 1 and run.end not in _BY_NODE]
+    return tuple(run._replace(nodes=",".join(f"{run.nodes}:{gpu}" for gpu in run.gpus)) for run in known)
 
 
 def avoid_until(suspect: Suspect, now: datetime, rules: NodeRules = _RULES) -> datetime:

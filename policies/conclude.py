@@ -49,6 +49,7 @@ def own_word(attempt: Attempt, heard: Heard) -> End | None:
         signal=_integer(event, "signal"),
         detail=str(event.data.get("why") or ""),
         step=_step(attempt, heard),
+        gpus=str(event.data.get("gpus") or ""),
     )
 
 

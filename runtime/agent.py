@@ -24,6 +24,7 @@ from elisa.runtime.courier import Courier
 from elisa.runtime.crash import crash
 from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
+from elisa.runtime.gpu import given_gpus
 from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
 from elisa.runtime.supervise import Ending, Supervisor, block_signals, usage_data
@@ -221,6 +222,7 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
         "why": why,
         "detail": detail,
         "run_s": ending.run_s,
+        "gpus": given_gpus(os.environ, is_managed=native_job(dict(os.environ)).is_managed),
         **usage_data(ending.usage, ending.gpu_use),
     }
     if is_success:

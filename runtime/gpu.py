@@ -6,7 +6,7 @@ import ctypes
 import os
 from typing import Any, Callable, Mapping, NamedTuple
 
-__all__ = ["GpuSampler", "GpuUse", "open_gpus"]
+__all__ = ["GpuSampler", "GpuUse", "given_gpus", "open_gpus"]
 
 _LIBRARY = "libnvidia-ml.so.1"
 _MIB = 2**20
@@ -25,6 +25,14 @@ class _Utilization(ctypes.Structure):
 
 class _Memory(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+def given_gpus(env: Mapping[str, str], *, is_managed: bool) -> str:
+    """Return the indices of the GPUs that elisa itself gave to this job; "" where a resource manager chose them.
+
+    Those hide all other GPUs from a job, so that its numbers begin at 0 on each.
+    """
+    return "" if is_managed else env.get("CUDA_VISIBLE_DEVICES", "")
 
 
 def open_gpus(env: Mapping[str, str], load: Callable[[str], Any] = ctypes.CDLL) -> GpuSampler | None:

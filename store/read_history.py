@@ -21,7 +21,7 @@ _GROUP = (
 )
 _RUNS = (
     "SELECT a.id, a.task, t.pipeline, t.group_name, a.backend, a.partition_name, a.nodes, a.request, a.end_reason,"
-    " a.started_at, a.ended_at, a.last_checkpoint FROM attempt a JOIN task t ON t.id = a.task"
+    " a.started_at, a.ended_at, a.last_checkpoint, a.ending FROM attempt a JOIN task t ON t.id = a.task"
     " WHERE a.ended_at > ? AND a.started_at IS NOT NULL ORDER BY a.ended_at DESC, a.id LIMIT ?"
 )
 _BROKEN = (
@@ -52,6 +52,7 @@ class HistoryQueries:
 
 def _run(row: Sequence[Any]) -> PastRun:
     saved = json.loads(row[11]) if row[11] else {}
+    gpus = str(json.loads(row[12]).get("gpus") or "") if row[12] else ""
     return PastRun(
         attempt=AttemptId(row[0]),
         task=TaskId(row[1]),
@@ -65,4 +66,5 @@ def _run(row: Sequence[Any]) -> PastRun:
         started_at=from_us(row[9]),
         ended_at=from_us(row[10]),
         save_s=float(saved.get("seconds", 0.0)) if saved else None,
+        gpus=tuple(filter(None, gpus.split(","))),
     )

@@ -67,6 +67,11 @@ class LocalBackend:
         self._slots = slots
         self._clock = clock
         self._crash = crash
+        self._avoided = Held(cpus=0, memory_mib=0)
+
+    def avoid_gpus(self, gpus: Collection[int]) -> None:
+        """Give these to no job from now on, and count them as taken."""
+        self._avoided = Held(cpus=0, memory_mib=0, gpus=tuple(sorted(gpus)))
 
     def submit(self, request: JobRequest) -> NativeId:
         """Start a job now. Raises Unavailable while something else holds what it asks for."""
@@ -105,7 +110,7 @@ class LocalBackend:
     def cluster(self) -> ClusterView:
         """Return one node: this machine."""
         try:
-            taken = self._taken()
+            taken = (*self._taken(), self._avoided)
         except OSError as err:
             raise Unavailable("local jobs cannot be looked up", f"{err.strerror}: {err.filename}") from err
         slots, host = self._slots, supervisor.host_name()
@@ -163,7 +168,7 @@ class LocalBackend:
         self._crash("local.submit.allowed")
 
     def _room_for(self, request: JobRequest) -> Held:
-        held = assign(self._slots, self._taken(), request.resources)
+        held = assign(self._slots, (*self._taken(), self._avoided), request.resources)
         if isinstance(held, NeverFits):
             raise Rejected(
                 f"{request.attempt} asks for {held.asked} {held.resource}; this machine gives {held.largest}",

@@ -8,7 +8,7 @@ import pytest
 from elisa.model.rows import PastRun
 from elisa.model.states import EndReason
 from elisa.policies.badnodes import NodeOutcome, Suspect
-from elisa.policies.blame import avoid_until, may_blame, node_outcomes, own_bad_nodes, suspect_nodes
+from elisa.policies.blame import avoid_until, may_blame, node_outcomes, on_gpus, own_bad_nodes, suspect_nodes
 from tests.policies.build import NOW, after, ended
 
 GOOD, BAD, DIED = EndReason.COMPLETED, EndReason.FAILED, EndReason.NODE_FAILURE
@@ -99,3 +99,17 @@ def test_the_next_attempt_should_see_another_node_than_those_where_the_last_two_
 
     assert own_bad_nodes(attempts) == {"n2", "n3"}
     assert own_bad_nodes([ended(EndReason.PREEMPTED, nodes="n1"), ended(BAD, "t1.2", nodes="n[1-2]")]) == frozenset()
+
+
+def test_runs_on_gpus_are_judged_gpu_by_gpu_and_a_nodes_failure_is_no_gpus_fault() -> None:
+    runs = [
+        a_run(BAD, "vm", "t1", gpus=("2",)),
+        a_run(BAD, "vm", "t2", gpus=("2",)),
+        a_run(GOOD, "vm", "t3", gpus=("0", "1")),
+        a_run(DIED, "vm", "t4", gpus=("0",)),
+        a_run(GOOD, "vm", "t5"),
+        a_run(GOOD, "n[1-2]", "t6", gpus=("0",), node_count=2),
+    ]
+
+    assert failures(list(on_gpus(runs))) == {"vm:0": 0, "vm:1": 0, "vm:2": 2}
+    assert [one.node for one in suspect_nodes(on_gpus(runs), "slurm", NOW)] == ["vm:2"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from elisa.runtime.gpu import GpuUse, open_gpus
+from elisa.runtime.gpu import GpuUse, given_gpus, open_gpus
 
 
 class Driver:
@@ -61,3 +61,11 @@ def test_without_a_driver_or_gpus_nothing_is_sampled() -> None:
     assert open_gpus({}, absent) is None
     assert open_gpus({}, lambda _name: Driver(status=9)) is None
     assert open_gpus({"CUDA_VISIBLE_DEVICES": ""}, lambda _name: Driver()) is None
+
+
+@pytest.mark.parametrize(
+    ("is_managed", "expected"), [(False, "0,2"), (True, "")], ids=["given by elisa", "chosen by a resource manager"]
+)
+def test_gpus_are_named_only_where_their_numbers_mean_the_same_in_each_job(*, is_managed: bool, expected: str) -> None:
+    assert given_gpus({"CUDA_VISIBLE_DEVICES": "0,2"}, is_managed=is_managed) == expected
+    assert given_gpus({}, is_managed=is_managed) == ""
