@@ -72,6 +72,16 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "drain": [
+        Parameter("backend", "text", required=True),
+        Parameter("nodes", "text", flags=("--nodes",), default=""),
+        Parameter("begin", "text", flags=("--from",)),
+        Parameter("until", "text", flags=("--until",)),
+        Parameter("reason", "text", flags=("--reason",), default=""),
+        Parameter("force", "flag", flags=("--force",), default=False),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "explain": [
         Parameter("task", "text", required=True),
         Parameter("home", "text", flags=("--home",)),
@@ -214,6 +224,12 @@ COMMANDS: dict[str, list[Parameter]] = {
     "tick": [
         Parameter("until_idle", "flag", flags=("--until-idle",), default=False),
         Parameter("loop", "other", flags=("--loop",)),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
+    "undrain": [
+        Parameter("backend", "text", required=True),
+        Parameter("nodes", "text", flags=("--nodes",), default=""),
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
