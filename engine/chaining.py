@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from elisa.engine.act import Submitting
 from elisa.engine.facts_due import with_paths
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
-from elisa.model.ids import AttemptId, BackendName, TaskId
+from elisa.model.charge import Charge
+from elisa.model.columns import ProjectUsage, UsageRow
+from elisa.model.decisions import Submit
+from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
 from elisa.model.native import ClusterView
 from elisa.model.needs import ResolvedNeed
 from elisa.model.site import ProjectPolicy, SitePolicy
-from elisa.model.states import TaskState
+from elisa.model.states import FINAL_TASK_STATES, AttemptState
 from elisa.model.task import Attempt, Task
-from elisa.policies.chaining import Link, link_of, tips_of
+from elisa.policies.chaining import Link, job_words, link_of, tips_of
 from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
 from elisa.store.reader import Reader
 
-__all__ = ["Chaining", "depth_limits"]
+__all__ = ["Chaining", "Ground", "depth_limits"]
+
+
+class Ground(NamedTuple):
+    """What links are judged by: live attempts, what is in use, and how many jobs were submitted in this tick."""
+
+    live: Sequence[Attempt]
+    usage: ProjectUsage
+    used: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,39 +52,68 @@ class Chaining:
         """Queue tasks behind the jobs they wait for, level by level, as far as site, windows and budgets go."""
         limits = depth_limits(self.ws, self.managers)
         for _ in range(max(limits.values(), default=0)):
-            used = len(submitting.acted.submitted)
-            groups = _by_backend(self._links(set(limits)), limits)
-            if not sum(submitting.chain(self._plan(group, used), group) for group in groups):
+            ground = Ground(self.reader.live_attempts(), self.reader.usage(self.now), len(submitting.acted.submitted))
+            groups = _by_backend(self._links(self.reader.next_in_line(), ground, set(limits)), limits)
+            if not sum(submitting.chain(self._plan(group, ground), group) for group in groups):
                 return
 
-    def _links(self, names: set[BackendName]) -> Sequence[Link]:
-        candidates = self.reader.next_in_line()
+    def foreseen(self, decided: Plan) -> tuple[Submit, ...]:
+        """Return what would be queued behind live jobs, and behind those that a plan submits, were all accepted."""
+        limits = depth_limits(self.ws, self.managers)
+        live, usage = self.reader.live_attempts(), self.reader.usage(self.now)
+        ground = self._with(Ground(live, usage, 0), decided, {}) if limits else Ground(live, usage, 0)
+        found: list[Submit] = []
+        for _ in range(max(limits.values(), default=0)):
+            candidates = self.reader.waiting_for([attempt.task for attempt in ground.live])
+            fresh = [task for task in candidates if task not in {one.task for one in found}]
+            before = len(found)
+            for group in _by_backend(self._links(fresh, ground, set(limits)), limits):
+                chained = self._plan(group, ground)
+                found += [replace(one, reason=group[one.task].reason(one)) for one in _submits(chained)]
+                ground = self._with(ground, chained, group)
+            if len(found) == before:
+                break
+        return tuple(found)
+
+    def _with(self, ground: Ground, decided: Plan, links: Mapping[TaskId, Link]) -> Ground:
+        """Return the ground once all that a plan submits were accepted."""
+        submits = _submits(decided)
+        tasks = self.reader.tasks([one.task for one in submits])
+        pretended = [_accepted(tasks[one.task], one, decided, links, self.now) for one in submits]
+        held = [_held(tasks[one.task], decided) for one in submits]
+        return Ground(
+            (*ground.live, *pretended),
+            ground.usage._replace(rows=(*ground.usage.rows, *held)),
+            ground.used + len(submits),
+        )
+
+    def _links(self, candidates: Sequence[TaskId], ground: Ground, names: set[BackendName]) -> Sequence[Link]:
         if not candidates:
             return ()
-        live = {attempt.id: attempt for attempt in self.reader.live_attempts()}
+        live = {attempt.id: attempt for attempt in ground.live}
         tasks, needs = self.reader.tasks(candidates), self.reader.upstream(candidates)
-        active = self.reader.tasks(_active(needs))
-        tips = tips_of({name: one for name, one in live.items() if one.backend in names}, active)
+        targets = self.reader.tasks(_unfinished(needs))
+        tips = tips_of({name: one for name, one in live.items() if one.backend in names}, targets)
         found = (
             link_of(tasks[task], needs.get(task, ()), tips, self._earlier(tasks[task]))
             for task in candidates
             if tasks[task].owner_uid == self.ws.uid
         )
-        return [replace(link, words=_named(link.behind, live, active)) for link in found if link is not None]
+        return [replace(link, words=_named(link.behind, live, targets)) for link in found if link is not None]
 
     def _earlier(self, task: Task) -> Sequence[Attempt]:
         return self.reader.attempts_of(task.id) if task.attempts else ()
 
-    def _plan(self, links: Mapping[TaskId, Link], used: int) -> Plan:
+    def _plan(self, links: Mapping[TaskId, Link], ground: Ground) -> Plan:
         """Return the plan for links to one backend: places in its queues, not nodes, for nobody knows what is free then."""
         names = {link.backend for link in links.values()}
         return plan(
             Snapshot.build(
                 with_paths(self.reader.columns_of(links), self.due),
-                self.reader.usage(self.now),
+                ground.usage,
                 [_occupied(view) for view in self.managers.clusters() if view.backend in names],
-                self.reader.live_attempts(),
-                _strict(self.seen.site, used=used),
+                ground.live,
+                _strict(self.seen.site, used=ground.used),
                 self.now,
                 queueing=names,
                 uid=self.ws.uid,
@@ -94,13 +135,50 @@ def depth_limits(ws: Workspace, managers: Managers) -> Mapping[BackendName, int]
     return limits
 
 
-def _active(needs: Mapping[TaskId, Sequence[ResolvedNeed]]) -> Sequence[TaskId]:
+def _submits(decided: Plan) -> list[Submit]:
+    return [one for one in decided.decisions if isinstance(one, Submit)]
+
+
+def _accepted(task: Task, decision: Submit, decided: Plan, links: Mapping[TaskId, Link], now: datetime) -> Attempt:
+    number = task.attempts + 1
+    return Attempt(
+        id=attempt_id(task.id, number),
+        task=task.id,
+        number=number,
+        backend=decision.backend,
+        partition=decision.partition,
+        request=decided.request(task.id),
+        state=AttemptState.SUBMITTED,
+        intended_at=now,
+        behind=links[task.id].behind if task.id in links else (),
+        native_id=NativeId(""),
+    )
+
+
+def _held(task: Task, decided: Plan) -> UsageRow:
+    """Return what the intent of one task would hold."""
+    request, charge = decided.request(task.id), decided.charge(task.id)
+    return UsageRow(
+        task.project,
+        task.owner_uid,
+        charge.gpu_type,
+        reserved=charge,
+        spent=Charge(gpu_type=charge.gpu_type),
+        jobs=1,
+        nodes=request.nodes,
+        cpus=request.cpus,
+        memory_mib=request.memory_mib,
+        gpus=request.gpu_count,
+    )
+
+
+def _unfinished(needs: Mapping[TaskId, Sequence[ResolvedNeed]]) -> Sequence[TaskId]:
     targets = (target for found in needs.values() for resolved in found for target in resolved.targets)
-    return sorted({target.id for target in targets if target.state is TaskState.ACTIVE})
+    return sorted({target.id for target in targets if target.state not in FINAL_TASK_STATES})
 
 
 def _named(behind: Sequence[AttemptId], live: Mapping[AttemptId, Attempt], tasks: Mapping[TaskId, Task]) -> str:
-    return ", ".join(f"{tasks[live[one].task].spec.name}'s job {live[one].native_id}" for one in behind)
+    return ", ".join(job_words(tasks[live[one].task].spec.name, live[one].native_id) for one in behind)
 
 
 def _by_backend(links: Sequence[Link], limits: Mapping[BackendName, int]) -> Iterator[Mapping[TaskId, Link]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from elisa.engine.chaining import Chaining
 from elisa.engine.decide import decide
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
+from elisa.model.decisions import Submit
 from elisa.model.ids import TaskId
 from elisa.model.states import TaskState
 from elisa.policies.deadlines import Due
@@ -21,12 +23,16 @@ __all__ = ["Preview", "preview"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A plan, how what is due stands, all that the plan was made of, and the names of the tasks in it."""
+    """A plan, how what is due stands, all that the plan was made of, and the names of the tasks in it.
+
+    `chained` would be queued behind jobs that live, or that the plan submits.
+    """
 
     plan: Plan
     due: Due
     inputs: PlanInputs
     names: Mapping[TaskId, str]
+    chained: tuple[Submit, ...] = ()
 
 
 def preview(ws: Workspace) -> Preview:
@@ -36,6 +42,9 @@ def preview(ws: Workspace) -> Preview:
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
         plan, due, inputs = decide(ws, reader, managers, health, reader.live_attempts(), now)
+        ahead = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now).foreseen(plan)
+        chained = reader.tasks([one.task for one in ahead])
         ready = reader.task_rows(states=(TaskState.READY,))
         active = reader.task_rows(states=(TaskState.ACTIVE,))
-    return Preview(plan=plan, due=due, inputs=inputs, names={row.id: row.name for row in (*ready, *active)})
+    names = {row.id: row.name for row in (*ready, *active)} | {task.id: task.spec.name for task in chained.values()}
+    return Preview(plan=plan, due=due, inputs=inputs, names=names, chained=ahead)

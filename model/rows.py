@@ -71,7 +71,7 @@ class TaskRow(NamedTuple):
     """One line of `status`: a task, its newest attempt (from `attempt` on, None before the first) and its verdict.
 
     `reason` is the code of why it was last passed over, "" if it was not since it last moved. `saved_step` is that of
-    the newest attempt's newest checkpoint, None before the first.
+    the newest attempt's newest checkpoint, None before the first. `behind` are the attempts that it was queued behind.
     """
 
     id: TaskId
@@ -99,6 +99,8 @@ class TaskRow(NamedTuple):
     started_at: datetime | None
     end_reason: str
     saved_step: int | None = None
+    behind: tuple[AttemptId, ...] = ()
+    hold_requested: bool = False
 
 
 class AuditRow(NamedTuple):

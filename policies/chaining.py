@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from elisa.model.conditions import evaluate
 from elisa.model.decisions import Submit
-from elisa.model.ids import AttemptId, BackendName, TaskId
+from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import NeedKind, RestartWhen
 from elisa.model.reasons import Reason, ReasonCode, because
@@ -20,7 +20,7 @@ from elisa.model.states import FINAL_ATTEMPT_STATES, AttemptState, EndReason, Ta
 from elisa.model.task import Attempt, Task
 from elisa.policies.readiness import condition_of, is_met, lookup_of
 
-__all__ = ["NEVER_STARTS", "Link", "Tip", "has_failed", "is_chained", "link_of", "stranded", "tips_of"]
+__all__ = ["NEVER_STARTS", "Link", "Tip", "has_failed", "is_chained", "job_words", "link_of", "stranded", "tips_of"]
 
 _QUEUED = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
 
@@ -54,6 +54,11 @@ class Link:
         """Return why a plan that chose the place submits the task before its needs are met."""
         facts = {name: fact for name, fact in decision.reason.facts.items() if name != "rank"}
         return because(ReasonCode.CHAINED, behind=self.words, **facts)
+
+
+def job_words(task: str, native_id: NativeId | None) -> str:
+    """Name a task's job for a person: by its number alone, where it has one yet."""
+    return f"{task}'s job {native_id.partition('.')[0]}" if native_id else f"{task}'s job"
 
 
 def is_chained(attempt: Attempt, live: Mapping[AttemptId, Attempt]) -> bool:

@@ -13,6 +13,7 @@ from elisa.model.states import FINAL_TASK_STATES
 from elisa.model.task import Attempt, Task, Verdict
 from elisa.store.reader import Reader
 
+from .chains import queued_behind
 from .deadlines import Judged, read_judged_one
 from .expected import read_expected
 from .names import resolve_task
@@ -66,7 +67,7 @@ def read_explanation(reader: Reader, name: str, now: datetime) -> Explanation:
         task=task,
         attempts=attempts,
         verdict=verdict,
-        now=_now(task, attempts, verdict, history),
+        now=_now(reader, task, attempts, verdict, history),
         history=history,
         left=read_expected(reader, task, attempts, present),
         due=read_judged_one(reader, task.pipeline, present) if task.state not in FINAL_TASK_STATES else None,
@@ -148,7 +149,13 @@ def _parked(attempts: tuple[Attempt, ...], verdict: Verdict) -> str:
     return parked_words(verdict.code, newest.end.reason, saved.step if saved is not None else None)
 
 
-def _now(task: Task, attempts: tuple[Attempt, ...], verdict: Verdict | None, history: tuple[Happening, ...]) -> str:
+def _now(
+    reader: Reader,
+    task: Task,
+    attempts: tuple[Attempt, ...],
+    verdict: Verdict | None,
+    history: tuple[Happening, ...],
+) -> str:
     """Prefer the newest refusal; else what the newest attempt does; else the last thing that happened to the task."""
     if verdict is not None:
         return f"{task.state.value}: {_parked(attempts, verdict)}{_reason_words(verdict.code, verdict.facts)}"
@@ -156,7 +163,8 @@ def _now(task: Task, attempts: tuple[Attempt, ...], verdict: Verdict | None, his
     if live:
         newest = live[-1]
         where = f"{newest.backend}{f' as {newest.native_id}' if newest.native_id else ''}"
-        queue = f" ({newest.native_detail})" if newest.native_detail else ""
+        queue = queued_behind(reader, newest.behind) or newest.native_detail
+        queue = f" ({queue})" if queue else ""
         return f"{task.state.value}: attempt {newest.number} is {newest.state.value} on {where}{queue}"
     own = [one for one in history if one.subject == task.id and one.became]
     return f"{task.state.value}: {own[-1].words}" if own else task.state.value

@@ -15,6 +15,7 @@ from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.units import format_duration
 from elisa.store.reader import Reader
 
+from .chains import queued_behind
 from .deadlines import Judged, read_judged
 from .words import in_words, parked_words
 
@@ -153,8 +154,10 @@ def _outage_warning(meta: StoreMeta) -> str:
 def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
     if row.cancel_requested and row.state not in FINAL_TASK_STATES:
         return "will be cancelled"
+    if row.hold_requested:
+        return "will be held"
     if row.state is TaskState.ACTIVE:
-        return _active_note(row, now)
+        return _active_note(row, now, queued_behind(reader, row.behind))
     if row.reason:
         verdict = reader.verdict(row.id)
         words = in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
@@ -162,9 +165,11 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
     return row.end_reason.replace("_", " ") if row.state is TaskState.FAILED else ""
 
 
-def _active_note(row: TaskRow, now: datetime) -> str:
+def _active_note(row: TaskRow, now: datetime, behind: str) -> str:
     if row.attempt_state is AttemptState.RUNNING and row.started_at is not None:
         saved = "" if row.saved_step is None else f"; saved step {row.saved_step}"
         return f"running for {format_duration((now - row.started_at).total_seconds())} on {row.backend}{saved}"
+    if behind:
+        return f"{behind} on {row.backend}"
     queue = f": {row.native_detail}" if row.native_detail else ""
     return f"{row.attempt_state.value if row.attempt_state else 'unknown'} on {row.backend}{queue}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -20,11 +21,13 @@ from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, fro
 __all__ = ["TaskQueries"]
 
 _TASK_STATES = {state.value: state for state in TaskState}
+_NOTHING = frozenset({None, "[]"})
 _ATTEMPT_STATES = {state.value: state for state in AttemptState}
 _STATUS = (
     "SELECT t.id, t.name, t.group_name, t.pipeline, p.name, t.project, t.owner_uid, t.state, t.attempts, t.failures,"
     " t.cancel_requested, t.submitted_at, t.ready_at, t.ended_at, t.not_before, v.code, a.id, a.state, a.backend,"
-    " a.partition_name, a.native_id, a.native_detail, a.started_at, a.end_reason, a.last_checkpoint FROM task t"
+    " a.partition_name, a.native_id, a.native_detail, a.started_at, a.end_reason, a.last_checkpoint, a.behind, t.hold_requested"
+    " FROM task t"
     " JOIN pipeline p ON p.id = t.pipeline"
     " LEFT JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
     " LEFT JOIN verdict v ON v.task = t.id"
@@ -176,4 +179,6 @@ def _status_row(row: tuple[Any, ...]) -> TaskRow:
         started_at=from_us(row[22]),
         end_reason=row[23] or "",
         saved_step=None if row[24] is None else int(read_facts(row[24])["step"]),
+        behind=() if row[25] in _NOTHING else tuple(map(AttemptId, json.loads(row[25]))),
+        hold_requested=bool(row[26]),
     )

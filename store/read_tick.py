@@ -86,6 +86,10 @@ class TickQueries(TaskQueries):
         """Return waiting tasks that lack nothing but what active ones are about to bring, as far as states tell."""
         return tuple(TaskId(row[0]) for row in self._db.rows(_NEXT_IN_LINE))
 
+    def waiting_for(self, targets: Collection[TaskId]) -> tuple[TaskId, ...]:
+        """Return the waiting tasks that need one of these, whatever else they need."""
+        return tuple(sorted({TaskId(row[0]) for row in self._db.rows_in(_WAITING_FOR, targets)}))
+
     def upstream(self, tasks: Collection[TaskId]) -> Mapping[TaskId, tuple[ResolvedNeed, ...]]:
         """Return the needs of each task with the tasks behind them: for a template, the tasks made from it if any."""
         needs = {row[0]: needs_from(row[1]) for row in self._db.rows_in(_NEEDS, tasks)}
@@ -221,6 +225,10 @@ _NEXT_IN_LINE = (
     " (SELECT e.task FROM task s JOIN need_edge e ON e.target = s.id WHERE s.state = 'active')"
     " AND NOT EXISTS (SELECT 1 FROM need_edge o JOIN task x ON x.id = o.target"
     " WHERE o.task = t.id AND x.state NOT IN ('active', 'succeeded')) ORDER BY t.id"
+)
+_WAITING_FOR = (
+    "SELECT t.id FROM need_edge e JOIN task t ON t.id = e.task WHERE e.target IN ({keys})"
+    " AND t.state = 'waiting' AND t.cancel_requested = 0"
 )
 _NEEDS = "SELECT id, needs FROM task WHERE id IN ({keys})"
 _EDGES = "SELECT task, need, target FROM need_edge WHERE task IN ({keys}) ORDER BY task, need, target"

@@ -15,6 +15,7 @@ from elisa.engine.plan import Preview, preview
 from elisa.engine.workspace import open_workspace
 from elisa.model.decisions import Cancel, Decision, Park, Preempt, Submit
 from elisa.model.ids import PipelineId, TaskId
+from elisa.model.reasons import ReasonCode
 from elisa.model.text import clean
 from elisa.report.deadlines import Judged, judged_of
 from elisa.report.words import in_words
@@ -32,10 +33,10 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
     if json:
         print_json("plan", 1, _data(seen, due))
         return 0
-    if not seen.plan.decisions:
+    if not (seen.plan.decisions or seen.chained):
         show("the next tick would start and stop nothing")
     else:
-        show(_decisions_table(seen.plan.decisions, seen.names))
+        show(_decisions_table(seen))
     late = [one for one in due.values() if not one.verdict.is_reachable]
     if late:
         show("", *(clean(f"{one.name}: {judged_words(one)}") for one in late))
@@ -50,11 +51,11 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
     return 0
 
 
-def _decisions_table(decisions: tuple[Decision, ...], names: Mapping[TaskId, str]) -> Table:
+def _decisions_table(seen: Preview) -> Table:
     table = table_of("would", "task", "name", "where", "because", whole=("would", "task"))
-    for decision in decisions:
+    for decision in (*seen.plan.decisions, *seen.chained):
         verb, task, where = _parts(decision)
-        table.add_row(verb, task, clean(names.get(task, "")), where, clean(in_words(decision.reason)))
+        table.add_row(verb, task, clean(seen.names.get(task, "")), where, clean(in_words(decision.reason)))
     return table
 
 
@@ -62,7 +63,7 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
     match decision:
         case Submit():
             return (
-                "submit",
+                "chain" if decision.reason.code is ReasonCode.CHAINED else "submit",
                 decision.task,
                 f"{decision.backend}{'/' + decision.partition if decision.partition else ''}",
             )
@@ -77,7 +78,7 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
 def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
     return {
         "due": {pipeline: judged_data(judged) for pipeline, judged in due.items()},
-        "decisions": [_decision_data(decision, seen) for decision in seen.plan.decisions],
+        "decisions": [_decision_data(decision, seen) for decision in (*seen.plan.decisions, *seen.chained)],
         "passed_over": [
             {
                 "task": one.task,
@@ -112,4 +113,4 @@ def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
         "where": where,
         "reason": reason,
     }
-    return told | _order_data(seen, task) if isinstance(decision, Submit) else told
+    return told | _order_data(seen, task) if verb == "submit" else told

@@ -12,9 +12,12 @@ from elisa.backends.simulated.backend import Fate
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.commands import cancel, hold, release
 from elisa.engine.config import Site
+from elisa.engine.plan import preview
+from elisa.model.decisions import Submit
 from elisa.model.pipeline import NeedKind, TaskSpec
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt
+from elisa.report.words import in_words
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
 from tests.reliability.world import World, scratch_folder
@@ -387,3 +390,54 @@ def test_predecessor_that_the_manager_forgot_does_not_let_its_successor_run(make
 
     assert set(world.states().values()) == {SUCCEEDED}
     assert_sound(world)
+
+
+def would(world: World) -> list[tuple[str, str]]:
+    seen = preview(world.workspace())
+    decided = [*seen.plan.decisions, *seen.chained]
+    return [(seen.names[one.task], in_words(one.reason)) for one in decided if isinstance(one, Submit)]
+
+
+def test_preview_tells_what_the_tick_will_queue(make: Callable[..., World]) -> None:
+    world = make(backend={"window": 3})
+    world.submit(*stages(5))
+
+    foreseen = would(world)
+    report = world.tick()
+
+    assert foreseen == [
+        ("s0", "it was chosen, as number 1 of this tick, for batch of sim"),
+        ("s1", "it was queued behind s0's job, for batch of sim"),
+        ("s2", "it was queued behind s1's job, for batch of sim"),
+    ]
+    assert len(report.submitted) == 3
+
+
+def test_preview_counts_the_budget_that_stages_in_front_will_hold(make: Callable[..., World]) -> None:
+    world = make(projects={"nlp": {"budget": {"cpu_hours": 2}}})
+    world.submit(*stages(4, walltime_s=3600))
+
+    assert [name for name, _ in would(world)] == ["s0", "s1"]
+
+
+def test_preview_names_the_job_that_lives(make: Callable[..., World]) -> None:
+    world = make(chain=1)
+    world.submit(*stages(3))
+    world.tick()
+    world.pass_time(130)
+    world.tick()
+
+    world.submit(job("other"), job("next", after("other")))
+    assert would(world)[-1] == ("next", "it was queued behind other's job, for batch of sim")
+    world.cluster.fail_submit(Fate.ACCEPTED, Fate.BUSY)
+    world.tick()
+
+    number = (newest(world, "other").native_id or "").partition(".")[0]
+    assert would(world)[-1] == ("next", f"it was queued behind other's job {number}, for batch of sim")
+
+
+def test_preview_of_a_site_without_chains_looks_for_none(make: Callable[..., World]) -> None:
+    world = make(chain=0)
+    world.submit(*stages(3))
+
+    assert [name for name, _ in would(world)] == ["s0"]
