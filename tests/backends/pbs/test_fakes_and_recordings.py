@@ -7,9 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +15,10 @@ import pytest
 from tests.backends.pbs.bench import recorded
 from tests.fakes.pbs.fake_pbs import FakePbs
 from tests.fakes.pbs.programs import PROGRAMS
+from tests.fakes.pbs.recorded import RECORDINGS, Recording
 
 pytestmark = pytest.mark.slow
 
-FILES = Path(__file__).parents[2] / "fakes" / "pbs" / "recordings"
 STATES = {
     "R": (
         "16",
@@ -70,35 +68,6 @@ TEXTS = {
     "pbsnodes_a_json": "pbsnodes_a",
     "pbsnodes_a_json_busy": "pbsnodes_a_busy",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    name: str
-    command: str
-    user: str
-    status: int
-    stdout: str
-    stderr: str
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def read_recordings() -> Iterator[Recording]:
-    for file in sorted(FILES.glob("*.txt")):
-        for text in re.split(r"^# name: ", file.read_text(), flags=re.MULTILINE)[1:]:
-            name, _, rest = text.partition("\n")
-            head, _, rest = rest.partition("=====STDOUT=====\n")
-            stdout, _, stderr = rest.partition("=====STDERR=====\n")
-            facts = dict(line.removeprefix("# ").split(": ", 1) for line in head.splitlines())
-            status = int(facts["exit"])
-            yield Recording(
-                name=name, command=facts["command"], user=facts["user"], status=status, stdout=stdout, stderr=stderr
-            )
-
-
-RECORDINGS = {recording.name: recording for recording in read_recordings()}
 
 
 @pytest.fixture(scope="module")
