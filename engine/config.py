@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
 from elisa.engine.site_budgets import LoanConfig, ProjectConfig
-from elisa.engine.site_kinds import Count, Duration, Section, told_problems
+from elisa.engine.site_kinds import Count, Duration, Section, Weight, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
     ClosureConfig,
@@ -76,6 +76,9 @@ class Site(Section):
     kept_plans: Count = Field(
         default=1000, description="Of how many ticks what was looked at and decided is kept, for `elisa replay`."
     )
+    gpu_watts: Mapping[str, Weight] = Field(
+        default={}, description="What one GPU of a type draws, in watts, by type: see `energy` in `placement`."
+    )
     jobs: JobsConfig = Field(default=JobsConfig(), description="What the agent of every job does.")
     recovery: RecoveryConfig = Field(default=RecoveryConfig(), description="How much silence is proof.")
 
@@ -97,6 +100,7 @@ class Site(Section):
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,
             backfill_times=self.backfill_times,
+            gpu_watts=tuple(sorted(self.gpu_watts.items())),
         )
 
 

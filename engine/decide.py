@@ -9,6 +9,7 @@ from typing import NamedTuple
 from elisa.engine.avoidance import avoided_nodes, keep_off_gpus, learnt
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
+from elisa.engine.facts_places import by_kind, outlook_of
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
@@ -47,7 +48,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     ready = left.fill(reader.ready_columns())
     held = reader.running(now) if live else ()
     due = due_now(ready, held, reader, left, now)
-    ready = with_paths(left.split(ready) if is_predicting else ready, due)
+    ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)
     running = with_urgency(held, due, now)
     avoided = learnt(reader, now) if ready.task else ()
     keep_off_gpus(ws.backends, avoided)
@@ -66,6 +67,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
         ends=left.ends() if is_predicting and ready.task else {},
         promised=_promised(ws, reader, policy) if ready.task else {},
         running=running,
+        outlook=outlook_of(kinds, reader, left, policy, now) if ready.task else None,
         urged=urged_now(reader) if ready.task or running else {},
         avoid=avoided_nodes(avoided, clusters),
         plugins=tuple(fenced.order) if fenced is not None else (),

@@ -8,9 +8,11 @@ from functools import cached_property
 from math import ceil, log
 
 from elisa.forecast.runtimes import Runtimes
+from elisa.forecast.speeds import Kind, Speeds, kind_of
 from elisa.forecast.work import MEMORY, Left, left_of
 from elisa.model.columns import ReadyColumns, UnfinishedRow
 from elisa.model.ids import AttemptId, TaskId
+from elisa.model.rows import FinishedWork
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.store.reader import Reader
@@ -32,7 +34,25 @@ class WorkLeft:
     @cached_property
     def runtimes(self) -> Runtimes:
         """What is known of run times."""
-        return Runtimes(self._reader.finished_work(self._now - MEMORY))
+        return Runtimes(self._finished)
+
+    @cached_property
+    def speeds(self) -> Speeds:
+        """What is known of speeds on types of GPU."""
+        return Speeds(self._finished)
+
+    @cached_property
+    def _finished(self) -> Sequence[FinishedWork]:
+        return self._reader.finished_work(self._now - MEMORY)
+
+    @cached_property
+    def kinds(self) -> Mapping[TaskId, Kind]:
+        """The kind of work of each ready task, if any work was ever finished."""
+        return {TaskId(row.task): kind_of(row.name) for row in self._ready_rows} if self._finished else {}
+
+    @cached_property
+    def _ready_rows(self) -> Sequence[UnfinishedRow]:
+        return self._reader.ready_work(saved_only=not self._finished)
 
     def of(self, rows: Iterable[UnfinishedRow]) -> Mapping[TaskId, Left]:
         """Return what is left of each task."""
@@ -57,7 +77,7 @@ class WorkLeft:
     @cached_property
     def ready(self) -> Mapping[TaskId, Left]:
         """What is left of ready tasks, those left out of which nothing is known but their walltime."""
-        return self.of(self._reader.ready_work(saved_only=not self.runtimes))
+        return self.of(self._ready_rows)
 
     def fill(self, ready: ReadyColumns) -> ReadyColumns:
         """Return the columns with what is expected of each task."""

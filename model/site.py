@@ -264,7 +264,7 @@ class SitePolicy:
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
     projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
     all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself;
-    `backfill_times` tells for how long a job is expected to take its own.
+    `backfill_times` tells for how long a job is expected to take its own. `gpu_watts` is what one GPU of a type draws.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
@@ -282,6 +282,7 @@ class SitePolicy:
     aged_s: float = 0.0
     backfill_depth: int = 1
     backfill_times: BackfillTimes = BackfillTimes.REQUESTED
+    gpu_watts: tuple[tuple[str, float], ...] = ()
     closures: tuple[Closure, ...] = ()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
 

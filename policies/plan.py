@@ -21,6 +21,8 @@ from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
+from elisa.policies.placement import options_of
+from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot
 from elisa.policies.walk import Start, Walk
 
@@ -88,6 +90,16 @@ class Plan:
     def factors(self, task: TaskId) -> tuple[FactorLine, ...]:
         """Return the factors of a ready task's score, whether or not the site orders by it; KeyError if it was not ready."""
         return factor_lines(self._factors, self.snapshot.site.factors, self._row(task))
+
+    def places(self, task: TaskId) -> tuple[Scored, ...]:
+        """Return the places where a ready task may run, the best first, with the terms that rank them; KeyError otherwise.
+
+        One alone is not weighed.
+        """
+        number = int(self.snapshot.tasks.shape[self._row(task)])
+        shape = self.snapshot.shapes[number]
+        options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
+        return rank_options(number, shape, options.ways, self.snapshot)
 
     def reason(self, task: TaskId) -> Reason:
         """Return why a ready task starts or does not; KeyError if it was not ready."""

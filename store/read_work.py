@@ -40,6 +40,10 @@ _TURNS = (
     f"SELECT subject, kind, at FROM audit WHERE subject IN ({{keys}}) AND kind IN ('noted.{DEADLINE_LOST}',"
     f" 'noted.{DEADLINE_REGAINED}') ORDER BY seq"
 )
+_WAITS = (
+    "SELECT backend, partition_name, started_at - submitted_at FROM attempt WHERE ended_at > ? AND started_at IS NOT NULL"
+    " AND submitted_at IS NOT NULL ORDER BY ended_at DESC, id LIMIT ?"
+)
 _SEVERAL_CLASSES = (
     f"SELECT t.pipeline FROM task t WHERE {_UNFINISHED} GROUP BY t.pipeline HAVING MIN(t.priority) < MAX(t.priority)"
     " AND MAX(CASE WHEN t.state = 'waiting' THEN 1 ELSE 0 END) = 1 ORDER BY t.pipeline"
@@ -83,6 +87,11 @@ class WorkQueries:
     def unfinished_of(self, pipeline: PipelineId) -> tuple[UnfinishedRow, ...]:
         """Return the unfinished tasks of one pipeline in the same way."""
         return self._with_needs(f"{_UNFINISHED} AND t.pipeline = ?", pipeline)
+
+    def queue_waits(self, after: datetime, *, limit: int = 2000) -> tuple[tuple[str, str, float], ...]:
+        """Return how long attempts that ended after a moment had waited, and in which partition of which backend."""
+        rows = self._db.rows(_WAITS, to_us(after), limit)
+        return tuple((backend, partition, wait_us * _MICRO) for backend, partition, wait_us in rows)
 
     def of_several_classes(self) -> tuple[PipelineId, ...]:
         """Return the pipelines with tasks that wait, and unfinished tasks of more than one class."""

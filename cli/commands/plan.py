@@ -17,6 +17,7 @@ from elisa.model.decisions import Cancel, Decision, Park, Preempt, Submit
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.model.text import clean
+from elisa.policies.score import Scored
 from elisa.report.deadlines import Judged, judged_of
 from elisa.report.words import in_words
 from elisa.store.reader import Reader
@@ -103,6 +104,12 @@ def _order_data(seen: Preview, task: TaskId) -> dict[str, object]:
     }
 
 
+def _place_data(seen: Preview, place: Scored) -> dict[str, object]:
+    pool = seen.plan.snapshot.pools[place.option.pool]
+    named = {"backend": pool.backend, "partition": pool.partition.name, "gpu_type": place.option.gpu_type}
+    return {**named, "score": place.total, "terms": place.terms}
+
+
 def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
     verb, task, where = _parts(decision)
     reason = {"code": decision.reason.code, "facts": decision.reason.facts, "words": in_words(decision.reason)}
@@ -113,4 +120,6 @@ def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
         "where": where,
         "reason": reason,
     }
-    return told | _order_data(seen, task) if verb == "submit" else told
+    if verb != "submit":
+        return told
+    return told | _order_data(seen, task) | {"places": [_place_data(seen, one) for one in seen.plan.places(task)]}

@@ -44,9 +44,12 @@ def learn(world: World, *specs: TaskSpec, times: int = 3) -> None:
     """Let the same work finish so often that its run time is known."""
     for _ in range(times):
         pipeline = world.submit(*specs)
-        while not all(row.state in FINAL_TASK_STATES for row in rows_of(world, pipeline)):
+        for _ in range(50):
             world.tick()
             world.pass_time(300)
+            if all(row.state in FINAL_TASK_STATES for row in rows_of(world, pipeline)):
+                break
+        assert {row.state for row in rows_of(world, pipeline)} == {TaskState.SUCCEEDED}
 
 
 def rows_of(world: World, pipeline: PipelineId) -> Sequence[TaskRow]:
