@@ -226,6 +226,37 @@ def retry(
 
 
 @app.command()
+def budget(
+    project: options.AnyProject = None,
+    by: Annotated[str, typer.Option("--by", help="Add up by project, user, day, week or month.")] = "project",
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="MOMENT", help="Only what was booked from then on.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="MOMENT", help="Only what was booked before.", show_default=False)
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            metavar="CHANGE",
+            help="Show how the next plan would change: budget.gpu_hours=500 or any other rule of the project, "
+            "lend:BORROWER:gpu_hours=20, recall:LOAN, submit:FILE.",
+            show_default=False,
+        ),
+    ] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Show what may be used, what was, and what is left.
+
+    Every limit with loans and grants counted in, and the ledger added up. Exit status 1 if it does not balance.
+    """
+    return invoke("budget", locals())
+
+
+@app.command()
 def prioritize(
     ids: options.Ids,
     priority: Annotated[

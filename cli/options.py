@@ -11,6 +11,7 @@ from .completion import complete_id, complete_project, complete_task
 
 __all__ = [
     "Amount",
+    "AnyProject",
     "Every",
     "Home",
     "Ids",
@@ -43,6 +44,12 @@ OptionalProject = Annotated[
 Project = Annotated[
     str,
     typer.Argument(metavar="PROJECT", help="A project.", autocompletion=complete_project, show_default=False),
+]
+AnyProject = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PROJECT]", help="A project; all if left out.", autocompletion=complete_project, show_default=False
+    ),
 ]
 Amount = Annotated[
     list[str],

@@ -18,6 +18,15 @@ class Parameter(NamedTuple):
 
 
 COMMANDS: dict[str, list[Parameter]] = {
+    "budget": [
+        Parameter("project", "text"),
+        Parameter("by", "text", flags=("--by",), default="project"),
+        Parameter("since", "text", flags=("--since",)),
+        Parameter("until", "text", flags=("--until",)),
+        Parameter("what_if", "texts", flags=("--what-if",)),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "cancel": [
         Parameter("ids", "texts", required=True),
         Parameter("home", "text", flags=("--home",)),

@@ -38,10 +38,20 @@ class Decided(NamedTuple):
     inputs: PlanInputs
 
 
-def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
-    ws: Workspace, reader: Reader, managers: Managers, health: HealthBook, live: Sequence[Attempt], now: datetime
+def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
+    ws: Workspace,
+    reader: Reader,
+    managers: Managers,
+    health: HealthBook,
+    live: Sequence[Attempt],
+    now: datetime,
+    *,
+    looks: bool = False,
 ) -> Decided:
-    """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped."""
+    """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped.
+
+    With `looks` they are asked anyway.
+    """
     policy = policy_of(ws, reader, now)
     left = WorkLeft(reader, live, now)
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
@@ -52,7 +62,7 @@ def decide(  # noqa: PLR0917 - the facts of a tick, each from another source
     running = with_urgency(held, due, now)
     avoided = learnt(reader, now) if ready.task else ()
     keep_off_gpus(ws.backends, avoided)
-    clusters = managers.clusters() if ready.task or _may_help(policy, running) else ()
+    clusters = managers.clusters() if looks or ready.task or _may_help(policy, running) else ()
     fenced = _fenced(ws, policy, health, now)
     inputs = PlanInputs(
         ready=ready,

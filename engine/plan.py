@@ -35,13 +35,16 @@ class Preview:
     chained: tuple[Submit, ...] = ()
 
 
-def preview(ws: Workspace) -> Preview:
-    """Return what a tick would decide at this moment; news that nobody has read yet is not in it."""
+def preview(ws: Workspace, *, looks: bool = False) -> Preview:
+    """Return what a tick would decide at this moment; news that nobody has read yet is not in it.
+
+    With `looks`, managers are asked what is free even if nothing is ready.
+    """
     now = ws.clock.now()
     health = HealthBook(ws.files, ws.home)
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
-        plan, due, inputs = decide(ws, reader, managers, health, reader.live_attempts(), now)
+        plan, due, inputs = decide(ws, reader, managers, health, reader.live_attempts(), now, looks=looks)
         ahead = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now).foreseen(plan)
         chained = reader.tasks([one.task for one in ahead])
         ready = reader.task_rows(states=(TaskState.READY,))

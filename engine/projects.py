@@ -31,9 +31,11 @@ __all__ = [
     "grant",
     "known_projects",
     "lend",
+    "loan_rule",
     "recall_change",
     "reclaim",
     "reset",
+    "setting_rule",
 ]
 
 _NOTHING = frozenset({"none", "null"})
@@ -79,7 +81,7 @@ def change(ws: Workspace, project: str, settings: Mapping[str, str]) -> tuple[Ru
     Raises UsageError for what is no setting or no value of it, PolicyError for who may not.
     """
     name = _named(project)
-    rules = tuple(_setting(ws, name, path, _value(text)) for path, text in settings.items())
+    rules = tuple(setting_rule(ws, name, path, text) for path, text in settings.items())
     for path in settings:
         _demand(ws, Action.DIVIDE if path.startswith(_OF_MANAGERS) else Action.CHANGE_RULES, name)
     with ws.writer() as writer:
@@ -129,20 +131,12 @@ def lend(  # noqa: PLR0913, PLR0917 - who, whom, what, when
 ) -> Rule:
     """Move so much of one project's budget to another's for a time. Raises PolicyError if it is not there, or not allowed."""
     name = _named(lender)
-    body: dict[str, object] = {
-        "borrower": _named(borrower),
-        "amount": _amount(amount),
-        "from": begin.isoformat(),
-        "until": end.isoformat(),
-        "recallable": recallable,
-    }
-    rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.LOAN, project=name, body=body, by=ws.actor)
-    loans = loan_of(rule)
+    rule = loan_rule(ws, name, borrower, amount, begin, end, recallable=recallable)
     _check_period(begin, end)
     _demand(ws, Action.LEND, name)
     now = ws.clock.now()
     with ws.writer() as writer:
-        for loan in loans:
+        for loan in loan_of(rule):
             check_loan(policy_of(ws, writer, now), loan, writer.usage(now), now)
         writer.apply([RuleSet(rule=rule)])
     return rule
@@ -205,10 +199,35 @@ def _named(project: str) -> ProjectName:
     return ProjectName(project)
 
 
-def _setting(ws: Workspace, project: ProjectName, path: str, value: object) -> Rule:
+def setting_rule(ws: Workspace, project: ProjectName, path: str, text: str) -> Rule:
+    """Return the rule that sets this; UsageError if it is no setting, or no value of it."""
+    value = _value(text)
     setting_of(path, value)
     body = {"path": path, "value": value}
     return Rule(id=setting_id(project, path), kind=RuleKind.SETTING, project=project, body=body, by=ws.actor)
+
+
+def loan_rule(  # noqa: PLR0913, PLR0917 - who, whom, what, when
+    ws: Workspace,
+    lender: ProjectName,
+    borrower: str,
+    amount: Mapping[str, str],
+    begin: datetime,
+    end: datetime,
+    *,
+    recallable: bool = True,
+) -> Rule:
+    """Return the rule that makes this loan; UsageError if it is none."""
+    body: dict[str, object] = {
+        "borrower": _named(borrower),
+        "amount": _amount(amount),
+        "from": begin.isoformat(),
+        "until": end.isoformat(),
+        "recallable": recallable,
+    }
+    rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.LOAN, project=lender, body=body, by=ws.actor)
+    loan_of(rule)
+    return rule
 
 
 def _value(text: str) -> object:

@@ -27,10 +27,13 @@ __all__ = ["grant_of", "loan_of", "policy_of", "project_configs", "ruled_by", "s
 S = TypeVar("S", bound=Section)
 
 
-def policy_of(ws: Workspace, reader: Reader, now: datetime) -> SitePolicy:
-    """Return the rules that hold at this moment. Raises PolicyError if the file of roles cannot be trusted."""
+def policy_of(ws: Workspace, reader: Reader, now: datetime, more: Sequence[Rule] = ()) -> SitePolicy:
+    """Return the rules that hold at this moment, or would with `more` of them.
+
+    Raises PolicyError if the file of roles cannot be trusted.
+    """
     roles, owner = read_roles(ws.files, ws.home)
-    policy = with_closures(ruled_by(ws.site, reader.rules()), reader, now)
+    policy = with_closures(ruled_by(ws.site, (*reader.rules(), *more)), reader, now)
     reserved = roles.reserved_classes(owner)
     return replace(policy, reserved_classes=reserved) if reserved else policy
 

@@ -14,7 +14,7 @@ from elisa.model.ids import ProjectName
 from elisa.model.site import Cap, Grant, Loan, ProjectPolicy, SitePolicy
 from elisa.policies.budgets import Meter, amount_of, use_of
 
-__all__ = ["check_loan", "effective", "is_active", "lent", "recalled"]
+__all__ = ["check_loan", "effective", "is_active", "lent", "moved_now", "recalled"]
 
 
 def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolicy:
@@ -32,7 +32,18 @@ def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolic
     for slice_ in usage.past:
         past[ProjectName(slice_.project)].append(slice_)
     granted = tuple(_with_grants(project, rows[project.name], past[project.name], now) for project in site.projects)
-    return replace(site, projects=_with_loans(granted, site.loans, rows, now), loans=())
+    policies, _ = _with_loans(granted, site.loans, rows, now)
+    return replace(site, projects=policies, loans=())
+
+
+def moved_now(site: SitePolicy, usage: ProjectUsage, now: datetime) -> tuple[tuple[Loan, int], ...]:
+    """Return how much each loan moves at `now`; what moves nothing is left out. `site` has its loans as they were made."""
+    rows: dict[ProjectName, list[UsageRow]] = defaultdict(list)
+    for row in usage.rows:
+        rows[ProjectName(row.project)].append(row)
+    granted = effective(replace(site, loans=()), usage, now).projects
+    _, moves = _with_loans(granted, site.loans, rows, now)
+    return tuple((loan, amount) for loan, amount in moves if amount)
 
 
 def _with_grants(
@@ -102,8 +113,10 @@ def _with_loans(
     loans: Sequence[Loan],
     rows: Mapping[ProjectName, Sequence[UsageRow]],
     now: datetime,
-) -> tuple[ProjectPolicy, ...]:
+) -> tuple[tuple[ProjectPolicy, ...], list[tuple[Loan, int]]]:
+    """Return the projects with limits moved, and how much each loan moved."""
     policies = {project.name: project for project in projects}
+    moves: list[tuple[Loan, int]] = []
     for loan in sorted(loans, key=lambda one: (one.starts_at, one.due_at, one.lender, one.borrower)):
         meter = Meter(loan.resource, loan.gpu_type)
         lender, borrower = policies.get(loan.lender), policies.get(loan.borrower)
@@ -115,7 +128,8 @@ def _with_loans(
         moved = min(theirs.limit, lent(loan, own.limit, use_of(rows.get(loan.borrower, ()), meter), now))
         policies[loan.lender] = _with_limit(lender, theirs, theirs.limit - moved)
         policies[loan.borrower] = _with_limit(policies[loan.borrower], own, own.limit + moved)
-    return tuple(policies[project.name] for project in projects)
+        moves.append((loan, moved))
+    return tuple(policies[project.name] for project in projects), moves
 
 
 def _cap(policy: ProjectPolicy, meter: Meter) -> Cap | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from elisa.model.decisions import Submit
-from elisa.model.ids import ProjectName, TaskId
+from elisa.model.ids import AttemptId, ProjectName, TaskId
 from elisa.model.reasons import Reason
 from elisa.model.site import Cap, SitePolicy
 from elisa.policies.allowances import effective
@@ -21,11 +21,16 @@ __all__ = ["Difference", "compare", "under", "what_would_help", "with_cap"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How a plan changes: tasks that start only after, only before, and those told another reason."""
+    """How a plan changes: tasks that start only after, only before, and those told another reason.
+
+    `refused` are those that are ready only after and do not start. `leave` are attempts that are asked to leave only after.
+    """
 
     starts: tuple[TaskId, ...]
     no_longer: tuple[TaskId, ...]
     reasons: Mapping[TaskId, tuple[Reason, Reason]]
+    refused: Mapping[TaskId, Reason]
+    leave: Mapping[AttemptId, Reason]
 
 
 def under(snapshot: Snapshot, site: SitePolicy) -> Snapshot:
@@ -51,15 +56,25 @@ def with_cap(site: SitePolicy, project: ProjectName, cap: Cap) -> SitePolicy:
 
 
 def compare(before: Plan, after: Plan) -> Difference:
-    """Return what a second plan over the same ready tasks does otherwise than the first."""
-    first, second = _starts(before), _starts(after)
+    """Return what a second plan, over the same ready tasks or more, does otherwise than the first."""
+    first, second = frozenset(_starts(before)), frozenset(_starts(after))
+    known = frozenset(before.snapshot.tasks.ids)
     waiting = [TaskId(id_) for id_ in before.snapshot.tasks.ids if id_ not in first and id_ not in second]
+    added = [TaskId(id_) for id_ in after.snapshot.tasks.ids if id_ not in known and id_ not in second]
+    stay = frozenset(_leavers(before))
     reasons = {task: (before.reason(task), after.reason(task)) for task in waiting}
     return Difference(
-        starts=tuple(task for task in second if task not in first),
-        no_longer=tuple(task for task in first if task not in second),
+        starts=tuple(task for task in _starts(after) if task not in first),
+        no_longer=tuple(task for task in _starts(before) if task not in second),
         reasons={task: pair for task, pair in reasons.items() if pair[0] != pair[1]},
+        refused={task: after.reason(task) for task in added},
+        leave={attempt: reason for attempt, reason in _leavers(after).items() if attempt not in stay},
     )
+
+
+def _leavers(made: Plan) -> Mapping[AttemptId, Reason]:
+    leaving = (one for one in made.decisions if not isinstance(one, Submit))
+    return {one.attempt: one.reason for one in leaving}
 
 
 def _starts(made: Plan) -> tuple[TaskId, ...]:
