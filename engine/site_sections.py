@@ -146,6 +146,9 @@ class FactorsConfig(Section):
         default=_FACTORS.size, description="How little a full run is billed; a negative weight prefers large work."
     )
     progress: Weight = Field(default=_FACTORS.progress, description="The share of its work that is done.")
+    promise: Weight = Field(
+        default=_FACTORS.promise, description="What its results are hoped to be worth, as its `promise` declares."
+    )
     full_age: Duration = Field(default=int(_FACTORS.age_s), description="The wait at which age counts 1.")
     full_importance: Annotated[float, Field(gt=0)] = Field(
         default=_FACTORS.importance_full, description="The importance that counts 1."
@@ -160,6 +163,7 @@ class FactorsConfig(Section):
             importance=self.importance,
             size=self.size,
             progress=self.progress,
+            promise=self.promise,
             age_s=self.full_age,
             importance_full=self.full_importance,
         )

@@ -15,7 +15,7 @@ from elisa.model.rows import FinishedWork, WorkName
 __all__ = ["Kind", "Speeds", "kind_of"]
 
 Kind = tuple[str, str, str]
-"""A project, a pipeline's name, a group."""
+"""A project, a pipeline's name, a group or, of a task that is alone, its name."""
 
 _NEWEST = 20
 _FEWEST = 3
@@ -23,7 +23,7 @@ _FEWEST = 3
 
 def kind_of(name: WorkName) -> Kind:
     """Return what kind of work it is."""
-    return (name.project, name.pipeline, name.group)
+    return (name.project, name.pipeline, name.group or name.task)
 
 
 class Speeds:

@@ -23,6 +23,7 @@ __all__ = [
     "Output",
     "Pipeline",
     "PriorityClass",
+    "Promise",
     "PythonCall",
     "RestartWhen",
     "ResultOf",
@@ -159,6 +160,15 @@ class Gang:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """How a metric tells what a task's results are hoped to be worth: from 0 at `worst` to 1 at `best`, whichever is larger."""
+
+    metric: str
+    worst: float
+    best: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
     """This task is a template: one task is made of it for each item of the JSON list in `output` of task `source`."""
 
@@ -235,6 +245,7 @@ class TaskSpec:
     chain: bool = True
     priority: PriorityClass = PriorityClass.NORMAL
     importance: float = 0.0
+    promise: Promise | None = None
     placement: SitePlacement = SitePlacement()
     outputs: tuple[Output, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()

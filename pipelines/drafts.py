@@ -11,6 +11,7 @@ from elisa.model.pipeline import (
     OnUnmet,
     Output,
     PriorityClass,
+    Promise,
     RetryPolicy,
     SitePlacement,
 )
@@ -77,6 +78,7 @@ class TaskDraft:
     chain: bool = True
     priority: PriorityClass | None = None
     importance: float = 0.0
+    promise: Promise | None = None
     placement: SitePlacement = field(default_factory=SitePlacement)
     outputs: tuple[Output, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()

@@ -80,6 +80,7 @@ class Linker:
             chain=draft.chain,
             priority=draft.priority or self._priority,
             importance=draft.importance,
+            promise=draft.promise,
             placement=draft.placement,
             outputs=draft.outputs,
             labels=draft.labels,

@@ -18,6 +18,7 @@ from elisa.pipelines.kinds import (
 from elisa.pipelines.nodes import ListNode, MapNode, Node
 from elisa.pipelines.outputs import OUTPUTS
 from elisa.pipelines.problems import Problems
+from elisa.pipelines.promise import PROMISE
 from elisa.pipelines.recovery import CHECKPOINT, RETRY
 from elisa.pipelines.references import ARGUMENT, FOREACH, NEEDS
 from elisa.pipelines.resources import GANG, PLACEMENT, RESOURCES
@@ -157,6 +158,7 @@ TASK = Record(
         ),
         "priority": Field(kind=Choice(values=PriorityClass), about="Its priority class; the pipeline's if left out."),
         "importance": Field(kind=Number(), about="How much it matters within its priority class."),
+        "promise": Field(kind=PROMISE, about="The metric that tells what its results are hoped to be worth."),
         "placement": Field(kind=PLACEMENT, about="Where it should run, in the resource manager's own names."),
         "outputs": Field(kind=OUTPUTS, about="Files it leaves, by name, with the formats they must have."),
         "labels": Field(kind=LABELS, about="Free labels."),

@@ -48,6 +48,8 @@ _SEVERAL_CLASSES = (
     f"SELECT t.pipeline FROM task t WHERE {_UNFINISHED} GROUP BY t.pipeline HAVING MIN(t.priority) < MAX(t.priority)"
     " AND MAX(CASE WHEN t.state = 'waiting' THEN 1 ELSE 0 END) = 1 ORDER BY t.pipeline"
 )
+# A template's text may hold the word for another reason: whoever reads the spec finds out.
+_PROMISING = f"SELECT t.id FROM task t WHERE {_READY} AND t.spec LIKE '%\"promise\"%' ORDER BY t.id"
 _SAVED = (
     "SELECT task, started_at, last_checkpoint FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
     " AND started_at IS NOT NULL AND last_checkpoint IS NOT NULL ORDER BY task, number"
@@ -67,6 +69,10 @@ class WorkQueries:
         """Return every ready task that nobody wants cancelled (or those that have saved), without its needs: they are met."""
         which = f"{_READY} AND t.resume_from IS NOT NULL" if saved_only else _READY
         return tuple(_unfinished(row, ()) for row in self._db.rows(_ROWS + which))
+
+    def promising(self) -> tuple[TaskId, ...]:
+        """Return the ready tasks that declare what their results are hoped to be worth."""
+        return tuple(TaskId(row[0]) for row in self._db.rows(_PROMISING))
 
     def active_work(self) -> tuple[UnfinishedRow, ...]:
         """Return every active task in the same way."""

@@ -31,6 +31,10 @@ def test_a_type_with_fewer_than_three_whole_runs_is_not_compared() -> None:
     assert Speeds([*ran("h100", 1, 1, 1), *few]).of(KIND) == {}
 
 
+def test_tasks_without_a_group_are_kinds_of_their_own() -> None:
+    assert kind_of(NAME._replace(group="")) != kind_of(NAME._replace(task="other", group=""))
+
+
 def test_work_without_gpus_and_kinds_never_seen_have_no_speeds() -> None:
     assert Speeds([*ran("", 1, 1, 1), *ran("a100", 1, 1, 1)]).of(KIND) == {}
     assert Speeds([]).of(("other", "", "")) == {}

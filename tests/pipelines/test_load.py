@@ -18,6 +18,7 @@ from elisa.model.pipeline import (
     Output,
     Pipeline,
     PriorityClass,
+    Promise,
     RestartWhen,
     RetryPolicy,
     SitePlacement,
@@ -93,6 +94,7 @@ def test_all_of_a_task_is_read() -> None:
         preemptible: false
         priority: critical
         importance: 7
+        promise: {metric: loss, worst: 2.5, best: 0}
         placement:
           {backend: slurm, partition: gpu, account: p1, qos: long, reservation: r.1, extras: {comment: "a b", mail-type: END}}
         outputs:
@@ -134,6 +136,7 @@ def test_all_of_a_task_is_read() -> None:
         preemptible=False,
         priority=PriorityClass.CRITICAL,
         importance=7.0,
+        promise=Promise(metric="loss", worst=2.5, best=0.0),
         placement=SitePlacement(
             backend="slurm",
             partition="gpu",

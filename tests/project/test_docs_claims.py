@@ -104,7 +104,7 @@ def test_page_names_every_order_key(page: str) -> None:
 def test_page_names_every_factor_that_a_site_can_weigh(page: str) -> None:
     factors = first_cells(section(page, "Order").partition("\n### Multifactor\n")[2])
 
-    assert factors == set(weights_of(Site().factors.policy())) - {"promise"}
+    assert factors == set(weights_of(Site().factors.policy()))
 
 
 def test_page_tells_the_weight_of_every_term_of_the_placement_score(page: str) -> None:
