@@ -136,7 +136,15 @@ def status(
 
 
 @app.command()
-def explain(task: options.TaskName, home: options.Home = None, json: options.Json = False) -> int:
+def explain(
+    task: options.TaskName,
+    tick: Annotated[
+        int | None,
+        typer.Option("--tick", metavar="N", help="How it stood in the plan of this tick.", min=1, show_default=False),
+    ] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
     """Tell why a task waits, runs or failed.
 
     Shows all that was decided about it, and for what reason.

@@ -93,6 +93,7 @@ COMMANDS: dict[str, list[Parameter]] = {
     ],
     "explain": [
         Parameter("task", "text", required=True),
+        Parameter("tick", "other", flags=("--tick",)),
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],

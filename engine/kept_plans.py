@@ -7,7 +7,9 @@ import json
 import logging
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
+from elisa.engine.files import Files
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import Noted
@@ -85,27 +87,27 @@ def _forget(ws: Workspace) -> None:
             ws.files.remove(layout.plans(ws.home) / entry.name)
 
 
-def kept_ticks(ws: Workspace) -> tuple[int, ...]:
+def kept_ticks(files: Files, home: Path) -> tuple[int, ...]:
     """Return the numbers of the ticks whose plans are kept, the oldest first."""
-    names = (entry.name.partition(".")[0] for entry in ws.files.entries(layout.plans(ws.home)))
+    names = (entry.name.partition(".")[0] for entry in files.entries(layout.plans(home)))
     return tuple(int(name) for name in names if name.isdigit())
 
 
-def newest(ws: Workspace) -> tuple[int, KeptPlan] | None:
+def newest(files: Files, home: Path) -> tuple[int, KeptPlan] | None:
     """Return the newest plan that is kept, with the number of its tick; None if there is none."""
-    ticks = kept_ticks(ws)
-    return (ticks[-1], read(ws, ticks[-1])) if ticks else None
+    ticks = kept_ticks(files, home)
+    return (ticks[-1], read(files, home, ticks[-1])) if ticks else None
 
 
-def read(ws: Workspace, tick: int) -> KeptPlan:
+def read(files: Files, home: Path, tick: int) -> KeptPlan:
     """Return what the plan of a tick looked at and decided. Raises UsageError if it is not kept, or cannot be read."""
-    return _unpacked(_bytes_of(ws, tick), tick)
+    return _unpacked(_bytes_of(files, home, tick), tick)
 
 
-def _bytes_of(ws: Workspace, tick: int) -> bytes:
-    packed = ws.files.read(layout.plan_file(ws.home, tick))
+def _bytes_of(files: Files, home: Path, tick: int) -> bytes:
+    packed = files.read(layout.plan_file(home, tick))
     if packed is None:
-        ticks = kept_ticks(ws)
+        ticks = kept_ticks(files, home)
         what = (
             f"those of ticks {ticks[0]} to {ticks[-1]} are, where there was something to decide" if ticks else "none is"
         )
@@ -124,7 +126,7 @@ def _unpacked(packed: bytes, tick: int) -> KeptPlan:
 
 def replay_tick(ws: Workspace, tick: int) -> Replay:
     """Make a stored decision again from what it was made of, and compare."""
-    packed = _bytes_of(ws, tick)
+    packed = _bytes_of(ws.files, ws.home, tick)
     kept = _unpacked(packed, tick)
     found = list(differences(kept.outcome, Outcome.of(made_again(kept.inputs))))
     with Reader.open(ws.home) as reader:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -12,28 +14,66 @@ from elisa.cli.due_words import judged_data, judged_words, left_data
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.model.codec import encode
+from elisa.model.states import TaskState
 from elisa.model.text import clean
 from elisa.report.expected import expected_words
 from elisa.report.explain import Explanation, Happening, read_explanation
+from elisa.report.words import in_words
 from elisa.store.reader import Reader
+
+if TYPE_CHECKING:
+    from elisa.engine.standing import Standing
 
 __all__ = ["explain"]
 
 
-def explain(*, task: str, home: str | None, json: bool) -> int:
-    """Print why a task is where it is, and how it came there."""
-    with Reader.open(existing_home(home)) as reader:
+def explain(*, task: str, tick: int | None, home: str | None, json: bool) -> int:
+    """Print why a task is where it is, how it came there, and how it stood in a plan."""
+    folder = existing_home(home)
+    with Reader.open(folder) as reader:
         explanation = read_explanation(reader, task, datetime.now(UTC))
+    found = _standing(folder, explanation, tick)
     if json:
-        print_json("explain", 1, _data(explanation))
+        print_json("explain", 1, {**_data(explanation), "plan": _plan_data(found)})
     else:
         name = explanation.task.spec.name
         show(
             clean(f"{name} ({explanation.task.id}) is {explanation.now}"),
             *map(clean, _outlook(explanation)),
+            *map(clean, _plan_words(found, tick)),
             _history_table(explanation),
         )
     return 0
+
+
+def _standing(folder: Path, explanation: Explanation, tick: int | None) -> Standing | None:
+    """Look into the newest plan for a task that is ready now, into that of `tick` for any."""
+    if tick is None and explanation.task.state is not TaskState.READY:
+        return None
+    # Planning again takes numpy and all policies: only who waits to start pays for that.
+    from elisa.engine.files import OsFiles
+    from elisa.engine.standing import standing
+
+    return standing(OsFiles(), folder, explanation.task.id, tick)
+
+
+def _plan_words(found: Standing | None, tick: int | None) -> Iterator[str]:
+    if found is None:
+        yield from () if tick is None else (f"it was not ready in tick {tick}",)
+        return
+    if tick is not None:
+        yield f"in tick {tick}: {in_words(found.reason)}"
+    from elisa.cli.standing_words import standing_words
+
+    yield from standing_words(found)
+
+
+def _plan_data(found: Standing | None) -> Mapping[str, object] | None:
+    if found is None:
+        return None
+    from elisa.cli.standing_words import standing_data
+
+    return standing_data(found)
 
 
 def _outlook(explanation: Explanation) -> Iterator[str]:

@@ -52,7 +52,7 @@ def _number(workspace: Workspace, what: str | None, tick: int | None) -> int:
     if tick is not None:
         return tick
     if what == "last":
-        found = newest(workspace)
+        found = newest(workspace.files, workspace.home)
         return found[0] if found is not None else 1
     if what is None or not what.isdigit():
         raise UsageError(
@@ -87,7 +87,9 @@ def _check(done: Replay, *, json: bool) -> int:
 
 
 def _list(workspace: Workspace, *, json: bool) -> int:
-    plans = [(tick, read(workspace, tick)) for tick in kept_ticks(workspace)]
+    plans = [
+        (tick, read(workspace.files, workspace.home, tick)) for tick in kept_ticks(workspace.files, workspace.home)
+    ]
     rows = [(tick, one.inputs.now, len(one.outcome.decisions), len(one.inputs.ready.task)) for tick, one in plans]
     if json:
         fields = ("tick", "at", "decisions", "ready")

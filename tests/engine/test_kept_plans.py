@@ -44,7 +44,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_every_decision_that_is_kept_comes_out_the_same_again(world: World) -> None:
-    replays = [replay_tick(world.workspace(), tick) for tick in kept_ticks(world.workspace())]
+    replays = [replay_tick(world.workspace(), tick) for tick in kept_ticks(OsFiles(), world.home)]
 
     assert [one.tick for one in replays] == [1, 2, 3, 4, 5]
     assert [one.differences for one in replays] == [()] * 5
@@ -58,9 +58,9 @@ def test_only_the_last_ones_are_kept(world: World) -> None:
     world.pass_time(60)
     world.tick()
 
-    assert kept_ticks(world.workspace()) == (3, 4, 5, 6, 7)
+    assert kept_ticks(OsFiles(), world.home) == (3, 4, 5, 6, 7)
     with pytest.raises(UsageError, match="no plan of tick 1 is kept"):
-        read(world.workspace(), 1)
+        read(OsFiles(), world.home, 1)
 
 
 def test_no_more_bytes_are_kept_than_the_bound_but_always_the_newest(
@@ -70,8 +70,8 @@ def test_no_more_bytes_are_kept_than_the_bound_but_always_the_newest(
 
     report = world.tick()
 
-    assert kept_ticks(world.workspace()) == (report.tick,)
-    found = newest(world.workspace())
+    assert kept_ticks(OsFiles(), world.home) == (report.tick,)
+    found = newest(OsFiles(), world.home)
     assert found is not None
     assert found[0] == report.tick
 
@@ -113,7 +113,7 @@ def test_a_disk_that_takes_no_plan_stops_no_tick(tmp_path: Path) -> None:
     world.tick()
 
     assert world.states() == {"work": TaskState.ACTIVE}
-    assert (newest(world.workspace()), kept_ticks(world.workspace())) == (None, ())
+    assert (newest(OsFiles(), world.home), kept_ticks(OsFiles(), world.home)) == (None, ())
 
 
 def test_a_tick_with_nothing_to_decide_leaves_nothing(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_tick_with_nothing_to_decide_leaves_nothing(tmp_path: Path) -> None:
 
     world.tick()
 
-    assert kept_ticks(world.workspace()) == (1,)
+    assert kept_ticks(OsFiles(), world.home) == (1,)
 
 
 def test_a_site_that_keeps_none_has_none(tmp_path: Path) -> None:

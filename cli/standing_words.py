@@ -1,0 +1,78 @@
+"""How a task stood in a plan, as sentences and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from elisa.engine.standing import Standing
+from elisa.model.amounts import in_units, unit_of
+from elisa.model.codec import encode
+from elisa.model.resources import Resources
+from elisa.model.units import format_duration, format_memory
+from elisa.policies.relief import Relief
+from elisa.report.words import in_words
+
+__all__ = ["standing_data", "standing_words"]
+
+_WITHOUT: Mapping[str, str] = {
+    "budgets": "no budget or limit",
+    "windows": "no bound on elisa's jobs in native queues",
+    "running jobs": "nothing else running",
+    "tasks in front": "nothing in front of it",
+}
+
+
+def standing_words(one: Standing) -> Iterator[str]:
+    """Yield what it asks for, its place with the factors that count, and what would change the answer."""
+    yield f"it needs {_asked(one.request)}"
+    weighty = ", ".join(f"{line.name} {line.value:.2f} x {line.weight:g}" for line in one.factors if line.points)
+    yield f"rank {one.rank} of {one.ready} ready tasks in tick {one.tick}" + (f" ({weighty})" if weighty else "")
+    if one.starts:
+        return
+    if one.relief is not None:
+        ways = list(_ways(one.relief))
+        yield f"it would pass {', or '.join(ways)}" if ways else "nothing that is known of would let it pass by itself"
+    if one.helps:
+        yield f"it would start now with {', or with '.join(_WITHOUT[name] for name in one.helps)}"
+    elif one.relief is None:
+        yield "no single obstacle stands in its way: it takes more than one"
+
+
+def _asked(request: Resources) -> str:
+    kind = " or ".join(request.gpus.types) or ("gpu" if request.gpu_count == 1 else "gpus")
+    gpus = [f"{request.gpu_count} {kind}"] if request.gpu_count else []
+    nodes = [f"{request.nodes} nodes"] if request.nodes > 1 else []
+    memory = [format_memory(request.memory_mib)] if request.memory_mib else []
+    parts = [*nodes, *gpus, f"{request.cpus} cores", *memory]
+    return f"{', '.join(parts)} for {format_duration(request.walltime_s)}"
+
+
+def _ways(relief: Relief) -> Iterator[str]:
+    if relief.at is not None:
+        yield f"from {_day(relief.at)} on, by a grant or loan"
+    if relief.ends_at is not None:
+        yield f"at {_day(relief.ends_at)} at the latest, when enough of its project's jobs are over"
+    amount = f"{in_units(relief.resource, relief.short)} {unit_of(relief.resource, relief.gpu_type)}"
+    yield from (f"if {name} lends {amount}" for name in relief.lenders)
+    if relief.walltime_s >= 60:
+        yield f"with a walltime of {format_duration(relief.walltime_s)}"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone():%a %Y-%m-%d %H:%M}"
+
+
+def standing_data(one: Standing) -> Mapping[str, object]:
+    """Return the JSON form."""
+    return {
+        "tick": one.tick,
+        "at": one.at,
+        "rank": one.rank,
+        "ready": one.ready,
+        "factors": [line._asdict() for line in one.factors],
+        "reason": {"code": one.reason.code, "facts": one.reason.facts, "words": in_words(one.reason)},
+        "helps": list(one.helps),
+        "relief": encode(one.relief),
+        "words": list(standing_words(one)),
+    }

@@ -1,0 +1,114 @@
+"""What would lift the cap that refused a task: a grant or a loan to come, another project's help, less asked, an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from elisa.model.ids import ProjectName
+from elisa.model.reasons import Reason, ReasonCode
+from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.policies.allowances import effective
+from elisa.policies.budgets import Meter, Owner, demand_of, use_of
+from elisa.policies.inputs import PlanInputs
+
+__all__ = ["Relief", "relief_of"]
+
+_REFUSED_BY_CAPS = frozenset({ReasonCode.BUDGET_EXHAUSTED, ReasonCode.CONCURRENCY_CAP})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relief:
+    """What would let a task pass a cap of which `short` is missing; each alone is enough.
+
+    `at`: when grants and loans change the cap so far. `ends_at`: when at the latest enough of what runs has ended (for what
+    is held at once). `lenders` may lend, and have it. `walltime_s`: the longest walltime that would pass, 0 if none does.
+    """
+
+    resource: Metered
+    gpu_type: str
+    short: int
+    at: datetime | None = None
+    ends_at: datetime | None = None
+    lenders: tuple[ProjectName, ...] = ()
+    walltime_s: int = 0
+
+
+def relief_of(inputs: PlanInputs, reason: Reason, walltime_s: int) -> Relief | None:
+    """Return what would help against a refusal by a cap; None if it was refused by anything else."""
+    if reason.code not in _REFUSED_BY_CAPS:
+        return None
+    facts = reason.facts
+    resource, _, gpu_type = str(facts["resource"]).partition(":")
+    meter = Meter(Metered(resource), gpu_type)
+    owner = Owner(ProjectName(str(facts["project"])), int(facts.get("user", -1)))
+    asked, cap = int(facts["asked"]), int(facts["cap"])
+    left = int(facts["left"]) if "left" in facts else cap - int(facts["in_use"])
+    short = asked - left
+    is_time = meter.resource.is_cumulative
+    return Relief(
+        resource=meter.resource,
+        gpu_type=gpu_type,
+        short=short,
+        at=_when_the_cap_rises(inputs, owner, meter, cap + short),
+        ends_at=None if is_time else _when_enough_has_ended(inputs, owner, meter, short),
+        lenders=tuple(_lenders(inputs, owner, meter, short)) if is_time and owner.uid < 0 else (),
+        walltime_s=walltime_s * left // asked if is_time and left > 0 else 0,
+    )
+
+
+def _when_the_cap_rises(inputs: PlanInputs, owner: Owner, meter: Meter, wanted: int) -> datetime | None:
+    """Return the first moment at which a grant or a loan, as they stand, brings the cap to `wanted`."""
+    for moment in sorted(set(_turns(inputs.site, inputs.now))):
+        cap = _cap(effective(inputs.site, inputs.usage, moment), owner, meter)
+        if cap is None or cap.limit >= wanted:
+            return moment
+    return None
+
+
+def _turns(site: SitePolicy, now: datetime) -> Iterator[datetime]:
+    ends = [(one.starts_at, one.ends_at) for project in site.projects for one in project.grants]
+    ends += [(loan.starts_at, loan.due_at) for loan in site.loans]
+    return (moment for pair in ends for moment in pair if moment > now)
+
+
+def _cap(site: SitePolicy, owner: Owner, meter: Meter) -> Cap | None:
+    policy = site.project(owner.project)
+    caps = policy.caps if owner.uid < 0 else policy.user_caps
+    return _lowest(caps, meter)
+
+
+def _lowest(caps: Sequence[Cap], meter: Meter) -> Cap | None:
+    alike = [cap for cap in caps if cap.is_hard and Meter(cap.resource, cap.gpu_type) == meter]
+    return min(alike, key=lambda cap: cap.limit, default=None)
+
+
+def _when_enough_has_ended(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> datetime | None:
+    """Return when the walltimes of so many running jobs are over that `short` is given back; None if that cannot be told."""
+    freed: list[tuple[datetime, int]] = []
+    for row in inputs.running:
+        kind = row.request.gpus.types[0] if row.request.gpus.types else ""
+        is_own = row.project == owner.project and owner.uid in {-1, row.owner_uid}
+        if is_own and not row.is_queued and meter.counts(kind):
+            end = datetime.fromtimestamp(row.started_us / 1e6, UTC) + timedelta(seconds=row.request.walltime_s)
+            freed.append((max(end, inputs.now), demand_of(row.request, kind)[meter.resource]))
+    for end, amount in sorted(freed):
+        short -= amount
+        if short <= 0:
+            return end
+    return None
+
+
+def _lenders(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> Iterator[ProjectName]:
+    ruled = effective(inputs.site, inputs.usage, inputs.now)
+    borrower = _cap(ruled, owner, meter)
+    for policy in ruled.projects if borrower is not None else ():
+        if policy.may_lend and policy.name != owner.project and _left(inputs, policy, meter) >= short:
+            yield policy.name
+
+
+def _left(inputs: PlanInputs, policy: ProjectPolicy, meter: Meter) -> int:
+    cap = _lowest(policy.caps, meter)
+    rows = [row for row in inputs.usage.rows if row.project == policy.name]
+    return cap.limit - use_of(rows, meter) if cap is not None else 0
