@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -19,8 +20,6 @@ __all__ = ["Tally", "controller_in_trouble", "elisa_killed", "sbatch_killed"]
 # Tasks of one pipeline, and how many of them a tick may submit: a round has some to submit and leaves some to the next.
 BATCH = 16
 PER_TICK = 4
-# What sbatch does from where it connects: before that nobody is asked anything.
-CALLS = ("connect", "sendto", "recvfrom", "poll", "write", "close")
 Trouble = Callable[[ElisaOnSlurm, random.Random], bool]
 
 
@@ -73,7 +72,11 @@ def _campaign(elisa: ElisaOnSlurm, times: int, seed: int, trouble: Trouble) -> T
 
 
 def _submit(elisa: ElisaOnSlurm, first: int) -> None:
-    tasks = "\n".join(f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran']}}" for n in range(first, first + BATCH))
+    """Queue tasks of which every other asks for something of its own: these go one by one, the rest as arrays."""
+    tasks = "\n".join(
+        f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran'], resources: {{memory: {100 + n % 2 * (n - first)}MiB}}}}"
+        for n in range(first, first + BATCH)
+    )
     elisa.submit(f"name: many-{first}\nproject: demo\ntasks:\n{tasks}\n")
 
 
@@ -81,7 +84,7 @@ def _kill_elisa(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     """Kill a tick within 40 ms of the beginning of one of its submissions; tell whether it still lived then."""
     asked = _counted(elisa)
     ticking = elisa.cli("tick")
-    _wait_for_lines(asked, chance.randint(1, PER_TICK), ticking)
+    _wait_for_lines(asked, chance.randint(1, 2), ticking)
     time.sleep(chance.uniform(0, 0.04))
     if ticking.poll() is not None:
         return False
@@ -94,7 +97,7 @@ def _kill_sbatch(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     """Have the first sbatch of a tick killed at a random one of its system calls; tell whether it was."""
     killed = elisa.folder / "killed"
     killed.unlink(missing_ok=True)
-    call, number = chance.choice(CALLS), chance.randint(1, 12)
+    call, number = chance.choice(_calls_of_sbatch(elisa))
     inject = f"strace -f -qq -o /dev/null -e inject={call}:signal=KILL:when={number}"
     elisa.before_sbatch(
         f'[ -e {killed} ] || {{ : >{killed}; {inject} /usr/bin/sbatch "$@"; status=$?; '
@@ -104,11 +107,22 @@ def _kill_sbatch(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     return bool(killed.exists() and killed.read_text())
 
 
+def _calls_of_sbatch(elisa: ElisaOnSlurm) -> list[tuple[str, int]]:
+    """Return sbatch's system calls from where it first sends: each call's name, and which one of that name it is."""
+    trace = elisa.folder / "trace"
+    if not trace.exists():
+        traced = ["strace", "-f", "-qq", "-o", str(trace), "sbatch", "--parsable", "--hold", "--wrap", "true"]
+        elisa.cluster.run(["scancel", elisa.cluster.run(traced).stdout.strip()])
+    names = re.findall(r"^\d+ +([a-z0-9_]+)\(", trace.read_text(errors="replace"), re.MULTILINE)
+    calls = [(name, names[: place + 1].count(name)) for place, name in enumerate(names)]
+    return calls[names.index("sendto") :]
+
+
 def _trouble_controller(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     """Stop or kill slurmctld within 30 ms of the beginning of a submission, and bring it back."""
     asked = _counted(elisa)
     ticking = elisa.cli("tick")
-    _wait_for_lines(asked, chance.randint(1, PER_TICK), ticking)
+    _wait_for_lines(asked, chance.randint(1, 2), ticking)
     time.sleep(chance.uniform(0, 0.03))
     is_alive = ticking.poll() is None
     if chance.random() < 0.5:

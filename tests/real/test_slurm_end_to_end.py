@@ -22,7 +22,7 @@ from tests.real_parts import require_real
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 STORM = int(os.environ.get("ELISA_STORM_TASKS", "20"))
-KILLS = int(os.environ.get("ELISA_TICK_KILLS", "6"))
+KILLS = int(os.environ.get("ELISA_TICK_KILLS", "4"))
 
 # Counts to 40, three a second, saves each number, and goes on from the newest one it finds.
 COUNTER = """\
@@ -172,7 +172,7 @@ def test_outage_of_the_controller_changes_nothing_and_heals(elisa: ElisaOnSlurm)
 
 
 @pytest.mark.parametrize(
-    ("campaign", "times"), [(elisa_killed, KILLS), (sbatch_killed, KILLS), (controller_in_trouble, max(2, KILLS // 10))]
+    ("campaign", "times"), [(elisa_killed, KILLS), (sbatch_killed, KILLS), (controller_in_trouble, max(1, KILLS // 10))]
 )
 def test_trouble_in_mid_submission_loses_and_doubles_nothing(
     elisa: ElisaOnSlurm, campaign: Callable[[ElisaOnSlurm, int], Tally], times: int
