@@ -568,6 +568,9 @@ def project_lend(
     end: options.Until,
     begin: options.Since = None,
     firm: Annotated[bool, typer.Option("--firm", help="It cannot be called back before it is due.")] = False,
+    by_hand: Annotated[
+        bool, typer.Option("--by-hand", help="It does not go back by itself when the lender needs it.")
+    ] = False,
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:

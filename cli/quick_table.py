@@ -144,6 +144,7 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("end", "text", flags=("--until",), required=True),
         Parameter("begin", "text", flags=("--from",)),
         Parameter("firm", "flag", flags=("--firm",), default=False),
+        Parameter("by_hand", "flag", flags=("--by-hand",), default=False),
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],

@@ -19,13 +19,16 @@ from elisa.model.site import Loan, ProjectPolicy
 from elisa.pipelines.nodes import plain
 from elisa.pipelines.problems import nearest
 from elisa.pipelines.strict_yaml import load
-from elisa.policies.allowances import check_loan, is_active, recalled
+from elisa.policies.allowances import check_loan, is_active, needed_back, recalled
+from elisa.policies.inputs import PlanInputs
+from elisa.policies.plan import Plan
 from elisa.policies.rights import Action, demand
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
 __all__ = [
     "Known",
+    "call_back_needed",
     "change",
     "give_back",
     "grant",
@@ -38,6 +41,8 @@ __all__ = [
     "setting_rule",
 ]
 
+# Who calls loans back that the lender needs.
+_ELISA = "elisa"
 _NOTHING = frozenset({"none", "null"})
 # What a manager may set: how the project's means are shared out between its members.
 _OF_MANAGERS = "per_user."
@@ -128,10 +133,11 @@ def lend(  # noqa: PLR0913, PLR0917 - who, whom, what, when
     end: datetime,
     *,
     recallable: bool = True,
+    on_need: bool = True,
 ) -> Rule:
     """Move so much of one project's budget to another's for a time. Raises PolicyError if it is not there, or not allowed."""
     name = _named(lender)
-    rule = loan_rule(ws, name, borrower, amount, begin, end, recallable=recallable)
+    rule = loan_rule(ws, name, borrower, amount, begin, end, recallable=recallable, on_need=on_need)
     _check_period(begin, end)
     _demand(ws, Action.LEND, name)
     now = ws.clock.now()
@@ -172,6 +178,13 @@ def recall_change(loan: Loan, now: datetime, by: str) -> Change:
     body = {"loan": loan.id, "at": now.isoformat()}
     rule = Rule(id=recall_id(loan.id), kind=RuleKind.RECALL, project=loan.lender, body=body, by=by)
     return RuleSet(rule=rule)
+
+
+def call_back_needed(writer: Writer, inputs: PlanInputs, made: Plan, now: datetime) -> None:
+    """Call back the loans whose lender was refused something for want of them: the next plan has it."""
+    refusals = (reason for reason, _ in made.passed_over_groups()) if inputs.site.loans else ()
+    loans = {loan.id: loan for loan in needed_back(inputs.site, refusals, now)}
+    writer.apply([recall_change(loan, now, _ELISA) for loan in loans.values()])
 
 
 def _running_loans(ws: Workspace, writer: Writer, id_: str, now: datetime) -> tuple[Loan, ...]:
@@ -216,6 +229,7 @@ def loan_rule(  # noqa: PLR0913, PLR0917 - who, whom, what, when
     end: datetime,
     *,
     recallable: bool = True,
+    on_need: bool = True,
 ) -> Rule:
     """Return the rule that makes this loan; UsageError if it is none."""
     body: dict[str, object] = {
@@ -224,6 +238,7 @@ def loan_rule(  # noqa: PLR0913, PLR0917 - who, whom, what, when
         "from": begin.isoformat(),
         "until": end.isoformat(),
         "recallable": recallable,
+        "on_need": on_need,
     }
     rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.LOAN, project=lender, body=body, by=ws.actor)
     loan_of(rule)

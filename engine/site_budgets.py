@@ -154,6 +154,10 @@ class LoanConfig(Section):
     starts_at: Moment = Field(alias="from", description="From when on.")
     due_at: Moment = Field(alias="until", description="When what was not used goes back.")
     recallable: bool = Field(default=True, description="Whether the lender may call it back before.")
+    on_need: bool = Field(
+        default=True,
+        description="Whether a recallable loan goes back by itself as soon as work of the lender is refused for want of it.",
+    )
 
     @property
     def name(self) -> RuleId:
@@ -172,6 +176,7 @@ class LoanConfig(Section):
                 starts_at=self.starts_at,
                 due_at=self.due_at,
                 recallable=self.recallable,
+                on_need=self.on_need,
                 id=name or self.name,
             )
             for cap in self.amount.caps(is_hard=True)

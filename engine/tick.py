@@ -19,6 +19,7 @@ from elisa.engine.lock import tick_lock
 from elisa.engine.managers import Managers
 from elisa.engine.outcome import TickReport
 from elisa.engine.places import keep_order
+from elisa.engine.projects import call_back_needed
 from elisa.engine.readiness import settle_waiting
 from elisa.engine.rules import policy_of
 from elisa.engine.seals import read_secret
@@ -109,6 +110,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     keep(ws, writer, inputs, plan)
     passed_over = tuple(plan.passed_over())
     writer.apply(passed_over)
+    call_back_needed(writer, inputs, plan, now)
     note_deadlines(writer, due)
     # 6. Act: stop what must stop, submit what shall start; every step written down first.
     by_id = {attempt.id: attempt for attempt in live}

@@ -100,7 +100,8 @@ class Grant:
 class Loan:
     """`amount` of a lender's budget that the borrower may use until `due_at`; `recallable` ones may be called back before.
 
-    Loans of several things that were made as one have one `id`.
+    With `on_need` that happens by itself as soon as the lender is refused something for want of it. Loans of several
+    things that were made as one have one `id`.
     """
 
     lender: ProjectName
@@ -111,6 +112,7 @@ class Loan:
     due_at: datetime
     gpu_type: str = ""
     recallable: bool = True
+    on_need: bool = True
     id: RuleId = _NO_RULE
 
 

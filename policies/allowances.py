@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from elisa.model.amounts import in_units, unit_of
 from elisa.model.columns import PastUse, ProjectUsage, UsageRow
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
+from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.site import Cap, Grant, Loan, ProjectPolicy, SitePolicy
-from elisa.policies.budgets import Meter, amount_of, use_of
+from elisa.policies.budgets import Meter, amount_of, meter_words, use_of
 
-__all__ = ["check_loan", "effective", "is_active", "lent", "moved_now", "recalled"]
+__all__ = ["Moved", "check_loan", "effective", "is_active", "lent", "moved_now", "needed_back", "recalled"]
 
 
 def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolicy:
     """Return the site's rules with every grant and loan turned into caps as they stand at `now`.
 
-    The sum of what lenders and borrowers may use together never changes by a loan. What is returned holds no grants or
+    What lenders and borrowers may use together is never made more by a loan. What is returned holds no grants or
     loans any more, so that doing it twice is doing it once.
     """
     if not site.loans and not any(project.grants for project in site.projects):
@@ -36,14 +38,14 @@ def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolic
     return replace(site, projects=policies, loans=())
 
 
-def moved_now(site: SitePolicy, usage: ProjectUsage, now: datetime) -> tuple[tuple[Loan, int], ...]:
+def moved_now(site: SitePolicy, usage: ProjectUsage, now: datetime) -> tuple[Moved, ...]:
     """Return how much each loan moves at `now`; what moves nothing is left out. `site` has its loans as they were made."""
     rows: dict[ProjectName, list[UsageRow]] = defaultdict(list)
     for row in usage.rows:
         rows[ProjectName(row.project)].append(row)
     granted = effective(replace(site, loans=()), usage, now).projects
     _, moves = _with_loans(granted, site.loans, rows, now)
-    return tuple((loan, amount) for loan, amount in moves if amount)
+    return tuple(one for one in moves if one.given)
 
 
 def _with_grants(
@@ -108,15 +110,27 @@ def lent(loan: Loan, own_limit: int, used: int, now: datetime) -> int:
     return min(loan.amount, max(0, used - own_limit)) if loan.resource.is_cumulative else 0
 
 
+class Moved(NamedTuple):
+    """What a loan takes from its lender's limit, and what of that its borrower may use.
+
+    Both are the same while it runs. Once it is over the borrower keeps what it has spent, and the lender lacks what is
+    reserved for the borrower's live attempts, too, until they have given it back: so much is in nobody's limit.
+    """
+
+    loan: Loan
+    given: int
+    kept: int
+
+
 def _with_loans(
     projects: Sequence[ProjectPolicy],
     loans: Sequence[Loan],
     rows: Mapping[ProjectName, Sequence[UsageRow]],
     now: datetime,
-) -> tuple[tuple[ProjectPolicy, ...], list[tuple[Loan, int]]]:
+) -> tuple[tuple[ProjectPolicy, ...], list[Moved]]:
     """Return the projects with limits moved, and how much each loan moved."""
     policies = {project.name: project for project in projects}
-    moves: list[tuple[Loan, int]] = []
+    moves: list[Moved] = []
     for loan in sorted(loans, key=lambda one: (one.starts_at, one.due_at, one.lender, one.borrower)):
         meter = Meter(loan.resource, loan.gpu_type)
         lender, borrower = policies.get(loan.lender), policies.get(loan.borrower)
@@ -125,10 +139,13 @@ def _with_loans(
         theirs, own = _cap(lender, meter), _cap(borrower, meter)
         if theirs is None or own is None:
             continue
-        moved = min(theirs.limit, lent(loan, own.limit, use_of(rows.get(loan.borrower, ()), meter), now))
-        policies[loan.lender] = _with_limit(lender, theirs, theirs.limit - moved)
-        policies[loan.borrower] = _with_limit(policies[loan.borrower], own, own.limit + moved)
-        moves.append((loan, moved))
+        use = rows.get(loan.borrower, ())
+        spent = sum(amount_of(row.spent, meter) for row in use)
+        given = min(theirs.limit, lent(loan, own.limit, use_of(use, meter), now))
+        kept = min(given, lent(loan, own.limit, spent, now))
+        policies[loan.lender] = _with_limit(lender, theirs, theirs.limit - given)
+        policies[loan.borrower] = _borrowing(policies[loan.borrower], own, kept)
+        moves.append(Moved(loan, given, kept))
     return tuple(policies[project.name] for project in projects), moves
 
 
@@ -140,6 +157,31 @@ def _cap(policy: ProjectPolicy, meter: Meter) -> Cap | None:
 def _with_limit(policy: ProjectPolicy, cap: Cap, limit: int) -> ProjectPolicy:
     caps = tuple(replace(one, limit=limit) if one is cap else one for one in policy.caps)
     return replace(policy, caps=caps)
+
+
+def _borrowing(policy: ProjectPolicy, own: Cap, moved: int) -> ProjectPolicy:
+    """Return a borrower with a higher limit, of which what is borrowed is for idle means only: it is the first to yield."""
+    if not moved:
+        return policy
+    raised = _with_limit(policy, own, own.limit + moved)
+    return replace(raised, caps=(*raised.caps, replace(own, is_hard=False)))
+
+
+def needed_back(site: SitePolicy, refusals: Iterable[Reason], now: datetime) -> tuple[Loan, ...]:
+    """Return the running loans that go back because a lender was refused something for want of what it lent."""
+    wanted = {
+        (str(one.facts["project"]), str(one.facts["resource"]))
+        for one in refusals
+        if one.code is ReasonCode.BUDGET_EXHAUSTED and "user" not in one.facts
+    }
+    return tuple(
+        loan
+        for loan in site.loans
+        if loan.recallable
+        and loan.on_need
+        and is_active(loan, now)
+        and (loan.lender, meter_words(Meter(loan.resource, loan.gpu_type))) in wanted
+    )
 
 
 def check_loan(site: SitePolicy, loan: Loan, usage: ProjectUsage, now: datetime) -> None:

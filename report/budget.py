@@ -10,8 +10,8 @@ from datetime import datetime
 from elisa.model.columns import ProjectUsage
 from elisa.model.ids import ProjectName
 from elisa.model.rows import LedgerRow
-from elisa.model.site import Loan, Metered, SitePolicy
-from elisa.policies.allowances import effective, moved_now
+from elisa.model.site import Metered, SitePolicy
+from elisa.policies.allowances import Moved, effective, moved_now
 from elisa.policies.budgets import CapRow, Meter, Owner, amount_of, cap_rows
 
 __all__ = ["PERIODS", "Booked", "Limit", "Part", "booked", "limits", "unbalanced"]
@@ -85,9 +85,9 @@ def limits(site: SitePolicy, usage: ProjectUsage, now: datetime, projects: Seque
     return tuple(_limit(row, moves) for row in rows)
 
 
-def _limit(row: CapRow, moves: Iterable[tuple[Loan, int]]) -> Limit:
+def _limit(row: CapRow, moves: Iterable[Moved]) -> Limit:
     counts = row.owner.uid < 0 and row.cap.is_hard
-    own = [(loan, amount) for loan, amount in moves if counts and row.meter == Meter(loan.resource, loan.gpu_type)]
+    own = [one for one in moves if counts and row.meter == Meter(one.loan.resource, one.loan.gpu_type)]
     return Limit(
         project=row.owner.project,
         uid=row.owner.uid if row.owner.uid >= 0 else None,
@@ -96,8 +96,8 @@ def _limit(row: CapRow, moves: Iterable[tuple[Loan, int]]) -> Limit:
         is_hard=row.cap.is_hard,
         limit=row.cap.limit,
         used=row.used,
-        lent=sum(amount for loan, amount in own if loan.lender == row.owner.project),
-        borrowed=sum(amount for loan, amount in own if loan.borrower == row.owner.project),
+        lent=sum(one.given for one in own if one.loan.lender == row.owner.project),
+        borrowed=sum(one.kept for one in own if one.loan.borrower == row.owner.project),
     )
 
 

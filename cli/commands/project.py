@@ -108,6 +108,7 @@ def project_lend(
     begin: str | None,
     end: str,
     firm: bool,
+    by_hand: bool,
     home: str | None,
     json: bool,
 ) -> int:
@@ -115,7 +116,9 @@ def project_lend(
     with open_workspace(existing_home(home)) as workspace:
         now = workspace.clock.now()
         starts_at, due_at = _moment(begin, now, "--from"), _moment(end, now, "--until")
-        rule = projects.lend(workspace, lender, borrower, _settings(amount), starts_at, due_at, recallable=not firm)
+        rule = projects.lend(
+            workspace, lender, borrower, _settings(amount), starts_at, due_at, recallable=not firm, on_need=not by_hand
+        )
     return _tell("project-lend", (rule,), "lent", json=json)
 
 

@@ -164,6 +164,39 @@ def test_what_is_lent_may_be_used_and_what_is_left_of_it_goes_back(world: World)
     assert_sound(world)
 
 
+def test_a_lender_in_need_gets_its_budget_back_and_the_borrowers_work_gives_way(world: World) -> None:
+    loan = lend(world, hours=99)
+    world.submit(job("borrowed", cpus=4, walltime_s=20 * HOUR, lasts_s=19 * HOUR, saves_every_s=HOUR))
+    world.tick()
+    world.pass_time(HOUR)
+    world.submit(job("own", cpus=4, walltime_s=5 * HOUR, lasts_s=4 * HOUR), project="vision")
+
+    world.tick()
+    refused = world.states()["own"]
+    for _ in range(4):
+        world.pass_time(60)
+        world.tick()
+
+    assert refused is TaskState.READY
+    assert world.states() == {"borrowed": TaskState.READY, "own": TaskState.ACTIVE}
+    with Reader.open(world.home) as reader:
+        [recall] = reader.audit(subject=f"{loan}/recall")
+        told = reader.usage(world.clock.now()).rows
+    assert recall.facts["set_by"] == "elisa"
+    assert sum(row.spent.cpu_s + row.reserved.cpu_s for row in told) <= 101 * HOUR
+    assert_sound(world)
+
+
+def test_a_loan_that_is_kept_by_hand_stays_although_its_lender_needs_it(world: World) -> None:
+    lend(world, hours=99, on_need=False)
+    world.submit(job("own", cpus=4, walltime_s=5 * HOUR), project="vision")
+
+    world.tick()
+    world.tick()
+
+    assert why_it_waits(world, "own") == "project vision has 1 core-h left of 1, this asks for 20"
+
+
 def test_a_borrower_may_give_back_what_the_lender_may_not_call_back(world: World) -> None:
     (world.home / "roles.yaml").write_text(f"managers: {{vision: [{MANAGER}], nlp: [{MEMBER}]}}\n")
     loan = lend(world, recallable=False)

@@ -16,12 +16,12 @@ from elisa.model.columns import PastUse, ProjectUsage, UsageRow
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.native import NativeState
-from elisa.model.reasons import ReasonCode
+from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, SitePolicy
 from elisa.model.states import EndReason
 from elisa.model.task import CheckpointRef
-from elisa.policies.allowances import check_loan, effective, is_active, lent, recalled
+from elisa.policies.allowances import check_loan, effective, is_active, lent, needed_back, recalled
 from elisa.policies.budgets import Meter, amount_of, charge_of, use_of
 from elisa.policies.lifecycle import LifecycleRules, observe
 from elisa.policies.plan import plan
@@ -61,7 +61,7 @@ def spent(project: str, cpu_s: int, **fields: Any) -> UsageRow:
 
 
 def limits(site: SitePolicy, usage: ProjectUsage, now: datetime = NOW) -> dict[str, list[int]]:
-    return {p.name: [cap.limit for cap in p.caps] for p in effective(site, usage, now).projects}
+    return {p.name: [cap.limit for cap in p.caps if cap.is_hard] for p in effective(site, usage, now).projects}
 
 
 class TestCharges:
@@ -202,6 +202,34 @@ class TestLoans:
     def test_without_permission_or_a_limit_on_both_sides_nothing_moves(self, site: SitePolicy) -> None:
         assert {limit for values in limits(site, ProjectUsage()).values() for limit in values} == {100}
 
+    def test_what_is_borrowed_is_for_idle_means_only_and_the_first_to_yield(self) -> None:
+        borrower = effective(lending(a_loan()), ProjectUsage(), NOW).project(B)
+
+        assert borrower.caps == (cpu_cap(140), cpu_cap(100, is_hard=False))
+        assert effective(lending(a_loan(start_day=1, due_day=2)), ProjectUsage(), NOW).project(B).caps == (
+            cpu_cap(100),
+        )
+
+    @pytest.mark.parametrize(
+        ("terms", "facts", "back"),
+        [
+            ({}, {"project": "a", "resource": "cpu_s"}, 1),
+            ({}, {"project": "b", "resource": "cpu_s"}, 0),
+            ({}, {"project": "a", "resource": "gpu_s"}, 0),
+            ({}, {"project": "a", "resource": "cpu_s", "user": 5}, 0),
+            ({"recallable": False}, {"project": "a", "resource": "cpu_s"}, 0),
+            ({"on_need": False}, {"project": "a", "resource": "cpu_s"}, 0),
+            ({"start_day": 1, "due_day": 2}, {"project": "a", "resource": "cpu_s"}, 0),
+        ],
+    )
+    def test_a_lender_in_need_gets_back_what_its_terms_allow(
+        self, terms: dict[str, Any], facts: dict[str, Any], back: int
+    ) -> None:
+        loan = a_loan(**terms)
+        refusals = [because(ReasonCode.BUDGET_EXHAUSTED, **facts), because(ReasonCode.NO_ROOM)]
+
+        assert needed_back(lending(loan), refusals, NOW) == (loan,) * back
+
     def test_a_loan_is_called_back_when_its_terms_allow(self) -> None:
         assert not is_active(recalled(a_loan(), NOW), NOW)
         assert recalled(a_loan(start_day=-3, due_day=-2, recallable=False), NOW).due_at == after(-2 * DAY_S)
@@ -256,6 +284,25 @@ class TestLoans:
 
         assert sum(got["a"]) + sum(got["b"]) == 200
         assert min(got["a"]) >= 0
+
+    @given(amount=st.integers(0, 100), start_day=st.integers(-5, 0), days=st.integers(1, 6), data=st.data())
+    def test_what_the_borrower_holds_and_what_the_lender_may_use_are_never_more_than_both_had(
+        self, amount: int, start_day: int, days: int, data: st.DataObject
+    ) -> None:
+        used = data.draw(st.integers(0, 100 + amount))  # no more was ever admitted
+        past = data.draw(st.integers(0, used))
+        held = spent("b", past)._replace(reserved=Charge(cpu_s=used - past))
+
+        got = limits(lending(a_loan(amount, start_day, start_day + days)), ProjectUsage(rows=[held]))
+
+        (lender,), (borrower,) = got["a"], got["b"]
+        assert lender + max(borrower, used) <= 200
+
+    def test_a_loan_that_is_over_leaves_the_borrower_what_it_spent_and_the_lender_waits_for_the_rest(self) -> None:
+        over = lending(a_loan(start_day=-2, due_day=-1))
+        held = spent("b", 110)._replace(reserved=Charge(cpu_s=25))
+
+        assert limits(over, ProjectUsage(rows=[held])) == {"a": [65], "b": [110]}
 
     @given(st.integers(0, 200), st.integers(0, 200), st.integers(-3, 3))
     def test_no_more_moves_than_was_lent(self, own_limit: int, used: int, day: int) -> None:

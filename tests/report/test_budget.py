@@ -90,7 +90,7 @@ def test_limits_count_loans_in_and_say_who_lent_what(world: World) -> None:
     with Reader.open(world.home) as reader:
         found = limits(policy_of(world.workspace(), reader, now), reader.usage(now), now, [NLP, VISION])
 
-    by_owner = {(one.project, one.uid, one.resource): one for one in found}
+    by_owner = {(one.project, one.uid, one.resource): one for one in found if one.is_hard}
     lender, borrower = by_owner[VISION, None, Metered.CPU_S], by_owner[NLP, None, Metered.CPU_S]
     assert (lender.limit, lender.lent, lender.borrowed) == (80 * HOUR, 20 * HOUR, 0)
     assert (borrower.limit, borrower.lent, borrower.borrowed, borrower.left) == (30 * HOUR, 0, 20 * HOUR, 21 * HOUR)
