@@ -10,9 +10,11 @@ from datetime import datetime
 from elisa.engine.act import Submitting
 from elisa.engine.advance import Evidence, advance
 from elisa.engine.chaining import Chaining
+from elisa.engine.circles import undo_circles
 from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
 from elisa.engine.facts_due import note_deadlines
+from elisa.engine.gangs import gang_stops
 from elisa.engine.health import HealthBook
 from elisa.engine.kept_plans import keep
 from elisa.engine.lock import tick_lock
@@ -104,6 +106,8 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     observed = advance(ws, writer, Evidence(now=now, live=live, news=news, polls=polls, found=found))
     cancel_idle(writer)
     moved = settle_waiting(ws, writer, now)
+    if undo_circles(writer):
+        moved += settle_waiting(ws, writer, now)
     # 5. Plan.
     live = writer.live_attempts() if observed.changes else live
     plan, due, inputs = decide(ws, writer, managers, health, live, now)
@@ -118,6 +122,8 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stops += clearing_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += [one for one in unchaining_stops(writer, by_id, plan, now) if one.attempt.id not in leaving]
+    leaving = {stop.attempt.id for stop in stops}
+    stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
     stopped = send_stops(ws, writer, managers, stops)
     submitting = Submitting(ws, writer, health, plan, now)
     acted = submitting.carry_out()

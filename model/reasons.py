@@ -45,6 +45,7 @@ class ReasonCode(StrEnum):
     CHAIN_BROKEN = "chain_broken"  # behind: it did not begin, and its needs are looked at again
     RETRY = "retry"  # end, failures, limit, resume_step
     RESUME = "resume"  # end, resume_step
+    IN_CIRCLE = "in_circle"  # circle
     RETRIES_USED_UP = "retries_used_up"  # end, failures, limit
     NOT_RETRYABLE = "not_retryable"  # end
     SAME_FAILURE = "same_failure"  # end, step, times
@@ -75,6 +76,7 @@ class ReasonCode(StrEnum):
     PREEMPTED_FOR = "preempted_for"  # task
     UNCHAINED = "unchained"  # behind: what it was queued behind will not finish so that it can begin
     GAVE_PLACE = "gave_place"  # task, why: what it held in advance is needed by a task that comes before it
+    GAVE_BACK = "gave_back"  # gang, running, size, waited_s
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
     PARKED = "parked"  # project, resource, in_use, cap
     OVER_LIMIT = "over_limit"  # resource, limit, seen

@@ -15,6 +15,7 @@ __all__ = [
     "AuditCheck",
     "AuditRow",
     "FinishedWork",
+    "GangMember",
     "LedgerRow",
     "OutputRow",
     "PastRun",
@@ -148,6 +149,14 @@ class PastRun(NamedTuple):
     @property
     def run_s(self) -> float:
         return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+class GangMember(NamedTuple):
+    """An active task that must start together with others: `gang` names its pipeline and its gang, as `PIPELINE/GANG`."""
+
+    gang: str
+    minimum: int = 0
+    timeout_s: float | None = None
 
 
 class WorkName(NamedTuple):

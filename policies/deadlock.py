@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from elisa.model.ids import TaskId
 
-__all__ = ["Deadlock", "deadlocks"]
+__all__ = ["Deadlock", "Idle", "deadlocks", "losses", "waits_for"]
+
+
+class Idle(NamedTuple):
+    """A task of one pipeline that has not begun: what it waits for, and the gang it must start with ("" for none).
+
+    `needs` have not begun either. `minimum` members of the gang must start together; 0 is all of them.
+    """
+
+    task: TaskId
+    is_ready: bool
+    needs: tuple[TaskId, ...] = ()
+    gang: str = ""
+    minimum: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +32,42 @@ class Deadlock:
     members: tuple[TaskId, ...]
     victim: TaskId
     explanation: str
+
+
+def waits_for(idle: Iterable[Idle]) -> Mapping[TaskId, Sequence[TaskId]]:
+    """Return what each task waits for: its needs; and where a gang cannot start without all that are not ready, those."""
+    rows = tuple(idle)
+    edges: dict[TaskId, Sequence[TaskId]] = {one.task: one.needs for one in rows if one.needs}
+    gangs: dict[str, list[Idle]] = defaultdict(list)
+    for one in rows:
+        if one.gang:
+            gangs[one.gang].append(one)
+    for members in gangs.values():
+        late = [one.task for one in members if not one.is_ready]
+        wanted = members[0].minimum or len(members)
+        if late and wanted >= len(members):
+            edges |= {one.task: late for one in members if one.is_ready}
+    return edges
+
+
+def losses(idle: Iterable[Idle]) -> Mapping[TaskId, float]:
+    """Return how many tasks would not run if one gave way: itself and all that need it."""
+    rows = tuple(idle)
+    needed_by: dict[TaskId, list[TaskId]] = defaultdict(list)
+    for one in rows:
+        for need in one.needs:
+            needed_by[need].append(one.task)
+    return {one.task: float(len(_reached(one.task, needed_by))) for one in rows}
+
+
+def _reached(start: TaskId, edges: Mapping[TaskId, Sequence[TaskId]]) -> set[TaskId]:
+    found = {start}
+    waiting = [start]
+    for task in waiting:
+        fresh = [one for one in edges.get(task, ()) if one not in found]
+        found.update(fresh)
+        waiting += fresh
+    return found
 
 
 def deadlocks(

@@ -12,11 +12,11 @@ from typing import Any
 
 from elisa.model.errors import UsageError
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId
-from elisa.model.rows import OutputRow, TaskRow
+from elisa.model.rows import GangMember, OutputRow, TaskRow
 from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, Task, Verdict
 from elisa.store.connection import Connection
-from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, from_us, read_facts, task_from
+from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, from_us, read_facts, spec_from, task_from
 
 __all__ = ["TaskQueries"]
 
@@ -34,6 +34,13 @@ _STATUS = (
 )
 
 
+_GANGS_IN_PARTS = (
+    "SELECT DISTINCT r.pipeline FROM task r WHERE r.state = 'ready' AND r.gang <> '' AND EXISTS (SELECT 1 FROM task w"
+    " WHERE w.pipeline = r.pipeline AND w.state = 'waiting' AND w.gang = r.gang) ORDER BY r.pipeline"
+)
+_GANG_MEMBERS = (
+    "SELECT id, pipeline, gang, gang_minimum, spec FROM task WHERE state = 'active' AND gang <> '' ORDER BY id"
+)
 # A gang's room is not one task's, and a closure's nodes are no promise.
 _PROMISES = (
     "SELECT v.task, v.facts FROM verdict v JOIN task t ON t.id = v.task WHERE t.state = 'ready' AND t.gang = ''"
@@ -136,6 +143,19 @@ class TaskQueries:
         """Return the verdicts of those of the tasks that have one."""
         rows = self._db.rows_in("SELECT task, code, facts, since FROM verdict WHERE task IN ({keys})", tasks)
         return {row[0]: _verdict(row) for row in rows}
+
+    def gang_members(self) -> Mapping[TaskId, GangMember]:
+        """Return the active tasks that must start together with others."""
+        members: dict[TaskId, GangMember] = {}
+        for task, pipeline, gang, minimum, text in self._db.rows(_GANG_MEMBERS):
+            rules = spec_from(text).gang
+            timeout_s = None if rules is None else rules.timeout_s
+            members[TaskId(task)] = GangMember(f"{pipeline}/{gang}", minimum, timeout_s)
+        return members
+
+    def gangs_in_parts(self) -> tuple[PipelineId, ...]:
+        """Return the pipelines with a gang of which some members are ready and others wait."""
+        return tuple(PipelineId(row[0]) for row in self._db.rows(_GANGS_IN_PARTS))
 
     def promises(self) -> Iterator[tuple[TaskId, datetime, tuple[str, ...]]]:
         """Return the room that the last plan kept for single tasks: from when, and on which nodes."""

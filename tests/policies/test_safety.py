@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from elisa.model.ids import BackendName, ProjectName, TaskId
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.policies.breaker import guarded, problems_of
-from elisa.policies.deadlock import Deadlock, deadlocks
+from elisa.policies.deadlock import Deadlock, Idle, deadlocks, losses, waits_for
 from elisa.policies.gangs import Assembling, Assembly, assemble, world_size
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import GROUP, ORDER, Plugins, load_plugins, unknown_keys
@@ -27,7 +28,58 @@ def a_gang(name: str = "g", rank: int = 1, **fields: Any) -> Assembling:
     return Assembling(name=name, rank=rank, **{"size": 4, "running": 2, "waited_s": 10.0, **fields})
 
 
+def next_states(held: tuple[int, ...], sizes: tuple[int, ...], nodes: int, *, is_giving: bool) -> set[tuple[int, ...]]:
+    """Return what may follow: the queue starts any one member, a whole gang ends (-1), or elisa takes back what waits."""
+    free = nodes - sum(count for count in held if count > 0)
+    after_start = {
+        (*held[:i], count + 1, *held[i + 1 :]) for i, count in enumerate(held) if 0 <= count < sizes[i] and free > 0
+    }
+    after_end = {(*held[:i], -1, *held[i + 1 :]) for i, count in enumerate(held) if count == sizes[i]}
+    gangs = [
+        Assembling(name=str(i), rank=i, size=sizes[i], running=count, waited_s=1e9)
+        for i, count in enumerate(held)
+        if count > 0
+    ]
+    outcome = assemble(gangs) if is_giving else {}
+    given = tuple(0 if outcome.get(str(i)) is Assembly.GIVE_BACK else count for i, count in enumerate(held))
+    return (after_start | after_end | {given}) - {held}
+
+
+def stuck(sizes: tuple[int, ...], nodes: int, *, is_giving: bool) -> set[tuple[int, ...]]:
+    """Return every state that a queue may come to, in any order of starts, and that does not lead to the end of all."""
+    begin, end = (0,) * len(sizes), (-1,) * len(sizes)
+    follows: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    waiting = [begin]
+    while waiting:
+        state = waiting.pop()
+        if state not in follows:
+            follows[state] = next_states(state, sizes, nodes, is_giving=is_giving)
+            waiting += follows[state]
+    good = {end}
+    while True:
+        more = {state for state, after_ in follows.items() if state not in good and after_ & good}
+        if not more:
+            return set(follows) - good
+        good |= more
+
+
+# Every way to choose up to three gangs of up to four members, each of which fits on the nodes by itself.
+SMALL = [
+    (sizes, nodes)
+    for count in (1, 2, 3)
+    for sizes in product(range(1, 5), repeat=count)
+    for nodes in range(max(sizes), 6)
+]
+
+
 class TestAssembly:
+    @pytest.mark.slow
+    def test_no_order_in_which_a_queue_starts_members_ends_in_a_deadlock(self) -> None:
+        assert [(sizes, nodes) for sizes, nodes in SMALL if stuck(sizes, nodes, is_giving=True)] == []
+
+    def test_without_giving_back_there_are_deadlocks_to_prevent(self) -> None:
+        assert stuck((2, 2), 2, is_giving=False) == {(1, 1)}
+
     @pytest.mark.parametrize(
         ("gang", "outcome"),
         [
@@ -176,6 +228,27 @@ A, B, C, D = ids("a", "b", "c", "d")
 
 
 class TestDeadlock:
+    def test_a_ready_member_waits_for_those_without_which_its_gang_cannot_start(self) -> None:
+        one, two, free = TaskId("one"), TaskId("two"), TaskId("free")
+        idle = [
+            Idle(one, is_ready=True, gang="g"),
+            Idle(two, is_ready=False, needs=(one,), gang="g"),
+            Idle(free, is_ready=True),
+        ]
+
+        assert waits_for(idle) == {one: [two], two: (one,)}
+        assert waits_for([row._replace(minimum=1) for row in idle]) == {two: (one,)}
+
+    def test_giving_way_loses_a_task_and_all_that_need_it(self) -> None:
+        one, two, three = TaskId("one"), TaskId("two"), TaskId("three")
+        idle = [
+            Idle(one, is_ready=True),
+            Idle(two, is_ready=False, needs=(one,)),
+            Idle(three, is_ready=False, needs=(two, one)),
+        ]
+
+        assert losses(idle) == {one: 3, two: 2, three: 1}
+
     def test_a_circle_is_found_explained_and_undone_by_the_cheapest(self) -> None:
         assert deadlocks({A: (B,), B: (C, D), C: (A,), D: ()}, {A: 5.0, B: 2.0, C: 9.0}) == (
             Deadlock(
