@@ -35,6 +35,7 @@ def drain(
         now = workspace.clock.now()
         starts_at, ends_at = parse_moment(begin, now, "--from"), parse_moment(until, now, "--until")
         done = close(workspace, backend, nodes=nodes, begin=starts_at, end=ends_at, why=reason, forced=force)
+        now = workspace.clock.now()
     if json:
         affected = [_affected_data(one) for one in done.affected]
         print_json("drain", 1, {"closure": closure_data(done.closure), "affected": affected, "notes": list(done.notes)})

@@ -134,6 +134,7 @@ def test_a_chosen_checkpoint_is_where_the_next_attempt_begins(elisa: Elisa, fail
         "g00000006-step00000000",
         "g00000007-step00000000",
     ]
+    assert elisa("checkpoints", "list", "study/count").out.count("set aside: ") == 4
 
 
 def test_a_retry_from_a_step_begins_there(elisa: Elisa, failed: Path) -> None:

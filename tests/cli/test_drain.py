@@ -104,3 +104,13 @@ def test_what_cannot_be_drained_is_told_in_three_lines(
 
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.splitlines()[0] == f"error: {what}"
+
+
+def test_a_cluster_that_does_not_answer_is_drained_with_a_word_of_warning(elisa: Elisa, home: Path) -> None:
+    (home / "site.yaml").write_text("backends:\n  away: {kind: slurm, options: {path: /nowhere}}\n", encoding="utf-8")
+
+    answer = elisa("drain", "away", "--nodes", "n1")
+
+    assert answer.code == 0
+    assert "n1 of away is closed" in answer.out
+    assert answer.err.startswith("warning: away does not answer")

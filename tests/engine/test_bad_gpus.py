@@ -68,6 +68,7 @@ def test_a_gpu_that_breaks_work_which_completes_elsewhere_gets_no_more_of_it(hom
     run(home, AFTER)
 
     assert (avoided.backend, avoided.gpu) == ("local", "2")
+    assert avoided.place == f"GPU 2 of {avoided.node} of local"
     assert avoided.broken >= 2
     assert timedelta(hours=1) <= avoided.until - now < timedelta(days=2)
     assert later == ()

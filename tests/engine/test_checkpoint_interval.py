@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,17 @@ def test_what_the_program_itself_said_is_told(world: World) -> None:
 
     assert found.in_job == Choice(90.0, "optimum", 0.5, 1e4, 90.0)
     assert any("every 1m30s; a save keeps it waiting for 0.5s" in line for line in schedule_words(found))
+
+
+def test_when_what_the_program_said_is_gone_the_measured_numbers_are_told(world: World) -> None:
+    world.submit(a_saving_job(CheckpointPolicy(interval_s=60)))
+    run_for(world, 10)
+    shutil.rmtree(layout.event_dir(world.home, world.attempts("train")[-1].id))
+
+    found = schedule(world)
+
+    assert found.in_job is None
+    assert found.choice is not None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from elisa.engine.avoidance import learnt
 from elisa.engine.drain import drain, undrain
 from elisa.engine.loop import until_idle
 from elisa.engine.site_sections import BackendConfig
-from elisa.model.errors import Unavailable, UsageError
+from elisa.model.errors import StaleChange, Unavailable, UsageError
 from elisa.model.ids import BackendName
 from elisa.model.native import Capabilities, ClusterView
 from elisa.model.pipeline import SitePlacement
@@ -154,6 +154,50 @@ def test_a_whole_backend_is_not_opened_node_by_node(world: World) -> None:
 
     with pytest.raises(UsageError, match="all of sim is closed"):
         undrain(world.workspace(), "sim", nodes="n0001")
+
+    assert len(closures(world)) == 1
+
+
+def test_work_of_other_clusters_or_that_will_be_over_in_time_is_not_concerned(world: World) -> None:
+    world.submit(long())
+    minutes(world, 2)
+    also(world, "far", cpus=4)
+
+    assert drain(world.workspace(), "far").affected == ()
+    assert drain(world.workspace(), "sim", begin=world.clock.now() + timedelta(hours=6)).affected == ()
+
+
+def test_a_closure_that_somebody_else_lifts_meanwhile_is_lifted_once(world: World) -> None:
+    drain(world.workspace(), "sim", nodes="n0001")
+    drain(world.workspace(), "sim", nodes="n0002")
+    ours = world.workspace()
+    meanwhile = [lambda: undrain(world.workspace(), "sim", nodes="n0001")]
+
+    def crash(point: str) -> None:
+        if point == "store.begin" and meanwhile:
+            meanwhile.pop()()
+
+    done = undrain(replace(ours, crash=crash), "sim")
+
+    assert [one.nodes for one in done.lifted] == [("n0002",)]
+    assert closures(world) == ()
+    with Reader.open(world.home) as reader:
+        assert reader.verify_audit().problems == ()
+
+
+def test_when_others_change_closures_all_the_time_that_is_said(world: World) -> None:
+    drain(world.workspace(), "sim", nodes="n0001")
+    inner: list[str] = []
+
+    def crash(point: str) -> None:
+        if point == "store.begin" and not inner:
+            inner.append(point)
+            undrain(world.workspace(), "sim")
+            drain(world.workspace(), "sim", nodes="n0001")
+            inner.clear()
+
+    with pytest.raises(StaleChange):
+        undrain(replace(world.workspace(), crash=crash), "sim")
 
     assert len(closures(world)) == 1
 

@@ -14,7 +14,7 @@ from elisa.engine.replay import Replayed, replay
 from elisa.engine.replay_plan import Place, adapted, below, fitted, taken_over
 from elisa.model import layout
 from elisa.model.errors import PolicyError, UsageError
-from elisa.model.ids import PipelineId
+from elisa.model.ids import BackendName, PipelineId
 from elisa.model.native import NodeView
 from elisa.model.pipeline import CheckpointPolicy, NeedKind, TaskSpec
 from elisa.model.resources import GpuRequest, Resources
@@ -235,3 +235,25 @@ def test_a_request_is_cut_down_to_one_node() -> None:
     )
     assert fitted(asked, replace(node, gpus=())).gpus == GpuRequest()
     assert fitted(Resources(), node) == Resources()
+
+
+def test_a_place_whose_nodes_nobody_knows_cuts_nothing_down() -> None:
+    task = a_task("wide").build()
+
+    spec, words = adapted(task, Place(backend=BackendName("slurm"), is_simulated=False, largest=None), ())
+
+    assert (spec.resources, spec.placement.backend, words) == (task.spec.resources, "slurm", "")
+
+
+def test_the_task_of_a_checkpoint_may_be_named_by_its_id_but_not_be_another_pipelines(world: World) -> None:
+    old = world.submit(a_saving_job("one"))
+    world.run()
+    other = world.submit(a_saving_job("two"))
+    one, two = tasks_of(world, old)["one"], tasks_of(world, other)["two"]
+    step = str(a_step_of(world, old, "one"))
+
+    made = replay(world.workspace(), old, step, task=one.id)
+
+    assert "one" in states_of(world, made.pipeline)
+    with pytest.raises(UsageError, match="this pipeline has no task"):
+        replay(world.workspace(), old, step, task=two.id)
