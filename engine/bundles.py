@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from elisa.backends.protocol import Backend
+from elisa.engine.fusing import Fused
 from elisa.engine.health import HealthBook
 from elisa.model.decisions import Submit
 from elisa.model.ids import BackendName
@@ -31,27 +32,33 @@ def array_limit(backends: Mapping[BackendName, Backend], health: HealthBook, nam
 
 
 class Chunks:
-    """The submissions of a plan in its order, in pieces that grow.
+    """The submissions of a plan in its order, in pieces that grow; those that share another's native job are left out.
 
     What asks for the same thing as the first of a piece, and may be one array with it, is in the same piece.
     """
 
-    def __init__(self, plan: Plan, backends: Mapping[BackendName, Backend], health: HealthBook) -> None:
-        decisions = [decision for decision in plan.decisions if isinstance(decision, Submit)]
-        limits = {name: array_limit(backends, health, name) for name in {one.backend for one in decisions}}
-        self._groups = _grouped(plan, decisions, limits)
+    def __init__(self, plan: Plan, fused: Fused, backends: Mapping[BackendName, Backend], health: HealthBook) -> None:
+        starts = [one for one in plan.decisions if isinstance(one, Submit) and one.leader is None]
+        limits = {name: array_limit(backends, health, name) for name in {one.backend for one in starts}}
+        self._fused = fused
+        self._groups = _grouped(plan, starts, limits)
 
     def __iter__(self) -> Iterator[Sequence[Submit]]:
         size, chunk = _FIRST_CHUNK, list[Submit]()
         groups = 0
         for group in self._groups:
-            if chunk and (groups >= size or len(chunk) + len(group) > _MOST_TOGETHER):
+            if chunk and (groups >= size or self._weight([*chunk, *group]) > _MOST_TOGETHER):
                 yield chunk
                 size, chunk, groups = min(2 * size, _LARGEST_CHUNK), [], 0
             chunk.extend(group)
             groups += 1
         if chunk:
             yield chunk
+
+    def _weight(self, starts: Iterable[Submit]) -> int:
+        """Return how many attempts run in the jobs that these start."""
+        bundles = (self._fused.bundles.get(one.task) for one in starts)
+        return sum(1 if bundle is None else len(bundle.members) for bundle in bundles)
 
 
 def _grouped(plan: Plan, decisions: Sequence[Submit], limits: Mapping[BackendName, int]) -> Sequence[Sequence[Submit]]:

@@ -69,7 +69,7 @@ class Chaining:
             before = len(found)
             for group in _by_backend(self._links(fresh, ground, set(limits)), limits):
                 chained = self._plan(group, ground)
-                found += [replace(one, reason=group[one.task].reason(one)) for one in _submits(chained)]
+                found += [replace(one, reason=group[one.task].reason_for(one.reason)) for one in _submits(chained)]
                 ground = self._with(ground, chained, group)
             if len(found) == before:
                 break
@@ -195,6 +195,8 @@ def _strict(site: SitePolicy, *, used: int) -> SitePolicy:
         projects=tuple(_hardened(project) for project in site.projects),
         unlisted=_hardened(site.unlisted),
         submits_per_tick=max(0, site.submits_per_tick - used),
+        # what waits behind different jobs is not one job
+        fusion=replace(site.fusion, enabled=False),
     )
 
 

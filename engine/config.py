@@ -15,6 +15,7 @@ from elisa.engine.site_sections import (
     ClosureConfig,
     FactorsConfig,
     FairShareConfig,
+    FusionConfig,
     JobsConfig,
     PlacementConfig,
     PreemptionConfig,
@@ -53,6 +54,7 @@ class Site(Section):
     placement: PlacementConfig = Field(
         default=PlacementConfig(), description="Weights of the terms that choose between places."
     )
+    fusion: FusionConfig = Field(default=FusionConfig(), description="Which short tasks share a native job.")
     closures: tuple[ClosureConfig, ...] = Field(default=(), description="Times in which nodes must be empty.")
     default_window: Count = Field(
         default=_POLICY.default_window, description="How many of elisa's jobs may wait in one native queue."
@@ -95,6 +97,7 @@ class Site(Section):
             factors=self.factors.policy(),
             preemption=self.preemption.policy(),
             placement=self.placement.policy(),
+            fusion=self.fusion.policy(),
             closures=tuple(config.policy() for config in self.closures),
             loans=tuple(loan for config in self.loans for loan in config.loans()),
             aged_s=self.aged,

@@ -12,6 +12,7 @@ from elisa.engine.facts_due import due_now, with_paths, with_urgency
 from elisa.engine.facts_places import by_kind, outlook_of
 from elisa.engine.facts_promise import with_promise
 from elisa.engine.facts_work import WorkLeft
+from elisa.engine.fusing import Fused, fuse
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
@@ -32,11 +33,12 @@ __all__ = ["Decided", "decide"]
 
 
 class Decided(NamedTuple):
-    """A plan, how what is due stands, and all that the plan was made of."""
+    """A plan, how what is due stands, all that the plan was made of, and which of its tasks share a native job."""
 
     plan: Plan
     due: Due
     inputs: PlanInputs
+    fused: Fused
 
 
 def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -86,7 +88,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     )
     snapshot = inputs.snapshot(fenced.order if fenced is not None else {})
     made = plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)
-    return Decided(made, due, inputs)
+    return Decided(made, due, inputs, fuse(made, reader, left))
 
 
 def _promised(ws: Workspace, reader: Reader, policy: SitePolicy) -> Mapping[TaskId, KeptRoom]:

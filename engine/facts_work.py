@@ -21,6 +21,7 @@ __all__ = ["WorkLeft"]
 
 # Tasks that differ by less are of one shape: a plan's time grows with the number of those.
 _STEP = 1.1
+_SHORTEST_S = 0.001
 
 
 class WorkLeft:
@@ -88,6 +89,7 @@ class WorkLeft:
         return ready._replace(
             predicted_s=[0.0 if one is None else one.run_s for one in left],
             progress=[0.0 if one is None else one.progress for one in left],
+            brief_s=[_brief(said_s, one) for said_s, one in zip(ready.brief_s, left, strict=True)],
         )
 
     def split(self, ready: ReadyColumns) -> ReadyColumns:
@@ -113,6 +115,13 @@ class WorkLeft:
         return {
             attempt: self._now.timestamp() + one.run_s for attempt, one in known.items() if one.estimate is not None
         }
+
+
+def _brief(said_s: float, left: Left | None) -> float:
+    """Return how long a task runs that may share a job, as past runs say, else its author; 0 if it may not."""
+    if not said_s or left is None or left.estimate is None:
+        return said_s
+    return max(left.run_s, _SHORTEST_S)
 
 
 def _rounded(left: Left | None, walltime_s: int) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from elisa.engine.experience import Experience
 from elisa.engine.fence import raise_fences
+from elisa.engine.outcomes import Item
 from elisa.engine.release import Habits, Release, folders, job_document, sources_of
-from elisa.engine.request import job_request
+from elisa.engine.request import bundle_argv, job_request
 from elisa.engine.results import result_of
 from elisa.engine.seals import event_key, read_secret
 from elisa.engine.submit import kept_environment
@@ -20,6 +22,7 @@ from elisa.model.native import JobRequest
 from elisa.model.needs import ResolvedNeed
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt, PipelineRecord, Task
+from elisa.policies.fusion import Bundle
 from elisa.store.reader import Reader
 
 __all__ = ["Handover"]
@@ -34,6 +37,7 @@ class Handover:
         self._secret = read_secret(ws.files, ws.home)
         self._records: dict[PipelineId, PipelineRecord] = {}
         self._experience = Experience(reader, ws.clock.now())
+        self._bundles: dict[Path, bytes] = {}
 
     def is_used(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt of this id was released before: by a life of this database that was lost."""
@@ -46,6 +50,24 @@ class Handover:
         releases = [self._release(task, attempt, needs.get(task.id, ()), targets) for task, attempt in pairs]
         self._write(releases)
         return {release.attempt.id: self._request(release) for release in releases}
+
+    def bundle(self, alone: JobRequest, items: Sequence[Item], bundle: Bundle) -> JobRequest:
+        """Return what to ask for where attempts share a native job, the first of which would ask for `alone`.
+
+        Its instructions are written by `write_bundles`.
+        """
+        home = self._ws.home
+        resources = bundle.resources(alone.resources)
+        path = layout.bundle_file(home, alone.attempt)
+        jobs = [str(layout.job_file(home, item.attempt.id)) for item in items]
+        self._bundles[path] = _json({"v": 1, "jobs": jobs, "walltime_s": resources.walltime_s, "lanes": bundle.lanes})
+        return replace(alone, argv=bundle_argv(path), resources=resources)
+
+    def write_bundles(self) -> None:
+        """Write the instructions of all bundles since the last call."""
+        self._ws.files.write_all(self._bundles)
+        self._bundles = {}
+        self._ws.crash("release.bundles")
 
     def describe(self, task: Task, attempt: Attempt) -> JobRequest:
         """Return what a manager would be asked for, and write nothing."""
@@ -136,4 +158,8 @@ class Handover:
 
 
 def _document(release: Release) -> bytes:
-    return json.dumps(job_document(release), ensure_ascii=True, indent=1).encode()
+    return _json(job_document(release))
+
+
+def _json(content: Mapping[str, object]) -> bytes:
+    return json.dumps(content, ensure_ascii=True, indent=1).encode()

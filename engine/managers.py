@@ -47,22 +47,22 @@ class Managers:
         for attempt in live:
             if attempt.native_id is not None:
                 ids[attempt.backend].append(attempt.native_id)
-        return {name: self._poll(name, wanted) for name, wanted in sorted(ids.items())}
+        return {name: self._poll(name, list(dict.fromkeys(wanted))) for name, wanted in sorted(ids.items())}
 
     def _poll(self, name: BackendName, ids: list[NativeId]) -> Poll:
         return self._ask(name, lambda backend: backend.poll(ids))
 
     def find(self, unsettled: Iterable[Attempt]) -> Mapping[AttemptId, Sightings]:
         """Search each backend once, by tag, for submissions whose answer was lost; nothing for one that does not answer."""
-        tags: dict[BackendName, list[AttemptId]] = defaultdict(list)
+        groups: dict[BackendName, list[Attempt]] = defaultdict(list)
         for attempt in unsettled:
-            tags[attempt.backend].append(attempt.id)
-        answers = [(wanted, self._find(name, wanted)) for name, wanted in sorted(tags.items())]
+            groups[attempt.backend].append(attempt)
+        answers = [(group, self._find(name, _tags(group))) for name, group in sorted(groups.items())]
         return {
-            tag: Sightings(ids=answer.ids.get(tag, ()), complete=answer.complete)
-            for wanted, answer in answers
+            attempt.id: Sightings(ids=answer.ids.get(attempt.leader or attempt.id, ()), complete=answer.complete)
+            for group, answer in answers
             if isinstance(answer, Found)
-            for tag in wanted
+            for attempt in group
         }
 
     def _find(self, name: BackendName, tags: list[AttemptId]) -> Found | Unreachable:
@@ -114,6 +114,11 @@ class Managers:
         except Exception as err:  # noqa: BLE001 - a bug in one backend must not stop the tick of the others
             _log.exception("backend=%s failed in a way nobody expected", name)
             return Unreachable(what=words_of(err))
+
+
+def _tags(attempts: Iterable[Attempt]) -> list[AttemptId]:
+    """Return the tags of their native jobs: a shared one carries that of the first attempt in it."""
+    return list(dict.fromkeys(attempt.leader or attempt.id for attempt in attempts))
 
 
 def _cluster(backend: Backend) -> ClusterView:

@@ -15,6 +15,7 @@ from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
+from elisa.policies.fusion import native_jobs
 from elisa.policies.order import ranking
 from elisa.policies.snapshot import Snapshot
 from elisa.policies.waitingorder import Waiting, new_places
@@ -35,7 +36,7 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     remembered in a file; losing it costs a few calls.
     """
     able = {name for name, backend in ws.backends.items() if backend.capabilities.reorders} - set(managers.unreachable)
-    live = reader.live_attempts() if able else ()
+    live = native_jobs(reader.live_attempts()) if able else ()
     queues = _queues(live, able)
     known = _read(ws) if queues else {}
     if not any(len(queue) > 1 or queue[0].id not in known for queue in queues.values()):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from elisa.engine.chaining import Chaining
 from elisa.engine.decide import decide
+from elisa.engine.fusing import Fused
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
-from elisa.model.decisions import Submit
+from elisa.model.decisions import Decision, Submit
 from elisa.model.ids import TaskId
 from elisa.model.states import TaskState
 from elisa.policies.deadlines import Due
@@ -23,7 +25,7 @@ __all__ = ["Preview", "preview"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A plan, how what is due stands, all that the plan was made of, and the names of the tasks in it.
+    """A plan, how what is due stands, all that it was made of, what of it shares native jobs, and the names of its tasks.
 
     `chained` would be queued behind jobs that live, or that the plan submits.
     """
@@ -31,8 +33,21 @@ class Preview:
     plan: Plan
     due: Due
     inputs: PlanInputs
+    fused: Fused
     names: Mapping[TaskId, str]
     chained: tuple[Submit, ...] = ()
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The plan's decisions, each followed by the tasks that still wait and are to run in its native job."""
+        ahead: dict[TaskId | None, list[Submit]] = defaultdict(list)
+        for submit in self.fused.ahead.values():
+            ahead[submit.leader].append(submit)
+        return tuple(one for made in self.plan.decisions for one in (made, *ahead.get(_started(made), ())))
+
+
+def _started(decision: Decision) -> TaskId | None:
+    return decision.task if isinstance(decision, Submit) else None
 
 
 def preview(ws: Workspace, *, looks: bool = False) -> Preview:
@@ -44,10 +59,11 @@ def preview(ws: Workspace, *, looks: bool = False) -> Preview:
     health = HealthBook(ws.files, ws.home)
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
-        plan, due, inputs = decide(ws, reader, managers, health, reader.live_attempts(), now, looks=looks)
-        ahead = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now).foreseen(plan)
-        chained = reader.tasks([one.task for one in ahead])
+        plan, due, inputs, fused = decide(ws, reader, managers, health, reader.live_attempts(), now, looks=looks)
+        chaining = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now)
+        chained = tuple(one for one in chaining.foreseen(plan) if one.task not in fused.ahead)
+        later = reader.tasks([*fused.ahead, *(one.task for one in chained)])
         ready = reader.task_rows(states=(TaskState.READY,))
         active = reader.task_rows(states=(TaskState.ACTIVE,))
-    names = {row.id: row.name for row in (*ready, *active)} | {task.id: task.spec.name for task in chained.values()}
-    return Preview(plan=plan, due=due, inputs=inputs, names=names, chained=ahead)
+    names = {row.id: row.name for row in (*ready, *active)} | {task.id: task.spec.name for task in later.values()}
+    return Preview(plan=plan, due=due, inputs=inputs, fused=fused, names=names, chained=chained)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from math import ceil
+from pathlib import Path
 
 from elisa.engine.release import AGENT_PATH, Release
 from elisa.model import layout
@@ -13,7 +14,7 @@ from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK
 from elisa.policies.experience import USUAL_LEAD_S
 
-__all__ = ["job_request"]
+__all__ = ["bundle_argv", "job_request"]
 
 
 def job_request(release: Release, *, account: str = "") -> JobRequest:
@@ -42,8 +43,16 @@ def job_request(release: Release, *, account: str = "") -> JobRequest:
 
 
 def _argv(release: Release) -> tuple[str, ...]:
-    job_file = str(layout.job_file(release.home, release.attempt.id))
-    return (sys.executable, "-m", "elisa.runtime", "run", "--job", job_file)
+    return _agent("run", layout.job_file(release.home, release.attempt.id))
+
+
+def bundle_argv(path: Path) -> tuple[str, ...]:
+    """Return how the agent of a native job is started that several attempts share."""
+    return _agent("bundle", path)
+
+
+def _agent(verb: str, path: Path) -> tuple[str, ...]:
+    return (sys.executable, "-m", "elisa.runtime", verb, "--job", str(path))
 
 
 def _environment(kept: Mapping[str, str]) -> dict[str, str]:

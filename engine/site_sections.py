@@ -16,6 +16,7 @@ from elisa.model.site import (
     Closure,
     Factors,
     FairShare,
+    FusionRules,
     PlacementWeights,
     PreemptionRules,
     Window,
@@ -30,6 +31,7 @@ __all__ = [
     "ClosureConfig",
     "FactorsConfig",
     "FairShareConfig",
+    "FusionConfig",
     "JobsConfig",
     "PlacementConfig",
     "PreemptionConfig",
@@ -37,7 +39,7 @@ __all__ = [
     "RefundsConfig",
 ]
 
-_BILLING, _PREEMPTION = Billing(), PreemptionRules()
+_BILLING, _FUSION, _PREEMPTION = Billing(), FusionRules(), PreemptionRules()
 _FACTORS, _JOBS, _LIFECYCLE, _PLACEMENT = Factors(), JobRules(), LifecycleRules(), PlacementWeights()
 
 
@@ -76,6 +78,29 @@ class BillingConfig(Section):
     memory_gib: Weight = Field(default=_BILLING.memory_gib, description="A GiB of memory.")
     gpu: Weight = Field(default=_BILLING.gpu, description="A GPU.")
     gpu_types: Mapping[str, Weight] = Field(default={}, description="A GPU of a type, in place of `gpu`.")
+
+
+class FusionConfig(Section):
+    """Which short tasks share a native job, one after another, each still with an attempt, a log and an end of its own."""
+
+    enabled: bool = Field(default=_FUSION.enabled, description="Whether any do.")
+    longest: Duration = Field(
+        default=int(_FUSION.longest_s), description="A task expected to run for longer has a native job to itself."
+    )
+    fill: Duration = Field(
+        default=int(_FUSION.fill_s), description="A job is filled with no more than this much expected work."
+    )
+    most: Annotated[int, Field(ge=1)] = Field(default=_FUSION.most, description="How many tasks share one job at most.")
+    lanes: Annotated[int, Field(ge=1)] = Field(
+        default=_FUSION.lanes,
+        description="How many of a job's tasks run side by side: it asks for so many times what one of them asks for.",
+    )
+
+    def policy(self) -> FusionRules:
+        """Return it as the rules of a policy."""
+        return FusionRules(
+            enabled=self.enabled, longest_s=self.longest, fill_s=self.fill, most=self.most, lanes=self.lanes
+        )
 
 
 class FairShareConfig(Section):

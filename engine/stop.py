@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from elisa.engine.leaving import leave_jobs
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import CancelSent, Change, Noted, TaskMoved
@@ -94,12 +95,21 @@ def send_stops(ws: Workspace, writer: Writer, managers: Managers, stops: Sequenc
         return ()
     writer.apply([_wish(stop) for stop in reachable])
     ws.crash("stop.sent")
-    for name, group in sorted(_by_backend(reachable).items()):
-        outcomes = managers.cancel(name, [stop.native_id for stop in group])
+    inside = _stops_inside(reachable, writer.live_attempts())
+    leave_jobs(ws, writer, [stop.attempt for stop in inside])
+    for name, group in sorted(_by_backend(stop for stop in reachable if stop not in inside).items()):
+        outcomes = managers.cancel(name, list(dict.fromkeys(stop.native_id for stop in group)))
         ws.crash("stop.asked")
         writer.apply([note for stop in group for note in _answers(stop, outcomes)])
         ws.crash("stop.noted")
     return tuple(stop.attempt.id for stop in reachable)
+
+
+def _stops_inside(stops: Sequence[Stop], live: Iterable[Attempt]) -> Sequence[Stop]:
+    """Return the stops of attempts that share their native job with others which go on: the job itself must not be stopped."""
+    leaving = {stop.attempt.id for stop in stops}
+    going_on = {attempt.leader for attempt in live if attempt.id not in leaving}
+    return [stop for stop in stops if stop.attempt.leader in going_on - {None} and not stop.is_duplicate]
 
 
 def _by_backend(stops: Iterable[Stop]) -> Mapping[BackendName, list[Stop]]:

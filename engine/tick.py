@@ -110,7 +110,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
         moved += settle_waiting(ws, writer, now)
     # 5. Plan.
     live = writer.live_attempts() if observed.changes else live
-    plan, due, inputs = decide(ws, writer, managers, health, live, now)
+    plan, due, inputs, fused = decide(ws, writer, managers, health, live, now)
     keep(ws, writer, inputs, plan)
     passed_over = tuple(plan.passed_over())
     writer.apply(passed_over)
@@ -125,7 +125,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     leaving = {stop.attempt.id for stop in stops}
     stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
     stopped = send_stops(ws, writer, managers, stops)
-    submitting = Submitting(ws, writer, health, plan, now)
+    submitting = Submitting(ws, writer, health, plan, now, fused)
     acted = submitting.carry_out()
     Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now).carry_out(submitting)
     keep_order(ws, writer, managers, plan.snapshot, now)

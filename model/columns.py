@@ -60,7 +60,8 @@ class ReadyColumns(NamedTuple):
     into `gangs` or -1. `predicted_s` is the expected run time of the task, `path_s` that of the longest chain of
     unfinished tasks that begins with it; 0 in either is unknown. `progress` is the finished share, 0 to 1, `promise` how
     much its results are hoped to be worth, 0 to 1. `ranked_by` names, for the few tasks whose class does not rest on the
-    rights of their owner, the user on whose it does.
+    rights of their owner, the user on whose it does. `brief_s` is how long a task is expected to run that may share a
+    native job; 0: it may not.
     """
 
     task: Sequence[str]
@@ -80,6 +81,7 @@ class ReadyColumns(NamedTuple):
     progress: Sequence[float] = ()
     promise: Sequence[float] = ()
     ranked_by: Mapping[str, int] = MappingProxyType({})
+    brief_s: Sequence[float] = ()
 
 
 class RunningRow(NamedTuple):

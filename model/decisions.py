@@ -12,13 +12,17 @@ __all__ = ["Cancel", "Decision", "Park", "Preempt", "Submit"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Start a new attempt at a ready task. `rank` counts from 1 over the whole plan."""
+    """Start a new attempt at a ready task. `rank` counts from 1 over the whole plan.
+
+    With a `leader` it shares the native job of that task's attempt, and needs no submission of its own.
+    """
 
     task: TaskId
     backend: BackendName
     partition: str
     rank: int
     reason: Reason
+    leader: TaskId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ __all__ = [
     "audit_head",
     "backend_health",
     "backups",
+    "bundle_file",
     "checkpoint_dir",
     "claim",
     "claims",
@@ -29,6 +30,7 @@ __all__ = [
     "fence",
     "incarnation_claim",
     "job_file",
+    "leave_file",
     "local_jobs",
     "pipeline_dir",
     "plan_file",
@@ -134,6 +136,16 @@ def spool_dir(home: P, attempt: AttemptId) -> P:
 def job_file(home: P, attempt: AttemptId) -> P:
     """Return the path of the sealed instructions of an attempt."""
     return spool_dir(home, attempt) / "job.json"
+
+
+def bundle_file(home: P, leader: AttemptId) -> P:
+    """Return the path of the instructions of a native job that several attempts share, by the first of them."""
+    return spool_dir(home, leader) / "bundle.json"
+
+
+def leave_file(home: P, attempt: AttemptId) -> P:
+    """Return the path whose presence tells the agent of a shared native job that one attempt in it is to leave."""
+    return spool_dir(home, attempt) / "leave"
 
 
 def event_dir(home: P, attempt: AttemptId) -> P:

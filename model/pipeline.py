@@ -222,7 +222,7 @@ class TaskSpec:
     string for `/bin/sh -c`. `environment` is set; of the submitter's own environment only `pass_environment` is kept.
     `${task_dir}`, `${pipeline_dir}`, `${checkpoint_dir}`, `${dir.NAME}` in command, environment, workdir and output
     paths are filled in when the task is released; all other parameters already are. Without `chain` its job is never
-    queued before its needs are met.
+    queued before its needs are met. `expected_s` is how long it usually runs. Without `fuse` it has a native job to itself.
     """
 
     name: str
@@ -243,6 +243,8 @@ class TaskSpec:
     checkpoint: CheckpointPolicy | None = None
     preemptible: bool = True
     chain: bool = True
+    fuse: bool = True
+    expected_s: int | None = None
     priority: PriorityClass = PriorityClass.NORMAL
     importance: float = 0.0
     promise: Promise | None = None
@@ -250,6 +252,18 @@ class TaskSpec:
     outputs: tuple[Output, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()  # JSON texts
+
+    @property
+    def brief_s(self) -> int:
+        """How long its author lets expect it to run, if it may share a native job with others; 0: it may not.
+
+        What saves is not brief, and a service has no end.
+        """
+        is_plain = self.checkpoint is None and self.gang is None and self.expansion is None
+        may_share = self.fuse and is_plain and self.retry.restart is not RestartWhen.ALWAYS
+        if not may_share or self.resources.nodes > 1 or self.resources.exclusive:
+            return 0
+        return self.resources.walltime_s if self.expected_s is None else self.expected_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ class ReasonCode(StrEnum):
     SUBMITTED_BY_USER = "submitted_by_user"
     NEEDS_MET = "needs_met"
     CHOSEN = "chosen"  # rank, backend, partition, kept_off
+    FUSED = "fused"  # leader, backend, partition, rank, gpu_type, behind: it shares a native job
+    NOT_BEGUN = "not_begun"  # why: its turn in a shared job did not come
     CHAINED = "chained"  # behind, backend, partition, kept_off
     STOPPED_FOR_SURE = "stopped_for_sure"
     SUCCEEDED = "succeeded"

@@ -20,6 +20,7 @@ __all__ = [
     "Closure",
     "Factors",
     "FairShare",
+    "FusionRules",
     "Grant",
     "Loan",
     "Metered",
@@ -260,6 +261,21 @@ class BackfillTimes(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FusionRules:
+    """Which tasks share a native job, one after another.
+
+    A task expected to run for longer than `longest_s` has one to itself. One job is filled with at most `fill_s` of expected
+    work and `most` tasks, of which `lanes` run side by side, each with the cores and memory that it asks for.
+    """
+
+    enabled: bool = True
+    longest_s: float = 60.0
+    fill_s: float = 600.0
+    most: int = 100
+    lanes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SitePolicy:
     """All rules of a site.
 
@@ -287,6 +303,7 @@ class SitePolicy:
     gpu_watts: tuple[tuple[str, float], ...] = ()
     closures: tuple[Closure, ...] = ()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
+    fusion: FusionRules = FusionRules()
 
     def project(self, name: ProjectName) -> ProjectPolicy:
         """Return the rules for a project, those for unlisted ones if it has none."""

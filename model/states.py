@@ -55,6 +55,7 @@ class EndReason(StrEnum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"  # the resource manager refused the request
     INVALID_DATA = "invalid_data"  # an input or output does not have its declared format
+    NOT_BEGUN = "not_begun"  # the native job that it shared was over before its turn
     LOST = "lost"
 
 

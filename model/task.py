@@ -105,6 +105,7 @@ class Attempt:
     `incarnation` counts restarts under the same native id (a requeue by the resource manager). `absences` counts
     complete listings in which its native job was not seen, `quiet_ticks` the ticks since the job last said something.
     `behind` are the attempts whose success its native job waits for: it was queued before its task's needs were met.
+    `leader` is set where its native job is shared: the first of the attempts that run in it, by whose name it is known.
     """
 
     id: AttemptId
@@ -116,6 +117,7 @@ class Attempt:
     state: AttemptState
     intended_at: datetime
     behind: tuple[AttemptId, ...] = ()
+    leader: AttemptId | None = None
     native_id: NativeId | None = None
     submitted_at: datetime | None = None
     started_at: datetime | None = None

@@ -76,6 +76,8 @@ class TaskDraft:
     checkpoint: CheckpointPolicy | None = None
     preemptible: bool = True
     chain: bool = True
+    fuse: bool = True
+    expected_s: int | None = None
     priority: PriorityClass | None = None
     importance: float = 0.0
     promise: Promise | None = None

@@ -78,6 +78,8 @@ class Linker:
             checkpoint=draft.checkpoint,
             preemptible=draft.preemptible,
             chain=draft.chain,
+            fuse=draft.fuse,
+            expected_s=draft.expected_s,
             priority=draft.priority or self._priority,
             importance=draft.importance,
             promise=draft.promise,

@@ -14,6 +14,7 @@ from elisa.pipelines.kinds import (
     Schema,
     Text,
     Value,
+    duration,
 )
 from elisa.pipelines.nodes import ListNode, MapNode, Node
 from elisa.pipelines.outputs import OUTPUTS
@@ -153,6 +154,12 @@ TASK = Record(
         "retry": Field(kind=RETRY, about="How often to try again, or in detail when and how soon."),
         "checkpoint": Field(kind=CHECKPOINT, about="Whether and how it saves its work."),
         "preemptible": Field(kind=Boolean(), about="It may be stopped in favour of others and resumed later."),
+        "expected": Field(
+            kind=duration(), about="How long it usually runs, such as 20s; past runs know better.", to="expected_s"
+        ),
+        "fuse": Field(
+            kind=Boolean(), about="If it is short, it may share a native job with others that ask for the same."
+        ),
         "chain": Field(
             kind=Boolean(), about="Its job may be queued behind those it waits for, before these have ended."
         ),

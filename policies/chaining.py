@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from elisa.model.conditions import evaluate
-from elisa.model.decisions import Submit
 from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import NeedKind, RestartWhen
@@ -50,9 +49,9 @@ class Link:
     depth: int
     words: str = ""
 
-    def reason(self, decision: Submit) -> Reason:
+    def reason_for(self, chosen: Reason) -> Reason:
         """Return why a plan that chose the place submits the task before its needs are met."""
-        facts = {name: fact for name, fact in decision.reason.facts.items() if name != "rank"}
+        facts = {name: fact for name, fact in chosen.facts.items() if name != "rank"}
         return because(ReasonCode.CHAINED, behind=self.words, **facts)
 
 
@@ -165,7 +164,9 @@ def stranded(live: Mapping[AttemptId, Attempt], before: Mapping[AttemptId, Attem
     """
     lost: dict[AttemptId, Attempt] = {}
     for attempt in sorted(live.values(), key=lambda one: (one.intended_at, one.id)):
-        if attempt.state in _QUEUED and attempt.behind and _is_stranded(attempt, live, before, lost):
+        # The agent of a shared job says by itself who cannot begin in it any more.
+        is_apart = attempt.leader is None
+        if is_apart and attempt.state in _QUEUED and attempt.behind and _is_stranded(attempt, live, before, lost):
             lost[attempt.id] = attempt
     return tuple(lost.values())
 

@@ -47,10 +47,15 @@ def own_word(attempt: Attempt, heard: Heard) -> End | None:
         reason=_own_reason(event, heard),
         exit_code=_integer(event, "exit_code"),
         signal=_integer(event, "signal"),
-        detail=str(event.data.get("why") or ""),
+        detail=_own_detail(event),
         step=_step(attempt, heard),
         gpus=str(event.data.get("gpus") or ""),
     )
+
+
+def _own_detail(event: RuntimeEvent) -> str:
+    why = str(event.data.get("why") or "")
+    return str(event.data.get("detail") or why) if why == EndReason.NOT_BEGUN.value else why
 
 
 def _refusal(attempt: Attempt, heard: Heard) -> End | None:
@@ -64,8 +69,10 @@ def _refusal(attempt: Attempt, heard: Heard) -> End | None:
 
 
 def _own_reason(event: RuntimeEvent, heard: Heard) -> EndReason:
-    if event.data.get("why") == EndReason.INVALID_DATA.value:
-        return EndReason.INVALID_DATA
+    told = {reason.value: reason for reason in (EndReason.INVALID_DATA, EndReason.NOT_BEGUN)}
+    why = event.data.get("why")
+    if why in told:
+        return told[why]
     if heard.over_limit is not None:
         return _OVER_LIMIT.get(heard.over_limit.data.get("resource"), EndReason.FAILED)
     if event.data.get("exit_code") != 0:
@@ -79,6 +86,8 @@ def is_firm(end: End, heard: Heard) -> bool:
     """Tell whether the job's word stands without the manager's: nothing outside may have forced this end."""
     if end.reason in _AGENT_KNOWS:
         return True
+    if end.reason is EndReason.NOT_BEGUN:
+        return heard.exited is not None and heard.stopping is None
     if heard.exited is None or heard.stopping is not None:
         return False
     return end.signal is None and end.exit_code is not None and end.exit_code < _FIRST_SIGNAL_STATUS
@@ -95,6 +104,8 @@ def conclude(attempt: Attempt, heard: Heard, seen: Seen) -> End:
             detail=seen.detail,
             step=_step(attempt, heard),
         )
+    if own.reason is EndReason.NOT_BEGUN and seen.end_reason is not EndReason.CANCELLED:
+        return own
     if seen.end_reason in _MANAGER_KNOWS and not (own.reason is EndReason.COMPLETED and is_firm(own, heard)):
         return replace(own, reason=seen.end_reason, detail=seen.detail or own.detail)
     return own if own.detail else replace(own, detail=seen.detail)
@@ -113,8 +124,12 @@ def _reason_alone(seen: Seen) -> EndReason:
 def ran_s(attempt: Attempt, heard: Heard, seen: Seen | None, now: datetime) -> int:
     """Return the whole seconds to book: the manager's elapsed time, else the job's own, else what our clock can say.
 
+    Of several attempts in one native job each is booked with its share, as their agent divided the time among them.
     Only the manager's word may exceed the walltime: our own clock may have jumped.
     """
+    share_s = heard.exited.data.get("share_s") if heard.exited is not None else None
+    if isinstance(share_s, int):
+        return max(0, share_s)
     if seen is not None and seen.started_at is not None and seen.ended_at is not None:
         return max(0, ceil((seen.ended_at - seen.started_at).total_seconds()))
     run_s = heard.exited.data.get("run_s") if heard.exited is not None else None

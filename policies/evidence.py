@@ -11,12 +11,20 @@ from elisa.model.events import EventKind, RuntimeEvent
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.task import Attempt, CheckpointRef, Usage
 
-__all__ = ["Heard", "by_attempt", "listen", "news_of"]
+__all__ = ["Heard", "Sightings", "by_attempt", "listen", "news_of"]
 
 _NOTED = frozenset({EventKind.REFUSED, EventKind.QUARANTINED, EventKind.OVER_LIMIT})
 _SPEAKS_OF_USE = frozenset({EventKind.HEARTBEAT, EventKind.EXITED})
 # A refused duplicate says that another job runs: nothing it says is about the attempt itself.
 _PROOF_OF_LIFE = frozenset(EventKind) - {EventKind.REFUSED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sightings:
+    """What a search by tag brought for one attempt; not `complete`: absence proves nothing."""
+
+    ids: tuple[NativeId, ...]
+    complete: bool
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, End
 from elisa.policies.budgets import charge_of
 from elisa.policies.conclude import conclude, is_firm, own_word, ran_s, started_at
-from elisa.policies.evidence import Heard, by_attempt, listen, news_of
+from elisa.policies.evidence import Heard, Sightings, by_attempt, listen, news_of
+from elisa.policies.inbundle import agreed_ids, own_part
 from elisa.policies.refunds import RefundRules, refunded_s
 
 __all__ = ["LifecycleRules", "Observed", "Sightings", "observe"]
@@ -52,14 +53,6 @@ class LifecycleRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sightings:
-    """What a search by tag brought for one attempt; not `complete`: absence proves nothing."""
-
-    ids: tuple[NativeId, ...]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What to write down, which attempts are over, which duplicates to cancel, and which submissions stay uncertain."""
 
@@ -84,9 +77,9 @@ def observe(
     changes nothing the second time.
     """
     said = by_attempt(events)
-    draft = _Draft(now=now, rules=rules)
+    draft = _Draft(now=now, rules=rules, agreed=agreed_ids(live, said, found))
     for attempt in live:
-        seen = _answer(attempt, polls.get(attempt.backend))
+        seen = own_part(attempt, _answer(attempt, polls.get(attempt.backend)), said.get(attempt.id, ()))
         if attempt.id in said or attempt.id in found or _is_news(attempt, seen):
             heard = listen(said[attempt.id]) if attempt.id in said else _SILENT
             _follow(draft, attempt, heard, seen, found.get(attempt.id))
@@ -104,6 +97,7 @@ def observe(
 class _Draft:
     now: datetime
     rules: LifecycleRules
+    agreed: Mapping[AttemptId, NativeId]
     changes: list[Change] = field(default_factory=list)
     ended: list[Attempt] = field(default_factory=list)
     cancel: list[tuple[AttemptId, NativeId, Reason]] = field(default_factory=list)
@@ -152,8 +146,10 @@ def _follow(
 
 def _adopt(draft: _Draft, attempt: Attempt, heard: Heard, sightings: Sightings | None) -> Attempt:
     """Give the attempt its native id, if one was found or claims to be it; other jobs with its tag are to be cancelled."""
-    seen_ids = sightings.ids if sightings is not None else ()
-    native_id = attempt.native_id or heard.native_id or min(seen_ids, default=None)
+    # A second job of a bundle is left alone: others of its tasks may run in it, and it ends when it finds nothing to do.
+    seen_ids = sightings.ids if sightings is not None and attempt.leader is None else ()
+    native_id = attempt.native_id or draft.agreed.get(attempt.leader or attempt.id) or heard.native_id
+    native_id = native_id or min(seen_ids, default=None)
     draft.cancel.extend(
         (attempt.id, other, because(ReasonCode.DUPLICATE_CANCELLED, native_id=other))
         for other in seen_ids

@@ -1,11 +1,11 @@
-"""Small things put together: training jobs that share one GPU, and tiny tasks that share one native job."""
+"""Small things put together: training jobs that share one GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Share", "batches", "shared_gpus"]
+__all__ = ["Share", "shared_gpus"]
 
 
 class Share(NamedTuple):
@@ -43,19 +43,3 @@ def _has_room(group: Sequence[Share], job: Share, gpu_memory_mib: int, at_most: 
         and sum(one.thousandths for one in group) + job.thousandths <= 1000
         and sum(one.memory_mib for one in group) + job.memory_mib <= gpu_memory_mib
     )
-
-
-def batches(tasks: Sequence[tuple[str, float]], target_s: float, at_most: int = 1000) -> tuple[tuple[str, ...], ...]:
-    """Return runs of tasks, each with about `target_s` of expected work, in the order given.
-
-    A task that is longer by itself stays alone; no batch passes `target_s` by adding to it, nor `at_most` tasks.
-    """
-    made: list[list[str]] = []
-    filled_s = 0.0
-    for id_, seconds in tasks:
-        if not made or filled_s + seconds > target_s or len(made[-1]) >= at_most:
-            made.append([])
-            filled_s = 0.0
-        made[-1].append(id_)
-        filled_s += seconds
-    return tuple(tuple(batch) for batch in made)

@@ -18,6 +18,7 @@ from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
 from elisa.policies.closing import kept_off
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
+from elisa.policies.fusion import Bundle, Member
 from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
@@ -51,11 +52,37 @@ class Plan:
         self._refusals = walk.refusals
         self._closing = walk.closing
         self._stops = stops
+        self._admit_after = walk.admit_after
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
         """One `Submit` for each task that starts, then one `Park` or `Preempt` for each attempt that should leave."""
         return (*(self._submit(start) for start in self._starts.values()), *self._stops)
+
+    @cached_property
+    def _following(self) -> Mapping[int, Sequence[Start]]:
+        following: dict[int, list[Start]] = {}
+        for start in self._starts.values():
+            if start.host >= 0:
+                following.setdefault(start.host, []).append(start)
+        return following
+
+    def is_brief(self, task: TaskId) -> bool:
+        """Tell whether a task that starts is short enough to share its native job; KeyError for any that was not ready."""
+        rules = self.snapshot.site.fusion
+        return rules.enabled and bool(self.snapshot.tasks.brief_s[self._row(task)] <= rules.longest_s)
+
+    def bundle(self, leader: TaskId) -> Bundle:
+        """Return the ready tasks that share the native job of one that starts, itself the first; KeyError for any other."""
+        first = self._starts[self._row(leader)]
+        others = self._following.get(first.row, ())
+        tasks = self.snapshot.tasks
+        members = tuple(Member(TaskId(tasks.ids[one.row]), float(tasks.brief_s[one.row])) for one in (first, *others))
+        return Bundle(members=members, lanes=1 + sum(bool(one.taken.nodes) for one in others))
+
+    def admit_after(self, leader: TaskId, length_s: int) -> bool:
+        """Take budget for one more task like `leader`, in its job, which becomes so long; tell whether there was any."""
+        return self._admit_after(self._starts[self._row(leader)], length_s)
 
     @cached_property
     def _rank(self) -> Ints:
@@ -160,12 +187,16 @@ class Plan:
         heir = self.snapshot.urged.get(TaskId(self.snapshot.tasks.ids[start.row]))
         if heir is not None:
             facts["urged_by"] = heir.by
+        leader = TaskId(self.snapshot.tasks.ids[start.host]) if start.host >= 0 else None
         return Submit(
             task=TaskId(self.snapshot.tasks.ids[start.row]),
             backend=pool.backend,
             partition=pool.partition.name,
             rank=rank,
-            reason=because(ReasonCode.CHOSEN, **facts),
+            reason=because(ReasonCode.CHOSEN, **facts)
+            if leader is None
+            else because(ReasonCode.FUSED, leader=leader, **facts),
+            leader=leader,
         )
 
     def _refusal(self, row: int) -> Reason:

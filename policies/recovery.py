@@ -14,6 +14,7 @@ from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task
 from elisa.policies.chaining import NEVER_STARTS
+from elisa.policies.inbundle import had_its_turn
 
 __all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]
 
@@ -126,6 +127,15 @@ def _never_began(case: _Case) -> TaskMoved | None:
     return replace(moved, resume_from=case.task.resume_from)
 
 
+def _not_begun(case: _Case) -> TaskMoved | None:
+    """Give a task back at no cost whose turn in a shared native job did not come."""
+    if had_its_turn(case.attempt):
+        return None
+    after = TaskState.WAITING if case.attempt.behind else TaskState.READY
+    moved = _move(case, after, because(ReasonCode.NOT_BEGUN, why=case.end.detail))
+    return replace(moved, resume_from=case.task.resume_from)
+
+
 def _hopeless(case: _Case) -> TaskMoved | None:
     retry = case.task.spec.retry
     reason = case.end.reason
@@ -177,6 +187,8 @@ def _barren_ends(case: _Case) -> int:
 
 
 def _broke_down(attempt: Attempt) -> bool:
+    if not had_its_turn(attempt):
+        return False
     return attempt.end is not None and attempt.end.reason in INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED}
 
 
@@ -236,6 +248,7 @@ _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
     _held,
     _never_began,
     _cancelled_outside,
+    _not_begun,
     _hopeless,
     _blameless,
     _failed_alike,

@@ -68,6 +68,19 @@ class Room:
         self._future.take(way, nodes)
         return Taken(way, nodes)
 
+    def widen(self, way: int, nodes: tuple[int, ...]) -> bool:
+        """Take as much again on the same nodes, by no submission of its own; tell whether it is free there."""
+        request, number, gpu_type, _ = self._ways[way]
+        free, pool = self._free[number], self._pools[number]
+        fits = free.fits(request, gpu_type)
+        watched = self._future.watches(number)
+        is_free = all(fits(node) and (not watched or self._future.fits(way, node)) for node in nodes)
+        if not pool.members.size or not free.has_licences(request) or not is_free:
+            return False
+        free.take(request, gpu_type, nodes, 1)
+        self._future.take(way, nodes)
+        return True
+
     def place_in_queue(self, way: int) -> Taken | None:
         """Take a place in the pool's queue for one request, or return None if it keeps none or none is left."""
         number = self._ways[way].pool

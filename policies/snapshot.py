@@ -21,6 +21,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import CapRow, Owner, cap_rows
+from elisa.policies.fusion import native_jobs
 from elisa.policies.inheritance import Urged
 from elisa.policies.placement import Pool, reachable_pools
 from elisa.policies.rights import best_rank
@@ -44,7 +45,8 @@ class TaskTable:
 
     `owner` numbers (project, user) pairs, `project` projects. `priority` and `importance` are no better than project and
     user may use: nobody raises himself by what he writes into a file. `deadline_s` is infinite without a deadline;
-    `predicted_s` and `path_s` fall back to the walltime asked for.
+    `predicted_s` and `path_s` fall back to the walltime asked for. `brief_s` is how long a task is expected to run that
+    may share a native job, infinite for all others.
     """
 
     ids: tuple[str, ...]
@@ -62,6 +64,7 @@ class TaskTable:
     path_s: Floats
     progress: Floats
     promise: Floats
+    brief_s: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,6 +135,7 @@ class Snapshot:
         """
         site = effective(site, usage, now)
         ready = _as_urged(_by_id(ready), urged or {})
+        live = native_jobs(live)
         owners = tuple(Owner(ProjectName(project), uid) for project, uid in sorted(ready.owners))
         owner = _renumbered(ready.owner, ready.owners)
         projects = tuple(dict.fromkeys(owner.project for owner in owners))
@@ -149,7 +153,7 @@ class Snapshot:
             usage=usage,
             caps=cap_rows(site, owners, usage.rows),
             pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}), live, site),
-            live=tuple(live),
+            live=live,
             unreachable=unreachable or {},
             uid=uid,
             plugins=plugins or {},
@@ -254,6 +258,7 @@ def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], bounds: 
         path_s=_known(_floats(ready.path_s, count), asked_s),
         progress=_floats(ready.progress, count),
         promise=_floats(ready.promise, count),
+        brief_s=_known(_floats(ready.brief_s, count), np.full(count, np.inf)),
     )
 
 

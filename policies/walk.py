@@ -19,6 +19,7 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets import Admission
 from elisa.policies.closing import Closing, open_options
+from elisa.policies.fusion import Filling, Pot
 from elisa.policies.placement import Way, options_of
 from elisa.policies.room import Room, Taken
 from elisa.policies.score import rank_options
@@ -31,11 +32,15 @@ _FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGH
 
 
 class Start(NamedTuple):
-    """Room and budget taken for one task (a row of the snapshot)."""
+    """Room and budget taken for one task (a row of the snapshot).
+
+    One that joins the native job of another, in row `host`, takes budget only.
+    """
 
     row: int
     taken: Taken
     way: Way
+    host: int = -1
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class Walk:
         self._closed: tuple[set[int], set[int]] = (set(), set())
         self.on_trial = False
         self._gangs = _members(snapshot)
+        self._filling = Filling(snapshot.site.fusion)
 
     def _open_shapes(self) -> None:
         for number, shape in enumerate(self.snapshot.shapes):
@@ -161,8 +167,55 @@ class Walk:
         start = self._place(row, owner, shape)
         if isinstance(start, Start):
             self.starts.append(start)
+            self._let_join(start, owner, shape)
         elif start is not None:
             self.refusals.of_owner[owner, shape] = start
+
+    def _let_join(self, start: Start, owner: int, shape: int) -> None:
+        """Let short tasks of the same owner that ask for the same thing follow a short one in its native job."""
+        brief_s = float(self.snapshot.tasks.brief_s[start.row])
+        if start.host < 0 and self._filling.is_brief(brief_s):
+            way, nodes = start.taken
+            self._filling.begin((owner, shape), Pot(host=start.row, way=way, nodes=nodes, brief_s=[brief_s]))
+
+    def _join(self, row: int, owner: int, shape: int, *, beside: bool) -> Start | None:
+        """Put a short task into a native job that this plan starts for others like it; None if none can take it.
+
+        `beside` them, which takes as much room again on their node, or else after them, in the emptiest.
+        """
+        brief_s = float(self.snapshot.tasks.brief_s[row])
+        if not self._filling.is_brief(brief_s):
+            return None
+        find = self._filling.widest if beside else self._filling.choose
+        pot = find((owner, shape), brief_s)
+        if pot is None or self.admission.refusing_row(owner, pot.way) is not None:
+            return None
+        if not self._may_last(pot.way, pot.job_s(self.ways[pot.way].request.walltime_s, brief_s)):
+            return None
+        if beside and not self.room.widen(pot.way, pot.nodes):
+            return None
+        self.admission.take(owner, pot.way)
+        pot.brief_s.append(brief_s)
+        pot.lanes += beside
+        return Start(row, Taken(pot.way, pot.nodes if beside else ()), self.ways[pot.way], pot.host)
+
+    def admit_after(self, start: Start, job_s: int) -> bool:
+        """Take budget for one more task that asks for what a start does, in its native job; False if it can't be so long."""
+        owner, way = int(self.snapshot.tasks.owner[start.row]), start.taken.way
+        if self.admission.refusing_row(owner, way) is not None or not self._may_last(way, job_s):
+            return False
+        self.admission.take(owner, way)
+        return True
+
+    def _may_last(self, way: int, job_s: int) -> bool:
+        """Tell whether a native job may be so long: for its partition, for closed times, and for room that is kept."""
+        pool = self.snapshot.pools[self.ways[way].pool]
+        walltime_s = self.ways[way].request.walltime_s
+        if 0 < pool.partition.max_walltime_s < job_s:
+            return False
+        if self.closing.ahead(pool.backend, job_s) != self.closing.ahead(pool.backend, walltime_s):
+            return False
+        return pool.keeps_queue or self._reservations_left == self.snapshot.site.backfill_depth
 
     def _place(self, row: int, owner: int, shape: int) -> Start | Reason | None:
         """Take budget and room for one task: free nodes if any way has them, else a place in a queue.
@@ -172,6 +225,9 @@ class Walk:
         cap: Reason | None = None
         has_own_room = self._open_own_room(row, shape)
         for number, place in enumerate((self.room.place_now, self.room.place_in_queue)):
+            joined = None if self.on_trial else self._join(row, owner, shape, beside=not number)
+            if joined is not None:
+                return joined
             closed: set[int] = set() if has_own_room else self._closed[number]
             for way in self.ways_of[shape]:
                 if way in closed:

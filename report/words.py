@@ -37,6 +37,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.SUBMITTED_BY_USER: "it was submitted",
     _C.NEEDS_MET: "all that it needs has come",
     _C.CHOSEN: "it was chosen, as number {rank} of this tick, for {where}",
+    _C.FUSED: "it shares the native job of {leader}, which asks for the same, in {where}",
+    _C.NOT_BEGUN: "its turn in the job that it shares did not come: {why}",
     _C.CHAINED: "it was queued behind {behind}, for {where}",
     _C.CHAIN_BROKEN: "it did not begin, for it was queued behind {behind}; what it needs is looked at again",
     _C.STOPPED_FOR_SURE: "what ran on the failed node has stopped for sure",

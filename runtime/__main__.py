@@ -17,6 +17,10 @@ def main(argv: list[str]) -> int:
             from elisa.runtime.agent import run_job
 
             return run_job(argv[2])
+        if argv[0] == "bundle":
+            from elisa.runtime.bundle import run_bundle
+
+            return run_bundle(argv[2])
         if argv[0] == "call":
             from elisa.runtime.call import run_call
 
@@ -25,7 +29,7 @@ def main(argv: list[str]) -> int:
         from elisa.runtime.launch import run_launch, run_ray_node
 
         return (run_launch if argv[0] == "launch" else run_ray_node)(argv[1:], dict(os.environ))
-    sys.stderr.write("usage: python -m elisa.runtime run|call --job FILE | launch NAME PROGRAM...\n")
+    sys.stderr.write("usage: python -m elisa.runtime run|bundle|call --job FILE | launch NAME PROGRAM...\n")
     return _USAGE
 
 

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from elisa.runtime.checkpoint.foreign import RestartFiles
     from elisa.runtime.watch import Watch
 
-__all__ = ["CANNOT_START", "INVALID_DATA", "REFUSED", "run_job"]
+__all__ = ["CANNOT_START", "INVALID_DATA", "NOT_BEGUN", "REFUSED", "decline_job", "run_job"]
 
 REFUSED = 75
 INVALID_DATA = 74
 CANNOT_START = 73
+NOT_BEGUN = "not_begun"  # why an attempt ended whose turn in a shared job did not come
 STOPPED = 143  # of a program that was made to stop and still claims success
 
 _REFUSED_RANK = 2**40  # an agent that is refused must not take numbers from the one that holds the claim
@@ -48,18 +49,44 @@ _LONGEST_LOOK_S = 10.0  # between two looks for restart files
 _Tell = Callable[[str, Dict[str, Scalar]], object]
 
 
+class _Declined(NamedTuple):
+    why: str
+    was_asked: bool
+
+
 class _Session(NamedTuple):
+    """`share_s` returns the seconds to charge the attempt with, where its native job is shared; None where it is not.
+
+    With `declined` the program is not to be run.
+    """
+
     job: Job
     claim: Claim
     files: EventFiles
     restart_files: RestartFiles | None = None
+    share_s: Callable[[], int] | None = None
+    declined: _Declined | None = None
 
 
-def run_job(path: str) -> int:
+def run_job(path: str, share_s: Callable[[], int] | None = None) -> int:
     """Do what the instructions at `path` say; return the status to exit with."""
+    return _claim_and_do(path, share_s, None)
+
+
+def decline_job(path: str, why: str, *, was_asked: bool = False) -> int:
+    """Claim the attempt with the instructions at `path`, and say that it did not begin, and why.
+
+    `was_asked`: its native job was asked to leave, and the resource manager knows why.
+    """
+    return _claim_and_do(path, lambda: 0, _Declined(why, was_asked))
+
+
+def _claim_and_do(path: str, share_s: Callable[[], int] | None, declined: _Declined | None) -> int:
     block_signals()
     try:
         job = read_job(path)
+        if declined is not None:
+            job = job._replace(behind=())  # nobody need have finished for this one not to begin
     except JobError as error:
         _log(str(error))
         return CANNOT_START
@@ -71,7 +98,8 @@ def run_job(path: str) -> int:
         return _refused(job, native, RefusedError(f"the claim cannot be made: {error}"))
     except RefusedError as error:
         return _refused(job, native, error)
-    return _run_claimed(_Session(job, claim, EventFiles(job.event_dir, job.attempt, claim.incarnation, job.key)))
+    files = EventFiles(job.event_dir, job.attempt, claim.incarnation, job.key)
+    return _run_claimed(_Session(job, claim, files, share_s=share_s, declined=declined))
 
 
 def _log(text: str) -> None:
@@ -107,6 +135,10 @@ def _run_claimed(session: _Session) -> int:
     data: dict[str, Scalar] = {"host": socket.gethostname(), "pid": os.getpid(), "native_id": claim.native_id}
     _write(files, "claimed", data, is_durable=True)
     _forget_stop(job)
+    if session.declined is not None:
+        if session.declined.was_asked:
+            _write(files, "stopping", {"signal": None, "why": "asked"})
+        return _tell_end_at_once(session, REFUSED, NOT_BEGUN, session.declined.why)
     bad = _first_bad(job.inputs, job.task_dir)
     if bad:
         return _tell_end_at_once(session, INVALID_DATA, "invalid_data", f"input {bad}")
@@ -195,7 +227,8 @@ def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO
             watch.close(is_finished=ending.signal is None)
     except BaseException as error:
         supervisor.kill()
-        _tell_end(session, courier, {"exit_code": None, "signal": None, "why": "agent_failed", "detail": repr(error)})
+        data = {"exit_code": None, "signal": None, "why": "agent_failed", "detail": repr(error), **_share(session)}
+        _tell_end(session, courier, data)
         raise
     crash("agent.ended")
     return _conclude(session, courier, ending)
@@ -224,6 +257,7 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
         "run_s": ending.run_s,
         "gpus": given_gpus(os.environ, is_managed=native_job(dict(os.environ)).is_managed),
         **usage_data(ending.usage, ending.gpu_use),
+        **_share(session),
     }
     if is_success:
         _say_done(job, claim, data)
@@ -236,6 +270,10 @@ def _tell_end(session: _Session, courier: Courier, data: dict[str, Scalar]) -> N
     if not courier.close(min(_TELL_S, session.job.self_fence_s)):
         _log(f"the end could not be written: {data}")
     _release(session.job, session.claim)
+
+
+def _share(session: _Session) -> dict[str, Scalar]:
+    return {} if session.share_s is None else {"share_s": session.share_s()}
 
 
 def _say_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> None:
@@ -256,6 +294,7 @@ def _tell_end_at_once(session: _Session, status: int, why: str, detail: str) -> 
     """Tell the end of a program that never ran."""
     _log(detail)
     data: dict[str, Scalar] = {"exit_code": None, "signal": None, "why": why, "detail": detail, "run_s": 0.0}
+    data.update(_share(session))
     _write(session.files, "exited", data, is_durable=True)
     _release(session.job, session.claim)
     return status

@@ -95,6 +95,11 @@ class Job(NamedTuple):
         return os.path.join(self.spool_dir, "stop")
 
     @property
+    def leave_file(self) -> str:
+        """The file whose presence tells the bundle it is in that the attempt is not wanted any more."""
+        return os.path.join(self.spool_dir, "leave")
+
+    @property
     def claim_dir(self) -> str:
         return os.path.join(self.home, "claims", self.task)
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 from typing import IO, Mapping, NamedTuple, Sequence
 
-__all__ = ["StartError", "Started", "adopt_orphans", "open_output", "start_program"]
+__all__ = ["StartError", "Started", "adopt_orphans", "die_with_parent", "open_output", "start_program"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -25,8 +25,18 @@ class Started(NamedTuple):
     process: subprocess.Popen[bytes]
 
 
+_LIBC = ctypes.CDLL(None)
+
+
 def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    _LIBC.prctl(option, value, 0, 0, 0)
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when `parent` ends, and at once if it has ended already."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it died before it could be bound to
+        os._exit(1)
 
 
 def adopt_orphans() -> None:
@@ -50,14 +60,11 @@ def start_program(
 
     To be called before this process has threads: the child sets its signals right between fork and exec.
     """
-    prctl = ctypes.CDLL(None).prctl
     agent = os.getpid()
 
     def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if os.getppid() != agent:  # it died before it could be bound to
-            os._exit(1)
+        die_with_parent(agent)
 
     try:
         process = subprocess.Popen(

@@ -34,6 +34,7 @@ _TITLES = {
     "PlacementConfig": "Placement",
     "ClosureConfig": "A closure",
     "PreemptionConfig": "Preemption",
+    "FusionConfig": "Short tasks in one job",
     "ProjectConfig": "A project",
     "RecoveryConfig": "Recovery",
     "RefundsConfig": "Refunds",

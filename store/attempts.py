@@ -43,13 +43,17 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
     place = {"backend": attempt.backend, "partition": attempt.partition, "reserve": change.reserve}
     if attempt.behind:
         place["behind"] = attempt.behind
+    if attempt.leader is not None:
+        place["leader"] = attempt.leader
     _audit_move(batch, row, None, {**place, **because_facts(change.reason)}, "attempt.intended")
 
 
 def _check_behind(batch: Batch, attempt: Attempt) -> None:
     for other in attempt.behind:
         row = batch.attempt(other)
-        if AttemptState(row["state"]) in FINAL_ATTEMPT_STATES or row["cancel_sent"] or row["native_id"] is None:
+        is_in_same_job = attempt.leader is not None and row["leader"] == attempt.leader
+        is_known = row["native_id"] is not None or is_in_same_job
+        if AttemptState(row["state"]) in FINAL_ATTEMPT_STATES or row["cancel_sent"] or not is_known:
             raise StaleChange(
                 f"{attempt.id} cannot be queued behind {other}",
                 f"it is {row['state']}, was asked to leave, or is not known to have been submitted",

@@ -62,6 +62,7 @@ def task_row(task: Task, position: int, pipeline: Pipeline) -> Row:
         "due_at": None,
         "ranked_by": None,
         "hold_requested": int(task.hold_requested),
+        "brief_s": spec.brief_s,
     }
 
 
@@ -97,4 +98,5 @@ def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
         "ending": None,
         **{f"held_{name}": getattr(reserve, name) for name in CHARGES},
         "behind": to_json(attempt.behind),
+        "leader": attempt.leader,
     }

@@ -17,7 +17,7 @@ __all__ = ["RunningQueries"]
 _MICRO = 1e-6
 _RUNNING = (
     "SELECT a.id, a.task, a.project, a.owner_uid, a.backend, a.nodes, a.request, a.started_at, a.last_checkpoint,"
-    " a.cancel_sent, a.partition_name, t.priority, t.spec, t.cancel_requested, p.deadline"
+    " a.cancel_sent, a.partition_name, t.priority, t.spec, t.cancel_requested, p.deadline, a.leader"
     " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
     " WHERE a.state NOT IN ('ended', 'lost') AND a.native_id IS NOT NULL ORDER BY a.id"
 )
@@ -55,7 +55,8 @@ def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:
         request=request,
         priority=row[11],
         started_us=row[7] or 0,
-        is_preemptible=spec.preemptible,
+        # One of several in a native job gives no room, and all of them are over soon.
+        is_preemptible=spec.preemptible and row[15] is None,
         saved_us=_saved_us(row[8]),
         # A program that writes restart files by itself does so when it likes, not when it is asked.
         saves_on_request=spec.checkpoint is not None and not spec.checkpoint.pattern,

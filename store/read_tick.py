@@ -25,7 +25,7 @@ _HOLDINGS = "jobs, nodes, cpus, memory_mib, gpus"
 _SEPARATOR = "\n"  # in none of the parts: JSON is written without control characters, and names have none
 _COLUMNS = (
     "SELECT t.id, t.priority, t.importance, t.submitted_at, COALESCE(t.ready_at, t.submitted_at),"
-    " t.pipeline || '\n' || t.gang || '\n' || t.request || '\n' || t.placement FROM task t"
+    " t.pipeline || '\n' || t.gang || '\n' || t.request || '\n' || t.placement || '\n' || t.brief_s FROM task t"
 )
 _READY = f"{_COLUMNS} WHERE t.state = 'ready' AND t.cancel_requested = 0"
 _PIPELINES = "SELECT id, project, owner_uid, COALESCE(deadline, 0) FROM pipeline WHERE id IN ({keys})"
@@ -46,6 +46,7 @@ class _Kinds(NamedTuple):
     deadline_us: Sequence[int]
     shape: Sequence[int]
     gang: Sequence[int]
+    brief_s: Sequence[int]
     owners: Sequence[tuple[str, int]]
     shapes: Sequence[Shape]
     gangs: Sequence[tuple[str, str]]
@@ -89,6 +90,10 @@ class TickQueries(TaskQueries):
     def waiting_for(self, targets: Collection[TaskId]) -> tuple[TaskId, ...]:
         """Return the waiting tasks that need one of these, whatever else they need."""
         return tuple(sorted({TaskId(row[0]) for row in self._db.rows_in(_WAITING_FOR, targets)}))
+
+    def brief_dependents(self, tasks: Collection[TaskId]) -> tuple[TaskId, ...]:
+        """Return the waiting tasks that need one of these, and that may share a native job."""
+        return tuple(dict.fromkeys(TaskId(row[0]) for row in self._db.rows_in(_BRIEF_DEPENDENTS, tasks)))
 
     def upstream(self, tasks: Collection[TaskId]) -> Mapping[TaskId, tuple[ResolvedNeed, ...]]:
         """Return the needs of each task with the tasks behind them: for a template, the tasks made from it if any."""
@@ -161,6 +166,7 @@ class TickQueries(TaskQueries):
             gang=_spread(kinds.gang, kind),
             gangs=self._gangs(kinds.gangs),
             ranked_by=dict(self._db.rows(_RANKED_BY)),
+            brief_s=_spread(kinds.brief_s, kind),
         )
 
     def _kinds(self, texts: Iterable[str]) -> _Kinds:
@@ -173,8 +179,9 @@ class TickQueries(TaskQueries):
         return _Kinds(
             owner=[owners.setdefault(pipelines[pipeline][:2], len(owners)) for pipeline, *_ in parts],
             deadline_us=[pipelines[pipeline][2] for pipeline, *_ in parts],
-            shape=[shapes.setdefault((request, placement), len(shapes)) for *_, request, placement in parts],
+            shape=[shapes.setdefault((request, placement), len(shapes)) for *_, request, placement, _ in parts],
             gang=[gangs.setdefault((pipeline, gang), len(gangs)) if gang else -1 for pipeline, gang, *_ in parts],
+            brief_s=[int(brief_s) for *_, brief_s in parts],
             owners=list(owners),
             shapes=[Shape(resources_from(request), placement_from(placement)) for request, placement in shapes],
             gangs=list(gangs),
@@ -229,6 +236,10 @@ _NEXT_IN_LINE = (
 _WAITING_FOR = (
     "SELECT t.id FROM need_edge e JOIN task t ON t.id = e.task WHERE e.target IN ({keys})"
     " AND t.state = 'waiting' AND t.cancel_requested = 0"
+)
+_BRIEF_DEPENDENTS = (
+    "SELECT t.id FROM need_edge e JOIN task t ON t.id = e.task WHERE e.target IN ({keys}) AND t.state = 'waiting'"
+    " AND t.brief_s > 0 AND t.cancel_requested = 0 AND t.not_before IS NULL ORDER BY t.id"
 )
 _NEEDS = "SELECT id, needs FROM task WHERE id IN ({keys})"
 _EDGES = "SELECT task, need, target FROM need_edge WHERE task IN ({keys}) ORDER BY task, need, target"

@@ -169,6 +169,7 @@ class TaskTable(_Table, table=True):
     due_at: int | None = Field(default=None, sa_type=BigInteger)
     hold_requested: int = Field(default=0, sa_type=Integer)
     ranked_by: int | None = Field(default=None, sa_type=BigInteger)
+    brief_s: int = Field(default=0, sa_type=BigInteger)
 
 
 class NeedEdgeTable(_Table, table=True):
@@ -185,7 +186,7 @@ class NeedEdgeTable(_Table, table=True):
 class AttemptTable(_Table, table=True):
     """An attempt. `held_*` is what of its reservation is not booked yet: zero from its end on.
 
-    `behind` lists the attempts that its native job was queued behind.
+    `behind` lists the attempts that its native job was queued behind, `leader` is the first of those that share it.
     """
 
     __tablename__ = "attempt"
@@ -228,6 +229,7 @@ class AttemptTable(_Table, table=True):
     held_memory_mib_s: int = Field(default=0, sa_type=BigInteger)
     held_gpu_s: int = Field(default=0, sa_type=BigInteger)
     behind: str = Field(default="[]", sa_type=Text)
+    leader: str | None = Field(default=None, sa_type=Text)
 
 
 class CheckpointTable(_Table, table=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Agent:
         home, attempt, task = Path(voice.home), AttemptId(voice.attempt), TaskId(voice.task)
         if self._sink.read(layout.done_mark(home, task)) is not None:
             return "the task is done"
-        unfinished = next((other for other in voice.behind if not self._has_finished(home, AttemptId(other))), "")
+        unfinished = next((other for other in voice.behind if not self._is_done(home, AttemptId(other))), "")
         if unfinished:
             return f"attempt {unfinished}, which this was queued behind, did not finish its task"
         first, path = layout.claim(home, attempt), layout.incarnation_claim(home, attempt, job.restarts)
@@ -59,9 +60,36 @@ class Agent:
         fence = int(self._sink.read(layout.fence(home, task)) or b"0")
         return f"attempt {fence} was allowed after this one" if voice.number < fence else ""
 
-    def _has_finished(self, home: Path, attempt: AttemptId) -> bool:
+    def _is_done(self, home: Path, attempt: AttemptId) -> bool:
         mark = json.loads(self._sink.read(layout.done_mark(home, task_of(attempt))) or b"{}")
         return bool(mark.get("attempt") == attempt)
+
+    def has_finished(self, job: SimJob) -> bool:
+        """Tell whether the attempt that ran last has finished its task, in this incarnation or before."""
+        voice = job.program.voice
+        return voice is not None and self._is_done(Path(voice.home), AttemptId(voice.attempt))
+
+    def is_dropped(self, job: SimJob, us: int) -> bool:
+        """Tell whether the member of a bundle whose turn it is does not begin."""
+        voice = job.program.voice
+        if voice is None:
+            return False
+        end_us = job.native_us + job.walltime_us
+        is_late = bool(job.walltime_us) and us + voice.walltime_us > end_us
+        is_unwanted = self._sink.read(layout.leave_file(Path(voice.home), AttemptId(voice.attempt))) is not None
+        return is_late or is_unwanted or bool(set(job.dropped).intersection(voice.behind))
+
+    def decline(self, job: SimJob, us: int, *, was_asked: bool) -> None:
+        """Claim for a member of a bundle, and say that it did not begin."""
+        voice = job.program.voice
+        if voice is None or job.cause is Cause.NODE or self._claim(replace(voice, behind=()), job, us):
+            return
+        self._say(job, us, EventKind.CLAIMED, host=job.node_names.partition(",")[0], pid=job.order, native_id=job.id)
+        if was_asked:
+            self._say(job, us, EventKind.STOPPING, signal=None, why="asked")
+        self._say(
+            job, us, EventKind.EXITED, exit_code=None, signal=None, why="not_begun", detail="", run_s=0.0, share_s=0
+        )
 
     def beat(self, job: SimJob, us: int) -> None:
         """Report use."""
@@ -96,6 +124,8 @@ class Agent:
         exit_code, signal = job.status()
         run_s = (us - job.started_us) / _SECOND
         last = {"exit_code": exit_code, "signal": signal, "why": "", "run_s": run_s, **_use(job, us)}
+        if job.members:
+            last["share_s"] = us // _SECOND - job.started_us // _SECOND
         if job.cause is Cause.COMPLETION:
             self._deliver(job, us)
             done = {"attempt": voice.attempt, "incarnation": job.restarts, "exited": last}

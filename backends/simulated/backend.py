@@ -15,7 +15,7 @@ from elisa.backends.simulated.cluster import Cluster
 from elisa.backends.simulated.dice import Dice
 from elisa.backends.simulated.job import Cause, SimJob, Stage, shape_of
 from elisa.backends.simulated.memory import Memory
-from elisa.backends.simulated.program import read_program
+from elisa.backends.simulated.program import read_programs
 from elisa.backends.simulated.sink import FileSpool, SpoolSink
 from elisa.backends.simulated.spec import ClusterSpec, PartitionSpec
 from elisa.model.errors import AtLimit, Rejected, SubmitUncertain, Unavailable
@@ -250,7 +250,7 @@ class SimulatedBackend:
 
     def _job(self, request: JobRequest, late_us: int) -> SimJob:
         partition = self._partition(request)
-        program = read_program(request, self.spec, self._dice, self._sink)
+        programs = read_programs(request, self.spec, self._dice, self._sink)
         accepted_us = self._cluster.now_us + late_us
         wait_us = round(self._dice.draw(partition.wait, "wait", request.attempt) * _SECOND)
         native_id = self._cluster.next_native_id()
@@ -259,7 +259,8 @@ class SimulatedBackend:
             attempt=request.attempt,
             order=self._cluster.count,
             shape=shape_of(request, partition.name),
-            program=program,
+            program=programs[0],
+            members=programs if len(programs) > 1 else (),
             priority=request.priority,
             walltime_us=request.resources.walltime_s * _SECOND,
             grace_us=round(request.grace_s * _SECOND),

@@ -36,6 +36,7 @@ class _Event(NamedTuple):
 
 
 _NODE_UP, _JOB_ENDS, _JOB_READY = range(3)
+_OF_ONE_MEMBER = frozenset({Cause.COMPLETION, Cause.FAILURE, Cause.MEMORY, Cause.REFUSAL})
 _REASONS: Mapping[Cause, EndReason] = {
     Cause.COMPLETION: EndReason.COMPLETED,
     Cause.FAILURE: EndReason.FAILED,
@@ -216,8 +217,14 @@ class Cluster:
         self.room.take(job.shape, place)
         job.nodes, job.gpu_type = place
         job.node_names = ",".join(self.room.nodes[index].name for index in place.nodes)
-        job.stage, job.detail, job.started_us = Stage.RUNNING, "", self.now_us
+        job.stage, job.detail, job.native_us = Stage.RUNNING, "", self.now_us
         job.speed = self._speed(job)
+        self._begin(job)
+        return True
+
+    def _begin(self, job: SimJob) -> None:
+        """Start the job's program, or that of the member whose turn it is."""
+        job.started_us = self.now_us
         self._resume(job)
         why = self._agent.begin(job, self.now_us)
         job.plan()
@@ -225,7 +232,6 @@ class Cluster:
             job.cause, job.end_us = Cause.REFUSAL, self.now_us
         self._foresee(job)
         self._note(job)
-        return True
 
     def _speed(self, job: SimJob) -> float:
         faults = self.spec.faults
@@ -253,7 +259,26 @@ class Cluster:
             self._agent.stop(job, job.end_us, "walltime")
         if job.cause is not Cause.REFUSAL:
             self._agent.end(job, job.end_us)
-        self._leave(job)
+        if not job.members or not self._goes_on(job):
+            self._leave(job)
+
+    def _goes_on(self, job: SimJob) -> bool:
+        """Let the next member of a bundle that may begin do so; tell whether there was one."""
+        ends_all = job.cause not in _OF_ONE_MEMBER
+        if not self._agent.has_finished(job):
+            job.dropped = (*job.dropped, job.attempt_now)
+        while job.turn + 1 < len(job.members):
+            job.turn += 1
+            job.program, job.seq, job.saved = job.members[job.turn], 0, 0
+            if ends_all or self._agent.is_dropped(job, self.now_us):
+                self._agent.decline(job, self.now_us, was_asked=ends_all)
+                job.dropped = (*job.dropped, job.attempt_now)
+            else:
+                self._begin(job)
+                return True
+        if not ends_all:
+            job.cause = Cause.FAILURE if job.dropped else Cause.COMPLETION
+        return False
 
     def _leave(self, job: SimJob) -> None:
         self.room.take(job.shape, Place(job.nodes, job.gpu_type), -1)
@@ -261,7 +286,7 @@ class Cluster:
         if self.spec.requeue and job.cause in {Cause.NODE, Cause.PREEMPTION}:
             self._requeue(job)
             return
-        job.exit_code, job.signal = job.status()
+        job.exit_code, job.signal = (1, None) if job.dropped and job.cause is Cause.FAILURE else job.status()
         self._finish(job, _REASONS[job.cause])
 
     def _requeue(self, job: SimJob) -> None:
@@ -269,6 +294,8 @@ class Cluster:
         job.ready_us = self.now_us + _REQUEUE_US
         job.restarts += 1
         job.seq = 0
+        if job.members:
+            job.turn, job.program, job.dropped = 0, job.members[0], ()
         job.version += 1
         self._watch(job)
         self._note(job)

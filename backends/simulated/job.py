@@ -84,6 +84,8 @@ class SimJob:
     """A job. Times are microseconds since the epoch; `order` counts acceptances; `version` dates what is planned for it.
 
     `saved` is the step of its newest checkpoint, `saves` how many it announced in this incarnation, `beats` likewise.
+    Where several attempts share it, `members` are their programs, of which `program` is the one at number `turn`, which
+    began at `started_us`; the job itself began at `native_us`. `dropped` attempts did not finish.
     """
 
     id: NativeId
@@ -118,6 +120,16 @@ class SimJob:
     reason: EndReason | None = None
     exit_code: int | None = None
     signal: int | None = None
+    members: tuple[Program, ...] = ()
+    turn: int = 0
+    native_us: int = 0
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def attempt_now(self) -> str:
+        """The attempt whose program runs, or ran last."""
+        voice = self.program.voice
+        return voice.attempt if voice is not None else self.attempt
 
     @property
     def is_up(self) -> bool:
@@ -143,7 +155,7 @@ class SimJob:
         program = self.program
         ends = [(self._when(program.work_us), 1, Cause.COMPLETION)]
         if self.walltime_us:
-            ends.append((self.started_us + self.walltime_us, 2, Cause.WALLTIME))
+            ends.append((self.native_us + self.walltime_us, 2, Cause.WALLTIME))
         if program.failure is not None and program.failure.at_us >= self.base_us:
             ends.append((self._when(program.failure.at_us), 0, Cause.FAILURE))
         if 0 < self.shape.memory_mib < program.memory_mib:
@@ -190,7 +202,7 @@ class SimJob:
             nodes=self.node_names,
             restarts=self.restarts,
             queued_at=from_us(self.accepted_us),
-            started_at=from_us(self.started_us) if self.started_us else None,
+            started_at=from_us(self.native_us) if self.native_us else None,
             ended_at=from_us(self.ended_us) if is_over else None,
             raw=self.stage.value,
         )
@@ -204,6 +216,8 @@ class SimJob:
         """Read back what `to_row` returned."""
         values = dict(zip(_FIELDS, row, strict=True))
         values["program"] = decode(Program, values["program"])
+        values["members"] = tuple(decode(Program, member) for member in values["members"])
+        values["dropped"] = tuple(values["dropped"])
         values["shape"] = Shape._make(_frozen(value) for value in values["shape"])
         values["nodes"], values["after"] = tuple(values["nodes"]), tuple(values["after"])
         values["stage"], values["cause"] = Stage(values["stage"]), Cause(values["cause"])

@@ -28,7 +28,7 @@ from elisa.model.native import JobRequest
 from elisa.model.units import parse_memory_mib
 from elisa.runtime.job import Job, JobError, parse_job
 
-__all__ = ["Failure", "Program", "Voice", "read_program"]
+__all__ = ["Failure", "Program", "Voice", "read_programs"]
 
 _SECOND = 1_000_000
 
@@ -43,6 +43,7 @@ class Voice:
     task: str
     number: int
     checkpoint_dir: str
+    walltime_us: int = 0
     behind: tuple[str, ...] = ()
 
 
@@ -80,12 +81,22 @@ class Program:
         return min(self.work_us, -(-step * self.work_us // self.steps))
 
 
-def read_program(request: JobRequest, spec: ClusterSpec, dice: Dice, sink: SpoolSink) -> Program:
+def read_programs(request: JobRequest, spec: ClusterSpec, dice: Dice, sink: SpoolSink) -> tuple[Program, ...]:
     """Return what the job will do: by its sealed instructions if it has some, by its environment otherwise.
 
-    Raises Rejected for metadata that cannot be understood, with the words for its author.
+    One program, or those of all attempts that share it. Raises Rejected for metadata that cannot be understood, with the
+    words for its author.
     """
     instructions = _instructions(request, sink)
+    if instructions is None or "jobs" not in instructions:
+        return (_read_program(request, instructions, spec, dice),)
+    members = (_read(Path(path), request, sink) for path in instructions["jobs"])
+    return tuple(_read_program(request, member, spec, dice) for member in members)
+
+
+def _read_program(
+    request: JobRequest, instructions: Mapping[str, Any] | None, spec: ClusterSpec, dice: Dice
+) -> Program:
     try:
         if instructions is None:
             return _bare(request, spec, dice)
@@ -97,7 +108,11 @@ def read_program(request: JobRequest, spec: ClusterSpec, dice: Dice, sink: Spool
 def _instructions(request: JobRequest, sink: SpoolSink) -> Mapping[str, Any] | None:
     if "--job" not in request.argv[:-1]:
         return None
-    data = sink.read(Path(request.argv[request.argv.index("--job") + 1]))
+    return _read(Path(request.argv[request.argv.index("--job") + 1]), request, sink)
+
+
+def _read(path: Path, request: JobRequest, sink: SpoolSink) -> Mapping[str, Any]:
+    data = sink.read(path)
     if data is None:
         raise Rejected(f"{request.attempt} has no instructions", "its job.json is missing")
     content = json.loads(data)
@@ -139,6 +154,7 @@ def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -
             task=job.task,
             number=job.number,
             checkpoint_dir=job.checkpoint_dir,
+            walltime_us=round(job.walltime_s * _SECOND),
             behind=job.behind,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from rich.table import Table
@@ -38,6 +38,7 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
         show("the next tick would start and stop nothing")
     else:
         show(_decisions_table(seen))
+        show(*_bundle_lines(seen))
     late = [one for one in due.values() if not one.verdict.is_reachable]
     if late:
         show("", *(clean(f"{one.name}: {judged_words(one)}") for one in late))
@@ -52,9 +53,16 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
     return 0
 
 
+def _bundle_lines(seen: Preview) -> Iterator[str]:
+    for bundle in seen.fused.bundles.values():
+        beside = f", {bundle.lanes} side by side" if bundle.lanes > 1 else ""
+        first = clean(seen.names.get(bundle.leader, bundle.leader))
+        yield f"fused: {len(bundle.members)} tasks in one job{beside}, {first} first"
+
+
 def _decisions_table(seen: Preview) -> Table:
     table = table_of("would", "task", "name", "where", "because", whole=("would", "task"))
-    for decision in (*seen.plan.decisions, *seen.chained):
+    for decision in (*seen.decisions, *seen.chained):
         verb, task, where = _parts(decision)
         table.add_row(verb, task, clean(seen.names.get(task, "")), where, clean(in_words(decision.reason)))
     return table
@@ -79,7 +87,11 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
 def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
     return {
         "due": {pipeline: judged_data(judged) for pipeline, judged in due.items()},
-        "decisions": [_decision_data(decision, seen) for decision in (*seen.plan.decisions, *seen.chained)],
+        "decisions": [_decision_data(decision, seen) for decision in (*seen.decisions, *seen.chained)],
+        "fused": [
+            {"tasks": [member.task for member in bundle.members], "lanes": bundle.lanes}
+            for bundle in seen.fused.bundles.values()
+        ],
         "passed_over": [
             {
                 "task": one.task,
@@ -120,6 +132,6 @@ def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
         "where": where,
         "reason": reason,
     }
-    if verb != "submit":
+    if verb != "submit" or task in seen.fused.ahead:
         return told
     return told | _order_data(seen, task) | {"places": [_place_data(seen, one) for one in seen.plan.places(task)]}

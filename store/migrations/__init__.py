@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from elisa.store.migrations import v0001_first_tables, v0002_closures, v0003_rules, v0004_chains, v0005_ranks
+from elisa.store.migrations import (
+    v0001_first_tables,
+    v0002_closures,
+    v0003_rules,
+    v0004_chains,
+    v0005_ranks,
+    v0006_bundles,
+)
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
 
@@ -25,6 +32,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=3, name="rules", run=v0003_rules.run),
     Migration(version=4, name="chains", run=v0004_chains.run),
     Migration(version=5, name="ranks", run=v0005_ranks.run),
+    Migration(version=6, name="bundles", run=v0006_bundles.run),
 )
 
 

@@ -109,6 +109,8 @@ def a_task(before: list[str]) -> st.SearchStrategy[dict[str, Any]]:
         importance=factor,
         preemptible=flag,
         chain=flag,
+        fuse=flag,
+        expected=time,
         labels=st.just({"a": 1}),
         metadata=st.dictionaries(word, anything, max_size=2),
         workdir=word,

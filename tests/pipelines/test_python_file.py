@@ -224,6 +224,8 @@ options = st.fixed_dictionaries(
         "checkpoint": st.booleans() | st.just({"keep": 3}),
         "preemptible": st.booleans(),
         "chain": st.booleans(),
+        "fuse": st.booleans(),
+        "expected": st.sampled_from(["20s", "5m"]),
         "importance": st.floats(0, 100),
         "labels": st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 9), max_size=2),
         "metadata": st.dictionaries(st.sampled_from(["a", "b"]), arguments, max_size=2),

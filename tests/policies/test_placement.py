@@ -1,4 +1,4 @@
-"""Where things run best: weighed options, bad nodes, shared GPUs, batches."""
+"""Where things run best: weighed options, bad nodes, shared GPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elisa.model.native import NodeState, PartitionView
 from elisa.model.reasons import ReasonCode
 from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
-from elisa.policies.packing import Share, batches, shared_gpus
+from elisa.policies.packing import Share, shared_gpus
 from elisa.policies.placement import Option, options_of, pools_of
 from elisa.policies.score import rank_options
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
@@ -208,19 +208,3 @@ class TestPacking:
             assert 1 <= len(group) <= at_most
         fitting = sorted(job.id for job in jobs if job.thousandths <= 1000 and job.memory_mib <= 80)
         assert sorted(id_ for group in groups for id_ in group) == fitting
-
-    def test_tiny_tasks_share_a_native_job(self) -> None:
-        tasks = [("a", 20.0), ("b", 30.0), ("c", 20.0), ("d", 500.0), ("e", 1.0)]
-
-        assert batches(tasks, 60) == (("a", "b"), ("c",), ("d",), ("e",))
-        assert batches([("a", 0.0)] * 3, 60, at_most=2) == (("a", "a"), ("a",))
-        assert batches([], 60) == ()
-
-    @given(st.lists(st.floats(0, 100), max_size=30), st.floats(1, 200))
-    def test_batches_keep_the_order_and_the_bound(self, lengths: list[float], target_s: float) -> None:
-        tasks = [(str(number), length) for number, length in enumerate(lengths)]
-
-        made = batches(tasks, target_s)
-
-        assert [id_ for batch in made for id_ in batch] == [id_ for id_, _ in tasks]
-        assert all(len(batch) == 1 or sum(lengths[int(i)] for i in batch) <= target_s * (1 + 1e-9) for batch in made)

@@ -74,16 +74,18 @@ class Recorder:
     """Sees every job that the cluster takes, and every program that it starts and ends, before the cluster forgets."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.runs: dict[tuple[int, int], Run] = {}
+        self.runs: dict[tuple[int, int, str], Run] = {}
         self.accepted: list[AttemptId] = []
         self._cluster = cluster
-        self._begin, self._accept, self._leave, self._forget = (
+        self._begin, self._say_end, self._accept, self._leave, self._forget = (
             cluster._agent.begin,
+            cluster._agent.end,
             cluster.accept,
             cluster._leave,
             cluster.forget,
         )
         cluster._agent.begin = self.begin  # type: ignore[method-assign]
+        cluster._agent.end = self.end  # type: ignore[method-assign]
         cluster.accept = self.accept  # type: ignore[method-assign]
         cluster._leave = self.leave  # type: ignore[method-assign]
         cluster.forget = self.forget  # type: ignore[method-assign]
@@ -95,9 +97,14 @@ class Recorder:
     def begin(self, job: SimJob, us: int) -> str:
         why = self._begin(job, us)
         if not why:
-            run = Run(task=task_of(job.attempt), attempt=job.attempt, native_id=job.id, began_us=us)
-            self.runs[job.order, job.restarts] = run
+            attempt = AttemptId(job.attempt_now)
+            run = Run(task=task_of(attempt), attempt=attempt, native_id=job.id, began_us=us)
+            self.runs[job.order, job.restarts, attempt] = run
         return why
+
+    def end(self, job: SimJob, us: int) -> None:
+        self._say_end(job, us)
+        self._end(job, is_complete=job.cause is Cause.COMPLETION)
 
     def leave(self, job: SimJob) -> None:
         self._end(job, is_complete=job.cause is Cause.COMPLETION)
@@ -110,8 +117,8 @@ class Recorder:
         self._forget(native_id)
 
     def _end(self, job: SimJob, *, is_complete: bool) -> None:
-        run = self.runs.get((job.order, job.restarts))
-        if run is not None:
+        run = self.runs.get((job.order, job.restarts, job.attempt_now))
+        if run is not None and run.ended_us is None:
             run.ended_us, run.is_complete, run.saved = self._cluster.now_us, is_complete, job.saved or -1
 
 

@@ -1,0 +1,80 @@
+"""What the evidence about a native job says of each of the attempts that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from elisa.model.events import EventKind, RuntimeEvent
+from elisa.model.ids import AttemptId, NativeId
+from elisa.model.native import NativeState, Observation, Seen
+from elisa.model.states import AttemptState, EndReason
+from elisa.model.task import Attempt
+from elisa.policies.evidence import Sightings, listen
+
+__all__ = ["agreed_ids", "had_its_turn", "own_part"]
+
+_TAKES_ALL = frozenset(
+    {
+        EndReason.PREEMPTED,
+        EndReason.NODE_FAILURE,
+        EndReason.BOOT_FAILURE,
+        EndReason.OUT_OF_MEMORY,
+        EndReason.TIMEOUT,
+    }
+)
+
+
+def own_part(attempt: Attempt, seen: Observation | None, said: Sequence[RuntimeEvent]) -> Observation | None:
+    """Return what an answer about the native job says of one attempt in it: all of it where the job is its own.
+
+    A job that runs says nothing of those whose turn is to come; one that is over does not say how each of them ended,
+    but for what took it away from the one that ran.
+    """
+    if attempt.leader is None or not isinstance(seen, Seen):
+        return seen
+    has_begun = attempt.claimed or any(event.kind is not EventKind.REFUSED for event in said)
+    if seen.state is NativeState.RUNNING:
+        state = NativeState.RUNNING if has_begun else NativeState.QUEUED
+        return replace(seen, state=state, started_at=None, detail="" if has_begun else seen.detail)
+    if seen.state is not NativeState.ENDED:
+        return seen
+    reason = seen.end_reason
+    if reason is not EndReason.CANCELLED and not (has_begun and reason in _TAKES_ALL):
+        reason = EndReason.LOST
+    return replace(seen, end_reason=reason, exit_code=None, signal=None, started_at=None)
+
+
+def agreed_ids(
+    live: Iterable[Attempt],
+    said: Mapping[AttemptId, Sequence[RuntimeEvent]],
+    found: Mapping[AttemptId, Sightings],
+) -> Mapping[AttemptId, NativeId]:
+    """Return the native job of each bundle of which some attempt does not know it yet, by its leader.
+
+    What one of them knows or claimed under holds for all; else the first that a search found.
+    """
+    members: dict[AttemptId, list[Attempt]] = {}
+    for attempt in live:
+        if attempt.leader is not None:
+            members.setdefault(attempt.leader, []).append(attempt)
+    agreed: dict[AttemptId, NativeId] = {}
+    for leader, group in members.items():
+        if all(attempt.native_id is not None for attempt in group):
+            continue
+        known = [attempt.native_id for attempt in group]
+        known += [listen(said[attempt.id]).native_id for attempt in group if attempt.id in said]
+        known += [min(found[attempt.id].ids, default=None) for attempt in group if attempt.id in found]
+        native_id = next((one for one in known if one is not None), None)
+        if native_id is not None:
+            agreed[leader] = native_id
+    return agreed
+
+
+def had_its_turn(attempt: Attempt) -> bool:
+    """Tell whether an ended attempt began, or was the first of its native job, and so must answer for what became of it."""
+    if attempt.end is None or attempt.leader is None:
+        return True
+    if attempt.end.reason is EndReason.NOT_BEGUN:
+        return False
+    return attempt.leader == attempt.id or attempt.claimed or attempt.state is not AttemptState.LOST
