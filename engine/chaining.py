@@ -29,6 +29,10 @@ from elisa.store.reader import Reader
 __all__ = ["Chaining", "Ground", "depth_limits"]
 
 
+# More than windows take, and few enough to be looked at in every tick.
+_CANDIDATES = 1000
+
+
 class Ground(NamedTuple):
     """What links are judged by: live attempts, what is in use, and how many jobs were submitted in this tick."""
 
@@ -53,7 +57,7 @@ class Chaining:
         limits = depth_limits(self.ws, self.managers)
         for _ in range(max(limits.values(), default=0)):
             ground = Ground(self.reader.live_attempts(), self.reader.usage(self.now), len(submitting.acted.submitted))
-            groups = _by_backend(self._links(self.reader.next_in_line(), ground, set(limits)), limits)
+            groups = _by_backend(self._links(self.reader.next_in_line(_CANDIDATES), ground, set(limits)), limits)
             if not sum(submitting.chain(self._plan(group, ground), group) for group in groups):
                 return
 

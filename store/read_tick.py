@@ -83,9 +83,12 @@ class TickQueries(TaskQueries):
             TaskId(row[0]) for row in self._db.rows("SELECT id FROM task WHERE hold_requested = 1 ORDER BY id")
         )
 
-    def next_in_line(self) -> tuple[TaskId, ...]:
-        """Return waiting tasks that lack nothing but what active ones are about to bring, as far as states tell."""
-        return tuple(TaskId(row[0]) for row in self._db.rows(_NEXT_IN_LINE))
+    def next_in_line(self, most: int) -> tuple[TaskId, ...]:
+        """Return waiting tasks that lack nothing but what active ones are about to bring, as far as states tell.
+
+        Of more than `most` those of the best class, and of the greatest importance in it.
+        """
+        return tuple(TaskId(row[0]) for row in self._db.rows(_NEXT_IN_LINE, most))
 
     def waiting_for(self, targets: Collection[TaskId]) -> tuple[TaskId, ...]:
         """Return the waiting tasks that need one of these, whatever else they need."""
@@ -231,7 +234,8 @@ _NEXT_IN_LINE = (
     "SELECT t.id FROM task t WHERE t.state = 'waiting' AND t.cancel_requested = 0 AND t.not_before IS NULL AND t.id IN"
     " (SELECT e.task FROM task s JOIN need_edge e ON e.target = s.id WHERE s.state = 'active')"
     " AND NOT EXISTS (SELECT 1 FROM need_edge o JOIN task x ON x.id = o.target"
-    " WHERE o.task = t.id AND x.state NOT IN ('active', 'succeeded')) ORDER BY t.id"
+    " WHERE o.task = t.id AND x.state NOT IN ('active', 'succeeded'))"
+    " ORDER BY t.priority, t.importance DESC, t.id LIMIT ?"
 )
 _WAITING_FOR = (
     "SELECT t.id FROM need_edge e JOIN task t ON t.id = e.task WHERE e.target IN ({keys})"

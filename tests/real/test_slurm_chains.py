@@ -126,3 +126,45 @@ def test_chained_job_that_was_lost_on_the_way_is_found_by_its_tag(elisa: ElisaOn
     assert (len(report.submitted), len(report.unsettled)) == (1, 1)
     assert set(elisa.states().values()) == {"succeeded"}
     assert [len(times(elisa, name)) for name in ("s0", "s1")] == [2, 2]
+
+
+def test_stage_behind_a_whole_array_begins_when_all_of_it_is_done(elisa: ElisaOnSlurm) -> None:
+    elisa.submit("""
+        name: fan
+        project: demo
+        tasks:
+          prep: {command: [sh, -c, "sleep 1; echo prep >>log"]}
+          each: {command: [sh, -c, "sleep 0.$((RANDOM % 5)); echo each >>log"], needs: [prep], matrix: {n: [1, 2, 3]}}
+          join: {command: [sh, -c, "echo join >>log"], needs: [each]}
+    """)
+
+    report = elisa.tick()
+    deadline = time.monotonic() + 60
+    while "join" not in (elisa.folder / "log").read_text().split() if (elisa.folder / "log").exists() else True:
+        assert time.monotonic() < deadline, elisa.cluster.run(["squeue"]).stdout
+        time.sleep(0.2)
+    elisa.tick_to_the_end()
+
+    assert len(report.submitted) == 5
+    assert (elisa.folder / "log").read_text().split() == ["prep", "each", "each", "each", "join"]
+    assert len({str(elisa.attempts(f"each-n={n}")[0].native_id).partition("_")[0] for n in (1, 2, 3)}) == 1
+    assert set(elisa.states().values()) == {"succeeded"}
+
+
+def test_urgent_task_gets_the_place_that_a_chained_job_holds(elisa: ElisaOnSlurm) -> None:
+    rules = (elisa.home / "site.yaml").read_text()
+    (elisa.home / "site.yaml").write_text(rules.replace("window: 200", "window: 2") + "order: [importance, fifo]\n")
+    whole = "resources: {nodes: 4, cpus: 8}, placement: {partition: low}"
+    lines = ["name: chain", "project: demo", "tasks:", f"  s0: {{command: [sleep, '10'], {whole}}}"]
+    lines += [f"  s{n}: {{command: [sh, -c, 'echo s{n} >>ran'], needs: [s{n - 1}], {whole}}}" for n in (1, 2)]
+    elisa.submit("\n".join(lines))
+    elisa.tick_until(lambda: pending(elisa) == 2)
+
+    what = f"command: [sh, -c, 'echo urgent >>ran'], importance: 9, {whole}"
+    elisa.submit(f"name: urgent\nproject: demo\ntasks:\n  urgent: {{{what}}}\n")
+    elisa.tick_until(lambda: elisa.states()["urgent"] == "active", within_s=20)
+    states = elisa.states()
+    elisa.tick_to_the_end()
+
+    assert (states["s1"], states["s2"]) == ("active", "waiting")
+    assert (elisa.folder / "ran").read_text().split() == ["urgent", "s1", "s2"]

@@ -14,6 +14,7 @@ import pytest
 
 from elisa.backends.simulated.agent import Agent
 from elisa.backends.simulated.backend import Fate, SimulatedBackend
+from elisa.backends.simulated.job import SimJob, Stage
 from elisa.engine import act, advance, commands, handover, settle, stop
 from elisa.engine import tick as tick_module
 from elisa.engine.act import Submitting
@@ -47,7 +48,7 @@ from elisa.store.writer import Writer
 from tests.reliability.forking import enumerate_crashes
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
-from tests.reliability.test_crashes import STORIES, recover
+from tests.reliability.test_crashes import STORIES, chaining, recover
 from tests.reliability.world import World, scratch_folder
 
 Patch = pytest.MonkeyPatch
@@ -193,6 +194,21 @@ def a_failing_life() -> None:
         assert world.states() == {"a": TaskState.FAILED, "b": TaskState.SKIPPED}
 
 
+def a_manager_that_lets_go_behind_a_failure() -> None:
+    """Have the cluster start what waits behind a job as soon as that one is over, however it ended."""
+    with scratch_folder() as folder:
+        world = chaining(Path(folder) / "home")
+        inside = world.cluster._cluster
+
+        def unmet(waiting: SimJob) -> list[NativeId]:
+            return [one for one in waiting.after if one in inside.jobs and inside.jobs[one].stage is not Stage.ENDED]
+
+        inside._unmet = unmet  # type: ignore[method-assign]
+        world.submit(job("a", fails={"exit_code": 1, "at": 0.5, "times": 1}), job("b", after("a")))
+        world.run()
+        assert_sound(world)
+
+
 def a_full_cluster() -> None:
     with a_world() as world:
         world.cluster.fail_submit(Fate.BUSY, Fate.REJECTED)
@@ -279,6 +295,14 @@ def agents_ignore_the_fence(patch: Patch) -> None:
         return "" if why.startswith("attempt ") else why
 
     patch.setattr(Agent, "_claim", heedless)
+
+
+def agents_do_not_look_for_marks(patch: Patch) -> None:
+    patch.setattr(Agent, "_has_finished", lambda *_: True)
+
+
+def a_broken_chain_is_a_cancel(patch: Patch) -> None:
+    patch.setattr(recovery, "_RULES", tuple(rule for rule in recovery._RULES if rule is not recovery._never_began))
 
 
 def nobody_raises_the_fence(patch: Patch) -> None:
@@ -455,6 +479,10 @@ BUGS = {
     "the call before the intent": Bug(
         plant=intent_after_the_call, hunt=partial(die_everywhere, "a diamond", "simulated.submit.accepted")
     ),
+    "agents do not look for marks": Bug(
+        plant=agents_do_not_look_for_marks, hunt=a_manager_that_lets_go_behind_a_failure
+    ),
+    "a broken chain is a cancel": Bug(plant=a_broken_chain_is_a_cancel, hunt=partial(live_through, "a broken chain")),
     "agents ignore the fence": Bug(plant=agents_ignore_the_fence, hunt=accept_late),
     "nobody raises the fence": Bug(plant=nobody_raises_the_fence, hunt=accept_late),
     "no grace and no fence": Bug(plant=no_grace_and_no_fence, hunt=partial(accept_late, 90)),

@@ -6,7 +6,7 @@ import pytest
 
 from elisa.model.changes import CancelRequested, CancelSent, HoldRequested
 from elisa.model.errors import StaleChange
-from elisa.model.pipeline import NeedKind
+from elisa.model.pipeline import NeedKind, PriorityClass
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.store.writer import Writer
@@ -82,11 +82,19 @@ def test_next_in_line_is_who_lacks_only_what_active_tasks_will_bring(writer: Wri
         a_task("look").needing("train", kind=NeedKind.DATA, output="model"),
     )
     writer.apply((a_pipeline(*tasks).added(), CancelRequested(task=a_task("unwanted").id, by="ada")))
-    assert writer.next_in_line() == ()
+    assert writer.next_in_line(9) == ()
 
     writer.apply((intended(TRAIN),))
 
-    assert set(writer.next_in_line()) == {a_task("report").id, a_task("look").id}
+    assert set(writer.next_in_line(9)) == {a_task("report").id, a_task("look").id}
+
+
+def test_of_many_next_in_line_the_most_urgent_come_first(writer: Writer) -> None:
+    tasks = [a_task(f"t{n}").needing("train").specified(importance=float(n)) for n in range(4)]
+    high = a_task("high").needing("train").specified(priority=PriorityClass.HIGH)
+    writer.apply((a_pipeline(a_task("train").ready(), high, *tasks).added(), intended(TRAIN)))
+
+    assert writer.next_in_line(3) == (high.id, tasks[3].id, tasks[2].id)
 
 
 def test_a_wish_to_hold_is_kept_until_the_task_is_held(running: Writer) -> None:
