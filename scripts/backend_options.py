@@ -63,6 +63,9 @@ PBS: Mapping[str, Option] = {
     "gpu_type": Option("text", "The resource that names the type of a node's GPUs, if there is one."),
     "name_limit": Option("count", "The longest job name that this PBS takes: 15 on old releases."),
     "priority_step": Option("count", "How much `-p` goes down from each priority class to the next lower one."),
+    "array_size": Option(
+        "count", "How many jobs one array holds, at most the server's `max_array_size`; below 2: no arrays."
+    ),
 }
 
 SIMULATED: Mapping[str, Mapping[str, Option]] = {

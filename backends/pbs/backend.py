@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from elisa.backends.pbs import inventory
+from elisa.backends.pbs.arrays import (
+    array_argv,
+    array_ids,
+    parse_array,
+    parse_table,
+    render_table,
+    table_in,
+    table_of,
+)
 from elisa.backends.pbs.attributes import parse_records
 from elisa.backends.pbs.deletion import delete_argv, parse_delete
 from elisa.backends.pbs.fit import why_never
-from elisa.backends.pbs.identity import JobRef, Names, native_id_of, number_of, split_native_id
+from elisa.backends.pbs.identity import JobRef, Names, array_of, native_id_of, number_of, split_native_id
 from elisa.backends.pbs.listing import Listing
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
 from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, release_argv
 from elisa.backends.pbs.server import PbsServer, batches
-from elisa.backends.pbs.states import describe
+from elisa.backends.pbs.states import Record, describe
 from elisa.backends.pbs.submission import parse_submit, render_script, submit_argv
 from elisa.backends.runner import Runner
-from elisa.model.errors import Rejected, Unavailable
+from elisa.model.errors import AtLimit, Rejected, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
     Answered,
@@ -39,11 +49,14 @@ from elisa.model.native import (
     Unreachable,
 )
 from elisa.model.ports import Clock
+from elisa.runtime.durable import replace_file
 
 __all__ = ["PbsBackend"]
 
 # From here on one listing of all of a user's jobs costs the server less than a search for each name.
 _MANY_NAMES = 8
+# What a name in an array needs beside the attempt: a longer tag is left out, as with single jobs.
+_ARRAY_NAME = 24
 # As with Slurm: more holds more in advance than it wins.
 _CHAIN_AHEAD = 16
 
@@ -71,6 +84,7 @@ class PbsBackend:
         return Capabilities(
             queues=True,
             dependencies=True,
+            arrays=self.options.array_size if self._has_arrays() else 0,
             hold=True,
             reorders=True,
             excludes=False,
@@ -93,6 +107,20 @@ class PbsBackend:
         answer = self.runner.run(argv, timeout_s=self.options.submit_timeout_s, input=script or None)
         return parse_submit(answer, request.attempt)
 
+    def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        """Submit jobs that ask for the same thing as one array, once. Raises as `submit` does, and AtLimit.
+
+        Its table is written beside the log of the first one.
+        """
+        if self._server.dialect() is Dialect.TORQUE:
+            raise AtLimit("Torque's arrays are not used", why="they can't run a program without a login shell")
+        argv = array_argv(self._server.program("qsub"), requests, self._names(), self.options)
+        self._refuse_hopeless(requests[0])
+        self._refuse_late(requests[0])
+        replace_file(table_of(requests), render_table(requests).encode(errors="surrogateescape"))
+        answer = self.runner.run(argv, timeout_s=self.options.submit_timeout_s)
+        return array_ids(parse_array(answer), [request.attempt for request in requests])
+
     def poll(self, ids: Collection[NativeId]) -> Poll:
         """Describe jobs, finished ones too where the server keeps a history."""
         refs = {native_id: split_native_id(native_id) for native_id in ids}
@@ -112,8 +140,12 @@ class PbsBackend:
         return {i: outcomes[alive[i]] if i in alive else CancelOutcome.ALREADY_GONE for i in ids}
 
     def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
-        """Keep jobs that wait from starting; return those that are held now. Raises Unavailable."""
-        self._change("qhold", hold_argv, self._in_state(ids, NativeState.QUEUED))
+        """Keep jobs that wait from starting; return those that are held now. Raises Unavailable.
+
+        PBS can't hold an element of an array by itself.
+        """
+        singles = [native_id for native_id in self._in_state(ids, NativeState.QUEUED) if "[" not in native_id]
+        self._change("qhold", hold_argv, singles)
         return frozenset(self._in_state(ids, NativeState.HELD))
 
     def release(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
@@ -123,7 +155,7 @@ class PbsBackend:
         return frozenset(held) - frozenset(self._in_state(held, NativeState.HELD))
 
     def reorder(self, priorities: Mapping[NativeId, int]) -> None:
-        """Give jobs that wait new priorities, as those of `JobRequest`. Raises Unavailable."""
+        """Give jobs that wait new priorities, as those of `JobRequest`; an array has one. Raises Unavailable."""
         groups: dict[int, list[NativeId]] = {}
         for native_id in self._in_state(priorities, NativeState.QUEUED):
             groups.setdefault(job_priority(priorities[native_id], self.options), []).append(native_id)
@@ -132,8 +164,14 @@ class PbsBackend:
 
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by name, finished ones too where the server keeps a history. Raises Unavailable."""
-        found = self._find_each(tags) if len(tags) <= _MANY_NAMES else self._find_among_all(frozenset(tags))
-        return Found(ids={tag: ids for tag, ids in found.items() if ids}, complete=True)
+        is_few = len(tags) <= _MANY_NAMES
+        found = self._find_each(tags) if is_few else {}
+        missing = frozenset(tags) - found.keys()
+        if not missing or (is_few and not self._has_arrays()):
+            return Found(ids=found, complete=True)
+        ids = [pbs_id for pbs_id in self._server.search() if "[" in pbs_id or not is_few]
+        more, is_complete = self._find_among(missing, ids)
+        return Found(ids={**found, **more}, complete=is_complete)
 
     def cluster(self) -> ClusterView:
         """Return nodes, queues and what the server counts as licences. Raises Unavailable."""
@@ -151,6 +189,9 @@ class PbsBackend:
             licences=inventory.parse_licences(server),
             seen_at=self.clock.now(),
         )
+
+    def _has_arrays(self) -> bool:
+        return self.options.dialect is not Dialect.TORQUE and self.options.name_limit >= _ARRAY_NAME
 
     def _names(self) -> Names:
         return Names(instance=self.instance, limit=self.options.name_limit)
@@ -183,22 +224,38 @@ class PbsBackend:
         return [i for i, seen in poll.observations.items() if isinstance(seen, Seen) and seen.state is state]
 
     def _change(self, program: str, argv: Callable[..., tuple[str, ...]], ids: Sequence[NativeId]) -> None:
-        refs = [ref.pbs_id for native_id in ids if (ref := split_native_id(native_id))]
-        for some in batches(refs):
+        refs = dict.fromkeys(array_of(ref.pbs_id) for native_id in ids if (ref := split_native_id(native_id)))
+        for some in batches(tuple(refs)):
             self._server.run(argv(self._server.program(program), some))
 
     def _find_each(self, tags: Collection[AttemptId]) -> Mapping[AttemptId, tuple[NativeId, ...]]:
         names = self._names()
-        return {tag: tuple(native_id_of(pbs_id, tag) for pbs_id in self._server.search(names.of(tag))) for tag in tags}
+        searched = {tag: self._server.search(names.of(tag)) for tag in tags}
+        return {tag: tuple(native_id_of(pbs_id, tag) for pbs_id in ids) for tag, ids in searched.items() if ids}
 
-    def _find_among_all(self, tags: frozenset[AttemptId]) -> Mapping[AttemptId, tuple[NativeId, ...]]:
-        ids = {number_of(pbs_id): pbs_id for pbs_id in self._server.search()}
+    def _find_among(
+        self, tags: frozenset[AttemptId], pbs_ids: Sequence[str]
+    ) -> tuple[Mapping[AttemptId, tuple[NativeId, ...]], bool]:
+        """Look for attempts in the names of these jobs and in the tables of arrays; False where one can't be read."""
+        ids = {number_of(pbs_id): pbs_id for pbs_id in pbs_ids}
         found: dict[AttemptId, tuple[NativeId, ...]] = {}
-        for number, record in self._server.list_jobs(ids.values()).records.items():
-            tag = self._names().attempt_in(record.name)
-            if tag in tags:
-                found[tag] = (*found.get(tag, ()), native_id_of(ids[number], tag))
-        return found
+        is_complete = True
+        for number, record in self._server.list_jobs(pbs_ids).records.items():
+            try:
+                known = self._attempts_in(record, ids[number])
+            except (OSError, ValueError):
+                is_complete = False
+                continue
+            for tag in tags & known.keys():
+                found[tag] = (*found.get(tag, ()), known[tag])
+        return found, is_complete
+
+    def _attempts_in(self, record: Record, pbs_id: str) -> Mapping[AttemptId, NativeId]:
+        """Return what a job or an array of ours runs. Raises OSError or ValueError for a table that can't be read."""
+        if self._names().first_in(record.name) is not None:
+            return array_ids(pbs_id, parse_table(Path(table_in(record.command)).read_text(errors="surrogateescape")))
+        attempt = self._names().attempt_in(record.name)
+        return {} if attempt is None else {attempt: native_id_of(pbs_id, attempt)}
 
     def _read_nodes(self, queues: Sequence[inventory.Queue]) -> tuple[NodeView, ...]:
         text = self._server.answer(inventory.nodes_argv(self._server.program("pbsnodes")))

@@ -18,7 +18,7 @@ __all__ = ["delete_argv", "parse_delete"]
 _GONE = re.compile(r"(?:Unknown Job Id|Job has finished)")
 # it is ending already, or being deleted
 _ENDING = re.compile(r"(?:Request invalid for state of job|deletion in progress)", re.IGNORECASE)
-_ID = re.compile(r"\b([0-9]+)(?:\[\])?(?:\.|\s|$)")
+_ID = re.compile(r"\b([0-9]+(?:\[[0-9]*\])?)(?:\.|\s|$)")
 
 
 def delete_argv(qdel: str, pbs_ids: Collection[str]) -> tuple[str, ...]:

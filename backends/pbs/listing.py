@@ -35,8 +35,8 @@ class Way(Enum):
 _NO_HISTORY = "not configured to maintain job history"
 _NO_EXPRESS = "invalid option -- 'E'"
 # qstat: Unknown Job Id 99999.vm / Unknown Job Id Error 99999.vm (Torque) / Unauthorized Request 99999.vm (another's job)
-_GONE = re.compile(r"(?:Unknown Job Id|Unauthorized Request)(?: Error)?\s+([0-9]+)")
-_FINISHED = re.compile(r"([0-9]+)\S* Job has finished")
+_GONE = re.compile(r"(?:Unknown Job Id|Unauthorized Request)(?: Error)?\s+([0-9]+(?:\[[0-9]*\])?)")
+_FINISHED = re.compile(r"([0-9]+(?:\[[0-9]*\])?)\S* Job has finished")
 _USAGE = 2
 # PBSE_NONE, _HISTJOBID, _UNKJOBID and _PERM, each modulo 256: an answer was given, about each job for itself
 _ANSWERED = frozenset({0, 35, 153, 159})

@@ -8,7 +8,7 @@ before it was asked, proves that nothing was accepted.
 from __future__ import annotations
 
 from elisa.backends.runner import Completed
-from elisa.model.errors import BackendError, Rejected, SubmitUncertain, Unavailable
+from elisa.model.errors import AtLimit, BackendError, Rejected, SubmitUncertain, Unavailable
 
 __all__ = ["refusal", "unavailable", "words_of"]
 
@@ -88,6 +88,10 @@ _NOT_ASKED = ("cannot connect to server", "couldn't connect to cluster", "no def
 _FULL = ("maximum number of jobs", "would exceed", "too many jobs", "resource temporarily unavailable")
 
 
+# an array that is longer than the server takes, or throttled where a release before 2020 knows no `%`
+_NO_ARRAY = ("array job exceeds", "illegal -j value")
+
+
 def refusal(answer: Completed) -> BackendError:
     """Return the error that qsub's unsuccessful answer means, with its own words."""
     words, said = words_of(answer), answer.stderr.lower()
@@ -97,6 +101,8 @@ def refusal(answer: Completed) -> BackendError:
         return unavailable("PBS did not answer", answer)
     if answer.exit_code in _BUSY or any(text in said for text in _FULL):
         return Unavailable("PBS takes no more jobs for now", why=words, hint="nothing to do: elisa tries again")
+    if any(text in said for text in _NO_ARRAY):
+        return AtLimit("PBS takes no such array", why=words)
     if answer.exit_code in _REFUSED:
         return Rejected("PBS refused the job", why=words)
     return SubmitUncertain("qsub failed, and the job may be there", why=words)

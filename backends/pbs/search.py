@@ -18,8 +18,8 @@ def search_argv(qselect: str, user: str, name: str, *, with_history: bool) -> tu
 
 
 def parse_search(answer: Completed) -> tuple[str, ...]:
-    """Return the ids found, arrays left out. Raises Unavailable for what is no complete answer."""
+    """Return the ids found, those of arrays such as `7[].vm`. Raises Unavailable for what is no complete answer."""
     lines = [line.strip() for line in answer.stdout.split("\n") if line.strip()]
     if not answer.ok or any(not number_of(line) for line in lines):
         raise unavailable("qselect gave no answer", answer)
-    return tuple(line for line in lines if "[" not in line)
+    return tuple(lines)

@@ -65,7 +65,7 @@ class PbsServer:
 
     def list_jobs(self, pbs_ids: Collection[str]) -> Listing:
         """Return what the server says of these jobs. Raises Unavailable unless it spoke about all of them."""
-        ids = sorted(set(pbs_ids), key=lambda pbs_id: (int(number_of(pbs_id)), pbs_id))
+        ids = sorted(set(pbs_ids), key=lambda pbs_id: (int(number_of(pbs_id).partition("[")[0]), pbs_id))
         if not ids:
             return Listing(records={})
         if self._may_name_all():

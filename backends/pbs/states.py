@@ -109,6 +109,7 @@ class Record:
     holds: str = ""
     comment: str = ""
     depend: str = ""
+    command: str = ""
     nodes: str = ""
     runs: int = 0
     used_s: int = 0
@@ -128,6 +129,7 @@ def read_record(attributes: Attributes) -> Record:
         holds=attributes.get("Hold_Types", "n"),
         comment=attributes.get("comment", ""),
         depend=_waits_for(attributes.get("depend", "")),
+        command=attributes.get("argument_list", ""),
         nodes=_hosts(attributes.get("exec_host", "")),
         runs=whole(attributes.get("run_count", attributes.get("start_count"))) or 0,
         used_s=parse_seconds(attributes.get("resources_used.walltime")),

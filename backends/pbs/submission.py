@@ -16,7 +16,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from elisa.backends.pbs.identity import Names, native_id_of, split_native_id
+from elisa.backends.pbs.identity import Names, array_of, native_id_of, split_native_id
 from elisa.backends.pbs.options import Charge, Dialect, PbsOptions
 from elisa.backends.pbs.ordering import job_priority
 from elisa.backends.pbs.refusals import refusal, words_of
@@ -27,7 +27,7 @@ from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
 from elisa.model.resources import Resources
 
-__all__ = ["EXTRAS", "parse_submit", "render_command", "render_script", "submit_argv"]
+__all__ = ["EXTRAS", "array_options", "parse_submit", "render_command", "render_script", "submit_argv"]
 
 EXTRAS = {"project": "-P", "mail-events": "-m", "mail-users": "-M", "begin": "-a"}
 """Options of qsub that a task may set for itself; beside them `place`, `resource.NAME` and `chunk.NAME`."""
@@ -41,26 +41,26 @@ _ACCEPTED = re.compile(r"^([0-9]+(?:\.[A-Za-z0-9][A-Za-z0-9.-]*)?)$", re.MULTILI
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def render_command(request: JobRequest) -> str:
+def render_command(request: JobRequest, first: AttemptId | None = None) -> str:
     """Return the one line that /bin/sh runs: it becomes the agent, which learns its native id from PBS's own variable.
 
-    Raises Rejected for a variable that no shell can set.
+    `first` is the first attempt of an array. Raises Rejected for a variable that no shell can set.
     """
     folder, out, err = (shlex.quote(path) for path in (request.workdir, request.stdout, request.stderr))
     # `true` and not `:`, after whose failed redirection a shell ends at once
     reach = f"cd -- {folder} && true >>{out} 2>>{err} || kill -{LAUNCH_SIGNAL} $$"
-    words = " ".join((*_variables(request), *(shlex.quote(word) for word in _program(request))))
+    words = " ".join((*_variables(request, first), *(shlex.quote(word) for word in _program(request))))
     return _seven_bits(f"{reach}; exec env {words} >>{out} 2>>{err}")
 
 
-def _variables(request: JobRequest) -> Iterator[str]:
+def _variables(request: JobRequest, first: AttemptId | None) -> Iterator[str]:
     # PBS gives its jobs /bin:/usr/bin only
     yield 'PATH="${PBS_O_PATH:-$PATH}"'
     for name, value in request.environment:
         if not _VARIABLE.fullmatch(name):
             raise Rejected(f"`{name}` can't be the name of a variable of a job")
         yield f"{name}={shlex.quote(value)}"
-    yield f'ELISA_NATIVE_ID="$PBS_JOBID".{request.attempt}'
+    yield "ELISA_NATIVE_ID=" + native_id_of('"$PBS_JOBID"', request.attempt, first)
 
 
 def _program(request: JobRequest) -> tuple[str, ...]:
@@ -93,21 +93,29 @@ def render_script(request: JobRequest) -> str:
 
 def submit_argv(qsub: str, request: JobRequest, names: Names, options: PbsOptions, dialect: Dialect) -> tuple[str, ...]:
     """Return qsub's command line. Raises Rejected for a wish that can't be passed on."""
-    argv = [qsub, *_fixed(names.of(request.attempt), dialect, options.umask), *_wishes(request, options, dialect)]
-    for word in argv:
-        if _CONTROL.search(word):
-            raise Rejected("a control character in an option of qsub", why=repr(word))
+    # elisa starts the next attempt itself: PBS would run the same one twice
+    own = ("-N", names.of(request.attempt), "-r", "n")
+    # a fixed shell, and no directives in the script
+    shell = ("-S", "/bin/sh", "-C", "") if dialect is Dialect.TORQUE else ()
+    argv = _checked((qsub, *shell, *own, *_fixed(options.umask), *_wishes(request, options, dialect)))
     program = () if dialect is Dialect.TORQUE else ("--", "/bin/sh", "-c", render_command(request))
     return (*argv, *program)
 
 
-def _fixed(name: str, dialect: Dialect, umask: str) -> Iterator[str]:
-    if dialect is Dialect.TORQUE:
-        # a fixed shell, and no directives in the script
-        yield from ("-S", "/bin/sh", "-C", "")
-    yield from ("-N", name)
-    # elisa starts the next attempt itself: PBS would run the same one twice
-    yield from ("-r", "n")
+def array_options(qsub: str, first: JobRequest, name: str, span: str, options: PbsOptions) -> tuple[str, ...]:
+    """Return qsub's command line for an array, without its program; PBS takes none that may not be run again."""
+    own = ("-N", name, "-J", span, "-r", "y")
+    return _checked((qsub, *own, *_fixed(options.umask), *_wishes(first, options, Dialect.OPENPBS)))
+
+
+def _checked(argv: tuple[str, ...]) -> tuple[str, ...]:
+    for word in argv:
+        if _CONTROL.search(word):
+            raise Rejected("a control character in an option of qsub", why=repr(word))
+    return argv
+
+
+def _fixed(umask: str) -> Iterator[str]:
     # neither mail nor a copy of what the first line of the job already sends to its own files
     yield from ("-m", "n", "-o", "/dev/null", "-e", "/dev/null")
     if umask:
@@ -145,7 +153,8 @@ def _ids(after: tuple[NativeId, ...]) -> str:
     known = [split_native_id(native_id) for native_id in after]
     if None in known:
         raise Rejected("a dependency on a job that is not PBS's", why=", ".join(after))
-    return ":".join(ref.pbs_id for ref in known if ref)
+    # PBS knows no dependency on an element of an array: what follows one waits for all of them
+    return ":".join(dict.fromkeys(array_of(ref.pbs_id) for ref in known if ref))
 
 
 def _extras(request: JobRequest) -> Iterator[str]:

@@ -37,7 +37,9 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
     assert ref is None or text == (ref.pbs_id if ref.attempt is None else native_id_of(ref.pbs_id, ref.attempt))
 
 
-@pytest.mark.parametrize(("text", "number"), [("12.vm", "12"), ("12[].vm", "12"), ("12", "12"), ("abc", "")])
+@pytest.mark.parametrize(
+    ("text", "number"), [("12.vm", "12"), ("12[].vm", "12[]"), ("12[7].vm", "12[7]"), ("12", "12"), ("abc", "")]
+)
 def test_number_is_what_all_programs_print_alike(text: str, number: str) -> None:
     assert number_of(text) == number
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from tests.fakes.pbs.printing import Pairs, dsv_of, json_of, table_of, text_of
 from tests.fakes.pbs.running import cpus, elements_of
@@ -214,6 +215,9 @@ def openpbs_pairs(job: Job) -> dict[str, object]:
         "comment": job.get("comment", ""),
         "run_count": job["runs"] or "",
         "Exit_status": job.get("exit_status", ""),
+        "argument_list": "".join(
+            f"<jsdl-hpcpa:Argument>{escape(word)}</jsdl-hpcpa:Argument>" for word in job["program"][1:]
+        ),
         "Submit_arguments": f"-N {job['name']} -- {shlex.join(job['program'])}",
         "project": job["options"].get("P", "_pbs_project_default"),
     }

@@ -201,6 +201,7 @@ def accept(home: Path, named: list[tuple[str, str]], program: list[str]) -> str:
     with server(home) as state:
         number = f"{state['next']}[]" if "J" in single else str(state["next"])
         state["next"] += 1
+        span = _SPAN.fullmatch(single.get("J", ""))
         depend = next((v.removeprefix("depend=") for n, v in named if n == "W" and v.startswith("depend=")), "")
         state["jobs"][number] = {
             "name": single.get("N", "STDIN"),
@@ -215,8 +216,17 @@ def accept(home: Path, named: list[tuple[str, str]], program: list[str]) -> str:
             "ctime": now(),
             "runs": 0,
         }
+        if span:
+            add_elements(state, number, span)
     start_what_fits(home)
     return number
+
+
+def add_elements(state: State, array: str, span: re.Match[str]) -> None:
+    parent = state["jobs"][array]
+    for index in range(int(span[1]), int(span[2]) + 1):
+        state["jobs"][array.replace("[]", f"[{index}]")] = dict(parent)
+    parent["at_once"] = int((span[4] or "%0")[1:])
 
 
 def split_wish(wish: str) -> list[str]:
