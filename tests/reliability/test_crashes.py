@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -14,8 +15,10 @@ from elisa.backends.simulated.backend import Fate
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.commands import cancel, hold, release, retry
 from elisa.engine.config import Site
+from elisa.engine.drain import drain
 from elisa.model.ports import no_crash
 from elisa.model.states import TaskState
+from elisa.store.reader import Reader
 from tests.reliability.forking import Step, enumerate_crashes
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
@@ -125,6 +128,16 @@ def capped(home: Path) -> World:
     return World.make(home, spec=spec, site=Site.model_validate(site))
 
 
+def close_a_node(world: World) -> None:
+    if not closed(world):
+        drain(world.workspace(), "sim", nodes="node0001", end=world.clock.now() + timedelta(minutes=30))
+
+
+def closed(world: World) -> bool:
+    with Reader.open(world.home) as reader:
+        return bool(reader.closures(world.clock.now()))
+
+
 def with_arrays(home: Path) -> World:
     spec = ClusterSpec(nodes=(NodeType(name="node", count=8, cpus=4),), arrays=3, heartbeat_s=30)
     return World.make(home, spec=spec)
@@ -225,6 +238,12 @@ STORIES = {
         again=lambda w: release(w.workspace(), [w.tasks()["b"].id]),
         ends=(all_of(SUCCEEDED, *"abc"),),
         make=chaining,
+    ),
+    "a drain": Story(
+        prepare=saving_job,
+        act=lambda w: (close_a_node(w), run(w)),
+        again=close_a_node,
+        ends=(all_of(SUCCEEDED, "train", "report"),),
     ),
     "a budget": Story(
         prepare=wide, act=run, again=nothing, ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),), make=capped
