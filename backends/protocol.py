@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from elisa.model.errors import Rejected
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import CancelOutcome, Capabilities, ClusterView, Found, JobRequest, PartitionView, Poll
 
@@ -20,6 +21,7 @@ __all__ = [
     "Previews",
     "Reorders",
     "array_key",
+    "refuse_components",
     "render_partition",
     "tag_of",
 ]
@@ -148,8 +150,16 @@ def render_partition(partition: PartitionView) -> str:
 
 
 def array_key(request: JobRequest) -> JobRequest:
-    """Return what two requests must have in common to become elements of one array."""
+    """Return what two requests must have in common to become elements of one array; a heterogeneous job is alone."""
+    if request.resources.components:
+        return request
     return replace(request, attempt=AttemptId(""), argv=(), workdir="", stdout="", stderr="", predicted_s=None)
+
+
+def refuse_components(request: JobRequest) -> None:
+    """Raise Rejected for a heterogeneous job, where a backend can't run one."""
+    if request.resources.components:
+        raise Rejected("no heterogeneous jobs here", "it asks for `components`", "use a backend of Slurm for it")
 
 
 def tag_of(instance: str, attempt: AttemptId) -> str:

@@ -169,7 +169,7 @@ def _held(task: Task, decided: Plan) -> UsageRow:
         reserved=charge,
         spent=Charge(gpu_type=charge.gpu_type),
         jobs=1,
-        nodes=request.nodes,
+        nodes=request.node_count,
         cpus=request.cpus,
         memory_mib=request.memory_mib,
         gpus=request.gpu_count,

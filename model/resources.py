@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_WALLTIME_S", "GpuRequest", "Resources"]
+__all__ = ["DEFAULT_WALLTIME_S", "Component", "GpuRequest", "Resources"]
 
 DEFAULT_WALLTIME_S = 3600
 
@@ -19,11 +19,43 @@ class GpuRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """Nodes of another kind that a heterogeneous job has beside its first ones, for as long as those."""
+
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus_per_task: int = 1
+    memory_mib_per_node: int = 0
+    gpus: GpuRequest = GpuRequest()
+    features: tuple[str, ...] = ()
+    constraint: str = ""
+
+    def alone(self, walltime_s: int) -> Resources:
+        """Return what a job would ask for that were this part alone."""
+        return Resources(
+            nodes=self.nodes,
+            tasks_per_node=self.tasks_per_node,
+            cpus_per_task=self.cpus_per_task,
+            memory_mib_per_node=self.memory_mib_per_node,
+            walltime_s=walltime_s,
+            gpus=self.gpus,
+            features=self.features,
+            constraint=self.constraint,
+        )
+
+    @property
+    def cpus(self) -> int:
+        """Cores over all its nodes."""
+        return self.nodes * self.tasks_per_node * self.cpus_per_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """What one attempt asks a resource manager for.
 
     `memory_mib_per_node` 0 leaves the site's default. `constraint` is the resource manager's own feature expression;
-    `features` are names that every node must have.
+    `features` are names that every node must have. With `components` it is a heterogeneous job: what stands here is for its
+    first nodes, where the program is started, and the totals below count all of them.
     """
 
     nodes: int = 1
@@ -36,23 +68,30 @@ class Resources:
     features: tuple[str, ...] = ()
     constraint: str = ""
     exclusive: bool = False
+    components: tuple[Component, ...] = ()
 
     @property
     def cpus_per_node(self) -> int:
-        """Cores on each node."""
+        """Cores on each of the first nodes."""
         return self.tasks_per_node * self.cpus_per_task
 
     @property
     def cpus(self) -> int:
         """Cores over all nodes."""
-        return self.nodes * self.cpus_per_node
+        return self.nodes * self.cpus_per_node + sum(part.cpus for part in self.components)
 
     @property
     def gpu_count(self) -> int:
         """GPUs over all nodes."""
-        return self.nodes * self.gpus.per_node
+        return self.nodes * self.gpus.per_node + sum(part.nodes * part.gpus.per_node for part in self.components)
 
     @property
     def memory_mib(self) -> int:
         """Memory over all nodes."""
-        return self.nodes * self.memory_mib_per_node
+        rest = sum(part.nodes * part.memory_mib_per_node for part in self.components)
+        return self.nodes * self.memory_mib_per_node + rest
+
+    @property
+    def node_count(self) -> int:
+        """All nodes."""
+        return self.nodes + sum(part.nodes for part in self.components)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from elisa.model.pipeline import (
     Gang,
     SitePlacement,
 )
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import Component, GpuRequest, Resources
 from elisa.pipelines.kinds import (
     Boolean,
     Integer,
@@ -19,7 +20,7 @@ from elisa.pipelines.kinds import (
 )
 from elisa.pipelines.nodes import MapNode
 from elisa.pipelines.problems import Problems
-from elisa.pipelines.shapes import Either, Field, MapOf, OneOrMany, Record
+from elisa.pipelines.shapes import Either, Field, ListOf, MapOf, OneOrMany, Record
 from elisa.pipelines.words import NAME, SITE_WORD
 
 __all__ = ["GANG", "PLACEMENT", "RESOURCES"]
@@ -74,30 +75,43 @@ _ALIASES = (
     ("ranks", "tasks_per_node"), ("licenses", "licences"), ("license", "licences"), ("node", "nodes"),
     ("constraints", "constraint"), ("mem_per_cpu", "memory_per_cpu"), ("memory_per_core", "memory_per_cpu"),
 )  # fmt: skip
+_NODES: Mapping[str, Field] = {
+    "nodes": Field(kind=Integer(least=1, most=1_000_000), about="Nodes."),
+    "tasks_per_node": Field(kind=Integer(least=1, most=100_000), about="Processes (ranks) on each node."),
+    "cpus": Field(kind=Integer(least=1, most=100_000), about="Cores for each process.", to="cpus_per_task"),
+    "memory": Field(kind=memory(), about="Memory on each node, such as 16GiB.", to="memory_mib_per_node"),
+    "gpus": Field(
+        kind=Either(short=Integer(most=10_000), long=_GPUS, widen=lambda count: GpuRequest(per_node=count)),
+        about="GPUs on each node: a number, or count, types and memory.",
+    ),
+    "features": Field(kind=OneOrMany(kind=SITE_WORD), about="Features that every node must have."),
+    "constraint": Field(kind=_EXPRESSION, about="A feature expression in the resource manager's own language."),
+}
+"""What is asked for of nodes that are alike."""
+
+_COMPONENT = Record(title="component", fields=_NODES, build=Component, aliases=_ALIASES)
 RESOURCES = Record(
     title="resources",
     fields={
-        "nodes": Field(kind=Integer(least=1, most=1_000_000), about="Nodes."),
-        "tasks_per_node": Field(kind=Integer(least=1, most=100_000), about="Processes (ranks) on each node."),
-        "cpus": Field(kind=Integer(least=1, most=100_000), about="Cores for each process.", to="cpus_per_task"),
-        "memory": Field(kind=memory(), about="Memory on each node, such as 16GiB.", to="memory_mib_per_node"),
+        **{name: _NODES[name] for name in ("nodes", "tasks_per_node", "cpus", "memory")},
         "memory_per_cpu": Field(
             kind=memory(), about="Memory for each core, in place of `memory`, such as 4GiB.", to="memory_mib_per_cpu"
         ),
         "walltime": Field(
             kind=duration(), about="The longest it may run, such as 2h30m; else one hour.", to="walltime_s"
         ),
-        "gpus": Field(
-            kind=Either(short=Integer(most=10_000), long=_GPUS, widen=lambda count: GpuRequest(per_node=count)),
-            about="GPUs on each node: a number, or count, types and memory.",
-        ),
+        "gpus": _NODES["gpus"],
         "licences": Field(
             kind=MapOf(kind=Integer(least=1), key=SITE_WORD),
             about="Licences of the resource manager, by name and number.",
         ),
-        "features": Field(kind=OneOrMany(kind=SITE_WORD), about="Features that every node must have."),
-        "constraint": Field(kind=_EXPRESSION, about="A feature expression in the resource manager's own language."),
+        "features": _NODES["features"],
+        "constraint": _NODES["constraint"],
         "exclusive": Field(kind=Boolean(), about="Share the nodes with no other job."),
+        "components": Field(
+            kind=ListOf(kind=_COMPONENT),
+            about="Nodes of other kinds beside these, all at once: a heterogeneous job of Slurm.",
+        ),
     },
     build=_resources,
     check=_check_memory,

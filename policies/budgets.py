@@ -38,9 +38,10 @@ _UNLIMITED = 2**62
 def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> Charge:
     """Return what `request` costs when it runs for `seconds`; `gpu_type` None books its first choice of type."""
     if gpu_type is None:
-        gpu_type = request.gpus.types[0] if request.gpus.types else ""
+        types = (gpus.types for gpus in (request.gpus, *(part.gpus for part in request.components)) if gpus.types)
+        gpu_type = next(types, ("",))[0]
     return Charge(
-        node_s=request.nodes * seconds,
+        node_s=request.node_count * seconds,
         cpu_s=request.cpus * seconds,
         memory_mib_s=request.memory_mib * seconds,
         gpu_s=request.gpu_count * seconds,
@@ -93,7 +94,7 @@ def demand_of(request: Resources, gpu_type: str) -> Mapping[Metered, int]:
         Metered.MEMORY_MIB_S: charge.memory_mib_s,
         Metered.GPU_S: charge.gpu_s,
         Metered.JOBS: 1,
-        Metered.NODES: request.nodes,
+        Metered.NODES: request.node_count,
         Metered.CPUS: request.cpus,
         Metered.MEMORY_MIB: request.memory_mib,
         Metered.GPUS: request.gpu_count,

@@ -161,7 +161,7 @@ def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[Backend
     refusals: list[tuple[int, Reason]] = []
     ways: list[tuple[int, Option]] = []
     for number in wanted:
-        refusal = _limit(shape.request, pools[number])
+        refusal = _limit(shape.request, pools[number]) or _of_components(shape.request, pools[number])
         if refusal is not None:
             refusals.append((0, refusal))
             continue
@@ -206,6 +206,12 @@ def _limit(request: Resources, pool: Pool) -> Reason | None:
             ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=partition.max_nodes, **names
         )
     return None
+
+
+def _of_components(request: Resources, pool: Pool) -> Reason | None:
+    """Return why one of the further parts of a heterogeneous job could not run in the pool even if it were empty."""
+    parts = [part.alone(request.walltime_s) for part in request.components]
+    return next((_too_large(part, pool) for part in parts if not _types_that_fit(part, pool)), None)
 
 
 def _types_that_fit(request: Resources, pool: Pool) -> list[tuple[int, str]]:

@@ -174,7 +174,8 @@ class Walk:
     def _let_join(self, start: Start, owner: int, shape: int) -> None:
         """Let short tasks of the same owner that ask for the same thing follow a short one in its native job."""
         brief_s = float(self.snapshot.tasks.brief_s[start.row])
-        if start.host < 0 and self._filling.is_brief(brief_s):
+        is_plain = not start.way.request.components
+        if start.host < 0 and is_plain and self._filling.is_brief(brief_s):
             way, nodes = start.taken
             self._filling.begin((owner, shape), Pot(host=start.row, way=way, nodes=nodes, brief_s=[brief_s]))
 

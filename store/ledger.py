@@ -73,7 +73,7 @@ def settle(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> No
 
 
 def _holdings(request: Resources) -> Mapping[str, int]:
-    amounts = (1, request.nodes, request.cpus, request.memory_mib, request.gpu_count)
+    amounts = (1, request.node_count, request.cpus, request.memory_mib, request.gpu_count)
     return dict(zip(_HOLDINGS, amounts, strict=True))
 
 

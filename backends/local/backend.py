@@ -15,7 +15,7 @@ from pathlib import Path
 from elisa.backends.local import supervisor
 from elisa.backends.local.job import Life, LocalJob, held_of, split_native_id
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign, free_gpus
-from elisa.backends.protocol import tag_of
+from elisa.backends.protocol import refuse_components, tag_of
 from elisa.model import layout
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
@@ -75,6 +75,7 @@ class LocalBackend:
 
     def submit(self, request: JobRequest) -> NativeId:
         """Start a job now. Raises Unavailable while something else holds what it asks for."""
+        refuse_components(request)
         job = self._job(request.attempt)
         try:
             with self._alone():

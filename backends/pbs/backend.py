@@ -30,6 +30,7 @@ from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, rel
 from elisa.backends.pbs.server import PbsServer, batches
 from elisa.backends.pbs.states import Record, describe
 from elisa.backends.pbs.submission import parse_submit, render_script, submit_argv
+from elisa.backends.protocol import refuse_components
 from elisa.backends.runner import Runner
 from elisa.model.errors import AtLimit, Rejected, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
@@ -101,6 +102,7 @@ class PbsBackend:
 
     def submit(self, request: JobRequest) -> NativeId:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""
+        refuse_components(request)
         argv, script = self.preview(request)
         self._refuse_hopeless(request)
         self._refuse_late(request)

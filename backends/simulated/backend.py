@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from elisa.backends.protocol import array_key
+from elisa.backends.protocol import array_key, refuse_components
 from elisa.backends.simulated.agent import Agent
 from elisa.backends.simulated.clock import VirtualClock, from_us, to_us
 from elisa.backends.simulated.cluster import Cluster
@@ -96,6 +96,7 @@ class SimulatedBackend:
 
     def submit(self, request: JobRequest) -> NativeId:
         """Hand a job over."""
+        refuse_components(request)
         return self._submit((request,))[request.attempt]
 
     def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.identity import JobKey, is_number, tag_of_name
+from elisa.backends.slurm.identity import JobKey, component_of, is_number, tag_of_name
 from elisa.backends.slurm.options import SlurmOptions
-from elisa.backends.slurm.states import Record, parse_exit, parse_time
+from elisa.backends.slurm.states import Record, parse_exit, parse_time, whole
 
 __all__ = ["by_job_argv", "by_name_argv", "is_disabled", "parse_accounts"]
 
@@ -45,18 +45,20 @@ def is_disabled(answer: Completed) -> bool:
 
 def parse_accounts(text: str, instance: str) -> Mapping[JobKey, Record]:
     """Return this instance's jobs: the newest record of each."""
-    records: dict[JobKey, list[Record]] = {}
+    records: dict[JobKey, dict[datetime, list[Record]]] = {}
     for line in text.split("\n"):
         record = _row(line)
         tag = tag_of_name(instance, record.name) if record is not None else None
         if record is not None and tag is not None:
-            records.setdefault(JobKey(record.job, tag), []).append(record)
-    return {key: max(found, key=lambda record: record.submitted_at or _LONG_AGO) for key, found in records.items()}
+            job, _ = component_of(record.job)
+            lives = records.setdefault(JobKey(job, tag), {})
+            lives.setdefault(record.submitted_at or _LONG_AGO, []).append(record)
+    return {key: whole(lives[max(lives)]) for key, lives in records.items()}
 
 
 def _row(line: str) -> Record | None:
     cells = line.split("|", len(_FIELDS) - 1)
-    if len(cells) != len(_FIELDS) or not is_number(cells[0]):
+    if len(cells) != len(_FIELDS) or not is_number(component_of(cells[0])[0]):
         return None
     job, words, exit_text, submitted, started, ended, nodes, name = cells
     # "CANCELLED by 1000"

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 from elisa.model.ids import AttemptId, NativeId, is_attempt_id
 
-__all__ = ["JobKey", "array_tag", "is_number", "native_id_of", "split_native_id", "tag_of_name"]
+__all__ = ["JobKey", "array_tag", "component_of", "is_number", "native_id_of", "split_native_id", "tag_of_name"]
 
 _NUMBER = re.compile(r"[1-9][0-9]*(?:_[0-9]+)?")
+# the components of a heterogeneous job are numbered from 0, and the first is the job itself: `12+0`, `12+1`
+_COMPONENT = re.compile(r"([1-9][0-9]*)\+([0-9]+)")
 
 
 class JobKey(NamedTuple):
@@ -27,6 +29,12 @@ class JobKey(NamedTuple):
 def is_number(text: str) -> bool:
     """Tell whether `text` is the number of a job or of one element of an array."""
     return _NUMBER.fullmatch(text) is not None
+
+
+def component_of(text: str) -> tuple[str, int]:
+    """Return the number of a job, and which component of a heterogeneous one it is: 0 for the first and for all others."""
+    found = _COMPONENT.fullmatch(text)
+    return (found[1], int(found[2])) if found else (text, 0)
 
 
 def native_id_of(key: JobKey, attempt: AttemptId) -> NativeId:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from elisa.backends.runner import Completed
-from elisa.backends.slurm.identity import JobKey, tag_of_name
+from elisa.backends.slurm.identity import JobKey, component_of, tag_of_name
 from elisa.backends.slurm.library_records import node_of, partition_of, records_of
 from elisa.backends.slurm.library_submit import description_of_job
 from elisa.backends.slurm.options import SlurmOptions
-from elisa.backends.slurm.states import Record
+from elisa.backends.slurm.states import Record, whole
 from elisa.model.errors import Unavailable
 from elisa.model.native import JobRequest, NodeView, PartitionView
 
@@ -69,8 +69,12 @@ class SlurmLibrary:
         if self._jobs is None or self._changes.any():
             found = self._load(self._pyslurm.Jobs)
             self._jobs = [(job.user_id, record) for job in found for record in records_of(job)]
-        tagged = ((tag_of_name(instance, record.name), record) for owner, record in self._jobs if owner == uid)
-        return {JobKey(record.job, tag): record for tag, record in tagged if tag is not None}
+        parts: dict[JobKey, list[Record]] = {}
+        for owner, record in self._jobs:
+            tag = tag_of_name(instance, record.name) if owner == uid else None
+            if tag is not None:
+                parts.setdefault(JobKey(component_of(record.job)[0], tag), []).append(record)
+        return {key: whole(records) for key, records in parts.items()}
 
     def nodes(self) -> tuple[NodeView, ...] | None:
         """Return the nodes that exist; None where some have GPUs: pyslurm does not fetch how many are in use.

@@ -35,6 +35,8 @@ class LibraryJob(Protocol):
     start_time: int | None
     end_time: int | None
     allocated_nodes: str | None
+    heterogeneous_id: int | None
+    heterogeneous_offset: int | None
     array_id: int | None
     array_task_id: int | None
     array_tasks_waiting: str | None
@@ -87,7 +89,9 @@ def records_of(job: LibraryJob) -> Iterator[Record]:
 
 
 def _numbers(job: LibraryJob) -> Iterator[str]:
-    if not job.array_id:
+    if job.heterogeneous_id:
+        yield f"{job.heterogeneous_id}+{job.heterogeneous_offset or 0}"
+    elif not job.array_id:
         yield str(job.id)
     elif not job.array_tasks_waiting:
         # pyslurm gives None for the element 0, too

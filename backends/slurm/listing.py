@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from elisa.backends.slurm.identity import JobKey, is_number, tag_of_name
+from elisa.backends.slurm.identity import JobKey, component_of, is_number, tag_of_name
 from elisa.backends.slurm.options import SlurmOptions
-from elisa.backends.slurm.states import Record, parse_exit, parse_time
+from elisa.backends.slurm.states import Record, parse_exit, parse_time, whole
 
 __all__ = ["ListingError", "parse_listing", "poll_argv"]
 
@@ -51,7 +51,7 @@ def parse_listing(text: str, instance: str) -> Mapping[JobKey, Record]:
     """
     if text and not text.endswith("\n"):
         raise ListingError(f"squeue's answer breaks off: {text[-40:]!r}")
-    found: dict[JobKey, Record] = {}
+    parts: dict[JobKey, list[Record]] = {}
     may_continue = False
     for line in text.split("\n"):
         record = _row(line)
@@ -62,8 +62,9 @@ def parse_listing(text: str, instance: str) -> Mapping[JobKey, Record]:
         tag = tag_of_name(instance, record.name)
         may_continue = tag is None
         if tag is not None:
-            found[JobKey(record.job, tag)] = record
-    return found
+            job, _ = component_of(record.job)
+            parts.setdefault(JobKey(job, tag), []).append(record)
+    return {key: whole(records) for key, records in parts.items()}
 
 
 def _row(line: str) -> Record | None:
@@ -71,7 +72,8 @@ def _row(line: str) -> Record | None:
     for name, width in _COLUMNS.items():
         cells[name] = (line[at:] if name == "Name" else line[at : at + width]).strip()
         at += width
-    if len(line) < _WIDTH_TO_NAME or not is_number(cells["JobArrayID"]) or not _STATE.fullmatch(cells["State"]):
+    number, _ = component_of(cells["JobArrayID"])
+    if len(line) < _WIDTH_TO_NAME or not is_number(number) or not _STATE.fullmatch(cells["State"]):
         return None
     exit_code, signal = parse_exit(cells["exit_code"])
     return Record(

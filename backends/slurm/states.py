@@ -7,15 +7,16 @@ https://slurm.schedmd.com/job_reason_codes.html. Exit codes as measured on 22.05
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from elisa.backends.slurm.identity import component_of
 from elisa.model.ids import NativeId
 from elisa.model.native import NativeState, Seen
 from elisa.model.states import EndReason
 
-__all__ = ["HOPELESS", "Record", "describe", "parse_exit", "parse_time"]
+__all__ = ["HOPELESS", "Record", "describe", "parse_exit", "parse_time", "whole"]
 
 _ALIVE: Mapping[str, NativeState] = {
     "PENDING": NativeState.QUEUED,
@@ -93,6 +94,22 @@ class Record:
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+
+
+# Of a heterogeneous job, what ended one component ends the others: these words say why, theirs only that.
+_OWN_ENDS = ("NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT", "DEADLINE")
+
+
+def whole(components: Sequence[Record]) -> Record:
+    """Return a job as its first component shows it, but with the end of whichever component ended all of them."""
+    first, *others = sorted(components, key=lambda record: component_of(record.job)[1])
+    number, _ = component_of(first.job)
+    ends = {record.state: record for record in reversed((first, *others))}
+    cause = next((ends[state] for state in _OWN_ENDS if state in ends), first)
+    is_over = first.state in _ENDED and first.state != "COMPLETED"
+    state, reason = (cause.state, cause.reason) if is_over else (first.state, first.reason)
+    nodes = ",".join(filter(None, (record.nodes for record in (first, *others))))
+    return replace(first, job=number, state=state, reason=reason, nodes=nodes)
 
 
 def describe(record: Record, native_id: NativeId) -> Seen:

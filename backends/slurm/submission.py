@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 
 from elisa.backends.protocol import tag_of
 from elisa.backends.runner import Completed
@@ -74,7 +75,18 @@ def submit_argv(sbatch: str, request: JobRequest, instance: str, options: SlurmO
         f"--error={_literal(request.stderr)}",
         "--open-mode=append",
     )
-    return checked((sbatch, *own, *common_options(request, options)))
+    words = [sbatch, *own, *common_options(request, options)]
+    for part in _parts_of(request):
+        # what holds for all of a heterogeneous job is said of each of its components
+        words += [":", *own, *common_options(part, options)]
+    return checked(tuple(words))
+
+
+def _parts_of(request: JobRequest) -> Iterator[JobRequest]:
+    """Yield what the further components of a heterogeneous job ask for, each as a job by itself."""
+    asked = request.resources
+    for part in asked.components:
+        yield replace(request, resources=replace(part.alone(asked.walltime_s), exclusive=asked.exclusive))
 
 
 def checked(argv: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from elisa.model.pipeline import (
     SitePlacement,
     TaskSpec,
 )
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import Component, GpuRequest, Resources
 from elisa.model.states import EndReason
 from elisa.pipelines.load import load
 from tests.pipelines.documents import NOW, problems_of, read, read_tasks, the_task
@@ -455,3 +455,24 @@ def test_an_extra_may_name_a_resource_of_pbs() -> None:
     task = the_task("placement: {extras: {resource.fluent: '2'}}\n")
 
     assert task.placement.extras == (("resource.fluent", "2"),)
+
+
+def test_a_heterogeneous_job_is_one_task_with_components() -> None:
+    task = the_task("""\
+resources:
+  cpus: 8
+  walltime: 2h
+  components:
+    - {nodes: 2, tasks_per_node: 4, gpus: {count: 4, types: a100}}
+    - {cpus: 32, memory: 64GiB, features: big}
+""")
+
+    assert task.resources == Resources(
+        cpus_per_task=8,
+        walltime_s=7200,
+        components=(
+            Component(nodes=2, tasks_per_node=4, gpus=GpuRequest(per_node=4, types=("a100",))),
+            Component(cpus_per_task=32, memory_mib_per_node=65536, features=("big",)),
+        ),
+    )
+    assert (task.resources.node_count, task.resources.cpus, task.resources.gpu_count) == (4, 8 + 8 + 32, 8)

@@ -17,12 +17,12 @@ from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.native import NativeState
 from elisa.model.reasons import ReasonCode, because
-from elisa.model.resources import Resources
+from elisa.model.resources import Component, GpuRequest, Resources
 from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, SitePolicy
 from elisa.model.states import EndReason
 from elisa.model.task import CheckpointRef
 from elisa.policies.allowances import check_loan, effective, is_active, lent, needed_back, recalled
-from elisa.policies.budgets import Meter, amount_of, charge_of, use_of
+from elisa.policies.budgets import Meter, amount_of, charge_of, demand_of, use_of
 from elisa.policies.lifecycle import LifecycleRules, observe
 from elisa.policies.plan import plan
 from elisa.policies.refunds import RefundRules
@@ -71,6 +71,13 @@ class TestCharges:
         assert charge_of(request, 7) == Charge(node_s=21, cpu_s=168, memory_mib_s=210, gpu_s=42, gpu_type="h100")
         assert charge_of(request, 7, "a100").gpu_type == "a100"
         assert charge_of(Resources(), 7, "a100").gpu_type == ""
+
+    def test_a_heterogeneous_job_is_charged_for_all_its_components(self) -> None:
+        part = Component(nodes=2, cpus_per_task=4, memory_mib_per_node=5, gpus=GpuRequest(per_node=3, types=("a100",)))
+        request = Resources(cpus_per_task=2, memory_mib_per_node=10, components=(part,))
+
+        assert charge_of(request, 10) == Charge(node_s=30, cpu_s=100, memory_mib_s=200, gpu_s=60, gpu_type="a100")
+        assert demand_of(request, "a100")[Metered.NODES] == 3
 
     def test_each_meter_reads_its_own_amount(self) -> None:
         row = UsageRow(

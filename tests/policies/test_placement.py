@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elisa.model.columns import Outlook
+from elisa.model.columns import Outlook, Shape
 from elisa.model.ids import TaskId
 from elisa.model.native import NodeState, PartitionView
 from elisa.model.reasons import ReasonCode
+from elisa.model.resources import Component, GpuRequest, Resources
 from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
 from elisa.policies.packing import Share, shared_gpus
@@ -32,6 +33,19 @@ def chosen(request: Any = EITHER, nodes: Any = None, outlook: Any = None, **weig
     )
     made = a_plan(Ready().add("t1", request), a_cluster(*(nodes or MIXED)), site=site, outlook=outlook)
     return made.request(TaskId("t1")).gpus.types[0]
+
+
+class TestComponents:
+    @pytest.mark.parametrize(("gpus", "refused"), [(4, None), (5, ReasonCode.NEVER_FITS)])
+    def test_every_component_of_a_heterogeneous_job_must_find_its_nodes(
+        self, gpus: int, refused: ReasonCode | None
+    ) -> None:
+        request = Resources(components=(Component(gpus=GpuRequest(per_node=gpus, types=("h100",))),))
+        pools = pools_of(a_cluster(*MIXED), keeps_queue=True)
+
+        refusal = options_of(Shape(request), pools, {}).refusal
+
+        assert (refusal.code if refusal else None) is refused
 
 
 class TestScore:

@@ -13,9 +13,10 @@ import pytest
 from elisa.backends.conformance import CHECKS, BackendUnderTest
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
+from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import AttemptId
 from elisa.model.native import CancelOutcome, Found, Gone, NativeState, NodeState, PartitionView, Seen, Unreachable
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import Component, GpuRequest, Resources
 from elisa.model.states import EndReason
 from tests.real.slurm_cluster import SlurmCluster, has_memory_cgroup
 from tests.real.slurm_world import SlurmWorld, a_world, wait_until
@@ -332,6 +333,43 @@ def test_pending_reason_is_carried(world: SlurmWorld) -> None:
 def test_impossible_request_is_rejected_with_slurms_words(world: SlurmWorld) -> None:
     with pytest.raises(Rejected, match="Requested node configuration is not available"):
         world.submit("true", resources=Resources(gpus=GpuRequest(per_node=5, types=("a100",))))
+
+
+# Heterogeneous jobs
+
+MIXED = Resources(
+    cpus_per_task=2, walltime_s=600, components=(Component(nodes=2, gpus=GpuRequest(per_node=1, types=("a100",))),)
+)
+
+
+def test_heterogeneous_job_is_one_job_on_the_nodes_of_all_its_components(accounted: SlurmWorld) -> None:
+    request = accounted.job("echo $SLURM_HET_SIZE; sleep 2", resources=MIXED)
+
+    native_id = accounted.backend.submit(request)
+    running = accounted.wait_for(native_id, NativeState.RUNNING)
+    ended = accounted.end_of(native_id)
+
+    assert accounted.backend.find([request.attempt]).ids == {request.attempt: (native_id,)}
+    assert len(expand_hosts(running.nodes)) == 3
+    assert (ended.end_reason, accounted.output(request.attempt)) == (EndReason.COMPLETED, "2\n")
+
+
+def test_node_that_fails_under_any_component_is_told_as_what_it_is(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600", resources=MIXED)
+    seen = world.wait_for(native_id, NativeState.RUNNING)
+
+    world.cluster.node_down(expand_hosts(seen.nodes)[-1])
+
+    assert world.end_of(native_id).end_reason is EndReason.NODE_FAILURE
+
+
+def test_heterogeneous_job_is_cancelled_as_a_whole(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600", resources=MIXED)
+    world.wait_for(native_id, NativeState.RUNNING)
+
+    assert world.backend.cancel([native_id]) == {native_id: CancelOutcome.ASKED}
+    assert world.end_of(native_id).end_reason is EndReason.CANCELLED
+    wait_until(lambda: world.cluster.run(["squeue", "-h"]).stdout == "")
 
 
 # Chains, cluster

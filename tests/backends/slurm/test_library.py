@@ -47,6 +47,8 @@ def a_job(**more: object) -> Any:
         "start_time": None,
         "end_time": None,
         "allocated_nodes": None,
+        "heterogeneous_id": None,
+        "heterogeneous_offset": None,
         "array_id": None,
         "array_task_id": None,
         "array_tasks_waiting": None,
