@@ -9,6 +9,7 @@ from elisa.engine.places import ranks_of
 from elisa.engine.stop import Stop
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.budgets import Owner, cap_rows
 from elisa.policies.chaining import is_chained, stranded
@@ -35,10 +36,11 @@ def unchaining_stops(reader: Reader, live: Mapping[AttemptId, Attempt], plan: Pl
     for attempt in stranded(live, attempts_before(reader, live)):
         reasons[attempt.id] = because(ReasonCode.UNCHAINED, behind=", ".join(attempt.behind))
     held = set(reader.hold_wanted())
-    waiting = [attempt for attempt in live.values() if is_chained(attempt, live) and not attempt.cancel_sent]
-    for attempt in waiting:
-        if attempt.task in held:
+    for attempt in live.values():
+        if attempt.task in held and attempt.state is not AttemptState.RUNNING:
             reasons.setdefault(attempt.id, because(ReasonCode.HELD))
+    # Those that share a native job hold nothing that could be given without the others.
+    waiting = [one for one in live.values() if is_chained(one, live) and not one.cancel_sent and one.leader is None]
     for name, reason in _in_the_way(reader, [one for one in waiting if one.id not in reasons], plan, now):
         reasons.setdefault(name, reason)
     return [
@@ -57,9 +59,9 @@ def attempts_before(reader: Reader, attempts: Mapping[AttemptId, Attempt]) -> Ma
 def _in_the_way(
     reader: Reader, waiting: Sequence[Attempt], plan: Plan, now: datetime
 ) -> Iterator[tuple[AttemptId, Reason]]:
-    refused = _refused(plan)
     if not waiting:
         return
+    refused = _refused(plan)
     tasks = reader.tasks([attempt.task for attempt in waiting])
     rank = ranks_of(reader, sorted({*tasks, *refused}), plan.snapshot, now)
     holders = [
@@ -69,7 +71,7 @@ def _in_the_way(
     owners = sorted({holder.owner for holder in holders})
     caps = cap_rows(plan.snapshot.site, owners, reader.usage(now).rows)
     for name, row in beyond_caps(caps, holders):
-        yield name, because(ReasonCode.GAVE_PLACE, task=row.owner.project, why=_LACKING[ReasonCode.BUDGET_EXHAUSTED])
+        yield name, because(ReasonCode.CAP_CUT, project=row.owner.project)
     wants = [Refused(task, rank[task], reason) for task, reason in refused.items()]
     for name, want in give_way(wants, holders):
         yield name, because(ReasonCode.GAVE_PLACE, task=want.task, why=_LACKING[want.reason.code])

@@ -77,6 +77,7 @@ class ReasonCode(StrEnum):
     DUPLICATE_CANCELLED = "duplicate_cancelled"  # native_id
     PREEMPTED_FOR = "preempted_for"  # task
     UNCHAINED = "unchained"  # behind: what it was queued behind will not finish so that it can begin
+    CAP_CUT = "cap_cut"  # project: what it held in advance is more than its project may have now
     GAVE_PLACE = "gave_place"  # task, why: what it held in advance is needed by a task that comes before it
     GAVE_BACK = "gave_back"  # gang, running, size, waited_s
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why

@@ -163,7 +163,7 @@ def stranded(live: Mapping[AttemptId, Attempt], before: Mapping[AttemptId, Attem
     `before` holds every attempt that a live one was queued behind. Who waits behind one of these is among them, too.
     """
     lost: dict[AttemptId, Attempt] = {}
-    for attempt in sorted(live.values(), key=lambda one: (one.intended_at, one.id)):
+    for attempt in sorted(live.values(), key=lambda one: (_depth(one, live), one.id)):
         # The agent of a shared job says by itself who cannot begin in it any more.
         is_apart = attempt.leader is None
         if is_apart and attempt.state in _QUEUED and attempt.behind and _is_stranded(attempt, live, before, lost):

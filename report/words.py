@@ -77,6 +77,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CLEARED: "it has to leave: {closed}",
     _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
     _C.UNCHAINED: "it was taken back from the queue: {behind}, which it was queued behind, will not let it begin",
+    _C.CAP_CUT: "it was taken back from the queue, for project {project} may not have as much any more",
     _C.GAVE_PLACE: "it was taken back from the queue, for {task} comes before it and lacks {why}",
     _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
 }

@@ -244,6 +244,23 @@ def test_task_whose_job_waits_behind_another_can_be_held_and_released(make: Call
     assert_sound(world)
 
 
+def test_task_is_held_even_if_what_it_waited_for_has_ended_meanwhile(make: Callable[..., World]) -> None:
+    world = make()
+    world.submit(job("s0"), job("s1", after("s0"), cpus=4), *(job(f"busy{n}", cpus=3, lasts_s=3000) for n in range(2)))
+    world.tick()
+    world.pass_time(60)
+    world.tick()
+    task = world.tasks()["s1"].id
+
+    hold(world.workspace(), [task])
+    world.pass_time(120)
+    for _ in range(3):
+        world.tick()
+
+    assert (world.states()["s0"], world.states()["s1"]) == (SUCCEEDED, TaskState.HELD)
+    assert_sound(world)
+
+
 def test_wish_to_hold_is_taken_back_by_a_release(make: Callable[..., World]) -> None:
     world = make()
     world.submit(*stages(2))

@@ -216,13 +216,13 @@ def test_job_is_chained_as_long_as_one_in_front_lives_and_it_has_not_begun() -> 
     assert not is_chained(replace(waiting, state=AttemptState.RUNNING), front)
 
 
-def test_who_waits_behind_a_failure_is_stranded_and_all_behind_it() -> None:
-    middle = TRAIN.submitted("2").having(behind=(PREP.id,))
-    failed = PREP.ended(EndReason.FAILED).build()
+@pytest.mark.parametrize(("middle", "last"), [(TRAIN, REPORT), (REPORT, TRAIN)], ids=["one way", "the other"])
+def test_who_waits_behind_a_failure_is_stranded_and_all_behind_it(middle: AttemptBuilder, last: AttemptBuilder) -> None:
+    chain = live(last.submitted("3").having(behind=(middle.id,)), middle.submitted("2").having(behind=(PREP.id,)))
 
-    found = stranded(live(FOLLOWER, middle), {PREP.id: failed})
+    found = stranded(chain, {PREP.id: PREP.ended(EndReason.FAILED).build()})
 
-    assert {one.id for one in found} == {TRAIN.id, REPORT.id}
+    assert [one.id for one in found] == [middle.id, last.id]
 
 
 @pytest.mark.parametrize(
