@@ -137,16 +137,12 @@ def use_of(rows: Sequence[UsageRow], meter: Meter) -> int:
 def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> tuple[CapRow, ...]:
     """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
     policies = {policy.name: policy for policy in site.projects}
-    of_project = {owner.project: policies.get(owner.project, site.unlisted) for owner in owners}
     used = _Totals(usage)
     rows: list[CapRow] = []
-    of_member: dict[ProjectName, list[tuple[Cap, Mapping[tuple[str, int], int]]]] = {}
-    for project, policy in of_project.items():
-        owner = Owner(project)
-        rows.extend([CapRow(owner, cap, used.of(cap).get(owner, 0)) for cap in policy.caps])
-        of_member[project] = [(cap, used.of(cap)) for cap in policy.user_caps]
+    for project in dict.fromkeys(owner.project for owner in owners):
+        rows.extend(used.of(Owner(project), policies.get(project, site.unlisted).caps))
     for owner in owners:
-        rows.extend([CapRow(owner, cap, totals.get(owner, 0)) for cap, totals in of_member[owner.project]])
+        rows.extend(used.of(owner, policies.get(owner.project, site.unlisted).user_caps))
     return tuple(rows)
 
 
@@ -155,25 +151,32 @@ class _Totals:
 
     def __init__(self, usage: Sequence[UsageRow]) -> None:
         self._usage = usage
-        self._by_meter: dict[tuple[Metered, str], Mapping[tuple[str, int], int]] = {}
+        self._place: dict[tuple[str, int], int] = {}
+        self._places = [(self._number(row.project, row.owner_uid), self._number(row.project, -1)) for row in usage]
+        self._by_meter: dict[tuple[Metered, str], list[int]] = {}
 
-    def of(self, cap: Cap) -> Mapping[tuple[str, int], int]:
-        """Return what each owner uses of what a cap counts."""
+    def _number(self, project: str, uid: int) -> int:
+        return self._place.setdefault((project, uid), len(self._place))
+
+    def of(self, owner: Owner, caps: Sequence[Cap]) -> list[CapRow]:
+        """Return the caps with what their owner uses of each."""
+        place = self._place.get(owner)
+        return [CapRow(owner, cap, 0 if place is None else self._totals(cap)[place]) for cap in caps]
+
+    def _totals(self, cap: Cap) -> list[int]:
         key = (cap.resource, cap.gpu_type)
         totals = self._by_meter.get(key)
         if totals is None:
             totals = self._by_meter[key] = self._added_up(Meter(*key))
         return totals
 
-    def _added_up(self, meter: Meter) -> Mapping[tuple[str, int], int]:
+    def _added_up(self, meter: Meter) -> list[int]:
         use = _USE[meter.resource]
-        members: dict[tuple[str, int], int] = defaultdict(int)
-        for row in self._usage if not meter.gpu_type else [row for row in self._usage if meter.counts(row.gpu_type)]:
-            if amount := use(row):
-                members[row.project, row.owner_uid] += amount
-        totals = defaultdict(int, members)
-        for (project, _), amount in members.items():
-            totals[project, -1] += amount
+        totals = [0] * len(self._place)
+        for row, (member, project) in zip(self._usage, self._places, strict=True):
+            if (amount := use(row)) and meter.counts(row.gpu_type):
+                totals[member] += amount
+                totals[project] += amount
         return totals
 
 

@@ -218,11 +218,14 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(site: SitePolicy, owners: Sequence[Owner], policies: Mapping[str, ProjectPolicy]) -> _Bounds:
-    highest = [CLASS_RANK[policies[owner.project].highest] for owner in owners]
-    ranks = [
-        max(best_rank(site.reserved_classes, owner.uid), bound) for owner, bound in zip(owners, highest, strict=True)
-    ]
-    limits = [policies[owner.project].importance_limit or np.inf for owner in owners]
+    # Once for each project and each user: there may be thousands of pairs of them.
+    of_project = {
+        name: (CLASS_RANK[policy.highest], policy.importance_limit or np.inf) for name, policy in policies.items()
+    }
+    of_user = {uid: best_rank(site.reserved_classes, uid) for uid in {owner.uid for owner in owners}}
+    highest = [of_project[project][0] for project, _ in owners]
+    ranks = [max(of_user[uid], bound) for (_, uid), bound in zip(owners, highest, strict=True)]
+    limits = [of_project[project][1] for project, _ in owners]
     return _Bounds(np.array(ranks, np.int64), np.array(limits, np.float64), highest, site.reserved_classes)
 
 
