@@ -46,6 +46,7 @@ class Backfill:
         self._placed: list[tuple[int, tuple[int, ...]]] = []
         self._needs: dict[int, Need] = {}
         self._kept: dict[int, set[int]] = defaultdict(set)
+        self._promised: dict[int, set[int]] = defaultdict(set)
         self.promises: dict[int, Promise] = {}
         for pool in snapshot.pools:
             if not pool.keeps_queue and any(one.backend == pool.backend for one in snapshot.site.closures):
@@ -64,6 +65,10 @@ class Backfill:
         cluster = self._cluster(way)
         # Where nothing is kept, what is free only grows with time.
         return node not in self._kept[cluster] or self._profiles[cluster].fits_now(self._need(way), node)
+
+    def promised_nodes(self, pool: Pool) -> frozenset[int]:
+        """Return the nodes of a pool's cluster on which room is kept for somebody who cannot start yet."""
+        return frozenset(self._promised.get(id(pool.nodes), ()))
 
     def take(self, way: int, nodes: tuple[int, ...], sign: int = 1) -> None:
         """Note a start on `nodes`; with `sign` -1 that it was undone."""
@@ -110,7 +115,9 @@ class Backfill:
 
     def _keep(self, ways: Sequence[int], slot: Slot) -> None:
         self._profile(ways[0]).keep([self._need(way) for way in ways], slot)
-        self._kept[self._cluster(ways[0])].update(node for nodes in slot.nodes for node in nodes)
+        nodes = {node for nodes in slot.nodes for node in nodes}
+        self._kept[self._cluster(ways[0])] |= nodes
+        self._promised[self._cluster(ways[0])] |= nodes
 
     def _slot(self, way: int, kept: KeptRoom) -> Slot:
         names = self._pool(way).nodes.names

@@ -51,6 +51,7 @@ class Plan:
         self._starts = {start.row: start for start in walk.starts}
         self._refusals = walk.refusals
         self._closing = walk.closing
+        self._future = walk.future
         self._stops = stops
         self._admit_after = walk.admit_after
 
@@ -159,12 +160,14 @@ class Plan:
     def kept_off(self, task: TaskId, own_bad: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the nodes that a task which starts must not get; KeyError for any other.
 
-        Those that close too soon, and, as far as enough are left, `own_bad` and what the snapshot says to avoid. Rules
-        may name nodes that do not exist: see `known`.
+        Those that close too soon; those on which room is kept for others, unless it was fitted there; and, as far as
+        enough are left, `own_bad` and what the snapshot says to avoid. Rules may name nodes that do not exist: see `known`.
         """
-        way = self._starts[self._row(task)].way
-        pool = self.snapshot.pools[way.pool]
-        return kept_off(way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
+        start = self._starts[self._row(task)]
+        pool = self.snapshot.pools[start.way.pool]
+        off = kept_off(start.way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
+        promised = self._future.promised_nodes(pool).difference(start.taken.nodes)
+        return tuple(sorted({*off, *(pool.nodes.names[node] for node in promised)}))
 
     def known(self, task: TaskId, names: Sequence[str]) -> tuple[str, ...]:
         """Return which of the names are nodes where a task starts; all of them where no node is known."""

@@ -75,8 +75,8 @@ class Walk:
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
         self._open_shapes()
         self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
-        self._future = Backfill(snapshot, self.ways)
-        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self._future, self.closing)
+        self.future = Backfill(snapshot, self.ways)
+        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self.future, self.closing)
         self._reservations_left = snapshot.site.backfill_depth
         self._kept: dict[int, int] = {}
         self._is_refused = self._refused_by_caps()
@@ -120,7 +120,7 @@ class Walk:
             kept = promised.get(TaskId(self.snapshot.tasks.ids[row]))
             if kept is None or self._reservations_left <= 0:
                 return
-            way = self._future.renew(self.ways_of[int(self.snapshot.tasks.shape[row])], kept)
+            way = self.future.renew(self.ways_of[int(self.snapshot.tasks.shape[row])], kept)
             if way is None:
                 return
             self._kept[row] = way
@@ -252,7 +252,7 @@ class Walk:
         way = self._kept.pop(row, None)
         if way is None:
             return False
-        self._future.give_up(way, self.snapshot.promised[TaskId(self.snapshot.tasks.ids[row])])
+        self.future.give_up(way, self.snapshot.promised[TaskId(self.snapshot.tasks.ids[row])])
         self.room.look_again(self.ways_of[shape])
         self._reservations_left += 1
         return True

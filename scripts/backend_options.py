@@ -75,6 +75,11 @@ SIMULATED: Mapping[str, Mapping[str, Option]] = {
         "licences": Option("mapping to count", "Licences, by name."),
         "duration": Option("distribution", "The work of a task that says nothing of it.", "`{lognormal: [1h, 0.5]}`"),
         "faults": Option("faults", "What breaks by itself.", "nothing"),
+        "queue": Option(
+            "true or false",
+            "It has a queue of its own; else elisa keeps all that waits, and room for what is large.",
+            "`true`",
+        ),
         "arrays": Option(
             "count", "How many jobs that ask for the same thing it takes by one call; 0: it has no arrays."
         ),

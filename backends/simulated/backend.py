@@ -87,8 +87,8 @@ class SimulatedBackend:
     def capabilities(self) -> Capabilities:
         """What this cluster can do."""
         return Capabilities(
-            queues=True,
-            dependencies=True,
+            queues=self.spec.queue,
+            dependencies=self.spec.queue,
             arrays=self.spec.arrays,
             requeue=self.spec.requeue,
             accounting=self.spec.accounting,

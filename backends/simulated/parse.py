@@ -169,6 +169,7 @@ _CLUSTER: Readers = {
     "licences": ("licences", _counts),
     "duration": ("duration", _distribution),
     "faults": ("faults", _faults),
+    "queue": ("queue", _flag),
     "arrays": ("arrays", _count),
     "requeue": ("requeue", _flag),
     "accounting": ("accounting", _flag),

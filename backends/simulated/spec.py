@@ -79,9 +79,9 @@ class FaultSpec:
 class ClusterSpec:
     """The whole cluster.
 
-    `arrays` is how many jobs it takes by one call (0: one). `requeue`: a job that lost its node or was pushed out starts
-    again under its id. Ended jobs are forgotten after `purge_after_s`, except by `find` where `accounting` is on.
-    `reuse_ids`: ids start again after so many (0: never).
+    Without a `queue` whoever submits keeps what has to wait. `arrays` is how many jobs it takes by one call (0: one).
+    `requeue`: a job that lost its node or was pushed out starts again under its id. Ended jobs are forgotten after
+    `purge_after_s`, except by `find` where `accounting` is on. `reuse_ids`: ids start again after so many (0: never).
     `heartbeat_s` is how often agents report their use; `checkpoint_s` how often programs save that leave it to elisa. The
     same `seed` gives the same course of events.
     """
@@ -91,6 +91,7 @@ class ClusterSpec:
     licences: tuple[tuple[str, int], ...] = ()
     duration: Distribution = _AN_HOUR_OR_SO
     faults: FaultSpec = FaultSpec()
+    queue: bool = True
     arrays: int = 0
     requeue: bool = False
     accounting: bool = True

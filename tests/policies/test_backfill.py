@@ -407,3 +407,15 @@ def test_a_wide_job_does_not_starve_behind_a_stream_of_small_ones() -> None:
     for minute in range(60):
         other.step(after(60 * minute), queue)
     assert "wide" not in other.started
+
+
+def test_who_starts_elsewhere_is_kept_off_the_nodes_where_room_is_kept() -> None:
+    nodes = (HALF, replace(HALF, name="n2", free_cpus=2))
+    live = [OCCUPANT, running("t8.1", "n2", 900, cpus_per_task=6)]
+    ready = Ready().add("t1", WIDE, importance=9)
+    ready.add("t2", a_request(walltime_s=60)).add("t3", a_request(walltime_s=60, cpus_per_task=2))
+
+    made = a_plan(ready, a_cluster(*nodes), live=live)
+
+    assert [made.nodes(TaskId(task)) for task in started(made)] == [("n2",), ("n1",)]
+    assert [made.kept_off(TaskId(task)) for task in started(made)] == [("n1",), ()]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elisa.backends.simulated.backend import SimulatedBackend
+from elisa.backends.simulated.clock import VirtualClock
 from elisa.backends.simulated.dice import Dice, Distribution, parse_distribution
 from elisa.backends.simulated.parse import parse_cluster
 from elisa.backends.simulated.spec import AnswerFaults, ClusterSpec, FaultSpec, NodeType, PartitionSpec
@@ -163,3 +166,10 @@ def test_improbable_things_happen_as_often_as_they_should() -> None:
     assert sum(dice.happens(0.2, number) for number in range(5000)) == pytest.approx(1000, rel=0.1)
     assert not any(dice.happens(0.0, number) for number in range(100))
     assert all(dice.happens(1.0, number) for number in range(100))
+
+
+@pytest.mark.parametrize("queue", [True, False])
+def test_a_cluster_says_whether_it_has_a_queue(queue: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    cluster = SimulatedBackend(parse_cluster({"queue": queue}), VirtualClock(datetime(2026, 3, 1, tzinfo=UTC)))
+
+    assert cluster.capabilities.queues is queue
