@@ -448,3 +448,47 @@ def test_a_deadline_is_near_when_the_loss_would_break_it() -> None:
 def test_time_does_not_run_backwards_in_costs() -> None:
     assert cost_of(a_job(ran_s=-50), a_site(), NOW.timestamp()) == 0
     assert cost_of(a_job(saved_us=int(after(5).timestamp() * 1e6)), a_site(), NOW.timestamp()) == 0
+
+
+@given(
+    jobs=st.lists(
+        st.fixed_dictionaries(
+            {
+                "ran_s": st.sampled_from([0, 599, 600, 3600]),
+                "is_preemptible": st.booleans(),
+                "times_preempted": st.integers(0, 4),
+                "is_leaving": st.booleans(),
+                "priority": st.integers(0, 4),
+                "saved": st.booleans(),
+            }
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_no_victim_is_protected_young_or_stopped_too_often(jobs: list[dict[str, Any]]) -> None:
+    rules = PreemptionRules(enabled=True, minimum_run_s=600, times=3)
+    running = {
+        f"t{number}.1": a_job(
+            f"t{number}.1",
+            f"n{number}",
+            **{**{key: value for key, value in job.items() if key != "saved"}, "saved_us": NOW_US * job["saved"]},
+        )
+        for number, job in enumerate(jobs)
+    }
+    nodes = full(*(f"n{number}" for number in range(len(jobs))))
+
+    victims = evict(*running.values(), nodes=nodes, site=a_site(preemption=rules))
+
+    fair_game = {
+        attempt: job
+        for attempt, job in zip(running, jobs, strict=True)
+        if job["is_preemptible"] and job["ran_s"] >= 600 and job["times_preempted"] < 3 and job["priority"] >= 2
+    }
+    about_to_be_free = any(job["is_leaving"] for job in jobs)
+    willing = {attempt for attempt, job in fair_game.items() if not job["is_leaving"]}
+    assert len(victims) == (1 if willing and not about_to_be_free else 0)
+    assert willing.issuperset(victims)
+    site = a_site(preemption=rules)
+    cost = {attempt: cost_of(running[attempt], site, NOW.timestamp()) for attempt in willing}
+    assert all(cost[victim] == min(cost.values()) for victim in victims)

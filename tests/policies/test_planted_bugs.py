@@ -1,0 +1,251 @@
+"""Policies that are wrong on purpose: for each, a test of this room must fail, or it would not notice the real thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import Phase, settings
+
+from elisa.model.columns import RunningRow
+from elisa.model.site import SitePolicy
+from elisa.policies import (
+    allowances,
+    budgets,
+    makeroom,
+    order,
+    packing,
+    placement,
+    preemption,
+    score,
+    snapshot,
+    tiers,
+    walk,
+)
+from elisa.policies import profile as profiles
+from elisa.policies.backfill import Backfill
+from elisa.policies.budgets import Admission, Meter
+from elisa.policies.room import Room, Taken, _Free
+from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.walk import Walk
+from tests.policies import test_backfill as backfilling
+from tests.policies import test_budgets as paying
+from tests.policies import test_fairness as sharing
+from tests.policies import test_order as ordering
+from tests.policies import test_placement as placing
+from tests.policies import test_plan as planning
+from tests.policies import test_plan_laws as laws
+from tests.policies import test_preemption as preempting
+from tests.policies.build import a_request
+
+Patch = pytest.MonkeyPatch
+Hunt = Callable[[], Any]
+
+
+class Bug(NamedTuple):
+    """What is replaced, in what, by what, and the test that must fail."""
+
+    place: Any
+    name: str
+    wrong: Any
+    hunt: Hunt
+
+
+def takes_nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def always(*_: Any, **__: Any) -> bool:
+    return True
+
+
+def never(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def no_opinion(snap: Snapshot, *_: Any) -> Ints:
+    return np.zeros(len(snap.tasks), dtype=np.int64)
+
+
+def every_shape_twice(self: Admission, owner: int, variant: int, times: int = 1) -> None:
+    _take(self, owner, variant, 2 * times)
+
+
+def a_gang_piecemeal(self: Walk, row: int, owner: int, shape: int) -> None:
+    start = self._place(row, owner, shape)
+    if isinstance(start, walk.Start):
+        self.starts.append(start)
+
+
+def costs_the_whole_run(row: RunningRow, site: SitePolicy, now_s: float) -> float:
+    return _cost_of(row._replace(saved_us=0), site, now_s)
+
+
+def later_first(first: Any, second: Any, rules: Any) -> bool:
+    return bool(second.rank + max(1, rules.class_gap) <= first.rank)
+
+
+def keeps_room_beside_what_starts() -> None:
+    backfilling.test_no_promised_start_is_ever_delayed_with_perfect_estimates(depth=100)
+
+
+def asks_for_a_feature_that_nobody_has() -> None:
+    planning.test_what_fits_nowhere_says_by_what(a_request(features=("ib",)), "feature")
+
+
+def features_do_not_matter(request: Any, gpu_type: str, pool: Any, *, free: bool) -> Any:
+    return _fitting_nodes(replace(request, features=()), gpu_type, pool, free=free)
+
+
+_finish_term = score._TERMS["finish"]
+_take, _cost_of, _fitting_nodes = Admission.take, preemption.cost_of, placement.fitting_nodes
+
+LAWS = {keeps_room_beside_what_starts: backfilling.test_no_promised_start_is_ever_delayed_with_perfect_estimates}
+
+BUGS: Mapping[str, Bug] = {
+    "caps are not booked": Bug(
+        Admission, "take", takes_nothing, planning.TestBudgets().test_a_budget_is_reserved_for_the_whole_walltime
+    ),
+    "caps are not asked": Bug(
+        Admission, "refusing_row", takes_nothing, laws.test_no_hard_cap_is_exceeded_at_any_moment
+    ),
+    "caps are booked twice": Bug(
+        Admission, "take", every_shape_twice, planning.TestBudgets().test_what_is_held_now_is_capped_too
+    ),
+    "every cap counts every type": Bug(
+        Meter, "counts", always, planning.TestBudgets().test_a_cap_on_one_type_of_gpu_leaves_the_others_alone
+    ),
+    "what was used is forgotten": Bug(
+        budgets._Totals,
+        "_added_up",
+        lambda self, _: [0] * len(self._place),
+        planning.TestBudgets().test_what_a_member_used_before_counts_for_that_member_alone,
+    ),
+    "a loan never ends": Bug(
+        allowances, "lent", lambda loan, *_: loan.amount, paying.TestLoans().test_what_is_only_held_comes_back_whole
+    ),
+    "a grant has no end": Bug(
+        allowances,
+        "_spent_between",
+        lambda *_: 0,
+        paying.TestGrants().test_only_what_was_used_in_the_period_counts,
+    ),
+    "nodes are given out twice": Bug(
+        _Free, "take", takes_nothing, laws.test_what_starts_at_once_fits_on_the_nodes_together
+    ),
+    "every node has room": Bug(
+        _Free, "fits", lambda *_: always, laws.test_what_starts_at_once_fits_on_the_nodes_together
+    ),
+    "a window has no end": Bug(
+        Room, "place_in_queue", lambda _, way: Taken(way, ()), laws.test_a_full_cluster_gets_no_more_than_its_window
+    ),
+    "half a gang starts": Bug(
+        Walk, "_try", a_gang_piecemeal, laws.test_a_gang_starts_with_enough_members_or_not_at_all
+    ),
+    "a gang keeps what it tried": Bug(
+        Walk, "_undo", takes_nothing, planning.TestGangs().test_one_that_does_not_fit_leaves_its_room_to_others
+    ),
+    "classes do not matter": Bug(
+        order, "_class", no_opinion, planning.TestOrder().test_class_comes_before_importance_before_deadline_before_age
+    ),
+    "classes above what is allowed": Bug(
+        snapshot,
+        "_best_ranks",
+        lambda ready, *_: np.zeros(len(ready.task), dtype=np.int64),
+        ordering.TestClasses().test_a_class_above_what_the_project_may_use_counts_as_the_highest_it_may,
+    ),
+    "nobody comes of age": Bug(
+        order, "comes_of_age_s", no_opinion, ordering.TestAgeing().test_who_has_come_of_age_goes_before_all_others
+    ),
+    "what starts now is not counted": Bug(
+        order,
+        "_running_sum",
+        lambda group, _: np.zeros(len(group), dtype=np.int64),
+        planning.TestOrder().test_projects_take_turns_by_their_shares_within_one_plan,
+    ),
+    "shares do not matter": Bug(
+        order,
+        "due_shares",
+        lambda snap: [1.0] * len(snap.projects),
+        planning.TestOrder().test_projects_take_turns_by_their_shares_within_one_plan,
+    ),
+    "soft caps do not matter": Bug(
+        tiers,
+        "over_soft_cap",
+        lambda _, by: np.zeros(len(by), dtype=np.bool_),
+        sharing.TestTiers().test_members_of_one_project_have_soft_caps_of_their_own,
+    ),
+    "kept room is not kept": Bug(
+        Backfill, "fits", always, backfilling.test_a_short_task_may_go_before_it_and_a_long_one_may_not
+    ),
+    "kept room is all there is": Bug(
+        Backfill, "fits", never, backfilling.test_a_short_task_may_go_before_it_and_a_long_one_may_not
+    ),
+    "what starts is not taken from the future": Bug(
+        profiles.Profile, "_settle", takes_nothing, keeps_room_beside_what_starts
+    ),
+    "anybody may preempt": Bug(
+        makeroom,
+        "may_preempt",
+        always,
+        preempting.TestNoPingPong().test_a_victim_was_never_better_than_who_took_its_place,
+    ),
+    "the worse preempts the better": Bug(
+        makeroom, "may_preempt", later_first, preempting.test_a_better_class_takes_the_place_of_a_worse_one
+    ),
+    "nobody is protected": Bug(
+        preemption, "_is_fair_game", always, preempting.test_no_victim_is_protected_young_or_stopped_too_often
+    ),
+    "checkpoints do not make cheaper": Bug(
+        preemption, "cost_of", costs_the_whole_run, preempting.test_the_cheapest_loss_is_chosen
+    ),
+    "nobody is spared": Bug(
+        preemption,
+        "_without_the_needless",
+        lambda *told: tuple(told[-1]),
+        preempting.test_a_cheap_one_that_turns_out_needless_is_spared,
+    ),
+    "limits of partitions do not matter": Bug(
+        placement, "_limit", takes_nothing, planning.test_a_partition_limits_time_and_nodes
+    ),
+    "features do not matter": Bug(
+        placement, "fitting_nodes", features_do_not_matter, asks_for_a_feature_that_nobody_has
+    ),
+    "the loosest node first": Bug(
+        placement,
+        "_tightest_first",
+        lambda nodes, members: members[np.argsort(-nodes.free_cpus[members])],
+        planning.test_the_tightest_node_is_filled_first,
+    ),
+    "the slowest place wins": Bug(
+        score,
+        "_TERMS",
+        {**score._TERMS, "finish": lambda own, everyone: 1 - _finish_term(own, everyone)},
+        placing.TestScore().test_who_only_wants_to_be_done_goes_where_it_is_fastest,
+    ),
+    "a GPU has room for one more": Bug(
+        packing, "_has_room", always, placing.TestPacking().test_no_more_clients_than_the_gpu_takes
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_caught(name: str, monkeypatch: Patch) -> None:
+    bug = BUGS[name]
+    monkeypatch.setattr(bug.place, bug.name, bug.wrong)
+    for key, value in order.ORDER_KEYS.items():
+        if value.__name__ == bug.name:
+            monkeypatch.setitem(order.ORDER_KEYS, key, bug.wrong)  # type: ignore[arg-type] - a constant, wrong on purpose
+
+    law = LAWS.get(bug.hunt, bug.hunt)
+    if hasattr(law, "hypothesis"):
+        # The first counterexample will do: the smallest takes a minute to find.
+        quick = settings(law._hypothesis_internal_use_settings, phases=(Phase.generate,))
+        monkeypatch.setattr(law, "_hypothesis_internal_use_settings", quick)
+
+    with pytest.raises((AssertionError, LookupError)):
+        bug.hunt()
