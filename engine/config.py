@@ -98,6 +98,7 @@ class Site(Section):
             preemption=self.preemption.policy(),
             placement=self.placement.policy(),
             fusion=self.fusion.policy(),
+            taints=tuple(taint for name, config in sorted(self.backends.items()) for taint in config.marks(name)),
             closures=tuple(config.policy() for config in self.closures),
             loans=tuple(loan for config in self.loans for loan in config.loans()),
             aged_s=self.aged,

@@ -25,7 +25,7 @@ def hopeless_tasks(ws: Workspace, pipeline: Pipeline) -> Iterator[tuple[str, Rea
     managers = Managers(ws.backends, HealthBook(ws.files, ws.home), ws.random, ws.clock.now())
     clusters = managers.clusters()
     queueing = [name for name, backend in ws.backends.items() if backend.capabilities.queues]
-    pools = reachable_pools(clusters, queueing, {})
+    pools = reachable_pools(clusters, queueing, {}, ws.site.policy().taints)
     for spec in pipeline.tasks:
         wish = spec.placement.backend
         if managers.unreachable and wish in {"", *managers.unreachable}:

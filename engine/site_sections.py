@@ -19,6 +19,7 @@ from elisa.model.site import (
     FusionRules,
     PlacementWeights,
     PreemptionRules,
+    Taint,
     Window,
 )
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason
@@ -59,6 +60,9 @@ class BackendConfig(Section):
         description="How many stages of a pipeline may be queued behind a job that has not ended, one behind another; 0 is"
         " none. Left out, as many as suit its kind.",
     )
+    taints: Mapping[str, str] = Field(
+        default={}, description="Nodes, such as `n[1-4],gpu7`, that take only work which tolerates this name."
+    )
     options: Mapping[str, Any] = Field(default={}, description="What only its kind knows: see below.")
 
     def limits(self, name: str) -> tuple[Window, ...]:
@@ -67,6 +71,13 @@ class BackendConfig(Section):
         return tuple(
             Window(backend=BackendName(name), partition=partition, size=size)
             for partition, size in (*whole, *sorted(self.windows.items()))
+        )
+
+    def marks(self, name: str) -> tuple[Taint, ...]:
+        """Return the taints of the nodes of backend `name`."""
+        return tuple(
+            Taint(name=taint, backend=BackendName(name), nodes=tuple(expand_hosts(nodes)))
+            for taint, nodes in sorted(self.taints.items())
         )
 
 

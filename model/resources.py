@@ -54,8 +54,9 @@ class Resources:
     """What one attempt asks a resource manager for.
 
     `memory_mib_per_node` 0 leaves the site's default. `constraint` is the resource manager's own feature expression;
-    `features` are names that every node must have. With `components` it is a heterogeneous job: what stands here is for its
-    first nodes, where the program is started, and the totals below count all of them.
+    `features` are names that every node must have, `tolerations` the taints that a node may have. With `components` it is a
+    heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
+    of them.
     """
 
     nodes: int = 1
@@ -66,6 +67,7 @@ class Resources:
     gpus: GpuRequest = GpuRequest()
     licences: tuple[tuple[str, int], ...] = ()
     features: tuple[str, ...] = ()
+    tolerations: tuple[str, ...] = ()
     constraint: str = ""
     exclusive: bool = False
     components: tuple[Component, ...] = ()

@@ -29,6 +29,7 @@ __all__ = [
     "ProjectPolicy",
     "ServiceClass",
     "SitePolicy",
+    "Taint",
     "Window",
 ]
 
@@ -276,6 +277,15 @@ class FusionRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """A mark on nodes of a backend that keeps work off them, except what tolerates it by name."""
+
+    name: str
+    backend: BackendName
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SitePolicy:
     """All rules of a site.
 
@@ -302,6 +312,7 @@ class SitePolicy:
     backfill_times: BackfillTimes = BackfillTimes.REQUESTED
     gpu_watts: tuple[tuple[str, float], ...] = ()
     closures: tuple[Closure, ...] = ()
+    taints: tuple[Taint, ...] = ()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
     fusion: FusionRules = FusionRules()
 

@@ -106,6 +106,9 @@ RESOURCES = Record(
             about="Licences of the resource manager, by name and number.",
         ),
         "features": _NODES["features"],
+        "tolerations": Field(
+            kind=OneOrMany(kind=SITE_WORD), about="Taints that a node may have, of those that the site gave to nodes."
+        ),
         "constraint": _NODES["constraint"],
         "exclusive": Field(kind=Boolean(), about="Share the nodes with no other job."),
         "components": Field(

@@ -18,6 +18,7 @@ from elisa.model.ids import BackendName
 from elisa.model.native import ClusterView, NodeState, NodeView, PartitionView
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
+from elisa.model.site import Taint
 from elisa.model.units import format_duration, format_memory
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "options_of",
     "pools_of",
     "reachable_pools",
+    "tainted",
 ]
 
 _Ints = npt.NDArray[np.int64]
@@ -52,6 +54,7 @@ class NodeColumns:
     gpu_memory_mib: _Ints
     is_up: _Bools
     features: Mapping[str, _Bools]
+    taints: Mapping[str, _Bools] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,8 +101,8 @@ class Way(NamedTuple):
     duration_s: float = 0.0
 
 
-def node_columns(nodes: Sequence[NodeView]) -> NodeColumns:
-    """Return nodes as columns, in the order of their names."""
+def node_columns(nodes: Sequence[NodeView], taints: Sequence[Taint] = ()) -> NodeColumns:
+    """Return nodes as columns, in the order of their names; `taints` are those of their cluster."""
     nodes = sorted(nodes, key=lambda node: node.name)
     gpu_types = tuple(sorted({gpu_type for node in nodes for gpu_type, _ in node.gpus}))
     features = sorted({feature for node in nodes for feature in node.features})
@@ -117,6 +120,7 @@ def node_columns(nodes: Sequence[NodeView]) -> NodeColumns:
         features={
             feature: np.array([feature in node.features for node in nodes], dtype=np.bool_) for feature in features
         },
+        taints={taint.name: np.array([node.name in taint.nodes for node in nodes], dtype=np.bool_) for taint in taints},
     )
 
 
@@ -129,9 +133,9 @@ def _gpu_table(counts: Sequence[Mapping[str, int]], gpu_types: Sequence[str]) ->
     return np.array(table, dtype=np.int64).reshape(len(gpu_types), len(counts))
 
 
-def pools_of(view: ClusterView, *, keeps_queue: bool) -> tuple[Pool, ...]:
+def pools_of(view: ClusterView, *, keeps_queue: bool, taints: Sequence[Taint] = ()) -> tuple[Pool, ...]:
     """Return the pools of a cluster, the ones to try first in front; a cluster without partitions is one nameless pool."""
-    nodes = node_columns(view.nodes)
+    nodes = node_columns(view.nodes, [taint for taint in taints if taint.backend == view.backend])
     homes = {node.name: node.partitions for node in view.nodes}
     partitions = view.partitions or (PartitionView(name="", is_default=True),)
     ordered = sorted(partitions, key=lambda p: (not p.is_default, -p.priority, p.name))
@@ -245,6 +249,9 @@ def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) 
     fits = (cpus >= request.cpus_per_node) & (memory >= request.memory_mib_per_node)
     for feature in request.features:
         fits &= nodes.features.get(feature, False)
+    for taint, has_it in nodes.taints.items():
+        if taint not in request.tolerations:
+            fits &= ~has_it
     if free:
         fits &= nodes.is_up
         if request.exclusive:
@@ -285,6 +292,10 @@ def _too_large(request: Resources, pool: Pool) -> Reason:
     missing = [feature for feature in request.features if not _has(nodes, feature, members)]
     if missing:
         return because(ReasonCode.NEVER_FITS, resource="feature", asked=missing[0], largest="none", **names)
+    taints = [taint for taint in nodes.taints if taint not in request.tolerations]
+    if taints and tainted(request, pool).issuperset(nodes.names[node] for node in members.tolist()):
+        what = f"node without the taint {'/'.join(taints)}"
+        return because(ReasonCode.NEVER_FITS, resource=what, asked="a", largest="none", **names)
     enough = max(
         (fitting_nodes(request, gpu_type, pool, free=False).size for _, gpu_type in _acceptable(request, nodes)),
         default=0,
@@ -314,13 +325,22 @@ def reachable_pools(
     clusters: Collection[ClusterView],
     queueing: Collection[BackendName],
     avoid: Mapping[BackendName, Collection[str]],
+    taints: Sequence[Taint] = (),
 ) -> tuple[Pool, ...]:
     """Return the pools of all clusters that answered, by backend name; nodes of a backend to `avoid` count as drained."""
     return tuple(
         pool
         for view in sorted(clusters, key=lambda view: view.backend)
-        for pool in pools_of(_without(view, avoid.get(view.backend, ())), keeps_queue=view.backend in queueing)
+        for pool in pools_of(
+            _without(view, avoid.get(view.backend, ())), keeps_queue=view.backend in queueing, taints=taints
+        )
     )
+
+
+def tainted(request: Resources, pool: Pool) -> frozenset[str]:
+    """Return the names of the nodes whose taints a request does not tolerate."""
+    masks = [mask for taint, mask in pool.nodes.taints.items() if taint not in request.tolerations]
+    return frozenset(pool.nodes.names[node] for mask in masks for node in np.flatnonzero(mask).tolist())
 
 
 def _without(view: ClusterView, avoid: Collection[str]) -> ClusterView:

@@ -152,7 +152,7 @@ class Snapshot:
             policies=policies,
             usage=usage,
             caps=cap_rows(site, owners, usage.rows),
-            pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}), live, site),
+            pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}, site.taints), live, site),
             live=live,
             unreachable=unreachable or {},
             uid=uid,

@@ -14,10 +14,11 @@ from elisa.model.ids import TaskId
 from elisa.model.native import NodeState, PartitionView
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Component, GpuRequest, Resources
-from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy
+from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy, Taint
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
 from elisa.policies.packing import Share, shared_gpus
 from elisa.policies.placement import Option, options_of, pools_of
+from elisa.policies.plan import Plan
 from elisa.policies.score import rank_options
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
 
@@ -163,6 +164,42 @@ class TestFilters:
 
 def outcomes(node: str, bad: int, good: int = 0, age_s: float = 0.0) -> list[NodeOutcome]:
     return [NodeOutcome(node, age_s, failed=True)] * bad + [NodeOutcome(node, age_s, failed=False)] * good
+
+
+class TestTaints:
+    """`n1` is for interactive work, `n2` for anybody."""
+
+    SITE = SitePolicy(taints=(Taint(name="interactive", backend=HERE, nodes=("n1",)),))
+
+    def made(self, *tolerations: str, nodes: int = 1, backend: str = HERE) -> Plan:
+        ready = Ready().add("t1", a_request(nodes=nodes, tolerations=tolerations, cpus_per_task=8))
+        return a_plan(ready, a_cluster(a_node("n1"), a_node("n2"), backend=backend), site=self.SITE)
+
+    def test_work_that_does_not_tolerate_a_taint_stays_off_its_nodes(self) -> None:
+        made = self.made()
+
+        assert made.nodes(TaskId("t1")) == ("n2",)
+        assert made.kept_off(TaskId("t1")) == ("n1",)
+
+    def test_work_that_tolerates_it_may_go_there(self) -> None:
+        made = self.made("interactive", nodes=2)
+
+        assert (made.nodes(TaskId("t1")), made.kept_off(TaskId("t1"))) == (("n1", "n2"), ())
+
+    def test_a_taint_of_another_cluster_means_nothing(self) -> None:
+        assert self.made(nodes=2, backend="there").nodes(TaskId("t1")) == ("n1", "n2")
+
+    def test_what_tolerates_no_node_is_told_so(self) -> None:
+        ready = Ready().add("t1", a_request())
+
+        made = a_plan(ready, a_cluster(a_node("n1")), site=self.SITE)
+
+        assert made.reason(TaskId("t1")).facts["resource"] == "node without the taint interactive"
+
+    def test_too_few_nodes_without_a_taint_are_too_few_nodes(self) -> None:
+        reason = self.made(nodes=2).reason(TaskId("t1"))
+
+        assert (reason.code, reason.facts["resource"], reason.facts["largest"]) == (ReasonCode.NEVER_FITS, "nodes", 1)
 
 
 class TestBadNodes:
