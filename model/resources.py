@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_WALLTIME_S", "Component", "GpuRequest", "Resources"]
+__all__ = ["DEFAULT_WALLTIME_S", "SHARD", "Component", "GpuRequest", "Resources"]
 
 DEFAULT_WALLTIME_S = 3600
+SHARD = "shard"
+"""The type of GPU of an equal share of one that several jobs use side by side. Nobody gets one who does not ask for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from elisa.model.pipeline import (
     Gang,
     SitePlacement,
 )
-from elisa.model.resources import Component, GpuRequest, Resources
+from elisa.model.resources import SHARD, Component, GpuRequest, Resources
 from elisa.pipelines.kinds import (
     Boolean,
     Integer,
@@ -31,10 +31,18 @@ _EXPRESSION = Text(
 
 
 def _check_gpus(gpus: GpuRequest, node: MapNode, problems: Problems) -> None:
-    for name in ("types", "memory"):
+    shards = node.find("shards")
+    for name in ("count", "types", "memory"):
         entry = node.find(name)
-        if entry and not gpus.per_node:
+        if entry and shards:
+            hint = "a share is of whatever GPU the site shares"
+            problems.add(entry.key.mark, f"`gpus` has both `shards` and `{name}`", name, hint)
+        elif entry and not gpus.per_node and name != "count":
             problems.add(entry.key.mark, f"`gpus` has `{name}` but asks for no gpu", name, "add `count: 1`")
+
+
+def _gpu_request(*, shards: int = 0, **asked: Any) -> GpuRequest:  # noqa: ANN401 - what the fields read
+    return GpuRequest(per_node=shards, types=(SHARD,)) if shards else GpuRequest(**asked)
 
 
 _GPUS = Record(
@@ -45,8 +53,12 @@ _GPUS = Record(
             kind=OneOrMany(kind=SITE_WORD), about="Models that will do, best first, such as a100; any if left out."
         ),
         "memory": Field(kind=memory(), about="The least memory of one GPU, such as 40GiB.", to="memory_mib"),
+        "shards": Field(
+            kind=Integer(least=1, most=10_000),
+            about="Shares of GPUs that the site shares between jobs, in place of whole ones.",
+        ),
     },
-    build=GpuRequest,
+    build=_gpu_request,
     check=_check_gpus,
     aliases=(("type", "types"), ("per_node", "count"), ("number", "count"), ("model", "types"), ("mem", "memory")),
 )
@@ -82,7 +94,7 @@ _NODES: Mapping[str, Field] = {
     "memory": Field(kind=memory(), about="Memory on each node, such as 16GiB.", to="memory_mib_per_node"),
     "gpus": Field(
         kind=Either(short=Integer(most=10_000), long=_GPUS, widen=lambda count: GpuRequest(per_node=count)),
-        about="GPUs on each node: a number, or count, types and memory.",
+        about="GPUs on each node: a number, or count, types and memory, or shards.",
     ),
     "features": Field(kind=OneOrMany(kind=SITE_WORD), about="Features that every node must have."),
     "constraint": Field(kind=_EXPRESSION, about="A feature expression in the resource manager's own language."),

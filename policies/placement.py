@@ -17,7 +17,7 @@ from elisa.model.columns import Shape
 from elisa.model.ids import BackendName
 from elisa.model.native import ClusterView, NodeState, NodeView, PartitionView
 from elisa.model.reasons import Reason, ReasonCode, because
-from elisa.model.resources import Resources
+from elisa.model.resources import SHARD, Resources
 from elisa.model.site import Taint
 from elisa.model.units import format_duration, format_memory
 
@@ -214,7 +214,7 @@ def _limit(request: Resources, pool: Pool) -> Reason | None:
 
 def _of_components(request: Resources, pool: Pool) -> Reason | None:
     """Return why one of the further parts of a heterogeneous job could not run in the pool even if it were empty."""
-    parts = [part.alone(request.walltime_s) for part in request.components]
+    parts = [replace(part.alone(request.walltime_s), tolerations=request.tolerations) for part in request.components]
     return next((_too_large(part, pool) for part in parts if not _types_that_fit(part, pool)), None)
 
 
@@ -234,7 +234,7 @@ def _acceptable(request: Resources, nodes: NodeColumns) -> list[tuple[int, str]]
     if not request.gpus.per_node:
         return [(0, "")]
     if not request.gpus.types:
-        return [(0, gpu_type) for gpu_type in nodes.gpu_types]
+        return [(0, gpu_type) for gpu_type in nodes.gpu_types if gpu_type != SHARD]
     return [(rank, gpu_type) for rank, gpu_type in enumerate(request.gpus.types) if gpu_type in nodes.gpu_types]
 
 

@@ -21,6 +21,9 @@ LOCAL: Mapping[str, Option] = {
     "memory": Option("memory", "Memory that they may hold together.", "all of it"),
     "gpus": Option("list of types, or mapping from type to count", "GPUs by type.", "what `nvidia-smi` lists"),
     "gpu_memory": Option("memory", "Memory of each GPU.", "what `nvidia-smi` says"),
+    "gpu_parts": Option(
+        "mapping from index to count", "GPUs that so many jobs share, each with a shard of it.", "none is shared"
+    ),
 }
 
 SLURM: Mapping[str, Option] = {

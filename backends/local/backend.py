@@ -71,7 +71,8 @@ class LocalBackend:
 
     def avoid_gpus(self, gpus: Collection[int]) -> None:
         """Give these to no job from now on, and count them as taken."""
-        self._avoided = Held(cpus=0, memory_mib=0, gpus=tuple(sorted(gpus)))
+        whole = [gpu for gpu in sorted(gpus) for _ in range(self._slots.parts_of(gpu))]
+        self._avoided = Held(cpus=0, memory_mib=0, gpus=tuple(whole))
 
     def submit(self, request: JobRequest) -> NativeId:
         """Start a job now. Raises Unavailable while something else holds what it asks for."""
@@ -121,8 +122,8 @@ class LocalBackend:
             memory_mib=slots.memory_mib,
             free_cpus=max(0, slots.cpus - sum(held.cpus for held in taken)),
             free_memory_mib=max(0, slots.memory_mib - sum(held.memory_mib for held in taken)),
-            gpus=_count(slots.gpus),
-            free_gpus=_count(tuple(slots.gpus[gpu] for gpu in free_gpus(slots, taken))),
+            gpus=_count(tuple(slots.kind_of(gpu) for gpu in free_gpus(slots, ()))),
+            free_gpus=_count(tuple(slots.kind_of(gpu) for gpu in free_gpus(slots, taken))),
             gpu_memory_mib=slots.gpu_memory_mib,
             partitions=("local",),
         )
@@ -185,7 +186,7 @@ class LocalBackend:
         if not self._slots.gpus:
             return dict(request.environment)
         # Given to jobs without GPUs too: what was not asked for must not be used.
-        return {**dict(request.environment), "CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in held.gpus)}
+        return {**dict(request.environment), "CUDA_VISIBLE_DEVICES": ",".join(dict.fromkeys(map(str, held.gpus)))}
 
     def _launch(self, job: LocalJob) -> None:
         launcher = _spawn(str(job.folder))

@@ -33,7 +33,7 @@ def read_slots(options: Mapping[str, object], runner: Runner | None = None) -> L
     """Return what jobs may use: as configured, and as detected where nothing is said.
 
     `cpus`: a count; `memory`: such as 16GiB; `gpus`: a list with the type of each, or a mapping from type to count;
-    `gpu_memory`: of each.
+    `gpu_memory`: of each; `gpu_parts`: a mapping from the index of a GPU to how many jobs share it.
     """
     unknown = sorted(set(options) - set(_SETTERS))
     if unknown:
@@ -67,9 +67,24 @@ def _gpus(value: object) -> tuple[str, ...]:
     raise ValueError(f"`{value}` is neither a list of GPU types nor a mapping from type to count")
 
 
+def _index(key: object) -> int:
+    text = str(key)  # keys of a YAML file are texts
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"`{text}` is no index of a GPU")
+    return int(text)
+
+
+def _parts(value: object) -> tuple[int, ...]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"`{value}` is no mapping from a GPU's index to how many jobs share it")
+    parts = {_index(gpu): max(1, _count(count)) for gpu, count in value.items()}
+    return tuple(parts.get(gpu, 1) for gpu in range(max(parts, default=-1) + 1))
+
+
 _SETTERS: Mapping[str, Callable[[LocalSlots, object], LocalSlots]] = {
     "cpus": lambda slots, value: replace(slots, cpus=_count(value)),
     "memory": lambda slots, value: replace(slots, memory_mib=_memory(value)),
     "gpus": lambda slots, value: replace(slots, gpus=_gpus(value)),
     "gpu_memory": lambda slots, value: replace(slots, gpu_memory_mib=_memory(value)),
+    "gpu_parts": lambda slots, value: replace(slots, parts=_parts(value)),
 }

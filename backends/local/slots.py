@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from elisa.backends.runner import Runner
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import SHARD, GpuRequest, Resources
 
 __all__ = ["Held", "LocalSlots", "NeverFits", "NoRoom", "assign", "detect_slots", "free_gpus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSlots:
-    """What jobs may use of this machine. `gpus` names the type of each GPU, in the order of their indices."""
+    """What jobs may use of this machine.
+
+    `gpus` names the type of each GPU, in the order of their indices. Where `parts` has a number above 1 for a GPU, that many
+    jobs share it: it is then given away in shards only.
+    """
 
     cpus: int
     memory_mib: int
     gpus: tuple[str, ...] = ()
     gpu_memory_mib: int = 0  # of each; 0: not known
+    parts: tuple[int, ...] = ()
+
+    def kind_of(self, gpu: int) -> str:
+        """Return the type by which a GPU is given away."""
+        return SHARD if self.parts_of(gpu) > 1 else self.gpus[gpu]
+
+    def parts_of(self, gpu: int) -> int:
+        """Return how many jobs may have a GPU at a time."""
+        return self.parts[gpu] if gpu < len(self.parts) else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What one job holds. `gpus` are indices."""
+    """What one job holds. `gpus` are indices; one comes as often as the job has parts of it."""
 
     cpus: int
     memory_mib: int
@@ -78,7 +92,8 @@ def _choose(slots: LocalSlots, taken: tuple[Held, ...], asked: Resources) -> Hel
 
 def _choose_gpus(slots: LocalSlots, taken: tuple[Held, ...], asked: GpuRequest) -> tuple[int, ...] | NoRoom:
     free = free_gpus(slots, taken)
-    groups = [tuple(gpu for gpu in free if slots.gpus[gpu] == kind) for kind in asked.types] or [free]
+    groups = [tuple(gpu for gpu in free if slots.kind_of(gpu) == kind) for kind in asked.types]
+    groups = groups or [tuple(gpu for gpu in free if slots.kind_of(gpu) != SHARD)]
     for group in groups:
         if len(group) >= asked.per_node:
             return group[: asked.per_node]
@@ -86,9 +101,10 @@ def _choose_gpus(slots: LocalSlots, taken: tuple[Held, ...], asked: GpuRequest) 
 
 
 def free_gpus(slots: LocalSlots, taken: Iterable[Held]) -> tuple[int, ...]:
-    """Return the indices of the GPUs that no job holds."""
-    used = {gpu for held in taken for gpu in held.gpus}
-    return tuple(gpu for gpu in range(len(slots.gpus)) if gpu not in used)
+    """Return the indices of the GPUs that no job holds, each as often as there are free parts of it; the fullest first."""
+    used = Counter(gpu for held in taken for gpu in held.gpus)
+    left = {gpu: slots.parts_of(gpu) - used[gpu] for gpu in range(len(slots.gpus))}
+    return tuple(gpu for gpu in sorted(left, key=lambda gpu: (left[gpu], gpu)) for _ in range(left[gpu]))
 
 
 def detect_slots(runner: Runner, *, look_for_gpus: bool = True) -> LocalSlots:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from elisa.backends.simulated.job import Shape
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.model.native import NodeState, NodeView
+from elisa.model.resources import SHARD
 
 __all__ = ["Node", "Place", "Room"]
 
@@ -114,7 +115,7 @@ class Room:
         if not shape.gpus:
             return ("",)
         known = dict.fromkeys(name for node in self._members[shape.partition] for name, _ in node.kind.gpus)
-        return shape.gpu_types or tuple(known)
+        return shape.gpu_types or tuple(name for name in known if name != SHARD)
 
     def could_ever(self, shape: Shape) -> bool:
         """Tell whether such a job could start on the empty cluster with every node up."""

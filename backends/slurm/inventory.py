@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.native import NodeState, NodeView, PartitionView
+from elisa.model.resources import SHARD
 
 __all__ = [
     "licences_argv",
@@ -24,7 +25,7 @@ __all__ = [
 
 # Values with blanks in them (OS, Reason) are cut short: none of those is read.
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+)=(\S*)")
-_GRES = re.compile(r"gpu(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
+_GRES = re.compile(r"\b(gpu|shard)(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
 _CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d+):(\d+)$")
 _DOWN = {"DOWN", "ERROR", "FAIL", "FAILING", "NOT_RESPONDING", "POWERED_DOWN*", "INVALID_REG", "UNKNOWN_REG"}
 _DRAINED = {"DRAIN", "DRAINED", "DRAINING", "MAINT", "MAINTENANCE", "REBOOT_ISSUED", "BLOCKED"}
@@ -66,8 +67,7 @@ def _pairs(line: str) -> dict[str, str]:
 def _node(record: Mapping[str, str]) -> NodeView:
     cpus = _number(record.get("CPUEfctv") or record.get("CPUTot"))
     memory_mib = _number(record.get("RealMemory"))
-    gpus = _gpus(record.get("Gres", ""))
-    used = _gpus(record.get("GresUsed", ""))
+    gpus, used = _gpus(record.get("Gres", "")), _used(record)
     return NodeView(
         name=record["NodeName"],
         cpus=cpus,
@@ -88,11 +88,28 @@ def _number(text: str | None) -> int:
 
 
 def _gpus(gres: str) -> dict[str, int]:
-    """Return GPUs by type in `gpu:a100:4(S:0-1),gpu:2`; the type of the second is the empty text."""
+    """Return GPUs by type in `gpu:a100:4(S:0-1),gpu:2`; the type of the second is the empty text.
+
+    Shards, `shard:a100:16`, are counted together, as a type of their own.
+    """
     counts: dict[str, int] = {}
-    for kind, count in _GRES.findall(re.sub(r"\([^)]*\)", "", gres)):
-        counts[kind] = counts.get(kind, 0) + int(count)
+    for name, kind, count in _GRES.findall(re.sub(r"\([^)]*\)", "", gres)):
+        key = SHARD if name == SHARD else kind
+        counts[key] = counts.get(key, 0) + int(count)
     return counts
+
+
+def _used(record: Mapping[str, str]) -> dict[str, int]:
+    """Return what is in use. A whole GPU that a job has takes its shards with it; one of which shards are used is not whole."""
+    gpus, used = _gpus(record.get("Gres", "")), _gpus(record.get("GresUsed", ""))
+    if SHARD not in gpus:
+        return used
+    whole = {kind: count for kind, count in gpus.items() if kind != SHARD}
+    per_gpu = max(1, gpus[SHARD] // max(1, sum(whole.values())))
+    taken = sum(used.get(kind, 0) for kind in whole)
+    broken = -(-used.get(SHARD, 0) // per_gpu)
+    spread = {kind: used.get(kind, 0) + (broken if len(whole) == 1 else 0) for kind in whole}
+    return {**spread, SHARD: used.get(SHARD, 0) + taken * per_gpu}
 
 
 def node_state(text: str) -> NodeState:

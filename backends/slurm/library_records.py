@@ -6,6 +6,7 @@ The attributes are those of pyslurm 22.5 to 25.11, https://pyslurm.github.io: `J
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
@@ -13,11 +14,12 @@ from typing import Protocol
 from elisa.backends.slurm.inventory import node_state
 from elisa.backends.slurm.states import Record
 from elisa.model.native import NodeView, PartitionView
+from elisa.model.resources import SHARD
 
 __all__ = ["LibraryJob", "LibraryNode", "LibraryPartition", "node_of", "partition_of", "records_of"]
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
-_GPU = re.compile(r"gpu(?::([A-Za-z][A-Za-z0-9_.-]*))?")
+_GPU = re.compile(r"(gpu|shard)(?::([A-Za-z][A-Za-z0-9_.-]*))?")
 
 
 class LibraryJob(Protocol):
@@ -126,7 +128,11 @@ def node_of(node: LibraryNode) -> NodeView:
 
 def _gpus(gres: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     found = ((_GPU.fullmatch(name), count) for name, count in gres.items())
-    yield from ((match[1] or "", int(count)) for match, count in found if match is not None)
+    counts: Counter[str] = Counter()
+    for match, count in found:
+        if match is not None:
+            counts[SHARD if match[1] == SHARD else match[2] or ""] += int(count)
+    yield from counts.items()
 
 
 def partition_of(partition: LibraryPartition) -> PartitionView:

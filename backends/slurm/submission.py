@@ -21,7 +21,7 @@ from elisa.backends.slurm.refusals import refusal
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
-from elisa.model.resources import Resources
+from elisa.model.resources import SHARD, Resources
 
 __all__ = [
     "EXTRAS",
@@ -186,6 +186,8 @@ def _memory(asked: Resources, style: MemoryStyle) -> str:
 
 
 def _gpus(asked: Resources, style: GpuStyle) -> str:
+    if asked.gpus.types[:1] == (SHARD,):
+        return f"--gres={gpus_of(asked)}"  # a resource of its own: gres/shard
     per_task, rest = divmod(asked.gpus.per_node, asked.tasks_per_node)
     if style is GpuStyle.GPUS_PER_TASK and not rest:
         return f"--gpus-per-task={gpus_of(asked, per_task)}"

@@ -1,4 +1,4 @@
-"""Where things run best: weighed options, bad nodes, shared GPUs."""
+"""Where things run best: weighed options, taints, shards, bad nodes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from elisa.model.charge import Charge
 from elisa.model.columns import Outlook, Shape
-from elisa.model.ids import TaskId
+from elisa.model.ids import ProjectName, TaskId
 from elisa.model.native import NodeState, PartitionView
 from elisa.model.reasons import ReasonCode
-from elisa.model.resources import Component, GpuRequest, Resources
-from elisa.model.site import Billing, FairShare, PlacementWeights, SitePolicy, Taint
+from elisa.model.resources import SHARD, Component, GpuRequest, Resources
+from elisa.model.site import Billing, Cap, FairShare, Metered, PlacementWeights, ProjectPolicy, SitePolicy, Taint
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
-from elisa.policies.packing import Share, shared_gpus
 from elisa.policies.placement import Option, options_of, pools_of
 from elisa.policies.plan import Plan
 from elisa.policies.score import rank_options
@@ -166,6 +164,37 @@ def outcomes(node: str, bad: int, good: int = 0, age_s: float = 0.0) -> list[Nod
     return [NodeOutcome(node, age_s, failed=True)] * bad + [NodeOutcome(node, age_s, failed=False)] * good
 
 
+class TestShards:
+    """Half of `n1`'s GPUs are shared by four jobs each."""
+
+    NODE = a_node("n1", gpus={"a100": 1, SHARD: 4}, cpus=64)
+
+    def made(self, *requests: Resources, **extra: Any) -> Plan:
+        ready = Ready()
+        for number, request in enumerate(requests):
+            ready.add(f"t{number}", request)
+        return a_plan(ready, a_cluster(self.NODE), **extra)
+
+    def test_as_many_share_a_gpu_as_it_has_shards(self) -> None:
+        made = self.made(*[a_request(1, (SHARD,))] * 5)
+
+        assert len(started(made)) == 4
+
+    def test_nobody_gets_a_shard_who_does_not_ask_for_one(self) -> None:
+        made = self.made(a_request(1), a_request(1))
+
+        assert [made.request(TaskId(task)).gpus.types for task in started(made)] == [("a100",)]
+
+    def test_shards_are_charged_and_capped_as_a_type_of_their_own(self) -> None:
+        cap = Cap(resource=Metered.GPU_S, gpu_type=SHARD, limit=2 * 3600)
+        site = SitePolicy(unlisted=ProjectPolicy(name=ProjectName(""), caps=(cap,)))
+
+        made = self.made(*[a_request(1, (SHARD,))] * 3, site=site)
+
+        assert len(started(made)) == 2
+        assert made.charge(TaskId(started(made)[0])) == Charge(node_s=3600, cpu_s=3600, gpu_s=3600, gpu_type=SHARD)
+
+
 class TestTaints:
     """`n1` is for interactive work, `n2` for anybody."""
 
@@ -227,35 +256,3 @@ class TestBadNodes:
 
         assert [one.node for one in suspects(history, 10)] == ["worse"]
         assert suspects(history, 9) == ()
-
-
-shares = st.lists(st.tuples(st.integers(1, 1100), st.integers(1, 90)), max_size=20).map(
-    lambda parts: [Share(f"j{n:02}", *part) for n, part in enumerate(parts)]
-)
-
-
-class TestPacking:
-    def test_small_jobs_share_one_gpu(self) -> None:
-        jobs = [Share("a", 600, 10), Share("b", 400, 75), Share("c", 300, 10), Share("d", 100, 20)]
-
-        assert shared_gpus(jobs, 80) == (("b",), ("a", "c", "d"))
-
-    def test_no_more_clients_than_the_gpu_takes(self) -> None:
-        assert shared_gpus([Share(f"j{n}", 1, 1) for n in range(5)], 80, at_most=2) == (
-            ("j0", "j1"),
-            ("j2", "j3"),
-            ("j4",),
-        )
-
-    @given(jobs=shares, at_most=st.integers(1, 8))
-    def test_no_gpu_is_given_more_than_it_has_and_no_job_is_lost(self, jobs: list[Share], at_most: int) -> None:
-        known = {job.id: job for job in jobs}
-
-        groups = shared_gpus(jobs, 80, at_most)
-
-        for group in groups:
-            assert sum(known[id_].thousandths for id_ in group) <= 1000
-            assert sum(known[id_].memory_mib for id_ in group) <= 80
-            assert 1 <= len(group) <= at_most
-        fitting = sorted(job.id for job in jobs if job.thousandths <= 1000 and job.memory_mib <= 80)
-        assert sorted(id_ for group in groups for id_ in group) == fitting

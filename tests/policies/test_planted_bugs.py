@@ -17,7 +17,6 @@ from elisa.policies import (
     budgets,
     makeroom,
     order,
-    packing,
     placement,
     preemption,
     score,
@@ -94,6 +93,10 @@ def keeps_room_beside_what_starts() -> None:
 
 def asks_for_a_feature_that_nobody_has() -> None:
     planning.test_what_fits_nowhere_says_by_what(a_request(features=("ib",)), "feature")
+
+
+def tolerates_everything(request: Any, gpu_type: str, pool: Any, *, free: bool) -> Any:
+    return _fitting_nodes(replace(request, tolerations=tuple(pool.nodes.taints)), gpu_type, pool, free=free)
 
 
 def features_do_not_matter(request: Any, gpu_type: str, pool: Any, *, free: bool) -> Any:
@@ -226,8 +229,11 @@ BUGS: Mapping[str, Bug] = {
         {**score._TERMS, "finish": lambda own, everyone: 1 - _finish_term(own, everyone)},
         placing.TestScore().test_who_only_wants_to_be_done_goes_where_it_is_fastest,
     ),
-    "a GPU has room for one more": Bug(
-        packing, "_has_room", always, placing.TestPacking().test_no_more_clients_than_the_gpu_takes
+    "shards are given to anybody": Bug(
+        placement, "SHARD", "", placing.TestShards().test_nobody_gets_a_shard_who_does_not_ask_for_one
+    ),
+    "taints do not matter": Bug(
+        placement, "fitting_nodes", tolerates_everything, placing.TestTaints().test_what_tolerates_no_node_is_told_so
     ),
 }
 

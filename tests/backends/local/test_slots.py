@@ -7,7 +7,7 @@ from elisa.backends.local.opening import read_slots
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign, detect_slots
 from elisa.backends.runner import Completed
 from elisa.model.errors import UsageError
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import SHARD, GpuRequest, Resources
 
 SLOTS = LocalSlots(cpus=8, memory_mib=1000, gpus=("a100", "h100", "a100"), gpu_memory_mib=40000)
 
@@ -119,3 +119,44 @@ def test_options_that_cannot_be_are_refused_with_words(options: dict[str, object
         read_slots(options)
 
     assert words in str(caught.value)
+
+
+SHARED = LocalSlots(cpus=8, memory_mib=1000, gpus=("a100", "a100"), parts=(1, 3))
+
+
+def shard(count: int = 1) -> Resources:
+    return Resources(gpus=GpuRequest(per_node=count, types=(SHARD,)))
+
+
+def test_jobs_share_a_gpu_up_to_its_parts_and_nobody_gets_it_whole() -> None:
+    taken: list[Held] = []
+    for _ in range(3):
+        held = assign(SHARED, taken, shard())
+        assert isinstance(held, Held)
+        taken.append(held)
+
+    assert [held.gpus for held in taken] == [(1,), (1,), (1,)]
+    assert assign(SHARED, taken, shard()) == NoRoom(resource="gpus", asked=1, free=0)
+    assert assign(SHARED, (), Resources(gpus=GpuRequest(per_node=1))) == Held(cpus=1, memory_mib=0, gpus=(0,))
+    assert assign(SHARED, (), Resources(gpus=GpuRequest(per_node=2))) == NeverFits(resource="gpus", asked=2, largest=1)
+
+
+def test_a_gpu_that_is_shared_already_is_filled_before_the_next() -> None:
+    slots = LocalSlots(cpus=8, memory_mib=1000, gpus=("a100", "a100"), parts=(2, 2))
+
+    held = assign(slots, (Held(cpus=1, memory_mib=0, gpus=(1,)),), shard())
+
+    assert isinstance(held, Held)
+    assert held.gpus == (1,)
+
+
+def test_shared_gpus_are_configured_by_their_index() -> None:
+    slots = read_slots({"cpus": 1, "memory": "1GiB", "gpus": {"a100": 3}, "gpu_parts": {"1": 4}})
+
+    assert [slots.kind_of(gpu) for gpu in range(3)] == ["a100", "shard", "a100"]
+
+
+@pytest.mark.parametrize("wrong", [4, {"a100": 4}, {"1": "four"}])
+def test_shares_that_cannot_be_are_refused(wrong: object) -> None:
+    with pytest.raises(UsageError, match="configured wrongly"):
+        read_slots({"gpus": {"a100": 3}, "gpu_parts": wrong})

@@ -54,6 +54,23 @@ def test_what_is_in_use_is_not_free() -> None:
     assert (view.gpus, view.free_gpus) == ((("a100", 2), ("v100", 4)), (("a100", 1), ("v100", 0)))
 
 
+@pytest.mark.parametrize(
+    ("used", "free_gpus", "free_shards"),
+    [
+        ("gpu:a100:0,shard:a100:0", 2, 8),
+        ("gpu:a100:1(IDX:0),shard:a100:0", 1, 4),
+        ("gpu:a100:0,shard:a100:5(4/4,1/4)", 0, 3),
+    ],
+)
+def test_shards_are_a_type_of_their_own_and_share_the_gpus_with_whole_ones(
+    used: str, free_gpus: int, free_shards: int
+) -> None:
+    view = node(f"Gres=gpu:a100:2(S:0),shard:a100:8(S:0) GresUsed={used} State=MIXED")
+
+    assert view.gpus == (("a100", 2), ("shard", 8))
+    assert view.free_gpus == (("a100", free_gpus), ("shard", free_shards))
+
+
 def test_gpu_without_a_type_has_an_empty_one() -> None:
     assert node("CPUTot=1 Gres=gpu:4 GresUsed=gpu:3 State=IDLE").free_gpus == (("", 1),)
 

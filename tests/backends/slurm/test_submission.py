@@ -14,7 +14,7 @@ from elisa.backends.slurm.submission import parse_submit, render_script, submit_
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import NativeId
 from elisa.model.native import JobRequest
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import SHARD, GpuRequest, Resources
 from tests.backends.slurm.jobs import INSTANCE, PLAIN, a_request, attempt
 
 
@@ -129,6 +129,12 @@ def test_every_wish_has_its_option() -> None:
 
 def test_gpus_of_any_type_name_none() -> None:
     assert "--gres=gpu:2" in options_of(a_request(resources=Resources(gpus=GpuRequest(per_node=2))))
+
+
+def test_shards_are_asked_for_as_a_resource_of_their_own() -> None:
+    asked = Resources(gpus=GpuRequest(per_node=2, types=(SHARD,)))
+
+    assert "--gres=shard:2" in options_of(a_request(resources=asked))
 
 
 def test_site_may_prefer_the_newer_gpu_option() -> None:
