@@ -6,6 +6,7 @@ its time is over) and `grace_s` (the queue's `kill_delay` holds).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from elisa.backends.pbs.arrays import (
 from elisa.backends.pbs.attributes import parse_records
 from elisa.backends.pbs.deletion import delete_argv, parse_delete
 from elisa.backends.pbs.fit import why_never
-from elisa.backends.pbs.identity import JobRef, Names, array_of, native_id_of, number_of, split_native_id
+from elisa.backends.pbs.identity import JobRef, Names, array_of, native_id_of, number_of, size_in, split_native_id
 from elisa.backends.pbs.listing import Listing
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
 from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, release_argv
@@ -177,6 +178,7 @@ class PbsBackend:
 
     def cluster(self) -> ClusterView:
         """Return nodes, queues and what the server counts as licences. Raises Unavailable."""
+        self._server.dialect()
         qstat = self._server.program("qstat")
         queues = inventory.parse_queues(self._server.answer(inventory.queues_argv(qstat)))
         servers = dict(parse_records(self._server.answer(inventory.server_argv(qstat)), "Server: "))
@@ -271,13 +273,20 @@ class PbsBackend:
             raise Rejected("no node of this PBS can ever run the job", why=why)
 
     def _refuse_late(self, request: JobRequest) -> None:
-        """Refuse what is to follow a job that is over, or unknown: PBS takes it all the same, and ends it unrun."""
-        poll = self.poll(request.after)
-        if isinstance(poll, Unreachable):
-            raise Unavailable("PBS did not answer", why=poll.what)
-        late = [native_id for native_id in request.after if not _is_alive(poll.observations[native_id])]
+        """Refuse what is to follow a job that is over, or unknown: PBS takes it all the same, and ends it unrun.
+
+        Refuse, too, what is to follow some jobs of an array: it would have to wait for all others of it.
+        """
+        refs = {native_id: ref for native_id in request.after if (ref := split_native_id(native_id))}
+        listing = self._server.list_jobs([ref.pbs_id for ref in refs.values()])
+        late = [i for i in request.after if not _is_alive(self._observe(i, refs.get(i), listing))]
         if late:
             raise Rejected("what the job is to follow has ended already, or is not known", why=", ".join(late))
+        asked = Counter(array_of(ref.pbs_id) for ref in refs.values() if ref.is_element)
+        sizes = {array_of(ref.pbs_id): size_in(listing.records[ref.number].name) for ref in refs.values()}
+        parts = [array for array, count in asked.items() if count < sizes[array]]
+        if parts:
+            raise Rejected("PBS lets a job follow an array, but not a part of it", why=", ".join(parts))
 
 
 def _is_alive(observation: Observation) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from elisa.backends.protocol import tag_of
 from elisa.model.ids import AttemptId, NativeId, is_attempt_id
 
-__all__ = ["JobRef", "Names", "array_of", "element_of", "native_id_of", "number_of", "split_native_id"]
+__all__ = ["JobRef", "Names", "array_of", "element_of", "native_id_of", "number_of", "size_in", "split_native_id"]
 
 _PBS_ID = re.compile(r"[0-9]{1,12}(\[[0-9]{1,6}\])?(\.[A-Za-z0-9][A-Za-z0-9-]*)*")
 _NUMBER = re.compile(r"[0-9]+(\[[0-9]*\])?")
@@ -56,6 +56,12 @@ def element_of(array: str, index: int) -> str:
 def array_of(pbs_id: str) -> str:
     """Return PBS's id of the array that an element belongs to; of any other job its own."""
     return _INDEX.sub("[]", pbs_id, count=1)
+
+
+def size_in(name: str) -> int:
+    """Return how many jobs an array has, by its name; 0 for another job's name."""
+    count = name.rpartition("+")[2]
+    return int(count) if "+" in name and count.isdecimal() else 0
 
 
 def native_id_of(pbs_id: str, attempt: AttemptId, first: AttemptId | None = None) -> NativeId:

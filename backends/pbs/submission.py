@@ -153,7 +153,7 @@ def _ids(after: tuple[NativeId, ...]) -> str:
     known = [split_native_id(native_id) for native_id in after]
     if None in known:
         raise Rejected("a dependency on a job that is not PBS's", why=", ".join(after))
-    # PBS knows no dependency on an element of an array: what follows one waits for all of them
+    # PBS knows no dependency on an element of an array, but on all of them
     return ":".join(dict.fromkeys(array_of(ref.pbs_id) for ref in known if ref))
 
 

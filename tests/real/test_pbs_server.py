@@ -73,6 +73,13 @@ class Site:
     def output(self, number: int) -> str:
         return (self.folder / f"{self.attempt(number)}.out").read_text()
 
+    def wait_for_output(self, number: int, text: str) -> None:
+        """Wait until a job has written just this."""
+        limit = time.monotonic() + 30
+        while not (self.folder / f"{self.attempt(number)}.out").exists() or self.output(number) != text:
+            assert time.monotonic() < limit
+            time.sleep(0.2)
+
     def end_of(self, native_id: NativeId) -> Seen:
         return self.bench().end_of(native_id)
 
@@ -119,10 +126,7 @@ def test_job_gets_what_it_asks_for(site: Site) -> None:
 def test_output_can_be_read_while_the_job_runs(site: Site) -> None:
     native_id = site.backend().submit(site.job(1, "echo here; sleep 300"))
     site.bench().wait_for(native_id, NativeState.RUNNING)
-    limit = time.monotonic() + 30
-    while site.output(1) != "here\n":
-        assert time.monotonic() < limit
-        time.sleep(0.2)
+    site.wait_for_output(1, "here\n")
 
     assert site.backend().cancel([native_id]) == {native_id: CancelOutcome.ASKED}
 
@@ -166,6 +170,62 @@ def test_job_is_found_by_a_short_name(site: Site) -> None:
     tag = AttemptId(".".join(native_id.split(".")[-2:]))
 
     assert backend.find([tag]).ids == {tag: (native_id,)}
+
+
+def test_matrix_is_one_array_whose_elements_are_told_apart(site: Site) -> None:
+    backend, bench = site.backend(), site.bench()
+    requests = [site.job(number, f"echo {number}; exit $PBS_ARRAY_INDEX", at_once=2) for number in range(1, 6)]
+    ids = backend.submit_array(requests)
+    found = site.backend().find([request.attempt for request in requests]).ids
+
+    assert {tag: (native_id,) for tag, native_id in ids.items()} == found
+    assert [bench.end_of(native_id).exit_code for native_id in ids.values()] == [0, 1, 2, 3, 4]
+    assert [site.output(number) for number in range(1, 6)] == [f"{number}\n" for number in range(1, 6)]
+
+
+def test_one_element_is_cancelled_and_the_others_run_on(site: Site) -> None:
+    backend, bench = site.backend(), site.bench()
+    script = f"while [ ! -e {site.folder}/go ]; do sleep 0.2; done"
+    ids = list(backend.submit_array([site.job(number, script) for number in range(1, 4)]).values())
+    bench.wait_for(ids[1], NativeState.RUNNING)
+    outcome = backend.cancel([ids[1]])
+    (site.folder / "go").touch()
+
+    assert outcome == {ids[1]: CancelOutcome.ASKED}
+    assert [bench.end_of(native_id).end_reason for native_id in ids] == [
+        EndReason.COMPLETED,
+        EndReason.CANCELLED,
+        EndReason.COMPLETED,
+    ]
+
+
+def test_what_follows_a_whole_array_runs_after_it(site: Site) -> None:
+    backend = site.backend()
+    ids = list(backend.submit_array([site.job(number, "sleep 2") for number in (1, 2)]).values())
+    after = backend.submit(site.job(3, "exit 0", after=tuple(ids)))
+
+    assert site.end_of(after).end_reason is EndReason.COMPLETED
+    assert [site.end_of(native_id).end_reason for native_id in ids] == [EndReason.COMPLETED] * 2
+
+
+def test_program_that_saves_when_it_is_deleted_keeps_its_exit_status(site: Site) -> None:
+    script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"
+    native_id = site.backend().submit(site.job(1, script))
+    site.bench().wait_for(native_id, NativeState.RUNNING)
+    site.wait_for_output(1, "ready\n")
+    site.backend().cancel([native_id])
+    end = site.end_of(native_id)
+
+    assert (end.end_reason, end.exit_code) == (EndReason.CANCELLED, 42)
+
+
+def test_successor_of_what_is_over_is_not_handed_over(site: Site) -> None:
+    over = site.backend().submit(site.job(1, "exit 3"))
+    site.end_of(over)
+
+    for before in (over, NativeId("999999.none.t00000000z.1")):
+        with pytest.raises(Rejected):
+            site.backend().submit(site.job(2, "exit 0", after=(before,)))
 
 
 def test_many_jobs_are_one_question(site: Site) -> None:

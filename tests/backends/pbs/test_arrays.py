@@ -115,6 +115,17 @@ def ran(bench: Bench) -> list[str]:
 
 
 @pytest.mark.slow
+def test_a_job_follows_a_whole_array_and_no_part_of_one(bench: Bench) -> None:
+    bench.pbs.pause()
+    ids = tuple(bench.backend().submit_array(jobs(bench, "exit 0")).values())
+    bench.backend().submit(bench.job("exit 0", "4", after=ids))
+
+    assert bench.pbs.jobs()["2"]["depend"] == "afterok:1[].vm"
+    with pytest.raises(Rejected, match="not a part of it"):
+        bench.backend().submit(bench.job("exit 0", "5", after=ids[1:]))
+
+
+@pytest.mark.slow
 def test_each_element_runs_its_own_attempt_and_ends_in_its_own_way(bench: Bench) -> None:
     requests = jobs(bench, "exit $PBS_ARRAY_INDEX")
     ids = bench.backend().submit_array(requests)

@@ -315,7 +315,7 @@ def test_a_lost_answer_is_uncertain() -> None:
 def test_cluster_is_read_in_three_questions() -> None:
     answers = [recorded("qstat-queues"), recorded("qstat-server")]
     runner = ScriptedRunner({"qstat": answers, "pbsnodes": recorded("pbsnodes-busy")})
-    view = scripted_backend(runner).cluster()
+    view = scripted_backend(runner, {"dialect": "openpbs"}).cluster()
 
     assert runner.asked == [("qstat", "-Q", "-f"), ("qstat", "-B", "-f"), ("pbsnodes", "-a")]
     assert [partition.name for partition in view.partitions if partition.is_default] == ["workq"]
@@ -335,6 +335,16 @@ def test_cluster_is_read_in_three_questions() -> None:
 def test_a_cluster_that_does_not_say_what_it_has_is_unavailable(answers: dict[str, Completed | str]) -> None:
     with pytest.raises(Unavailable):
         scripted_backend(ScriptedRunner(answers)).cluster()
+
+
+def test_stand_ins_of_slurm_are_no_pbs() -> None:
+    # qstat of slurm-wlm-torque 22.05.8
+    answer = Completed(exit_code=2, stderr="Unknown option: version\nUsage:\n    qstat [-f] [-a|-i|-r] [-n [-1]]\n")
+    backend = scripted_backend(ScriptedRunner({"qstat": answer}))
+
+    with pytest.raises(Unavailable, match="Slurm's stand-ins"):
+        backend.cluster()
+    assert isinstance(backend.poll([RUNNING]), Unreachable)
 
 
 def test_capabilities() -> None:
