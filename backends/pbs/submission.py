@@ -95,8 +95,7 @@ def submit_argv(qsub: str, request: JobRequest, names: Names, options: PbsOption
     """Return qsub's command line. Raises Rejected for a wish that can't be passed on."""
     # elisa starts the next attempt itself: PBS would run the same one twice
     own = ("-N", names.of(request.attempt), "-r", "n")
-    # a fixed shell, and no directives in the script
-    shell = ("-S", "/bin/sh", "-C", "") if dialect is Dialect.TORQUE else ()
+    shell = ("-S", "/bin/sh") if dialect is Dialect.TORQUE else ()
     argv = _checked((qsub, *shell, *own, *_fixed(options.umask), *_wishes(request, options, dialect)))
     program = () if dialect is Dialect.TORQUE else ("--", "/bin/sh", "-c", render_command(request))
     return (*argv, *program)
@@ -134,7 +133,9 @@ def _wishes(request: JobRequest, options: PbsOptions, dialect: Dialect) -> Itera
     if lower:
         yield from ("-p", str(lower))
     yield from _extras(request)
-    for wish in _resources(request, options, dialect):
+    resources = _resources(request, options, dialect)
+    # of several -l not everything that reads Torque's options takes more than the last
+    for wish in (",".join(resources),) if dialect is Dialect.TORQUE else resources:
         yield from ("-l", wish)
     if request.resources.exclusive and dialect is Dialect.TORQUE:
         yield "-n"

@@ -69,8 +69,8 @@ def test_plain_job_of_torque_is_a_script_without_directives() -> None:
     request = replace(a_request(), priority=4)
 
     assert argv(request, dialect=Dialect.TORQUE) == (
-        *("qsub", "-S", "/bin/sh", "-C", "", "-N", "el.ab12.t000000001.1", "-r", "n", "-m", "n"),
-        *("-o", "/dev/null", "-e", "/dev/null", "-l", "nodes=1:ppn=1", "-l", "walltime=3600"),
+        *("qsub", "-S", "/bin/sh", "-N", "el.ab12.t000000001.1", "-r", "n", "-m", "n"),
+        *("-o", "/dev/null", "-e", "/dev/null", "-l", "nodes=1:ppn=1,walltime=3600"),
     )
     assert render_script(request) == f"#!/bin/sh\n{render_command(request)}\n"
 
@@ -88,12 +88,7 @@ def test_every_resource_has_its_word_in_torque() -> None:
     request = replace(a_request(resources=RICH), qos="long", reservation="r7")
 
     assert wishes(request, dialect=Dialect.TORQUE) == [
-        "nodes=2:ppn=8:gpus=2:a100:bigmem:switch=s1:arch=linux",
-        "mem=32000mb",
-        "qos=long",
-        "advres=r7",
-        "walltime=5400",
-        "matlab=2",
+        "nodes=2:ppn=8:gpus=2:a100:bigmem:switch=s1:arch=linux,mem=32000mb,qos=long,advres=r7,walltime=5400,matlab=2"
     ]
     assert argv(request, dialect=Dialect.TORQUE)[-1] == "-n"
 

@@ -230,7 +230,7 @@ def add_elements(state: State, array: str, span: re.Match[str]) -> None:
 
 
 def split_wish(wish: str) -> list[str]:
-    return [wish] if wish.startswith(("select=", "place=", "nodes=")) else wish.split(",")
+    return [wish] if wish.startswith(("select=", "place=")) else wish.split(",")
 
 
 def waiting(depend: str, single: dict[str, str]) -> dict[str, Any]:
