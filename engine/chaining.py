@@ -23,6 +23,7 @@ from elisa.model.task import Attempt, Task
 from elisa.policies.chaining import Link, job_words, link_of, tips_of
 from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
+from elisa.policies.power import priced
 from elisa.policies.snapshot import Snapshot
 from elisa.store.reader import Reader
 
@@ -113,7 +114,7 @@ class Chaining:
         names = {link.backend for link in links.values()}
         return plan(
             Snapshot.build(
-                with_paths(self.reader.columns_of(links), self.due),
+                with_paths(priced(self.reader.columns_of(links), self.seen.site.power), self.due),
                 ground.usage,
                 [_occupied(view) for view in self.managers.clusters() if view.backend in names],
                 ground.live,

@@ -18,6 +18,7 @@ from elisa.engine.site_sections import (
     FusionConfig,
     JobsConfig,
     PlacementConfig,
+    PowerConfig,
     PreemptionConfig,
     RecoveryConfig,
 )
@@ -78,6 +79,7 @@ class Site(Section):
     kept_plans: Count = Field(
         default=1000, description="Of how many ticks what was looked at and decided is kept, for `elisa replay`."
     )
+    power: PowerConfig = Field(default=PowerConfig(), description="What nodes and cores draw, for budgets of energy.")
     gpu_watts: Mapping[str, Weight] = Field(
         default={}, description="What one GPU of a type draws, in watts, by type: see `energy` in `placement`."
     )
@@ -104,6 +106,7 @@ class Site(Section):
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,
             backfill_times=self.backfill_times,
+            power=self.power.policy(self.gpu_watts),
             gpu_watts=tuple(sorted(self.gpu_watts.items())),
         )
 

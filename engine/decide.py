@@ -25,6 +25,7 @@ from elisa.model.task import Attempt
 from elisa.policies.deadlines import Due
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan, plan
+from elisa.policies.power import priced
 from elisa.policies.registry import load_plugins, unknown_keys
 from elisa.policies.snapshot import KeptRoom
 from elisa.store.reader import Reader
@@ -58,7 +59,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     policy = policy_of(ws, reader, now)
     left = WorkLeft(reader, live, now)
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
-    ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
+    ready = priced(with_promise(left.fill(reader.ready_columns()), reader, policy), policy.power)
     held = reader.running(now) if live else ()
     due = due_now(ready, held, reader, left, now)
     ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)

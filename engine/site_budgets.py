@@ -22,6 +22,9 @@ class Amounts(Section):
     cpu_hours: Weight | None = Field(default=None, description="Hours of cores.")
     gpu_hours: Weight | None = Field(default=None, description="Hours of GPUs of all types together.")
     memory_gib_hours: Weight | None = Field(default=None, description="Hours of a GiB of memory.")
+    energy_kwh: Weight | None = Field(
+        default=None, description="Kilowatt hours, as `power` and `gpu_watts` estimate them and agents measure them."
+    )
     gpu_hours_by_type: Mapping[str, Weight] = Field(
         default={}, description="Hours of GPUs of single types, beside `gpu_hours`."
     )
@@ -32,6 +35,7 @@ class Amounts(Section):
             (Metered.NODE_S, self.node_hours, 3600),
             (Metered.CPU_S, self.cpu_hours, 3600),
             (Metered.GPU_S, self.gpu_hours, 3600),
+            (Metered.WATT_S, self.energy_kwh, 3_600_000),
             (Metered.MEMORY_MIB_S, self.memory_gib_hours, 3600 * 1024),
         )
         return (

@@ -18,6 +18,7 @@ from elisa.model.site import (
     FairShare,
     FusionRules,
     PlacementWeights,
+    Power,
     PreemptionRules,
     Taint,
     Window,
@@ -35,6 +36,7 @@ __all__ = [
     "FusionConfig",
     "JobsConfig",
     "PlacementConfig",
+    "PowerConfig",
     "PreemptionConfig",
     "RecoveryConfig",
     "RefundsConfig",
@@ -220,6 +222,27 @@ class PlacementConfig(Section):
     def policy(self) -> PlacementWeights:
         """Return it as the rules of a policy."""
         return PlacementWeights(**self.model_dump())
+
+
+class PowerConfig(Section):
+    """What work is expected to draw, in watts. What is left out draws nothing; types of GPU stand under `gpu_watts`."""
+
+    node: Weight = Field(default=0.0, description="A node, beside its cores and GPUs.")
+    nodes: Mapping[str, Weight] = Field(
+        default={}, description="The same for work that names a partition, by its name."
+    )
+    cpu: Weight = Field(default=0.0, description="One core.")
+    gpu: Weight = Field(default=0.0, description="One GPU of a type that `gpu_watts` leaves out.")
+
+    def policy(self, gpu_types: Mapping[str, float]) -> Power:
+        """Return it, with the types of GPU."""
+        return Power(
+            node=self.node,
+            nodes=tuple(sorted(self.nodes.items())),
+            cpu=self.cpu,
+            gpu=self.gpu,
+            gpu_types=tuple(sorted(gpu_types.items())),
+        )
 
 
 class ClosureConfig(Section):

@@ -15,6 +15,7 @@ UNITS: Mapping[str, tuple[int, str]] = {
     Metered.CPU_S: (_HOUR_S, "core-h"),
     Metered.MEMORY_MIB_S: (_HOUR_S * 1024, "GiB-h"),
     Metered.GPU_S: (_HOUR_S, "gpu-h"),
+    Metered.WATT_S: (_HOUR_S * 1000, "kWh"),
     Metered.MEMORY_MIB: (1024, "GiB"),
 }
 

@@ -18,7 +18,7 @@ class EventKind(StrEnum):
     CLAIMED = "claimed"  # host, pid, native_id
     REFUSED = "refused"  # why: another job holds the claim, or a newer attempt exists; the program was not started
     STARTED = "started"  # host, pid, resumed_step (or null), gpus
-    HEARTBEAT = "heartbeat"  # cpu_s, max_memory_mib, memory_mib, gpu_s, max_gpu_memory_mib, processes
+    HEARTBEAT = "heartbeat"  # cpu_s, max_memory_mib, memory_mib, gpu_s, max_gpu_memory_mib, gpu_j, processes
     CHECKPOINT = "checkpoint"  # path, step, size_bytes, seconds
     QUARANTINED = "quarantined"  # path, why: a checkpoint that failed verification
     PROGRESS = "progress"  # step, total (or null)

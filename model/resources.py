@@ -59,6 +59,8 @@ class Resources:
     `features` are names that every node must have, `tolerations` the taints that a node may have. With `components` it is a
     heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
     of them.
+    `watts` and `gpu_watts` are what all of it is expected to draw, without its GPUs and by them: 0 until a plan prices it,
+    and where the site says nothing.
     """
 
     nodes: int = 1
@@ -73,6 +75,8 @@ class Resources:
     constraint: str = ""
     exclusive: bool = False
     components: tuple[Component, ...] = ()
+    watts: int = 0
+    gpu_watts: int = 0
 
     @property
     def cpus_per_node(self) -> int:

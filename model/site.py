@@ -25,6 +25,7 @@ __all__ = [
     "Loan",
     "Metered",
     "PlacementWeights",
+    "Power",
     "PreemptionRules",
     "ProjectPolicy",
     "ServiceClass",
@@ -44,12 +45,13 @@ UNTIL_LIFTED = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Metered(StrEnum):
-    """What may be capped. The first four add up over time; the others count what live attempts hold at one moment."""
+    """What may be capped. Those that end in `_s` add up over time; the others count what live attempts hold at one moment."""
 
     NODE_S = "node_s"
     CPU_S = "cpu_s"
     MEMORY_MIB_S = "memory_mib_s"
     GPU_S = "gpu_s"
+    WATT_S = "watt_s"  # joules
     JOBS = "jobs"
     NODES = "nodes"
     CPUS = "cpus"
@@ -219,6 +221,20 @@ class PreemptionRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What work is expected to draw, in watts: a node beside its cores, one core, one GPU. 0 draws nothing.
+
+    `nodes` are those of single partitions, by name; `gpu_types` are single types of GPU.
+    """
+
+    node: float = 0.0
+    cpu: float = 0.0
+    gpu: float = 0.0
+    nodes: tuple[tuple[str, float], ...] = ()
+    gpu_types: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closure:
     """Nodes of a backend (none named: all of them) that must be empty from `starts_at` until `ends_at`.
 
@@ -313,6 +329,7 @@ class SitePolicy:
     gpu_watts: tuple[tuple[str, float], ...] = ()
     closures: tuple[Closure, ...] = ()
     taints: tuple[Taint, ...] = ()
+    power: Power = Power()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
     fusion: FusionRules = FusionRules()
 

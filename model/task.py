@@ -48,12 +48,13 @@ class End:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What an attempt used so far, over its whole process tree."""
+    """What an attempt used so far, over its whole process tree; `gpu_j` is the energy that its GPUs were measured to draw."""
 
     cpu_s: float = 0.0
     max_memory_mib: int = 0
     gpu_s: float = 0.0
     max_gpu_memory_mib: int = 0
+    gpu_j: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

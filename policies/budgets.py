@@ -46,6 +46,7 @@ def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> 
         memory_mib_s=request.memory_mib * seconds,
         gpu_s=request.gpu_count * seconds,
         gpu_type=gpu_type if request.gpu_count else "",
+        watt_s=(request.watts + request.gpu_watts) * seconds,
     )
 
 
@@ -93,6 +94,7 @@ def demand_of(request: Resources, gpu_type: str) -> Mapping[Metered, int]:
         Metered.CPU_S: charge.cpu_s,
         Metered.MEMORY_MIB_S: charge.memory_mib_s,
         Metered.GPU_S: charge.gpu_s,
+        Metered.WATT_S: charge.watt_s,
         Metered.JOBS: 1,
         Metered.NODES: request.node_count,
         Metered.CPUS: request.cpus,
@@ -106,6 +108,7 @@ _AMOUNT: Mapping[Metered, Callable[[Charge], int]] = {
     Metered.CPU_S: lambda charge: charge.cpu_s,
     Metered.MEMORY_MIB_S: lambda charge: charge.memory_mib_s,
     Metered.GPU_S: lambda charge: charge.gpu_s,
+    Metered.WATT_S: lambda charge: charge.watt_s,
 }
 
 
@@ -120,6 +123,7 @@ _USE: Mapping[Metered, Callable[[UsageRow], int]] = {
     Metered.CPU_S: lambda row: row.reserved.cpu_s + row.spent.cpu_s,
     Metered.MEMORY_MIB_S: lambda row: row.reserved.memory_mib_s + row.spent.memory_mib_s,
     Metered.GPU_S: lambda row: row.reserved.gpu_s + row.spent.gpu_s,
+    Metered.WATT_S: lambda row: row.reserved.watt_s + row.spent.watt_s,
     Metered.JOBS: lambda row: row.jobs,
     Metered.NODES: lambda row: row.nodes,
     Metered.CPUS: lambda row: row.cpus,

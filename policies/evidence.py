@@ -182,6 +182,7 @@ def _usage(event: RuntimeEvent, before: Usage) -> Usage:
         max_memory_mib=int(_number(event, "max_memory_mib", before.max_memory_mib)),
         gpu_s=_number(event, "gpu_s", before.gpu_s),
         max_gpu_memory_mib=int(_number(event, "max_gpu_memory_mib", before.max_gpu_memory_mib)),
+        gpu_j=_number(event, "gpu_j", before.gpu_j),
     )
 
 

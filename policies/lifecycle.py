@@ -17,10 +17,10 @@ from elisa.model.native import Answered, Gone, NativeState, Observation, Poll, S
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, End
-from elisa.policies.budgets import charge_of
 from elisa.policies.conclude import conclude, is_firm, own_word, ran_s, started_at
 from elisa.policies.evidence import Heard, Sightings, by_attempt, listen, news_of
 from elisa.policies.inbundle import agreed_ids, own_part
+from elisa.policies.power import spent_by
 from elisa.policies.refunds import RefundRules, refunded_s
 
 __all__ = ["LifecycleRules", "Observed", "Sightings", "observe"]
@@ -307,15 +307,15 @@ def _end(  # noqa: PLR0917 - the two words, what they come to, and why
     state = AttemptState.LOST if end.reason is EndReason.LOST else AttemptState.ENDED
     seen_end = seen.ended_at if seen is not None else None
     ended_at = seen_end or (heard.exited.at if heard.exited is not None else draft.now)
-    seconds = ran_s(attempt, heard, seen, draft.now)
-    seconds -= refunded_s(attempt, end, ended_at, seconds, draft.rules.refunds)
+    whole_s = ran_s(attempt, heard, seen, draft.now)
+    seconds = whole_s - refunded_s(attempt, end, ended_at, whole_s, draft.rules.refunds)
     moved = AttemptMoved(
         attempt=attempt.id,
         before=attempt.state,
         after=state,
         reason=reason,
         end=end,
-        spend=charge_of(attempt.request, seconds),
+        spend=spent_by(attempt, seconds, whole_s),
         incarnation=attempt.incarnation or None,
         nodes=(seen.nodes or None) if seen is not None else None,
         started_at=started_at(attempt, heard, seen),

@@ -78,11 +78,13 @@ PERIODS: Mapping[str, Part] = {
 
 def limits(site: SitePolicy, usage: ProjectUsage, now: datetime, projects: Sequence[ProjectName]) -> tuple[Limit, ...]:
     """Return every cap on these projects and on whoever of them used anything, grants and loans counted in."""
-    own = [row for row in usage.rows if row.project in projects]
-    owners = [*map(Owner, projects), *sorted({Owner(ProjectName(row.project), row.owner_uid) for row in own})]
+    now_ruled = effective(site, usage, now)
+    members = sorted({Owner(ProjectName(one.project), one.owner_uid) for one in usage.rows if one.project in projects})
+    idle = [project for project in projects if project not in {member.project for member in members}]
+    rows = [*cap_rows(now_ruled, members, usage.rows)]
+    rows += [CapRow(Owner(project), cap, 0) for project in idle for cap in now_ruled.project(project).caps]
     moves = moved_now(site, usage, now)
-    rows = dict.fromkeys(cap_rows(effective(site, usage, now), owners, usage.rows))
-    return tuple(_limit(row, moves) for row in rows)
+    return tuple(_limit(row, moves) for row in sorted(rows, key=lambda row: row.owner))
 
 
 def _limit(row: CapRow, moves: Iterable[Moved]) -> Limit:

@@ -13,10 +13,11 @@ _MIB = 2**20
 
 
 class GpuUse(NamedTuple):
-    """What the gpus did so far: seconds of work, all gpus together, and the most memory used at one time."""
+    """What the gpus did so far: seconds of work and joules, all gpus together, and the most memory used at one time."""
 
     gpu_s: float = 0.0
     max_memory_mib: float = 0.0
+    energy_j: float = 0.0
 
 
 class _Utilization(ctypes.Structure):
@@ -80,13 +81,23 @@ class GpuSampler:
         self._looked_at = now
         share = sum(self._share(handle) for handle in self._handles)
         memory_mib = sum(self._memory_mib(handle) for handle in self._handles)
-        self._use = GpuUse(self._use.gpu_s + share * elapsed_s, max(self._use.max_memory_mib, memory_mib))
+        watts = sum(self._watts(handle) for handle in self._handles)
+        self._use = GpuUse(
+            self._use.gpu_s + share * elapsed_s,
+            max(self._use.max_memory_mib, memory_mib),
+            self._use.energy_j + watts * elapsed_s,
+        )
         return self._use
 
     def _share(self, handle: ctypes.c_void_p) -> float:
         found = _Utilization()
         status = self._library.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(found))
         return float(found.gpu) / 100 if status == 0 else 0.0
+
+    def _watts(self, handle: ctypes.c_void_p) -> float:
+        milliwatts = ctypes.c_uint()
+        status = self._library.nvmlDeviceGetPowerUsage(handle, ctypes.byref(milliwatts))
+        return milliwatts.value / 1000 if status == 0 else 0.0
 
     def _memory_mib(self, handle: ctypes.c_void_p) -> float:
         found = _Memory()

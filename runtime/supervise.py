@@ -296,6 +296,7 @@ def usage_data(usage: Sample, gpu_use: GpuUse) -> dict[str, Scalar]:
         "max_memory_mib": round(usage.max_memory_mib),
         "gpu_s": round(gpu_use.gpu_s, 3),
         "max_gpu_memory_mib": round(gpu_use.max_memory_mib),
+        "gpu_j": round(gpu_use.energy_j, 1),
         "processes": usage.processes,
     }
 

@@ -33,6 +33,7 @@ _TITLES = {
     "LoanConfig": "A loan",
     "PlacementConfig": "Placement",
     "ClosureConfig": "A closure",
+    "PowerConfig": "Power",
     "PreemptionConfig": "Preemption",
     "FusionConfig": "Short tasks in one job",
     "ProjectConfig": "A project",

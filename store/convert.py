@@ -37,7 +37,7 @@ __all__ = [
     "to_us",
 ]
 
-CHARGES = ("node_s", "cpu_s", "memory_mib_s", "gpu_s")
+CHARGES = ("node_s", "cpu_s", "memory_mib_s", "gpu_s", "watt_s")
 """The amounts of a `Charge`."""
 
 TASK_COLUMNS = (

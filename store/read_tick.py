@@ -200,10 +200,7 @@ class TickQueries(TaskQueries):
         """Return what is reserved, spent and held by project and user; by day, too, for use to be forgotten."""
         sides = ", ".join(f"{side}_{name}" for side in ("reserved", "spent") for name in CHARGES)
         query = f"SELECT project, owner_uid, gpu_type, {sides}, {_HOLDINGS} FROM account ORDER BY 1, 2, 3"
-        rows = tuple(
-            UsageRow(row[0], row[1], row[2], _charge(row[3:7], row[2]), _charge(row[7:11], row[2]), *row[11:])
-            for row in self._db.rows(query)
-        )
+        rows = tuple(UsageRow(row[0], row[1], row[2], *_sides(row[3:], row[2])) for row in self._db.rows(query))
         today_s = now.timestamp()
         query = f"SELECT project, owner_uid, gpu_type, day, {', '.join(CHARGES)} FROM daily_use ORDER BY 1, 2, 3, 4"
         past = tuple(
@@ -224,6 +221,13 @@ class TickQueries(TaskQueries):
 
 def _spread(of_kind: Sequence[int], kinds: Iterable[int]) -> Sequence[int]:
     return [of_kind[kind] for kind in kinds]
+
+
+def _sides(values: Sequence[int], gpu_type: str) -> tuple[Any, ...]:
+    """Return what is reserved, what is spent, and what is held now."""
+    count = len(CHARGES)
+    reserved, spent = tuple(values[:count]), tuple(values[count : 2 * count])
+    return (_charge(reserved, gpu_type), _charge(spent, gpu_type), *values[2 * count :])
 
 
 def _charge(amounts: tuple[int, ...], gpu_type: str) -> Charge:

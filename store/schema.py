@@ -230,6 +230,7 @@ class AttemptTable(_Table, table=True):
     held_gpu_s: int = Field(default=0, sa_type=BigInteger)
     behind: str = Field(default="[]", sa_type=Text)
     leader: str | None = Field(default=None, sa_type=Text)
+    held_watt_s: int = Field(default=0, sa_type=BigInteger)
 
 
 class CheckpointTable(_Table, table=True):
@@ -296,6 +297,7 @@ class LedgerTable(_Table, table=True):
     cpu_s: int = Field(sa_type=BigInteger)
     memory_mib_s: int = Field(sa_type=BigInteger)
     gpu_s: int = Field(sa_type=BigInteger)
+    watt_s: int = Field(default=0, sa_type=BigInteger)
 
 
 class AccountTable(_Table, table=True):
@@ -319,6 +321,8 @@ class AccountTable(_Table, table=True):
     cpus: int = Field(default=0, sa_type=BigInteger)
     memory_mib: int = Field(default=0, sa_type=BigInteger)
     gpus: int = Field(default=0, sa_type=BigInteger)
+    reserved_watt_s: int = Field(default=0, sa_type=BigInteger)
+    spent_watt_s: int = Field(default=0, sa_type=BigInteger)
 
 
 class DailyUseTable(_Table, table=True):
@@ -334,6 +338,7 @@ class DailyUseTable(_Table, table=True):
     cpu_s: int = Field(default=0, sa_type=BigInteger)
     memory_mib_s: int = Field(default=0, sa_type=BigInteger)
     gpu_s: int = Field(default=0, sa_type=BigInteger)
+    watt_s: int = Field(default=0, sa_type=BigInteger)
 
 
 class AuditTable(_Table, table=True):

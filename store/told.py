@@ -72,6 +72,7 @@ def see_usage(batch: Batch, change: UsageSeen) -> None:
         max_memory_mib=max(known.max_memory_mib, told.max_memory_mib),
         gpu_s=max(known.gpu_s, told.gpu_s),
         max_gpu_memory_mib=max(known.max_gpu_memory_mib, told.max_gpu_memory_mib),
+        gpu_j=max(known.gpu_j, told.gpu_j),
     )
     row["usage"] = to_json(most)
 

@@ -12,6 +12,7 @@ from elisa.store.migrations import (
     v0004_chains,
     v0005_ranks,
     v0006_bundles,
+    v0007_energy,
 )
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
@@ -33,6 +34,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=4, name="chains", run=v0004_chains.run),
     Migration(version=5, name="ranks", run=v0005_ranks.run),
     Migration(version=6, name="bundles", run=v0006_bundles.run),
+    Migration(version=7, name="energy", run=v0007_energy.run),
 )
 
 

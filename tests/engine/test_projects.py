@@ -300,3 +300,27 @@ def test_the_file_is_read_again_whenever_it_matters(world: World) -> None:
     (world.home / "roles.yaml").write_text(f"admins: [{MEMBER}]\n")
 
     assert projects.change(seen_by(world, MEMBER), "vision", {"shares": "3"})
+
+
+def test_energy_is_reserved_by_the_estimate_and_what_was_not_used_goes_back(tmp_path: Path) -> None:
+    rules = {
+        "backends": {"sim": {"kind": "simulated"}},
+        "power": {"node": 100, "cpu": 25},
+        "projects": {"nlp": {"budget": {"energy_kwh": 0.5}, "per_user": {"budget": {"energy_kwh": 0.4}}}},
+    }
+    world = World.make(tmp_path / "home", site=Site.model_validate(rules))
+    world.submit(*(job(f"w{number}", cpus=4, walltime_s=HOUR, lasts_s=HOUR // 2) for number in range(3)))
+
+    world.tick()
+    first = sorted(world.states().values())
+    words = why_it_waits(world, next(name for name, one in world.states().items() if one is TaskState.READY))
+    for _ in range(8):
+        world.pass_time(600)
+        world.tick()
+
+    assert first == [TaskState.ACTIVE, TaskState.ACTIVE, TaskState.READY]
+    assert words == "project nlp has 0.1 kWh left of 0.5, this asks for 0.2"
+    with Reader.open(world.home) as reader:
+        [row] = reader.usage(world.clock.now()).rows
+    assert 0.3 * 3_600_000 <= row.spent.watt_s + row.reserved.watt_s <= 0.4 * 3_600_000
+    assert_sound(world)

@@ -84,8 +84,8 @@ class TestCharges:
             "a",
             1,
             "h100",
-            Charge(node_s=1, cpu_s=2, memory_mib_s=3, gpu_s=4, gpu_type="h100"),
-            Charge(node_s=10, cpu_s=20, memory_mib_s=30, gpu_s=40, gpu_type="h100"),
+            Charge(node_s=1, cpu_s=2, memory_mib_s=3, gpu_s=4, gpu_type="h100", watt_s=5),
+            Charge(node_s=10, cpu_s=20, memory_mib_s=30, gpu_s=40, gpu_type="h100", watt_s=50),
             jobs=5,
             nodes=6,
             cpus=7,
@@ -93,8 +93,8 @@ class TestCharges:
             gpus=9,
         )
 
-        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 5, 6, 7, 8, 9]
-        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 0, 0, 0, 0, 0]
+        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 55, 5, 6, 7, 8, 9]
+        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 50, 0, 0, 0, 0, 0]
         assert use_of([row], Meter(Metered.GPUS, "a100")) == 0
         assert amount_of(row.spent, Meter(Metered.GPU_S, "a100")) == 0
 

@@ -70,6 +70,7 @@ _COLUMNS = {
     Metered.CPU_S: "cpu_s",
     Metered.GPU_S: "gpu_s",
     Metered.MEMORY_MIB_S: "memory_mib_s",
+    Metered.WATT_S: "watt_s",
 }
 
 

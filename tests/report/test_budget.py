@@ -95,3 +95,4 @@ def test_limits_count_loans_in_and_say_who_lent_what(world: World) -> None:
     assert (lender.limit, lender.lent, lender.borrowed) == (80 * HOUR, 20 * HOUR, 0)
     assert (borrower.limit, borrower.lent, borrower.borrowed, borrower.left) == (30 * HOUR, 0, 20 * HOUR, 21 * HOUR)
     assert by_owner[VISION, os.geteuid(), Metered.JOBS].limit == 3
+    assert (VISION, None, Metered.JOBS) not in by_owner

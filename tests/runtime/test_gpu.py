@@ -9,7 +9,7 @@ from elisa.runtime.gpu import GpuUse, given_gpus, open_gpus
 
 
 class Driver:
-    """A driver with two gpus, at 50 and 100 percent, that use 1 and 2 GiB; a third cannot be asked."""
+    """A driver with two gpus, at 50 and 100 percent, that use 1 and 2 GiB and draw 100 and 200 W; a third cannot be asked."""
 
     def __init__(self, status: int = 0) -> None:
         self.status = status
@@ -33,6 +33,10 @@ class Driver:
         found._obj.gpu = 50 * (handle.value or 0)
         return 0 if handle.value != 3 else 3
 
+    def nvmlDeviceGetPowerUsage(self, handle: ctypes.c_void_p, found: Any) -> int:  # noqa: N802
+        found._obj.value = 100_000 * (handle.value or 0)
+        return 0 if handle.value != 3 else 3
+
     def nvmlDeviceGetMemoryInfo(self, handle: ctypes.c_void_p, found: Any) -> int:  # noqa: N802
         found._obj.used = (handle.value or 0) * 2**30
         return 0 if handle.value != 3 else 3
@@ -41,9 +45,9 @@ class Driver:
 @pytest.mark.parametrize(
     ("env", "use"),
     [
-        ({}, GpuUse(15.0, 3072.0)),
-        ({"CUDA_VISIBLE_DEVICES": "1"}, GpuUse(10.0, 2048.0)),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b,7"}, GpuUse(5.0, 1024.0)),
+        ({}, GpuUse(15.0, 3072.0, 3000.0)),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, GpuUse(10.0, 2048.0, 2000.0)),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b,7"}, GpuUse(5.0, 1024.0, 1000.0)),
     ],
 )
 def test_the_gpus_of_the_job_are_added_up(env: dict[str, str], use: GpuUse) -> None:
