@@ -86,6 +86,21 @@ def test_pipeline_runs_in_order(elisa: ElisaOnSlurm) -> None:
     assert (attempt.end.reason, attempt.end.exit_code) == (EndReason.FAILED, 3)
 
 
+def test_heterogeneous_task_runs_once_on_nodes_of_two_kinds(elisa: ElisaOnSlurm) -> None:
+    elisa.submit("""
+        name: mixed
+        project: demo
+        tasks:
+          one:
+            command: [sh, -c, 'echo "$SLURM_HET_SIZE" >>ran']
+            resources: {cpus: 2, components: [{nodes: 2, cpus: 4, gpus: {count: 1, types: a100}}]}
+    """)
+
+    elisa.tick_to_the_end()
+
+    assert (elisa.states(), elisa.runs()) == ({"one": "succeeded"}, [2])
+
+
 def test_program_knows_how_much_time_is_left(elisa: ElisaOnSlurm) -> None:
     ask = "from elisa.runtime import time_left; import time; print(time.time() + time_left())"
     elisa.submit(f"""

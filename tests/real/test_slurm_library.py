@@ -16,7 +16,7 @@ from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import NativeId
 from elisa.model.native import Answered, JobRequest, NativeState, Seen, Unreachable
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import Component, GpuRequest, Resources
 from tests.real.slurm_cluster import SlurmCluster
 from tests.real.slurm_world import SlurmWorld, a_world, wait_until
 from tests.real_parts import require_real
@@ -36,7 +36,8 @@ EVERYTHING = Resources(
 )
 # What tells one job from another, and what the way it was submitted leaves on it.
 DIFFERENT = re.compile(
-    r"\b(JobId|JobName|\w*Time|StdOut|StdErr|AllocNode:Sid|Command|LastSchedEval|Priority|KillOInInvalidDependent)=\S+ ?"
+    r"\b(JobId|JobName|\w*Time|StdOut|StdErr|AllocNode:Sid|Command|LastSchedEval|Priority|Reason|Scheduler"
+    r"|KillOInInvalidDependent)=\S+ ?"
 )
 
 
@@ -85,6 +86,7 @@ def test_jobs_of_every_kind_are_described_as_by_the_programs(world: SlurmWorld, 
         world.submit("true", after=(world.submit("sleep 600"),)),
         world.submit("true", partition="high", resources=Resources(walltime_s=2 * 86400)),
         world.submit("sleep 600", resources=Resources(nodes=4)),
+        world.submit("sleep 600", resources=Resources(walltime_s=600, components=(Component(nodes=2),))),
         *world.backend.submit_array([replace(world.job("sleep 600"), at_once=1) for _ in range(4)]).values(),
     ]
     cancelled = world.submit("sleep 600")
