@@ -29,6 +29,8 @@ _MANAGER_KNOWS = frozenset(
 # What the agent stopped or refused by itself: no manager knows better.
 _AGENT_KNOWS = frozenset({EndReason.INVALID_DATA, EndReason.OUT_OF_MEMORY, EndReason.TIMEOUT})
 _OVER_LIMIT: Mapping[object, EndReason] = {"memory": EndReason.OUT_OF_MEMORY, "walltime": EndReason.TIMEOUT}
+# Its last event says these by name: a limit that it told of before may have been heard, and forgotten, in an earlier tick.
+_TOLD: Mapping[object, EndReason] = {reason.value: reason for reason in (*_AGENT_KNOWS, EndReason.NOT_BEGUN)}
 _REFUSED = 75
 # The agent's own exit statuses, for when its event did not reach us: sysexits.h data error and temporary failure.
 _AGENT_EXITS: Mapping[int, EndReason] = {74: EndReason.INVALID_DATA, _REFUSED: EndReason.LOST}
@@ -69,10 +71,9 @@ def _refusal(attempt: Attempt, heard: Heard) -> End | None:
 
 
 def _own_reason(event: RuntimeEvent, heard: Heard) -> EndReason:
-    told = {reason.value: reason for reason in (EndReason.INVALID_DATA, EndReason.NOT_BEGUN)}
     why = event.data.get("why")
-    if why in told:
-        return told[why]
+    if why in _TOLD:
+        return _TOLD[why]
     if heard.over_limit is not None:
         return _OVER_LIMIT.get(heard.over_limit.data.get("resource"), EndReason.FAILED)
     if event.data.get("exit_code") != 0:

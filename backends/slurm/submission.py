@@ -19,6 +19,7 @@ from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.refusals import refusal
 from elisa.model.errors import Rejected, SubmitUncertain
+from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
 from elisa.model.resources import SHARD, Resources
@@ -127,7 +128,7 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
         "account": request.account,
         "qos": request.qos,
         "reservation": request.reservation,
-        "exclude": ",".join(request.exclude_nodes),
+        "exclude": ",".join(_excluded(request)),
         "dependency": _dependency(request.after),
     }
     yield from (f"--{name}={value}" for name, value in named.items() if value)
@@ -142,6 +143,12 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
 def nice_of(priority: int, options: SlurmOptions) -> int:
     """Return the nice value of a job of elisa's `priority`: users may hold their own jobs back, never push them."""
     return min(_MOST_NICE, max(0, _TOP_PRIORITY - priority) * options.nice_step)
+
+
+def _excluded(request: JobRequest) -> Iterator[str]:
+    """Yield the nodes to keep off, but not those that the author asks for: both is an error to Slurm."""
+    wanted = expand_hosts(dict(request.extras).get("nodelist", ""))
+    yield from (name for name in request.exclude_nodes if name not in wanted)
 
 
 def _dependency(after: tuple[NativeId, ...]) -> str:

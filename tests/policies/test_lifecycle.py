@@ -140,6 +140,20 @@ def test_what_the_agent_stopped_it_names_itself(resource: str, reason: EndReason
     assert observed.ended[0].end.reason is reason
 
 
+@pytest.mark.parametrize("reason", [EndReason.OUT_OF_MEMORY, EndReason.TIMEOUT])
+def test_what_the_agent_stopped_is_known_by_its_last_word_if_the_limit_was_told_in_an_earlier_tick(
+    reason: EndReason,
+) -> None:
+    exited = an_event(EventKind.EXITED, exit_code=None, signal=15, why=reason.value)
+
+    observed = watch(
+        an_attempt(), events=[exited], polls=answered(seen(NativeState.ENDED, end_reason=EndReason.FAILED))
+    )
+
+    assert observed.ended[0].end is not None
+    assert observed.ended[0].end.reason is reason
+
+
 def test_a_killed_program_waits_for_the_managers_reason_and_gets_it() -> None:
     killed = an_event(EventKind.EXITED, signal=9, exit_code=None)
     first = watch(an_attempt(claimed=True), events=[killed], polls=answered(seen(NativeState.RUNNING)))

@@ -143,6 +143,12 @@ def test_site_may_prefer_the_newer_gpu_option() -> None:
     assert "--gpus-per-node=h100:2" in options_of(request, SlurmOptions(gpu_style=GpuStyle.GPUS_PER_NODE))
 
 
+def test_nodes_that_the_author_names_are_not_excluded_as_well() -> None:
+    request = a_request(exclude_nodes=("n1", "n7"), extras=(("nodelist", "n[6-8]"),))
+
+    assert {"--exclude=n1", "--nodelist=n[6-8]"} <= options_of(request)
+
+
 @pytest.mark.parametrize(
     ("tasks", "gpus", "option"),
     [(4, 4, "--gpus-per-task=a100:1"), (2, 4, "--gpus-per-task=a100:2"), (4, 2, "--gpus-per-node=a100:2")],
