@@ -13,7 +13,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.budgets import Owner, cap_rows
 from elisa.policies.chaining import is_chained, stranded
-from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way
+from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way, standing
 from elisa.policies.plan import Plan
 from elisa.store.reader import Reader
 
@@ -64,8 +64,9 @@ def _in_the_way(
     refused = _refused(plan)
     tasks = reader.tasks([attempt.task for attempt in waiting])
     rank = ranks_of(reader, sorted({*tasks, *refused}), plan.snapshot, now)
+    by_id = {one.id: one for one in waiting}
     holders = [
-        Holder(one, Owner(tasks[one.task].project, tasks[one.task].owner_uid), rank.get(one.task, len(rank)))
+        Holder(one, Owner(tasks[one.task].project, tasks[one.task].owner_uid), *standing(one, by_id, rank))
         for one in waiting
     ]
     owners = sorted({holder.owner for holder in holders})

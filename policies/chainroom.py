@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from elisa.model.ids import AttemptId, TaskId
@@ -11,17 +11,18 @@ from elisa.model.site import Metered
 from elisa.model.task import Attempt
 from elisa.policies.budgets import CapRow, Meter, Owner, demand_of
 
-__all__ = ["Holder", "Refused", "beyond_caps", "give_way"]
+__all__ = ["Holder", "Refused", "beyond_caps", "give_way", "standing"]
 
 _OF_PROJECT = frozenset({ReasonCode.BUDGET_EXHAUSTED, ReasonCode.CONCURRENCY_CAP})
 
 
 class Holder(NamedTuple):
-    """A job that waits behind others, of `owner`; `rank` is its task's place in elisa's order, among those of `Refused`."""
+    """A job that waits behind others, of `owner`; `rank` and `depth` are those of `standing`."""
 
     attempt: Attempt
     owner: Owner
     rank: int
+    depth: int = 0
 
     def holds(self, meter: Meter) -> int:
         """Return what it has taken of one thing that is counted."""
@@ -43,12 +44,23 @@ def give_way(refused: Sequence[Refused], holders: Iterable[Holder]) -> Iterator[
 
     For a place in a queue one of that queue, for a budget as many of the project as free enough; none if all would not.
     """
-    left = sorted(holders, key=lambda holder: -holder.rank)
+    left = _last_first(holders)
     for one in sorted(refused, key=lambda refused: refused.rank):
         behind = [holder for holder in left if holder.rank > one.rank]
         for holder in _enough(one.reason, behind):
             left.remove(holder)
             yield holder.attempt.id, one
+
+
+def _last_first(holders: Iterable[Holder]) -> list[Holder]:
+    return sorted(holders, key=lambda holder: (-holder.rank, -holder.depth, holder.attempt.id))
+
+
+def standing(attempt: Attempt, waiting: Mapping[AttemptId, Attempt], rank: Mapping[TaskId, int]) -> tuple[int, int]:
+    """Return a chained job's place in elisa's order and its depth: no job comes before one that it waits behind itself."""
+    fronts = [standing(waiting[other], waiting, rank) for other in attempt.behind if other in waiting]
+    own = rank.get(attempt.task, len(rank))
+    return max([own, *(front for front, _ in fronts)]), max((depth + 1 for _, depth in fronts), default=0)
 
 
 def _enough(reason: Reason, behind: Sequence[Holder]) -> Sequence[Holder]:
@@ -86,7 +98,7 @@ def _binds(owner: Owner, holder: Holder) -> bool:
 
 def beyond_caps(caps: Iterable[CapRow], holders: Iterable[Holder]) -> Iterator[tuple[AttemptId, CapRow]]:
     """Yield the jobs to withdraw because a hard cap was cut below what is held: the last in order, as many as necessary."""
-    left = sorted(holders, key=lambda holder: -holder.rank)
+    left = _last_first(holders)
     freed: list[Holder] = []
     for row in caps:
         over = -row.left - sum(holder.holds(row.meter) for holder in freed if _binds(row.owner, holder))

@@ -9,7 +9,7 @@ from elisa.model.ids import AttemptId, ProjectName, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.site import Cap, Metered
 from elisa.policies.budgets import CapRow, Meter, Owner
-from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way
+from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way, standing
 from tests.builders import an_attempt
 
 NLP, ADA = Owner(ProjectName("nlp")), Owner(ProjectName("nlp"), 7)
@@ -49,6 +49,21 @@ def test_place_in_a_queue_is_given_by_the_last_in_order_of_that_queue() -> None:
     holders = [holder("a", 1), holder("b", 3), holder("c", 5, partition="long")]
 
     assert names(give_way([urgent(window())], holders)) == ids("b")
+
+
+def test_of_equals_the_last_of_a_chain_gives_way_and_nobody_stands_before_one_in_front() -> None:
+    first, second = an_attempt("a"), an_attempt("b")
+    chain = {
+        first.id: first.submitted().build(),
+        second.id: second.submitted().having(behind=(first.id, an_attempt("over").id)).build(),
+    }
+
+    found = {name: standing(one, chain, {first.task: 4, second.task: 2}) for name, one in chain.items()}
+    holders = [Holder(one, ADA, *found[name]) for name, one in chain.items()]
+
+    assert found == {first.id: (4, 0), second.id: (4, 1)}
+    assert names(beyond_caps([cap(limit=0, used=1)], holders)) == [second.id]
+    assert standing(chain[first.id], chain, {}) == (0, 0)
 
 
 def test_each_refused_task_gets_one_place() -> None:
