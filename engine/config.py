@@ -80,6 +80,11 @@ class Site(Section):
         default=1000, description="Of how many ticks what was looked at and decided is kept, for `elisa replay`."
     )
     power: PowerConfig = Field(default=PowerConfig(), description="What nodes and cores draw, for budgets of energy.")
+    shortened_run: Duration = Field(
+        default=int(_POLICY.shortened_run_s),
+        description="Work that saves when asked may begin before its backend closes with less time than it asks for, but no"
+        " less than this; `0s` is never.",
+    )
     gpu_watts: Mapping[str, Weight] = Field(
         default={}, description="What one GPU of a type draws, in watts, by type: see `energy` in `placement`."
     )
@@ -108,6 +113,7 @@ class Site(Section):
             backfill_times=self.backfill_times,
             power=self.power.policy(self.gpu_watts),
             gpu_watts=tuple(sorted(self.gpu_watts.items())),
+            shortened_run_s=self.shortened_run,
         )
 
 

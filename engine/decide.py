@@ -11,6 +11,7 @@ from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
 from elisa.engine.facts_places import by_kind, outlook_of
 from elisa.engine.facts_promise import with_promise
+from elisa.engine.facts_windows import shortened
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.fusing import Fused, fuse
 from elisa.engine.health import HealthBook
@@ -59,7 +60,8 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     policy = policy_of(ws, reader, now)
     left = WorkLeft(reader, live, now)
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
-    ready = priced(with_promise(left.fill(reader.ready_columns()), reader, policy), policy.power)
+    ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
+    ready = priced(shortened(ready, reader, policy, ws.backends.keys(), now), policy.power)
     held = reader.running(now) if live else ()
     due = due_now(ready, held, reader, left, now)
     ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)

@@ -27,12 +27,14 @@ __all__ = [
 class Shape(NamedTuple):
     """What tasks that are alike ask for; a hundred thousand ready tasks have a few dozen shapes.
 
-    `expected_s` is how long they are expected to run where room is kept by expectations; 0 is their walltime.
+    `expected_s` is how long they are expected to run where room is kept by expectations; 0 is their walltime. `asked_s` is
+    the walltime that they ask for if they get less, because their places close; 0 if they get it.
     """
 
     request: Resources
     placement: SitePlacement = SitePlacement()
     expected_s: float = 0.0
+    asked_s: int = 0
 
     @property
     def duration_s(self) -> float:

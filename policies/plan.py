@@ -192,6 +192,9 @@ class Plan:
         heir = self.snapshot.urged.get(TaskId(self.snapshot.tasks.ids[start.row]))
         if heir is not None:
             facts["urged_by"] = heir.by
+        shape = self.snapshot.shapes[int(self.snapshot.tasks.shape[start.row])]
+        if shape.asked_s:
+            facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
         leader = TaskId(self.snapshot.tasks.ids[start.host]) if start.host >= 0 else None
         return Submit(
             task=TaskId(self.snapshot.tasks.ids[start.row]),

@@ -166,7 +166,9 @@ def _is_infrastructure(case: _Case) -> bool:
 
 
 def _ran_out_of_time_with_progress(case: _Case) -> bool:
-    return case.end.reason is EndReason.TIMEOUT and _progressed(case.attempt)
+    """Tell whether the time ran out over real progress, or was less than the task asks for: its place was to close."""
+    was_shortened = case.attempt.request.walltime_s < case.task.request.walltime_s
+    return case.end.reason is EndReason.TIMEOUT and (_progressed(case.attempt) or was_shortened)
 
 
 def _progressed(attempt: Attempt) -> bool:

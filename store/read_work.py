@@ -13,7 +13,7 @@ from elisa.model.columns import UnfinishedRow
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.rows import FinishedWork, WorkName
 from elisa.store.connection import Connection
-from elisa.store.convert import from_us, resources_from, to_us
+from elisa.store.convert import from_us, resources_from, spec_from, to_us
 
 __all__ = ["WorkQueries"]
 
@@ -50,6 +50,7 @@ _SEVERAL_CLASSES = (
 )
 # A template's text may hold the word for another reason: whoever reads the spec finds out.
 _PROMISING = f"SELECT t.id FROM task t WHERE {_READY} AND t.spec LIKE '%\"promise\"%' ORDER BY t.id"
+_SAVING = f"SELECT t.id, t.spec FROM task t WHERE {_READY} AND t.spec LIKE '%\"checkpoint\"%' ORDER BY t.id"
 _SAVED = (
     "SELECT task, started_at, last_checkpoint FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
     " AND started_at IS NOT NULL AND last_checkpoint IS NOT NULL ORDER BY task, number"
@@ -73,6 +74,12 @@ class WorkQueries:
     def promising(self) -> tuple[TaskId, ...]:
         """Return the ready tasks that declare what their results are hoped to be worth."""
         return tuple(TaskId(row[0]) for row in self._db.rows(_PROMISING))
+
+    def saving(self) -> tuple[TaskId, ...]:
+        """Return the ready tasks that save when they are asked to."""
+        rows = self._db.rows(_SAVING)
+        specs = ((TaskId(task), spec_from(text)) for task, text in rows)
+        return tuple(task for task, spec in specs if spec.checkpoint is not None and not spec.checkpoint.pattern)
 
     def active_work(self) -> tuple[UnfinishedRow, ...]:
         """Return every active task in the same way."""

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
 from elisa.model.changes import ClosureAdded, ClosureLifted
@@ -197,3 +199,35 @@ def test_a_node_that_nobody_has_closes_nothing(tmp_path: Path) -> None:
 
     assert {len(world.attempts(name)) for name in world.states()} == {1}
     assert_sound(world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("least", "tries", "first_s"), [("1h", 2, 110 * 60), ("3h", 1, 6 * HOUR), ("0s", 1, 6 * HOUR)])
+def test_work_that_saves_fills_the_time_before_a_closure_where_the_site_lets_it(
+    tmp_path: Path, least: str, tries: int, first_s: int
+) -> None:
+    world = a_world(tmp_path / "home", shortened_run=least)
+    close(world, after_s=2 * HOUR, lasts_s=HOUR)
+    world.submit(long())
+
+    world.run(step_s=300)
+
+    attempts = world.attempts("long")
+    assert (len(attempts), attempts[0].request.walltime_s) == (tries, first_s)
+    assert world.tasks()["long"].failures == 0
+    if tries == 2:
+        assert attempts[0].last_checkpoint is not None
+        assert attempts[1].resume_from == attempts[0].last_checkpoint
+        assert attempts[1].request.walltime_s == 6 * HOUR
+    assert_sound(world)
+
+
+def test_work_that_cannot_save_gets_the_time_it_asks_for_or_waits(tmp_path: Path) -> None:
+    world = a_world(tmp_path / "home", shortened_run="1h")
+    close(world, after_s=2 * HOUR, lasts_s=HOUR)
+    world.submit(long(saves_every_s=None))
+
+    world.tick()
+
+    assert world.states()["long"] is TaskState.READY
+    assert world.attempts("long") == ()
