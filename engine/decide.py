@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -89,9 +90,21 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         plugins=tuple(fenced.order) if fenced is not None else (),
         planner=ws.site.planner if fenced is not None else "",
     )
-    snapshot = inputs.snapshot(fenced.order if fenced is not None else {})
-    made = plan(snapshot) if fenced is None or not ws.site.planner else fenced.plan(ws.site.planner, snapshot)
+    if fenced is None:
+        made = plan(inputs.snapshot())
+    else:
+        made, inputs = _with_plugins(ws.site.planner, fenced, inputs)
     return Decided(made, due, inputs, fuse(made, reader, left))
+
+
+def _with_plugins(planner: str, fenced: FencedPlugins, inputs: PlanInputs) -> tuple[Plan, PlanInputs]:
+    """Return the plan, with notes on plug-ins that could not be loaded, and the inputs without those that failed in it."""
+    snapshot = inputs.snapshot(fenced.order)
+    made = fenced.plan(planner, snapshot) if planner else plan(snapshot)
+    made.notes = (*made.notes, *(f"plug-in {problem}" for problem in fenced.problems))
+    taking_part = tuple(name for name in inputs.plugins if f"order.{name}" not in fenced.failed)
+    is_theirs = f"planner.{planner}" not in fenced.failed
+    return made, replace(inputs, plugins=taking_part, planner=planner if is_theirs else "")
 
 
 def _promised(ws: Workspace, reader: Reader, policy: SitePolicy) -> Mapping[TaskId, KeptRoom]:

@@ -28,6 +28,7 @@ from elisa.engine.workspace import check_ancestors, open_workspace
 from elisa.model import layout
 from elisa.model.errors import BackendError, ElisaError
 from elisa.model.native import NodeState
+from elisa.policies.registry import Plugins, load_plugins, unknown_keys
 from elisa.store.filesystem import probe
 from elisa.store.reader import Reader
 
@@ -72,6 +73,7 @@ def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
         _secret,
         _configuration,
         _roles,
+        _plugins,
         _last_tick,
         _backends,
         _places,
@@ -217,6 +219,24 @@ def _roles(home: Path) -> Iterator[Finding]:
     )
 
 
+def _plugins(home: Path) -> Iterator[Finding]:
+    """Tell what other packages bring, if the site names any of it, and what of that cannot be had."""
+    site = load_site(OsFiles(), home)
+    named = [f"order.{name}" for name in unknown_keys(site.order, {})]
+    named += [f"planner.{site.planner}"] if site.planner else []
+    found = load_plugins() if named else Plugins({}, ())
+    present = {*(f"order.{name}" for name in found.order), *(f"planner.{name}" for name in found.planners)}
+    for problem in found.problems:
+        yield _warn("plug-ins", problem, "mend or remove the package that brings it")
+    for name in named:
+        if name in present:
+            yield _ok(f"plug-in {name}", "it is installed")
+        else:
+            yield _warn(
+                f"plug-in {name}", "no package brings it: it is left out", "install the package, or change site.yaml"
+            )
+
+
 def _last_tick(home: Path) -> Iterator[Finding]:
     with Reader.open(home) as reader:
         meta = reader.meta()
@@ -248,7 +268,8 @@ def _backends(home: Path) -> Iterator[Finding]:
                 yield Finding(name=f"backend {name}", level=level, what=told.what, hint=told.hint)
         for sick, health in sorted(resting.items()):
             what = f"failed {health.failures} times since {health.since:%Y-%m-%d %H:%M}: {health.what}"
-            yield _warn(f"backend {sick}", what, "it is asked again by itself")
+            kind = "plug-in" if sick.startswith(("order.", "planner.")) else "backend"
+            yield _warn(f"{kind} {sick}", what, "it is asked again by itself")
 
 
 def _places(home: Path) -> Iterator[Finding]:

@@ -27,7 +27,11 @@ _LONGEST_S = 2.0
 
 
 class FencedPlugins:
-    """The plug-ins of one tick. The book remembers failures between ticks: after two, a plug-in rests longer and longer."""
+    """The plug-ins of one tick. The book remembers failures between ticks: after two, a plug-in rests longer and longer.
+
+    `problems` tells of those that could not be loaded; `failed` names those that failed in this tick, as `order.KEY` or
+    `planner.NAME`.
+    """
 
     def __init__(
         self, plugins: Plugins, health: HealthBook, random: RandomSource, now: datetime, longest_s: float = _LONGEST_S
@@ -37,6 +41,8 @@ class FencedPlugins:
         self._now = now
         self._longest_s = longest_s
         self._planners = plugins.planners
+        self.problems = plugins.problems
+        self.failed: set[str] = set()
         self.order: Mapping[str, OrderPlugin] = {
             name: partial(self._call, name, plugin)
             for name, plugin in plugins.order.items()
@@ -59,6 +65,7 @@ class FencedPlugins:
         return _noted(plan(snapshot), f"planner `{name}` took longer than {self._longest_s:g} s: left out")
 
     def _failed(self, book_name: str, words: str) -> None:
+        self.failed.add(book_name)
         self._health.failed(book_name, self._now, words, self._random.uniform())
 
     def _call(self, name: str, plugin: OrderPlugin, snapshot: Snapshot) -> npt.NDArray[np.generic]:

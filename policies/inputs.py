@@ -98,7 +98,10 @@ def _text(value: object) -> str:
 
 
 def differences(stored: Outcome, again: Outcome) -> Iterator[str]:
-    """Yield a sentence for each thing that a plan decided another way the second time; none if they are the same."""
+    """Yield a sentence for each thing that a plan decided another way the second time; none if they are the same.
+
+    Notes are no decisions: a plug-in that failed the first time takes no part in the second.
+    """
     pairs = zip_longest(stored.decisions, again.decisions, fillvalue="nothing")
     for number, (one, other) in enumerate(pairs, start=1):
         if one != other:
@@ -108,8 +111,6 @@ def differences(stored: Outcome, again: Outcome) -> Iterator[str]:
         was, is_now = (reasons.get(task, "nothing") for reasons in (before, after))
         if was != is_now:
             yield f"task {task} was passed over for {was}, now for {is_now}"
-    if stored.notes != again.notes:
-        yield f"it noted {'; '.join(stored.notes) or 'nothing'}, now {'; '.join(again.notes) or 'nothing'}"
 
 
 def _reasons(outcome: Outcome) -> Mapping[TaskId, str]:

@@ -47,13 +47,14 @@ class StatusTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The whole answer. `hidden` tasks are left out of `tasks`; `counts` covers them all.
+    """The whole answer. `alarms` are those of the last tick. `hidden` tasks are left out of `tasks`; `counts` covers them all.
 
     `deadlines` tells how the unfinished pipelines that have one stand; `closures` are people's.
     """
 
     meta: StoreMeta
     warning: str
+    alarms: str
     pipelines: tuple[PipelineSummary, ...]
     deadlines: Mapping[PipelineId, Judged]
     counts: Mapping[TaskState, int]
@@ -89,6 +90,7 @@ def read_status(
     shown = shown if everything else shown[:limit]
     return Status(
         meta=meta,
+        alarms=str(meta.last_tick.get("alarms", "")),
         warning=tick_warning(
             meta, now, unfinished=any(counts[state] for state in counts if state not in FINAL_TASK_STATES)
         ),

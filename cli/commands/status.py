@@ -43,6 +43,8 @@ def status(
         show(*status_parts(found, native=native), *_places(found, avoided))
         if found.warning:
             note(f"warning: {found.warning}")
+        if found.alarms:
+            note(f"alarm: {found.alarms}")
         return 0
     return _watch(folder, ids, project, everything=everything, native=native)
 
@@ -75,6 +77,7 @@ def _watch(folder: Path, ids: Sequence[str] | None, project: str | None, *, ever
         while True:
             found, avoided = _read(folder, ids, project, everything=everything)
             warning = [f"warning: {found.warning}"] if found.warning else []
+            warning += [f"alarm: {found.alarms}"] if found.alarms else []
             live.update(Group(*status_parts(found, native=native), *_places(found, avoided), *warning), refresh=True)
             time.sleep(_WATCH_S)
 
@@ -84,6 +87,7 @@ def status_data(found: Status, avoided: Sequence[Avoided] = ()) -> dict[str, obj
     return {
         "last_tick_at": found.meta.last_tick_at,
         "warning": found.warning,
+        "alarms": found.alarms,
         "counts": found.counts,
         "pipelines": [{**one._asdict(), "due": judged_data(found.deadlines.get(one.id))} for one in found.pipelines],
         "tasks": [{**task.row._asdict(), "note": task.note} for task in found.tasks],

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elisa.engine import decide
+from elisa.engine import decide, kept_plans
 from elisa.engine.config import Site
+from elisa.engine.doctor import examine
+from elisa.engine.kept_plans import replay_tick
 from elisa.engine.plan import preview
 from elisa.model.states import TaskState
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import Plugins, load_plugins
 from elisa.policies.snapshot import Snapshot
+from elisa.report.status import read_status
+from elisa.store.reader import Reader
 from tests.reliability.specs import job
 from tests.reliability.world import World
 
@@ -117,6 +121,51 @@ def test_after_two_failures_a_plug_in_rests_and_then_gets_another_try(tmp_path: 
 
     assert "order key `theirs` is not there, or rests after failures: left out" in rests.alarms
     assert mended.alarms == ()
+
+
+def test_everybody_is_told_of_a_plug_in_that_fails(tmp_path: Path, install: Install) -> None:
+    install(order_theirs="broken")
+    world = a_world(tmp_path, order=["theirs"])
+    (world.home / "site.yaml").write_text("order: [theirs]\nbackends: {sim: {kind: simulated}}\n", encoding="utf-8")
+    world.submit(job("a"), job("b"))
+    for _ in range(2):
+        world.tick()
+
+    with Reader.open(world.home) as reader:
+        status = read_status(reader, world.clock.now())
+    findings = {one.name: one.what for one in examine(world.home)}
+
+    assert status.alarms == "order key `theirs` failed (RuntimeError: 1 is my unlucky number): left out"
+    assert findings["plug-in order.theirs"].startswith("failed 2 times since ")
+
+
+def test_one_that_cannot_be_loaded_is_told_of_in_every_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [EntryPoint("order.theirs", "no_such_module:key", "elisa.policies")]
+    monkeypatch.setattr(decide, "load_plugins", lambda: load_plugins(entries))
+    world = a_world(tmp_path, order=["theirs", "age"])
+    world.submit(job("a"))
+
+    report = world.tick()
+
+    assert report.alarms[0] == "order key `theirs` is not there, or rests after failures: left out"
+    assert report.alarms[1].startswith("plug-in `order.theirs` of no_such_module:key cannot be loaded: ")
+    assert len(report.submitted) == 1
+
+
+@pytest.mark.parametrize("function", ["backwards", "broken"])
+def test_a_decision_is_replayed_with_the_plug_ins_that_took_part(
+    tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    install(order_theirs=function)
+    monkeypatch.setattr(kept_plans, "load_plugins", decide.load_plugins)
+    world = a_world(tmp_path, order=["theirs", "age"])
+    world.submit(job("a"), job("b"))
+    world.tick()
+
+    done = replay_tick(world.workspace(), 1)
+
+    assert done.differences == ()
+    assert done.kept.inputs.plugins == (("theirs",) if function == "backwards" else ())
 
 
 def test_a_planner_from_outside_takes_the_place_of_the_plan(tmp_path: Path, install: Install) -> None:
