@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from xml.sax.saxutils import unescape
 
 from elisa.backends.pbs.identity import Names, element_of, native_id_of
 from elisa.backends.pbs.options import PbsOptions
@@ -29,6 +30,7 @@ __all__ = ["array_argv", "array_ids", "parse_array", "parse_table", "render_tabl
 _ACCEPTED = re.compile(r"^([0-9]+\[\](?:\.[A-Za-z0-9][A-Za-z0-9.-]*)?)$", re.MULTILINE)
 _SAFE = re.compile(rb"[A-Za-z0-9/._-]")
 _WHERE = re.compile(r"printf %b '([^']*)'")
+_ENTITIES = {"&apos;": "'", "&quot;": '"'}
 _OCTAL = re.compile(rb"\\0([0-7]{3})")
 
 
@@ -71,8 +73,8 @@ def _command(table: str) -> str:
 
 
 def table_in(command: str) -> str:
-    """Return the path of the table in what PBS shows of an array's command; empty if there is none."""
-    found = _WHERE.search(command)
+    """Return the path of the table in what PBS shows of an array's command, as XML; empty if there is none."""
+    found = _WHERE.search(unescape(command, _ENTITIES))
     if found is None:
         return ""
     path = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), found[1].encode())

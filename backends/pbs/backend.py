@@ -219,7 +219,8 @@ class PbsBackend:
         return outcomes
 
     def _delete_some(self, pbs_ids: Sequence[str]) -> Mapping[str, CancelOutcome]:
-        return parse_delete(self._server.run(delete_argv(self._server.program("qdel"), pbs_ids)), pbs_ids)
+        argv = delete_argv(self._server.program("qdel"), [self._server.address(pbs_id) for pbs_id in pbs_ids])
+        return parse_delete(self._server.run(argv), pbs_ids)
 
     def _in_state(self, ids: Collection[NativeId], state: NativeState) -> list[NativeId]:
         poll = self.poll(ids)
@@ -230,7 +231,7 @@ class PbsBackend:
     def _change(self, program: str, argv: Callable[..., tuple[str, ...]], ids: Sequence[NativeId]) -> None:
         refs = dict.fromkeys(array_of(ref.pbs_id) for native_id in ids if (ref := split_native_id(native_id)))
         for some in batches(tuple(refs)):
-            self._server.run(argv(self._server.program(program), some))
+            self._server.run(argv(self._server.program(program), [self._server.address(pbs_id) for pbs_id in some]))
 
     def _find_each(self, tags: Collection[AttemptId]) -> Mapping[AttemptId, tuple[NativeId, ...]]:
         names = self._names()

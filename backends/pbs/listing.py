@@ -21,7 +21,7 @@ from elisa.backends.pbs.refusals import unavailable
 from elisa.backends.pbs.states import Record, read_record
 from elisa.backends.runner import Completed
 
-__all__ = ["Listing", "Way", "has_no_express", "has_no_history", "parse_listing", "poll_argv"]
+__all__ = ["Listing", "Way", "has_no_express", "has_no_history", "parse_listing", "poll_argv", "strange_hosts"]
 
 
 class Way(Enum):
@@ -37,6 +37,8 @@ _NO_EXPRESS = "invalid option -- 'E'"
 # qstat: Unknown Job Id 99999.vm / Unknown Job Id Error 99999.vm (Torque) / Unauthorized Request 99999.vm (another's job)
 _GONE = re.compile(r"(?:Unknown Job Id|Unauthorized Request)(?: Error)?\s+([0-9]+(?:\[[0-9]*\])?)")
 _FINISHED = re.compile(r"([0-9]+(?:\[[0-9]*\])?)\S* Job has finished")
+# what the programs say of a server that they can't find, such as one that had another name when the job was submitted
+_STRANGE = re.compile(r"illegally formed job identifier: [0-9]+(?:\[[0-9]*\])?\.(\S+)")
 _USAGE = 2
 # PBSE_NONE, _HISTJOBID, _UNKJOBID and _PERM, each modulo 256: an answer was given, about each job for itself
 _ANSWERED = frozenset({0, 35, 153, 159})
@@ -79,6 +81,11 @@ def has_no_history(answer: Completed) -> bool:
 def has_no_express(answer: Completed) -> bool:
     """Tell whether this qstat is too old to know `-E`."""
     return answer.exit_code == _USAGE and _NO_EXPRESS in answer.stderr
+
+
+def strange_hosts(answer: Completed) -> frozenset[str]:
+    """Return the servers in the ids asked for that are not to be found."""
+    return frozenset(_STRANGE.findall(answer.stderr))
 
 
 def parse_listing(answer: Completed, numbers: Collection[str], way: Way) -> Listing:

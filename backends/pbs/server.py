@@ -8,7 +8,15 @@ from typing import TypeVar
 
 from elisa.backends.pbs.dialect import dialect_argv, parse_dialect
 from elisa.backends.pbs.identity import number_of
-from elisa.backends.pbs.listing import Listing, Way, has_no_express, has_no_history, parse_listing, poll_argv
+from elisa.backends.pbs.listing import (
+    Listing,
+    Way,
+    has_no_express,
+    has_no_history,
+    parse_listing,
+    poll_argv,
+    strange_hosts,
+)
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
 from elisa.backends.pbs.refusals import unavailable
 from elisa.backends.pbs.search import parse_search, search_argv
@@ -36,6 +44,7 @@ class PbsServer:
     _dialect: Dialect = field(init=False)
     _has_history: bool = field(init=False)
     _has_express: bool = field(init=False, default=True)
+    _strange: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
         """Begin with what the configuration says."""
@@ -62,6 +71,11 @@ class PbsServer:
         if self._dialect is Dialect.AUTO:
             self._dialect = parse_dialect(self.run(dialect_argv(self.program("qstat"))))
         return self._dialect
+
+    def address(self, pbs_id: str) -> str:
+        """Return how a job is named to PBS: without its server where that is not to be found any more."""
+        number = number_of(pbs_id)
+        return number if pbs_id.removeprefix(f"{number}.") in self._strange else pbs_id
 
     def list_jobs(self, pbs_ids: Collection[str]) -> Listing:
         """Return what the server says of these jobs. Raises Unavailable unless it spoke about all of them."""
@@ -107,8 +121,16 @@ class PbsServer:
         return Listing(records=alive.records).joined(self._list_each(rest))
 
     def _ask_about(self, ids: Sequence[str], way: Way) -> Completed:
-        qstat = self.program("qstat")
-        return self._ask_with_history(lambda history: poll_argv(qstat, ids, way, with_history=history))
+        answer = self._ask_by_address(ids, way)
+        strange = strange_hosts(answer)
+        if not strange:
+            return answer
+        self._strange |= strange
+        return self._ask_by_address(ids, way)
+
+    def _ask_by_address(self, ids: Sequence[str], way: Way) -> Completed:
+        qstat, known = self.program("qstat"), [self.address(pbs_id) for pbs_id in ids]
+        return self._ask_with_history(lambda history: poll_argv(qstat, known, way, with_history=history))
 
     def _search_argv(self, name: str, *, with_history: bool) -> tuple[str, ...]:
         return search_argv(self.program("qselect"), self.user, name, with_history=with_history)

@@ -208,17 +208,6 @@ def test_what_follows_a_whole_array_runs_after_it(site: Site) -> None:
     assert [site.end_of(native_id).end_reason for native_id in ids] == [EndReason.COMPLETED] * 2
 
 
-def test_program_that_saves_when_it_is_deleted_keeps_its_exit_status(site: Site) -> None:
-    script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"
-    native_id = site.backend().submit(site.job(1, script))
-    site.bench().wait_for(native_id, NativeState.RUNNING)
-    site.wait_for_output(1, "ready\n")
-    site.backend().cancel([native_id])
-    end = site.end_of(native_id)
-
-    assert (end.end_reason, end.exit_code) == (EndReason.CANCELLED, 42)
-
-
 def test_successor_of_what_is_over_is_not_handed_over(site: Site) -> None:
     over = site.backend().submit(site.job(1, "exit 3"))
     site.end_of(over)

@@ -55,6 +55,16 @@ def test_table_is_found_again_in_the_command(folder: str) -> None:
     assert table_in(command) == table_of(requests) == f"{folder}/array-3.sh"
 
 
+def test_table_is_found_in_what_a_real_pbs_showed() -> None:
+    # OpenPBS of 2026: qstat -f of an array whose command was: t="$(printf %b '/home/ada/x\\0040y')"; sleep 3
+    shown = (
+        "<jsdl-hpcpa:Argument>-c</jsdl-hpcpa:Argument><jsdl-hpcpa:Argument>"
+        "t=&quot;$(printf %b &apos;/home/ada/x\\0040y&apos;)&quot;; sleep 3</jsdl-hpcpa:Argument>"
+    )
+
+    assert table_in(shown) == "/home/ada/x y"
+
+
 def test_another_job_names_no_table() -> None:
     assert table_in("cd -- /home/ada && exec env python -m elisa.runtime") == ""
 

@@ -181,6 +181,20 @@ def test_no_pbs_at_all_is_an_outage() -> None:
     assert got == Unreachable(what="PBS is not here: qstat: [Errno 2] No such file or directory")
 
 
+def test_a_server_that_got_another_name_is_asked_by_number() -> None:
+    # OpenPBS of 2026, which prints what it knows of the others before
+    strange = Completed(exit_code=1, stderr="qstat: illegally formed job identifier: 2035.old\n")
+    runner = ScriptedRunner({"qstat": [strange, recorded("qstat-jobs")], "qdel": ""})
+    backend = scripted_backend(runner, {"dialect": "openpbs"})
+    renamed = NativeId("2035.old.t00000000f.1")
+    poll = backend.poll([renamed, DONE])
+    backend.cancel([renamed])
+
+    assert seen(poll, renamed).state is NativeState.RUNNING
+    assert [argv[-2:] for argv in runner.asked[:2]] == [("2021.vm", "2035.old"), ("2021.vm", "2035")]
+    assert runner.asked[-1] == ("qdel", "2035")
+
+
 def test_a_job_that_qstat_skipped_is_unknown() -> None:
     runner = ScriptedRunner({"qstat": [OLD_QSTAT, recorded("qstat-each-mixed")]})
     skipped = NativeId("7.vm.t000000001.1")
