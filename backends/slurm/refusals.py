@@ -25,6 +25,10 @@ _LOST_ANSWER = (
     "broken pipe",
     "transport endpoint",
     "insane message length",
+    # a controller that was killed in mid-message (seen on 22.05): "slurm_msg_sendto: …: Unexpected missing socket error"
+    "missing socket error",
+    "slurm_msg_sendto",
+    "slurm_receive_msg",
     "header lengths are longer",
     "protocol authentication error",
     "interrupted system call",

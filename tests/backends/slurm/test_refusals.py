@@ -99,6 +99,9 @@ def test_program_that_could_not_be_started_took_nothing() -> None:
         FAILED + "Zero Bytes were transmitted or received\n",
         FAILED + "Unable to contact slurm controller (receive failure)\n",
         FAILED + "Unexpected message received\n",
+        "sbatch: error: slurm_msg_sendto: address:port=127.0.0.1:6817 msg_type=4003: Unexpected missing socket error\n"
+        + FAILED
+        + "Unexpected missing socket error\n",
         "",
         "Terminated\n",
     ],
