@@ -71,6 +71,10 @@ class Site(Section):
         default=_POLICY.backfill_depth,
         description="For how many blocked tasks room is kept free on backends without a queue of their own.",
     )
+    backfill_due: Count = Field(
+        default=_POLICY.backfill_due,
+        description="For how many more blocked tasks that have a deadline room is kept there.",
+    )
     backfill_times: BackfillTimes = Field(
         default=_POLICY.backfill_times,
         description="How long a job is expected to keep its room there: its walltime, `requested`, or as past runs of the same"
@@ -110,6 +114,7 @@ class Site(Section):
             loans=tuple(loan for config in self.loans for loan in config.loans()),
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,
+            backfill_due=self.backfill_due,
             backfill_times=self.backfill_times,
             power=self.power.policy(self.gpu_watts),
             gpu_watts=tuple(sorted(self.gpu_watts.items())),

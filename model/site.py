@@ -308,8 +308,9 @@ class SitePolicy:
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
     projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
     all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself;
-    `backfill_times` tells for how long a job is expected to take its own. `gpu_watts` is what one GPU of a type draws.
-    Work that saves may get less time than it asks for before its places close, if that is `shortened_run_s` or more; 0: never.
+    `backfill_due` for how many more of those that have a deadline; `backfill_times` tells for how long a job is expected to
+    take its own. `gpu_watts` is what one GPU of a type draws. Work that saves may get less time than it asks for before its
+    places close, if that is `shortened_run_s` or more; 0: never.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
@@ -326,6 +327,7 @@ class SitePolicy:
     loans: tuple[Loan, ...] = ()
     aged_s: float = 0.0
     backfill_depth: int = 1
+    backfill_due: int = 0
     backfill_times: BackfillTimes = BackfillTimes.REQUESTED
     gpu_watts: tuple[tuple[str, float], ...] = ()
     shortened_run_s: float = 0.0

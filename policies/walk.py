@@ -78,6 +78,8 @@ class Walk:
         self.future = Backfill(snapshot, self.ways)
         self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self.future, self.closing)
         self._reservations_left = snapshot.site.backfill_depth
+        self._due_left = snapshot.site.backfill_due
+        self._is_due = np.isfinite(snapshot.tasks.deadline_s)
         self._kept: dict[int, int] = {}
         self._is_refused = self._refused_by_caps()
         self._closed: tuple[set[int], set[int]] = (set(), set())
@@ -105,12 +107,14 @@ class Walk:
         self._renew_promises(candidates)
         for first in range(0, len(candidates), _CHUNK):
             chunk = candidates[first : first + _CHUNK]
-            chunk = chunk[self._is_open[tasks.shape[chunk]]]
+            chunk = chunk[self._is_open[tasks.shape[chunk]] | (self._is_due[chunk] & (self._due_left > 0))]
             columns = (chunk.tolist(), tasks.owner[chunk].tolist(), tasks.shape[chunk].tolist())
             for row, owner, shape in zip(*columns, strict=True):
-                if (owner, shape) not in self.refusals.of_owner and self._is_open[shape]:
+                if (owner, shape) not in self.refusals.of_owner and (
+                    self._is_open[shape] or self._may_be_kept_room(row)
+                ):
                     self._try(row, owner, shape)
-            if not self._is_open.any():
+            if not (self._is_open.any() or self._due_left > 0):
                 break
 
     def _renew_promises(self, candidates: Ints) -> None:
@@ -118,13 +122,13 @@ class Walk:
         promised = self.snapshot.promised
         for row in candidates.tolist() if promised else ():
             kept = promised.get(TaskId(self.snapshot.tasks.ids[row]))
-            if kept is None or self._reservations_left <= 0:
+            if kept is None or not (self._reservations_left > 0 or self._may_be_kept_room(row)):
                 return
             way = self.future.renew(self.ways_of[int(self.snapshot.tasks.shape[row])], kept)
             if way is None:
                 return
             self._kept[row] = way
-            self._reservations_left -= 1
+            self._count_kept(1)
 
     def _may_start(self, order: Ints) -> npt.NDArray[np.bool_]:
         """Return which tasks of the order no rule refuses before the walk; those it does refuse get their reason."""
@@ -216,7 +220,8 @@ class Walk:
             return False
         if self.closing.ahead(pool.backend, job_s) != self.closing.ahead(pool.backend, walltime_s):
             return False
-        return pool.keeps_queue or self._reservations_left == self.snapshot.site.backfill_depth
+        site = self.snapshot.site
+        return pool.keeps_queue or (self._reservations_left, self._due_left) == (site.backfill_depth, site.backfill_due)
 
     def _place(self, row: int, owner: int, shape: int) -> Start | Reason | None:
         """Take budget and room for one task: free nodes if any way has them, else a place in a queue.
@@ -254,23 +259,35 @@ class Walk:
             return False
         self.future.give_up(way, self.snapshot.promised[TaskId(self.snapshot.tasks.ids[row])])
         self.room.look_again(self.ways_of[shape])
-        self._reservations_left += 1
+        self._count_kept(-1)
         return True
 
     def _keep_room(self, row: int, shape: int) -> None:
         """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape."""
-        promise = self._reserve([self.ways_of[shape]], self.snapshot.tasks.ids[row])
+        promise = self._reserve([self.ways_of[shape]], row)
         if promise is None:
             self._is_open[shape] = False
         else:
             self.refusals.of_row[row] = _with_start(self.room.refusal(self.ways_of[shape].start), promise)
 
-    def _reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
-        if self._reservations_left <= 0:
+    def _reserve(self, choices: Sequence[Sequence[int]], row: int) -> Promise | None:
+        """Keep room for a task, or the gang whose first it is: as far as the depth goes, or beyond it if it is due."""
+        is_within = self._reservations_left > 0
+        if not (is_within or self._may_be_kept_room(row)):
             return None
-        promise = self.room.reserve(choices, holder)
-        self._reservations_left -= promise is not None
+        promise = self.room.reserve(choices, self.snapshot.tasks.ids[row])
+        # Beyond the depth every look counts, found or not: a plan may hold a hundred thousand tasks that are due.
+        self._count_kept(int(promise is not None or not is_within))
         return promise
+
+    def _may_be_kept_room(self, row: int) -> bool:
+        return self._due_left > 0 and bool(self._is_due[row])
+
+    def _count_kept(self, count: int) -> None:
+        """Count room that is kept; what goes beyond the depth is taken from what is there for deadlines."""
+        within = min(count, self._reservations_left) if count > 0 else count
+        self._reservations_left -= within
+        self._due_left -= count - within
 
     def _try_gang(self, gang: int) -> None:
         """Start as many members as must start together, and all others that fit; or none, as if none had been tried."""
@@ -299,7 +316,7 @@ class Walk:
 
     def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
         ways = [self.ways_of[shape] for shape in self.snapshot.tasks.shape[rows].tolist()]
-        promise = self._reserve(ways, self.snapshot.tasks.ids[rows[0]]) if all(ways) else None
+        promise = self._reserve(ways, rows[0]) if all(ways) else None
         if promise is not None:
             self.refusals.of_gang[gang] = _with_start(self.refusals.of_gang[gang], promise)
 

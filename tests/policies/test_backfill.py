@@ -108,6 +108,40 @@ def test_with_more_depth_the_second_blocked_task_is_kept_room_for_too() -> None:
     assert started(made) == []
 
 
+def test_beyond_the_depth_room_is_kept_for_a_blocked_task_that_is_due() -> None:
+    ready = Ready().add("t1", WIDE, importance=9).add("t2", WIDE, importance=8, deadline_s=400)
+    ready.add("t3", a_request(walltime_s=61))
+
+    def plan_with(**site: int) -> Plan:
+        return a_plan(ready, a_cluster(HALF), live=[OCCUPANT], site=SitePolicy(backfill_depth=1, **site))
+
+    kept = plan_with(backfill_due=1)
+    assert reason(kept, "t2").facts["starts_at"][11:19] == "12:02:40"
+    assert "starts_at" not in reason(plan_with(), "t2").facts
+
+
+def test_room_for_what_is_due_is_kept_behind_a_shape_that_was_given_up() -> None:
+    ready = Ready().add("t1", WIDE, importance=9).add("t2", WIDE, importance=8)
+    ready.add("t3", WIDE, importance=7, deadline_s=900).add("t4", WIDE, importance=6, deadline_s=900)
+
+    made = a_plan(ready, a_cluster(HALF), live=[OCCUPANT], site=SitePolicy(backfill_depth=1, backfill_due=1))
+
+    assert ["starts_at" in reason(made, name).facts for name in ("t1", "t2", "t3", "t4")] == [True, False, True, False]
+
+
+def test_room_that_was_kept_for_what_is_due_is_kept_again() -> None:
+    ready = Ready().add("t1", WIDE, importance=9).add("t2", WIDE, importance=8, deadline_s=900)
+    site = SitePolicy(backfill_depth=1, backfill_due=1)
+    kept = {
+        TaskId("t1"): KeptRoom(after(60).timestamp(), ("n1",)),
+        TaskId("t2"): KeptRoom(after(500).timestamp(), ("n1",)),
+    }
+
+    made = a_plan(ready, a_cluster(HALF), live=[OCCUPANT], site=site, promised=kept)
+
+    assert [reason(made, name).facts["starts_at"][11:19] for name in ("t1", "t2")] == ["12:01:00", "12:02:40"]
+
+
 def test_a_prediction_of_an_end_counts_until_it_is_past() -> None:
     def starts(ends_s: float) -> Any:
         ends = {AttemptId("t0.1"): NOW.timestamp() + ends_s}
