@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from elisa.backends.protocol import Arrays, array_key
-from elisa.engine.bundles import Chunks, array_limit, submits
+from elisa.engine.bundles import Chunks, ahead, array_limit, submits
 from elisa.engine.fusing import NOTHING_FUSED, Fused
 from elisa.engine.handover import Handover
 from elisa.engine.health import HealthBook
@@ -49,6 +49,7 @@ class Submitting:
         self._handover = Handover(ws, writer)
         self._outcomes = Outcomes(ws, writer, now)
         self._stopped: dict[BackendName, str] = {}
+        self._health_of = submits
         self._plan = plan
         self._fused = fused
         self._intents = Intents(ws, writer, plan, now, fused=fused)
@@ -67,13 +68,14 @@ class Submitting:
     def chain(self, plan: Plan, links: Mapping[TaskId, Link]) -> bool:
         """Submit what a plan wants queued behind jobs that have not ended; tell whether anything was accepted."""
         before = len(self.acted.submitted)
-        self._plan, self._fused = plan, NOTHING_FUSED
+        self._plan, self._fused, self._health_of = plan, NOTHING_FUSED, ahead
         self._intents = Intents(self._ws, self._writer, plan, self._now, links=links)
         self.carry_out()
         return len(self.acted.submitted) > before
 
     def _takes_more(self, name: BackendName) -> bool:
-        return name not in self._stopped and not self._health.is_resting(submits(name), self._now)
+        kept = {submits(name), self._health_of(name)}
+        return name not in self._stopped and not any(self._health.is_resting(one, self._now) for one in kept)
 
     def _submit_chunk(self, jobs: Sequence[NativeJob]) -> None:
         self._ws.crash("act.intended")
@@ -157,7 +159,7 @@ class Submitting:
         else:
             for job, _ in asked:
                 self._outcomes.accept(job.items, native_ids[job.first.id])
-            self._health.worked(submits(name))
+            self._health.worked(self._health_of(name))
         self._ws.crash("act.submit.answered")
         return ()
 
@@ -196,4 +198,4 @@ class Submitting:
 
     def _stop(self, name: BackendName, words: str) -> None:
         self._stopped[name] = words
-        self._health.failed(submits(name), self._now, words, self._ws.random.uniform())
+        self._health.failed(self._health_of(name), self._now, words, self._ws.random.uniform())

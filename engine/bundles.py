@@ -11,17 +11,28 @@ from elisa.model.decisions import Submit
 from elisa.model.ids import BackendName
 from elisa.policies.plan import Plan
 
-__all__ = ["Chunks", "array_limit", "submits"]
+__all__ = ["Chunks", "ahead", "array_limit", "is_ahead", "submits"]
 
 # A manager that turns out to be full costs few attempts in vain; one that takes what it gets is served in bulk.
 _FIRST_CHUNK, _LARGEST_CHUNK = 4, 64
 # Written down in one transaction: 0.07 s for so many.
 _MOST_TOGETHER = 1000
+_AHEAD = ":ahead"
 
 
 def submits(name: BackendName) -> str:
     """Return the name under which the health of submitting to a backend is kept."""
     return f"{name}:submit"
+
+
+def ahead(name: BackendName) -> str:
+    """Return the name under which the health of queueing jobs behind others is kept: a limit there stops nothing else."""
+    return f"{name}{_AHEAD}"
+
+
+def is_ahead(name: str) -> bool:
+    """Tell whether a name of the book of health is that of queueing ahead: nobody waits for it."""
+    return name.endswith(_AHEAD)
 
 
 def array_limit(backends: Mapping[BackendName, Backend], health: HealthBook, name: BackendName) -> int:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from elisa.engine.act import Submitting
 from elisa.engine.advance import Evidence, advance
+from elisa.engine.bundles import is_ahead
 from elisa.engine.chaining import Chaining
 from elisa.engine.circles import undo_circles
 from elisa.engine.clearing import clearing_stops
@@ -172,6 +173,6 @@ def _alarms(health: HealthBook, news: SpoolNews, plan: Plan) -> tuple[str, ...]:
     sick = (
         f"{name} failed {state.failures} times since {state.since.isoformat()}: {state.what}"
         for name, state in sorted(health.sick.items())
-        if state.is_alarming
+        if state.is_alarming and not is_ahead(name)
     )
     return (*sick, *news.unreadable, *plan.notes)

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from elisa.backends.simulated.backend import Fate
+from elisa.backends.simulated.backend import Fate, SimulatedBackend
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.commands import cancel, hold, release
 from elisa.engine.config import Site
 from elisa.engine.plan import preview
 from elisa.model.decisions import Submit
+from elisa.model.errors import Unavailable
+from elisa.model.ids import NativeId
+from elisa.model.native import JobRequest
 from elisa.model.pipeline import NeedKind, TaskSpec
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt
@@ -35,6 +38,21 @@ def site(chain: int = 8, **more: Any) -> Site:
 def make() -> Iterator[Callable[..., World]]:
     with scratch_folder() as folder:
         yield lambda **more: World.make(Path(folder) / "home", spec=SPEC, site=site(**more))
+
+
+class NoDependencies:
+    """The simulated cluster, which takes no job that is to follow another for now."""
+
+    def __init__(self, cluster: SimulatedBackend) -> None:
+        self._cluster = cluster
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._cluster, name)
+
+    def submit(self, request: JobRequest) -> NativeId:
+        if request.after:
+            raise Unavailable("Slurm takes no more jobs for now", "QOSMaxSubmitJobPerUserLimit")
+        return self._cluster.submit(request)
 
 
 def stages(count: int, **more: Any) -> list[TaskSpec]:
@@ -369,6 +387,23 @@ def test_refused_successor_waits_as_if_it_had_not_been_tried(make: Callable[...,
     assert set(world.states().values()) == {SUCCEEDED}
     assert {task.failures for task in world.tasks().values()} == {0}
     assert_sound(world)
+
+
+def test_limit_that_chained_jobs_meet_is_no_alarm_and_stops_nothing_that_is_ready(make: Callable[..., World]) -> None:
+    world = make()
+    world.submit(*stages(2, lasts_s=3000))
+    world.extra["sim"] = NoDependencies(world.cluster)  # type: ignore[assignment]
+    reports = []
+    for _ in range(6):
+        reports.append(world.tick())
+        world.pass_time(60)
+
+    world.submit(job("other"))
+    last = world.tick()
+
+    assert world.states()["s1"] is WAITING
+    assert [report.alarms for report in reports] == [()] * 6
+    assert newest(world, "other").id in last.submitted
 
 
 def test_successor_that_was_refused_is_not_offered_behind_the_same_job_again(make: Callable[..., World]) -> None:
