@@ -104,6 +104,9 @@ def _kill_sbatch(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
         f"[ $status -lt 128 ] || echo $status >{killed}; exit $status; }}"
     )
     elisa.tick()
+    # one that goes well, or elisa would leave a cluster alone for longer and longer that seems to take nothing
+    elisa.before_sbatch("")
+    elisa.tick()
     return bool(killed.exists() and killed.read_text())
 
 
