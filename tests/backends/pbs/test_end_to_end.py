@@ -12,6 +12,14 @@ from tests.backends.pbs.elisa_on_pbs import COUNTING, ElisaOnPbs, a_state_folder
 
 pytestmark = pytest.mark.slow
 
+MATRIX = """
+name: matrix
+project: demo
+tasks:
+  each: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], matrix: {n: [1, 2, 3, 4]}, retry: 0}
+  after: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], needs: [each], retry: 0}
+"""
+MEMBERS = [f"each-n={number}" for number in range(1, 5)]
 EVERYTHING = dict.fromkeys(("before", "count", "after"), "succeeded")
 TO_20 = [str(step) for step in range(1, 21)]
 
@@ -86,3 +94,17 @@ def test_an_outage_is_outlived(bench: Bench) -> None:
     assert during in {"active", "succeeded"}
     assert elisa.states() == EVERYTHING
     assert elisa.lines(pipeline, "count", "steps") == TO_20
+
+
+@pytest.mark.parametrize("fault", ["", "lose_answer", "lose_number", "die"])
+def test_a_matrix_is_one_array_and_a_lost_answer_doubles_none_of_it(fault: str, bench: Bench) -> None:
+    elisa = elisa_on(bench, submit_timeout_s=2)
+    if fault:
+        bench.pbs.fault("qsub", fault, times=1)
+    pipeline = elisa.submit(MATRIX)
+    elisa.tick_to_the_end()
+
+    assert set(elisa.states().values()) == {"succeeded"}
+    assert [elisa.lines(pipeline, task, "runs") for task in (*MEMBERS, "after")] == [["ran"]] * 5
+    assert [len(elisa.attempts(task)) for task in MEMBERS] == [1] * 4
+    assert [number for number in bench.pbs.jobs() if number.endswith("[]")] == ["1[]"]
