@@ -129,7 +129,7 @@ TASK, TRY = task_id("train"), ATTEMPT.id
         ),
         (
             "UPDATE account SET spent_node_s = 0",
-            "the account of nlp (user 1000) does not hold what the ledger adds up to: spent (0, 0, 0, 0)",
+            "the account of nlp (user 1000) does not hold what the ledger adds up to: spent (0, 0, 0, 0, 0)",
         ),
     ],
 )
