@@ -115,7 +115,7 @@ def _with(inputs: PlanInputs, pipeline: Pipeline, uid: int) -> PlanInputs:
 def _joined(one: ReadyColumns, other: ReadyColumns) -> ReadyColumns:
     """Return the rows of both; of the second nothing but what it asks for is known."""
     count = len(other.task)
-    unknown = {"gang": -1, "predicted_s": 0.0, "path_s": 0.0, "progress": 0.0, "promise": 0.0}
+    unknown = {"gang": -1, "predicted_s": 0.0, "path_s": 0.0, "progress": 0.0, "promise": 0.0, "brief_s": 0.0}
     joined: dict[str, Any] = {
         name: (*getattr(one, name), *getattr(other, name)) for name in one._fields if name != "ranked_by"
     }
