@@ -69,7 +69,7 @@ def test_a_signal_stops_the_agent_and_says_on_whose_behalf(stopped: str, supervi
     if stopped == "cancel":
         supervisor.write_fields(str(tmp_path / "local" / "el.4f2a.job" / "cancel"), {"at": 1})
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads must not take it
-    last = supervise("sleep 300")
+    last = supervise("sleep 300", grace_s=60)
 
     assert last is not None
     assert (last["status"], last["stopped"]) == ("15", stopped)
