@@ -13,6 +13,7 @@ from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.unchaining import attempts_before
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import Change, TaskMoved
+from elisa.model.events import EventKind
 from elisa.model.ids import AttemptId, BackendName
 from elisa.model.native import Poll
 from elisa.model.reasons import ReasonCode, because
@@ -22,9 +23,10 @@ from elisa.policies.chaining import has_failed
 from elisa.policies.evidence import listen, news_of
 from elisa.policies.lifecycle import LifecycleRules, Observed, Sightings, observe
 from elisa.policies.recovery import RecoveryRules, after_end
+from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
-__all__ = ["Evidence", "advance", "weigh"]
+__all__ = ["Evidence", "advance", "weigh", "with_progress"]
 
 # A backend without a queue of its own starts a job at once or never: nothing can come late.
 _AT_ONCE = LifecycleRules(grace_s=0.0, absences=1)
@@ -41,6 +43,22 @@ class Evidence:
     news: SpoolNews
     polls: Mapping[BackendName, Poll]
     found: Mapping[AttemptId, Sightings]
+
+
+def with_progress(reader: Reader, evidence: Evidence) -> Evidence:
+    """Return the evidence with the progress that earlier ticks read, of attempts that say now that they ended.
+
+    At which step an attempt failed must not depend on where a tick cut its words in two.
+    """
+    events = evidence.news.events
+    ended = {event.attempt: event for event in events if event.kind is EventKind.EXITED}
+    told = {event.attempt for event in events if event.kind is EventKind.PROGRESS}
+    known = reader.progress_of(sorted(ended.keys() - told)) if ended else {}
+    earlier = (
+        replace(ended[attempt], seq=-1, kind=EventKind.PROGRESS, data={"step": step})
+        for attempt, step in sorted(known.items())
+    )
+    return replace(evidence, news=replace(evidence.news, events=(*earlier, *events))) if known else evidence
 
 
 def weigh(ws: Workspace, evidence: Evidence) -> Observed:
@@ -87,7 +105,7 @@ def _joined(parts: Iterable[Observed]) -> Observed:
 
 def advance(ws: Workspace, writer: Writer, evidence: Evidence) -> Observed:
     """Commit, in one transaction, what was read, what became of the attempts, and what that means for their tasks."""
-    observed = confirm_losses(ws.files, ws.home, weigh(ws, evidence))
+    observed = confirm_losses(ws.files, ws.home, weigh(ws, with_progress(writer, evidence)))
     consequences = _consequences(ws, writer, observed.ended, evidence.now)
     changes = (*evidence.news.cursors, *evidence.news.bad, *observed.changes, *consequences)
     if changes:

@@ -305,7 +305,8 @@ def _is_poison(checkpoint: CheckpointRef, attempts: Sequence[Attempt]) -> bool:
 def _died_on(attempt: Attempt, checkpoint: CheckpointRef) -> bool:
     if attempt.end is None or attempt.resume_from is None or attempt.end.reason is not EndReason.FAILED:
         return False
-    came_no_further = attempt.end.step is None or attempt.end.step <= checkpoint.step
+    # The library counts the steps that are done: after the one numbered 6 those are 7.
+    came_no_further = attempt.end.step is None or attempt.end.step <= checkpoint.step + 1
     return attempt.resume_from.path == checkpoint.path and came_no_further
 
 

@@ -47,6 +47,8 @@ _PROMISES = (
     " AND v.code IN ('no_room', 'reserved_for_higher') AND v.facts LIKE '%starts_at%' ORDER BY v.task"
 )
 
+_PROGRESS = "SELECT attempt, MAX(step) FROM metric WHERE name = 'progress' AND attempt IN ({keys}) GROUP BY attempt"
+
 
 class TaskQueries:
     """Queries for tasks and their attempts."""
@@ -65,6 +67,10 @@ class TaskQueries:
         metrics = self.metrics(tasks)
         rows = self._db.rows_in(f"SELECT {TASK_COLUMNS} FROM task WHERE id IN ({{keys}})", tasks)
         return {row[0]: task_from(row, metrics.get(row[0], _NO_METRICS)) for row in rows}
+
+    def progress_of(self, attempts: Collection[AttemptId]) -> Mapping[AttemptId, int]:
+        """Return the last step that each attempt reported as done, of those that reported any."""
+        return {AttemptId(row[0]): row[1] for row in self._db.rows_in(_PROGRESS, attempts)}
 
     def tasks_of(self, pipeline: PipelineId) -> tuple[Task, ...]:
         """Return every task of a pipeline, each template before what was made from it."""

@@ -208,6 +208,8 @@ class Checkpointer:
         """
         self._total = total
         first = 0 if self.step is None else self.step + 1
+        if first and rank_of_process() == 0:
+            progress(first, total)  # so that a failure in the first step is known to be where an earlier one was
         for step in range(first, total):
             if self._is_stop_saved or (self.should_stop and not self._has_saved):
                 self._leave()

@@ -196,3 +196,19 @@ def test_the_interval_is_explained_with_the_numbers_behind_it(elisa: Elisa, fail
     assert data["lead"]["saves"] > 0
     assert "one a day is assumed" in words
     assert "told of the end of its walltime" in words
+
+
+@pytest.mark.slow
+def test_the_same_failure_at_the_same_step_ends_the_retries_early_and_says_so(
+    tmp_path: Path, elisa: Elisa, home: Path, write: Write
+) -> None:
+    (tmp_path / "count.py").write_text(COUNTS, encoding="utf-8")
+    retry = "{limit: 5, backoff: {initial: 0s}}"
+    task = f"  count: {{command: ['{sys.executable}', count.py], retry: {retry}}}\n"
+
+    submitted = elisa("submit", write(task), "--wait")
+
+    assert submitted.code == 3
+    (row,) = elisa("status", "--all", "--json").data["tasks"]
+    assert (row["state"], row["attempts"]) == ("failed", 2)
+    assert "the same failure (failed) came 2 times at step 7" in " ".join(elisa("explain", "study/count").out.split())

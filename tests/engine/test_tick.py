@@ -10,17 +10,22 @@ from pathlib import Path
 import pytest
 
 from elisa.backends.simulated.backend import Fate, SimulatedBackend
+from elisa.engine.advance import Evidence, with_progress
 from elisa.engine.commands import cancel
 from elisa.engine.files import OsFiles
 from elisa.engine.plan import preview
+from elisa.engine.spool import SpoolNews
 from elisa.engine.tick import tick
 from elisa.model import layout
+from elisa.model.changes import MetricSeen
 from elisa.model.errors import ExitCode, StoreDamaged, StoreError
+from elisa.model.events import EventKind, RuntimeEvent
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import CancelOutcome
 from elisa.model.pipeline import OnUnmet, RetryPolicy
 from elisa.model.reasons import ReasonCode
 from elisa.model.states import AttemptState, EndReason, TaskState
+from elisa.policies.evidence import listen
 from elisa.report.status import read_status
 from elisa.store.reader import Reader
 from tests.reliability.invariants import assert_sound
@@ -406,3 +411,25 @@ def test_an_unknown_poll_answer_is_kept_to_what_it_says(world: World) -> None:
 
     states = [attempt.state for name in ("t0", "t1", "t2") for attempt in world.attempts(name)]
     assert sorted(states) == [AttemptState.QUEUED, AttemptState.RUNNING, AttemptState.RUNNING]
+
+
+@pytest.mark.parametrize("is_told_again", [False, True])
+def test_where_a_job_failed_does_not_depend_on_where_a_tick_cuts_its_words_in_two(
+    world: World, *, is_told_again: bool
+) -> None:
+    world.submit(job("a"))
+    world.tick()
+    [attempt] = world.attempts("a")
+    with world.workspace().writer() as writer:
+        writer.apply([MetricSeen(attempt=attempt.id, name="progress", value=0.7, step=step) for step in (3, 7)])
+
+        def event(kind: EventKind, seq: int, **data: int) -> RuntimeEvent:
+            at = world.clock.now()
+            return RuntimeEvent(attempt=attempt.id, incarnation=0, rank=0, seq=seq, at=at, kind=kind, data=data)
+
+        exited, newer = event(EventKind.EXITED, 9, exit_code=3), event(EventKind.PROGRESS, 8, step=8)
+        news = SpoolNews(events=(newer, exited) if is_told_again else (exited,))
+        evidence = Evidence(now=world.clock.now(), live=(attempt,), news=news, polls={}, found={})
+        heard = listen(with_progress(writer, evidence).news.events)
+
+    assert (heard.exited, heard.step) == (exited, 8 if is_told_again else 7)

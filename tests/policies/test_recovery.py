@@ -233,10 +233,11 @@ def test_a_timeout_over_real_progress_just_goes_on() -> None:
     )
 
 
-def test_a_checkpoint_that_kills_twice_is_skipped() -> None:
+@pytest.mark.parametrize("step", [20, 21, None], ids=["at it", "in the step after it", "nobody knows where"])
+def test_a_checkpoint_that_kills_twice_is_skipped(step: int | None) -> None:
     first = ended(EndReason.NODE_FAILURE, "t1.1", last_checkpoint=a_checkpoint(10))
     second = ended(EndReason.FAILED, "t1.2", resume_from=a_checkpoint(10), last_checkpoint=a_checkpoint(20))
-    third, fourth = (ended(EndReason.FAILED, f"t1.{n}", resume_from=a_checkpoint(20), step=20) for n in (3, 4))
+    third, fourth = (ended(EndReason.FAILED, f"t1.{n}", resume_from=a_checkpoint(20), step=step) for n in (3, 4))
 
     moved = fate(a_retrying_task(failures=1, retry={"limit": 9}), fourth, first, second, third)
 
