@@ -47,7 +47,7 @@ class PostgresConnection(Connection):
         return int(self.rows("SELECT COALESCE(MAX(version), 0) FROM migration")[0][0])
 
     def _spelt(self, sql: str) -> str:
-        return sql.replace("?", "%s")
+        return sql.replace("%", "%%").replace("?", "%s")
 
     def _translate(self, err: Exception) -> StoreError:
         state = getattr(err, "sqlstate", None) or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -138,6 +139,20 @@ def everything(reader: Reader) -> list[object]:
         reader.next_look_at(),
         reader.cancel_wanted(),
         reader.upstream(ids),
+        reader.finished_work(NOW - timedelta(days=1)),
+        reader.queue_waits(NOW - timedelta(days=1)),
+        reader.ready_work(),
+        reader.active_work(),
+        reader.saving(),
+        reader.promising(),
+        reader.saved_work(ids),
+        reader.unfinished_due(),
+        reader.unfinished_of(a_pipeline().id),
+        reader.of_several_classes(),
+        reader.lost_deadlines([a_pipeline().id]),
+        list(reader.promises()),
+        reader.gang_members(),
+        reader.gangs_in_parts(),
         reader.ready_columns(),
         reader.usage(NOW),
         reader.events_cursor(),
