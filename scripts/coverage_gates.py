@@ -40,12 +40,15 @@ class Shortfall:
 
 # Who may use how much, where work may run, and who has to leave for whom.
 _ALLOCATION = ("policies/budgets*.py", "policies/placement*.py", "policies/preemption*.py")
+# What else decides about money and rights.
+_MONEY = ("policies/power*.py", "policies/relief*.py", "policies/rights*.py")
 
 GATES = (
     Gate(what="all rooms", unit="lines", percent=90, patterns=("*",)),
     Gate(what="policies", unit="branches", percent=95, patterns=("policies/*",)),
     Gate(what="allocation", unit="lines", percent=100, patterns=_ALLOCATION),
     Gate(what="allocation", unit="branches", percent=100, patterns=_ALLOCATION),
+    Gate(what="money", unit="lines", percent=100, patterns=_MONEY),
     Gate(
         what="checkpoint and resume",
         unit="lines",
