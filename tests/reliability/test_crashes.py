@@ -176,6 +176,13 @@ def hold_the_middle(world: World) -> None:
     world.run()
 
 
+def short_chain(world: World) -> None:
+    world.cluster.fail_submit(Fate.ACCEPT_LOST)
+    failing = {"exit_code": 1, "at": 0.5, "times": 1}
+    short = {"lasts_s": 20, "walltime_s": 60}
+    world.submit(job("a", **short), job("b", after("a"), fails=failing, **short), job("c", after("b"), **short))
+
+
 def wide(world: World) -> None:
     world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
 
@@ -238,6 +245,7 @@ STORIES = {
         again=close_a_node,
         ends=(all_of(SUCCEEDED, "train", "report"),),
     ),
+    "a shared job": Story(prepare=short_chain, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"abc"),)),
     "a budget": Story(
         prepare=wide, act=run, again=nothing, ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),), make=capped
     ),

@@ -1,0 +1,199 @@
+"""Submissions, a graph of short tasks, and the agent's cost on a real Slurm, beside what others take on the same cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+from benchmarks.figure import Figure
+from benchmarks.slurm_others import Peers, children_cpu_s, wait_for
+from benchmarks.slurm_peers import peers_folder
+from elisa.engine.outcome import TickReport
+from elisa.engine.tick import tick
+from elisa.engine.workspace import open_workspace
+from elisa.model import layout
+from elisa.store.reader import Reader
+from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
+from tests.real.slurm_cluster import SlurmCluster
+
+__all__ = ["FIGURES", "measure"]
+
+FIGURES = (
+    "slurm_accept_100_s",
+    "slurm_accept_array_1000_s",
+    "slurm_tick_array_1000_s",
+    "slurm_dag_10x10_s",
+    "slurm_agent_cpu_s",
+)
+_RUNS = 3
+_CHAINS = _STEPS = 10
+
+
+def measure() -> Iterator[Figure]:
+    """Yield each figure with its peers; what a tick takes is from its start to its end, its process left out."""
+    with (
+        SlurmCluster(message_timeout_s=30) as cluster,
+        patch.dict(os.environ, cluster.env()),
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
+        peers = Peers(peers_folder(), Path(folder), cluster)
+        yield from _accepted(cluster, peers)
+        yield from _arrays(cluster, peers)
+        yield from _graph(cluster, peers)
+        yield from _in_job(cluster, peers)
+
+
+def _figure(cluster: SlurmCluster, name: str, run: Callable[[], float], *, goal: str = "", runs: int = _RUNS) -> Figure:
+    values = []
+    for _ in range(runs):
+        values.append(run())
+        cluster.clear()
+    return Figure(figure=name, value=median(values), unit="s", goal=goal, runs=runs)
+
+
+def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
+    name = "slurm_accept_100_s"
+    loop = _figure(cluster, f"{name}/sbatch", peers.loop_accept_100_s)
+    yield _figure(cluster, name, lambda: _tick_s(cluster, _distinct(100)), goal=f"<={loop.value:.3g}")
+    yield loop
+    yield _figure(cluster, f"{name}/submitit", peers.submitit_accept_100_s, runs=1)
+    yield _figure(cluster, f"{name}/snakemake", peers.snakemake_accept_100_s, runs=1)
+
+
+def _arrays(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
+    name = "slurm_accept_array_1000_s"
+    asked: list[float] = []
+    whole = _figure(cluster, "slurm_tick_array_1000_s", lambda: _tick_s(cluster, _matrix(1000), asked=asked))
+    yield Figure(figure=name, value=median(asked), unit="s", goal="<=0.5", runs=len(asked))
+    yield _figure(cluster, f"{name}/sbatch", peers.sbatch_array_1000_s)
+    yield _figure(cluster, f"{name}/submitit", peers.submitit_array_1000_s)
+    yield whole
+
+
+def _graph(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
+    name = "slurm_dag_10x10_s"
+    yield _figure(cluster, name, lambda: _graph_s(cluster, fuse=True), goal="<=2")
+    yield _figure(cluster, f"{name}/unfused", lambda: _graph_s(cluster, fuse=False), runs=1)
+    yield _figure(cluster, f"{name}/sbatch", peers.loop_dag_s, runs=1)
+    yield _figure(cluster, f"{name}/submitit", peers.submitit_dag_s, runs=1)
+    yield _figure(cluster, f"{name}/snakemake", peers.snakemake_dag_s, runs=1)
+
+
+def _in_job(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
+    name = "slurm_agent_cpu_s"
+    yield _figure(cluster, name, lambda: _agent_cpu_s(cluster, _graph_of(fuse=True)), goal="<=0.1")
+    yield _figure(cluster, f"{name}/unfused", lambda: _agent_cpu_s(cluster, _distinct(20)))
+    yield _figure(cluster, f"{name}/sbatch", peers.sbatch_cpu_s)
+    yield _figure(cluster, f"{name}/submitit", peers.submitit_cpu_s)
+    yield _figure(cluster, f"{name}/snakemake", peers.snakemake_cpu_s, runs=1)
+
+
+def _distinct(count: int) -> str:
+    """Return tasks of which no two ask for the same thing."""
+    task = "{{command: ['true'], fuse: false, resources: {{memory: {memory}MiB, walltime: 1m}}}}"
+    lines = (f"  t{number}: {task.format(memory=10 + number)}" for number in range(count))
+    return "\n".join(("name: many", "project: demo", "tasks:", *lines))
+
+
+def _matrix(count: int) -> str:
+    numbers = ", ".join(map(str, range(count)))
+    return f"name: matrix\nproject: demo\ntasks:\n  t: {{command: ['true'], fuse: false, matrix: {{n: [{numbers}]}}}}\n"
+
+
+def _graph_of(*, fuse: bool) -> str:
+    lines = []
+    for chain in range(_CHAINS):
+        for step in range(_STEPS):
+            needs = f", needs: [c{chain}s{step - 1}]" if step else ""
+            lines.append(f"  c{chain}s{step}: {{command: ['true']{needs}}}")
+    rules = f"defaults: {{fuse: {str(fuse).lower()}, retry: 0, resources: {{walltime: 1m}}}}"
+    return "\n".join(("name: graph", "project: demo", rules, "tasks:", *lines))
+
+
+def _ready(cluster: SlurmCluster, folder: str, pipeline: str) -> ElisaOnSlurm:
+    elisa = a_state_folder(cluster, Path(folder))
+    site = elisa.home / "site.yaml"
+    site.write_text(site.read_text(encoding="utf-8").replace("window: 200", "window: 2000"), encoding="utf-8")
+    elisa.submit(pipeline)
+    return elisa
+
+
+def _tick_s(cluster: SlurmCluster, pipeline: str, *, asked: list[float] | None = None) -> float:
+    """Return what a tick takes that has all tasks of a pipeline accepted; `asked` gets the time of its calls alone."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        elisa = _ready(cluster, folder, pipeline)
+        calls: list[float] = []
+        began = time.monotonic()
+        report = _tick(elisa, calls)
+        took_s = time.monotonic() - began
+        if report.withdrawn or report.rejected or report.unsettled or not report.submitted:
+            raise RuntimeError(f"not all was accepted: {report}")
+        if asked is not None:
+            asked.append(sum(calls))
+        return took_s
+
+
+def _tick(elisa: ElisaOnSlurm, calls: list[float]) -> TickReport:
+    """Tick, and note how long each sbatch took."""
+    began = 0.0
+
+    def watch(point: str) -> None:
+        nonlocal began
+        if point == "act.submit.begin":
+            began = time.monotonic()
+        elif point == "act.submit.answered":
+            calls.append(time.monotonic() - began)
+
+    with open_workspace(elisa.home) as ws:
+        return tick(replace(ws, crash=watch))
+
+
+def _graph_s(cluster: SlurmCluster, *, fuse: bool) -> float:
+    """Return the seconds from the first tick until the mark of every task says that it is done."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        elisa = _ready(cluster, folder, _graph_of(fuse=fuse))
+        began = time.monotonic()
+        elisa.tick()
+        with Reader.open(elisa.home) as reader:
+            tasks = [row.id for row in reader.task_rows()]
+        marks = [layout.done_mark(elisa.home, task) for task in tasks]
+
+        def is_done() -> bool:
+            if all(mark.exists() for mark in marks):
+                return True
+            if not fuse:
+                elisa.tick()
+            return False
+
+        wait_for(is_done)
+        return time.monotonic() - began
+
+
+def _agent_cpu_s(cluster: SlurmCluster, pipeline: str) -> float:
+    """Return the processor time of agents a task: their jobs are run here, one after another, where it can be counted."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        elisa = _ready(cluster, folder, pipeline)
+        elisa.before_sbatch("echo $$; exit 0")  # accepted, as far as elisa knows
+        elisa.tick()
+        with Reader.open(elisa.home) as reader:
+            live = reader.live_attempts()
+        before = children_cpu_s()
+        for attempt in live:
+            if attempt.leader in {None, attempt.id}:
+                _follow(elisa, attempt.id, is_shared=attempt.leader is not None)
+        done = sum(layout.done_mark(elisa.home, attempt.task).exists() for attempt in live)
+        return (children_cpu_s() - before) / done
+
+
+def _follow(elisa: ElisaOnSlurm, attempt: str, *, is_shared: bool) -> None:
+    spool = elisa.home / "spool" / attempt
+    verb, file = ("bundle", "bundle.json") if is_shared else ("run", "job.json")
+    subprocess.run([sys.executable, "-m", "elisa.runtime", verb, "--job", str(spool / file)], check=True)

@@ -1,0 +1,224 @@
+"""What others take for the same work on the same cluster: a plain loop, submitit, snakemake's Slurm executor."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.real.slurm_cluster import SlurmCluster
+
+__all__ = ["Peers", "children_cpu_s", "wait_for"]
+
+_LONGEST_S = 900.0
+_SUBMITIT_100 = """
+    import submitit, sys
+    from submitit.slurm.slurm import SlurmExecutor
+    executor = SlurmExecutor(folder=sys.argv[1])
+    executor.update_parameters(time=1, cpus_per_task=1)
+    for number in range(100):
+        executor.submit(int, 1)
+"""
+_SUBMITIT_ARRAY = """
+    import submitit, sys
+    from submitit.slurm.slurm import SlurmExecutor
+    executor = SlurmExecutor(folder=sys.argv[1])
+    executor.update_parameters(time=1, cpus_per_task=1, array_parallelism=1000)
+    executor.map_array(int, range(1000))
+"""
+_SUBMITIT_DAG = """
+    import glob, submitit, sys, time
+    from submitit.slurm.slurm import SlurmExecutor
+    for chain in range(10):
+        before = {}
+        for step in range(10):
+            executor = SlurmExecutor(folder=sys.argv[1])
+            executor.update_parameters(time=1, cpus_per_task=1, additional_parameters=before)
+            job = executor.submit(int, 1)
+            before = {"dependency": f"afterok:{job.job_id}"}
+    # its own wait asks sacct, which this cluster has not
+    while len(glob.glob(sys.argv[1] + "/*_result.pkl")) < 100:
+        time.sleep(0.05)
+"""
+_SUBMITIT_ONE = """
+    import submitit, sys
+    from submitit.core.utils import DelayedSubmission
+    from pathlib import Path
+    DelayedSubmission(int, 1).dump(Path(sys.argv[1]) / "1_submitted.pkl")
+"""
+_SNAKEFILE = """
+    localrules: all
+
+    rule all:
+        input: {wanted}
+
+    rule first:
+        output: "c{{chain}}.s0"
+        resources: runtime=1, mem_mb=10, slurm_partition="low", slurm_account="none"
+        shell: "touch {{output}}"
+
+    rule step:
+        input: lambda w: f"c{{w.chain}}.s{{int(w.step) - 1}}"
+        output: "c{{chain}}.s{{step,[1-9][0-9]*}}"
+        resources: runtime=1, mem_mb=10, slurm_partition="low", slurm_account="none"
+        shell: "touch {{output}}"
+"""
+
+
+def wait_for(claim: Callable[[], bool], *, every_s: float = 0.05) -> None:
+    """Wait until a claim is true; raises RuntimeError after a quarter of an hour."""
+    deadline = time.monotonic() + _LONGEST_S
+    while not claim():
+        if time.monotonic() > deadline:
+            raise RuntimeError("it does not come to its end")
+        time.sleep(every_s)
+
+
+def children_cpu_s() -> float:
+    """Return the processor time of all processes that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The peers on one cluster; `programs` is the folder of their environment, `folder` where they may write."""
+
+    programs: Path
+    folder: Path
+    cluster: SlurmCluster
+
+    # Submission
+
+    def loop_accept_100_s(self) -> float:
+        """Return what a shell loop takes to have 100 jobs accepted."""
+        return self._shell_s("for i in $(seq 100); do sbatch -Q -t 1 -o /dev/null --wrap true; done")
+
+    def sbatch_array_1000_s(self) -> float:
+        """Return what one sbatch takes to have an array of 1,000 accepted."""
+        return self._shell_s("sbatch -Q -t 1 -o /dev/null -a 0-999 --wrap true")
+
+    def submitit_accept_100_s(self) -> float:
+        """Return what submitit takes to have 100 jobs accepted, its start included."""
+        return self._submitit_s(_SUBMITIT_100)
+
+    def submitit_array_1000_s(self) -> float:
+        """Return what submitit takes to have an array of 1,000 accepted, its start included."""
+        return self._submitit_s(_SUBMITIT_ARRAY)
+
+    def snakemake_accept_100_s(self) -> float:
+        """Return what snakemake takes from its start until 100 independent jobs are accepted, by the number of the last."""
+        before = int(self.cluster.sbatch("--output=/dev/null", "--hold", wrap="true"))
+        wanted = ", ".join(f'"c{chain}.s0"' for chain in range(100))
+        began = time.monotonic()
+        process = self._snakemake(wanted)
+        try:
+            wait_for(lambda: self._newest() >= before + 100 or process.poll() is not None)
+            return time.monotonic() - began
+        finally:
+            process.kill()
+            process.wait()
+
+    def _newest(self) -> int:
+        listed = self.cluster.run(["squeue", "-h", "-t", "all", "-o", "%A"]).stdout.split()
+        return max(map(int, listed), default=0)
+
+    # A graph of ten chains of ten
+
+    def loop_dag_s(self) -> float:
+        """Return what a shell loop with dependencies takes until all 100 jobs are done."""
+        return self._shell_s(
+            """
+            for chain in $(seq 10); do
+              job=$(sbatch --parsable -t 1 -o /dev/null --wrap true)
+              for step in $(seq 2 10); do
+                job=$(sbatch --parsable -t 1 -o /dev/null -d afterok:$job --wrap true)
+              done
+            done
+            while [ -n "$(squeue -h)" ]; do sleep 0.1; done
+            """
+        )
+
+    def submitit_dag_s(self) -> float:
+        """Return what submitit takes until all 100 jobs are done."""
+        return self._submitit_s(_SUBMITIT_DAG)
+
+    def snakemake_dag_s(self) -> float:
+        """Return what snakemake takes until all 100 jobs are done."""
+        began = time.monotonic()
+        self._snakemake(", ".join(f'"c{chain}.s9"' for chain in range(10))).wait(timeout=_LONGEST_S)
+        return time.monotonic() - began
+
+    # In a job
+
+    def sbatch_cpu_s(self) -> float:
+        """Return the processor time of a plain script that runs `true`."""
+        return self._cpu_s(["/bin/sh", "-c", "/bin/true; exit"], times=20)
+
+    def submitit_cpu_s(self) -> float:
+        """Return the processor time of submitit's process in a job, for a function that does nothing."""
+        folder = self._fresh()
+        environment = {**os.environ, "SLURM_JOB_ID": "1", "SUBMITIT_EXECUTOR": "slurm", "SLURM_PROCID": "0"}
+        self._python(_SUBMITIT_ONE, folder)
+        return self._cpu_s(
+            [str(self.programs / "python"), "-u", "-m", "submitit.core._submit", str(folder)], env=environment
+        )
+
+    def snakemake_cpu_s(self) -> float:
+        """Return the processor time of snakemake's processes in a job, for a rule that touches a file.
+
+        In place of srun a script starts the same program here, where it can be counted.
+        """
+        folder = self._fresh()
+        srun = folder / "srun"
+        srun.write_text('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"\n', encoding="utf-8")
+        srun.chmod(0o755)
+        environment = {**os.environ, "PATH": f"{folder}:{self.programs}:{os.environ['PATH']}"}
+        (folder / "Snakefile").write_text(textwrap.dedent(_SNAKEFILE.format(wanted='"c0.s0"')), encoding="utf-8")
+        words = ["--mode", "remote", "--executor", "slurm-jobstep", "--jobs", "1", "--cores", "1", "--nolock", "c0.s0"]
+        where = ["-d", str(folder), "-s", str(folder / "Snakefile")]
+        return self._cpu_s([str(self.programs / "snakemake"), *where, *words], env=environment)
+
+    def _cpu_s(self, argv: list[str], *, env: dict[str, str] | None = None, times: int = 1) -> float:
+        before = children_cpu_s()
+        for _ in range(times):
+            done = subprocess.run(argv, check=False, env=env, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{argv[0]}: {done.stderr[-500:]}")
+        return (children_cpu_s() - before) / times
+
+    # Means
+
+    def _fresh(self) -> Path:
+        folder = self.folder / f"run-{time.monotonic_ns()}"
+        folder.mkdir()
+        return folder
+
+    def _shell_s(self, script: str) -> float:
+        began = time.monotonic()
+        subprocess.run(["/bin/sh", "-c", textwrap.dedent(script)], check=True, cwd=self._fresh(), env=self._env())
+        return time.monotonic() - began
+
+    def _submitit_s(self, script: str) -> float:
+        began = time.monotonic()
+        self._python(script, self._fresh())
+        return time.monotonic() - began
+
+    def _python(self, script: str, folder: Path) -> None:
+        argv = [str(self.programs / "python"), "-c", textwrap.dedent(script), str(folder)]
+        subprocess.run(argv, check=True, cwd=folder, env=self._env(), stdout=subprocess.DEVNULL)
+
+    def _snakemake(self, wanted: str) -> subprocess.Popen[bytes]:
+        folder = self._fresh()
+        (folder / "Snakefile").write_text(textwrap.dedent(_SNAKEFILE.format(wanted=wanted)), encoding="utf-8")
+        argv = [str(self.programs / "snakemake"), "--executor", "slurm", "--jobs", "200", "--latency-wait", "20"]
+        log = (folder / "log").open("wb")
+        return subprocess.Popen(argv, cwd=folder, env=self._env(), stdout=log, stderr=subprocess.STDOUT)
+
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, **self.cluster.env(), "PATH": f"{self.programs}:{os.environ['PATH']}"}
