@@ -274,7 +274,7 @@ def a_job_over_its_time_limit_is_stopped(world: BackendUnderTest) -> None:
 def a_job_that_follows_another_waits_for_its_success(world: BackendUnderTest) -> None:
     if not world.backend.capabilities.dependencies:
         return
-    first = world.backend.submit(world.job(attempt("followed"), "sleep 1", seconds=1))
+    first = world.backend.submit(world.job(attempt("followed"), "sleep 3", seconds=3))
     second = world.backend.submit(replace(world.job(attempt("follows"), "exit 0"), after=(first,)))
     seen = world.end_of(second)
     before = world.observe(first)
@@ -290,7 +290,7 @@ def a_job_that_follows_a_failure_never_runs(world: BackendUnderTest) -> None:
     if not world.backend.capabilities.dependencies:
         return
     ran = world.folder / "ran after a failure"
-    first = world.backend.submit(world.job(attempt("fails first"), "sleep 1; exit 3", seconds=1, exit_code=3))
+    first = world.backend.submit(world.job(attempt("fails first"), "sleep 3; exit 3", seconds=3, exit_code=3))
     second = world.backend.submit(replace(world.job(attempt("never"), 'touch "$1"', str(ran)), after=(first,)))
     world.end_of(first)
     world.backend.cancel([second])

@@ -252,4 +252,4 @@ def test_pipeline_runs_to_its_end_once(site: Site) -> None:
 
     assert set(elisa.states().values()) == {"succeeded"}
     assert elisa.lines(pipeline, "count", "steps") == [str(step) for step in range(1, 21)]
-    assert [len(elisa.attempts(task)) for task in ("before", "count", "after")] == [1, 1, 1]
+    assert [len(elisa.handed_over(task)) for task in ("before", "count", "after")] == [1, 1, 1]

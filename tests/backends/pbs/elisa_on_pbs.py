@@ -13,6 +13,7 @@ from elisa.engine.tick import tick
 from elisa.engine.workspace import init_workspace, open_workspace
 from elisa.model import layout
 from elisa.model.ids import PipelineId
+from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 from elisa.pipelines.load import load
 from elisa.store.reader import Reader
@@ -100,6 +101,10 @@ class ElisaOnPbs:
         with Reader.open(self.home) as reader:
             (task,) = [row.id for row in reader.task_rows() if row.name == name]
             return reader.attempts_of(task)
+
+    def handed_over(self, name: str) -> tuple[Attempt, ...]:
+        """Return the attempts at a task but those that were not submitted, as what they were to follow had just ended."""
+        return tuple(one for one in self.attempts(name) if one.end is None or one.end.reason is not EndReason.REJECTED)
 
     def lines(self, pipeline: PipelineId, task: str, file: str) -> list[str]:
         """Return the lines that a task has written; none if there is no such file yet."""

@@ -63,7 +63,7 @@ def test_work_goes_on_from_its_checkpoint_when_its_node_is_lost(history: bool, a
     assert (len(began), began[0]) == (2, "0")
     assert int(began[1]) >= 4
     if history:
-        ends = [attempt.end.reason for attempt in elisa.attempts("count") if attempt.end]
+        ends = [attempt.end.reason for attempt in elisa.handed_over("count") if attempt.end]
         assert ends == [EndReason.NODE_FAILURE, EndReason.COMPLETED]
 
 
@@ -76,7 +76,7 @@ def test_a_lost_answer_doubles_nothing(fault: str, bench: Bench) -> None:
 
     assert elisa.states() == EVERYTHING
     assert elisa.lines(pipeline, "count", "steps") == TO_20
-    assert [len(elisa.attempts(task)) for task in EVERYTHING] == [1, 1, 1]
+    assert [len(elisa.handed_over(task)) for task in EVERYTHING] == [1, 1, 1]
     assert len(bench.pbs.jobs()) == 3
 
 
@@ -106,5 +106,5 @@ def test_a_matrix_is_one_array_and_a_lost_answer_doubles_none_of_it(fault: str, 
 
     assert set(elisa.states().values()) == {"succeeded"}
     assert [elisa.lines(pipeline, task, "runs") for task in (*MEMBERS, "after")] == [["ran"]] * 5
-    assert [len(elisa.attempts(task)) for task in MEMBERS] == [1] * 4
+    assert [len(elisa.handed_over(task)) for task in MEMBERS] == [1] * 4
     assert [number for number in bench.pbs.jobs() if number.endswith("[]")] == ["1[]"]

@@ -10,7 +10,7 @@ import pytest
 
 from elisa.backends.pbs.refusals import refusal
 from elisa.backends.runner import Completed
-from elisa.model.errors import Rejected, Unavailable
+from elisa.model.errors import AtLimit, Rejected, Unavailable
 from elisa.model.ids import NativeId
 from elisa.model.native import Answered, Gone, JobRequest, NativeState, Seen
 from elisa.model.states import EndReason
@@ -159,10 +159,13 @@ NOT_NOW = {
     "qsuberr_server_host",
     "serverdown_qsub",
 }
+# As single jobs they may be taken.
+NOT_SO = {f"qsuberr_array_{kind}" for kind in ("bad", "big", "list", "one")}
 
 
 @pytest.mark.parametrize("recording", REFUSED, ids=str)
 def test_every_status_of_a_refusal_says_that_nothing_was_accepted(recording: Recording) -> None:
     error = refusal(Completed(exit_code=recording.status, stdout=recording.stdout, stderr=recording.stderr))
 
-    assert type(error) is (Unavailable if recording.name in NOT_NOW else Rejected)
+    wanted = Unavailable if recording.name in NOT_NOW else AtLimit if recording.name in NOT_SO else Rejected
+    assert type(error) is wanted
