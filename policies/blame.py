@@ -77,7 +77,10 @@ def on_gpus(runs: Sequence[PastRun]) -> tuple[PastRun, ...]:
     All that holds for nodes then holds for GPUs; but for the failures of nodes, which are no GPU's fault.
     """
     known = [run for run in runs if run.gpus and run.node_count == 1 and run.end not in _BY_NODE]
-    return tuple(run._replace(nodes=",".join(f"{run.nodes}:{gpu}" for gpu in run.gpus)) for run in known)
+    # One that was over before anybody saw it run has no node: a backend that names GPUs is one machine.
+    hosts = {run.backend: run.nodes for run in known if run.nodes}
+    named = [run._replace(nodes=run.nodes or hosts.get(run.backend, "")) for run in known]
+    return tuple(run._replace(nodes=",".join(f"{run.nodes}:{gpu}" for gpu in run.gpus)) for run in named)
 
 
 def avoid_until(suspect: Suspect, now: datetime, rules: NodeRules = _RULES) -> datetime:

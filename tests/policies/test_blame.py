@@ -104,7 +104,7 @@ def test_the_next_attempt_should_see_another_node_than_those_where_the_last_two_
 def test_runs_on_gpus_are_judged_gpu_by_gpu_and_a_nodes_failure_is_no_gpus_fault() -> None:
     runs = [
         a_run(BAD, "vm", "t1", gpus=("2",)),
-        a_run(BAD, "vm", "t2", gpus=("2",)),
+        a_run(BAD, "", "t2", gpus=("2",)),
         a_run(GOOD, "vm", "t3", gpus=("0", "1")),
         a_run(DIED, "vm", "t4", gpus=("0",)),
         a_run(GOOD, "vm", "t5"),
