@@ -181,7 +181,7 @@ def _progressed(attempt: Attempt) -> bool:
 def _barren_ends(case: _Case) -> int:
     """Count the breakdowns in a row, this one included, that brought no progress; preemptions are none and count nothing."""
     count = 0
-    for attempt in (case.attempt, *reversed(case.before)):
+    for attempt in filter(had_its_turn, (case.attempt, *reversed(case.before))):
         if _progressed(attempt) or not (_broke_down(attempt) or _made_room(attempt)):
             break
         count += _broke_down(attempt)
@@ -189,8 +189,6 @@ def _barren_ends(case: _Case) -> int:
 
 
 def _broke_down(attempt: Attempt) -> bool:
-    if not had_its_turn(attempt):
-        return False
     return attempt.end is not None and attempt.end.reason in INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED}
 
 

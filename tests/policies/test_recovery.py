@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elisa.model.ids import AttemptId
 from elisa.model.pipeline import Backoff, Grow, RestartWhen, RetryPolicy, TaskSpec
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
@@ -212,6 +213,18 @@ def test_out_of_memory_asks_for_more_memory_up_to_the_maximum() -> None:
 
     task = a_retrying_task(retry={"grow": grow}, request=Resources(memory_mib_per_node=2000))
     assert fate(task, ended(EndReason.OUT_OF_MEMORY)).request == Resources(memory_mib_per_node=3000)
+
+
+def test_a_turn_that_did_not_come_neither_counts_as_a_breakdown_nor_breaks_a_row_of_them() -> None:
+    broke = [ended(EndReason.NODE_FAILURE, f"t1.{number}") for number in range(1, 10)]
+    waited = ended(EndReason.NOT_BEGUN, "t1.10", leader=AttemptId("t2.1"))
+
+    not_begun = fate(a_retrying_task(), waited, *broke)
+    tenth = fate(a_retrying_task(), ended(EndReason.NODE_FAILURE, "t1.11"), *broke, waited)
+
+    assert (not_begun.after, not_begun.reason.code) == (TaskState.READY, ReasonCode.NOT_BEGUN)
+    assert (tenth.after, tenth.reason.code) == (TaskState.FAILED, ReasonCode.RETRIES_USED_UP)
+    assert tenth.reason.facts["failures"] == 10
 
 
 def test_a_timeout_without_progress_counts_and_asks_for_more_time() -> None:
