@@ -81,5 +81,5 @@ constraints: $(DOCS) ## Rewrite constraints.txt from what is installed now
 	@mv $(VENV)/constraints.new constraints.txt
 
 clean: ## Remove what the other targets made, except .venv
-	rm -rf $(CACHE) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+	rm -rf $(CACHE) .stand-ins .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -70,8 +70,7 @@ def weather(elisa: ElisaOnSlurm, tasks: int, *, long: int, seed: int = 7, within
     next_storm = 0.0
     while ((states := elisa.states()) and len(states) < everything) or set(states.values()) != {"succeeded"}:
         assert time.monotonic() - began < within_s, Counter(states.values())
-        if time.monotonic() > next_storm and _is_alive(states):
-            _storm(elisa, chance)
+        if time.monotonic() > next_storm and _is_alive(states) and _storm(elisa, chance):
             next_storm = time.monotonic() + chance.uniform(2, 6)
         elisa.tick()
     ran = Counter(elisa.runs())
@@ -109,15 +108,19 @@ def _is_alive(states: dict[str, str]) -> bool:
     return Counter(states.values())["succeeded"] < 0.9 * len(states)
 
 
-def _storm(elisa: ElisaOnSlurm, chance: random.Random) -> None:
-    """Take a node away for a while, or some for a job that comes first."""
+def _storm(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
+    """Take a node on which work runs away for a while, or give it to a job that comes first; tell whether there was one."""
+    running = elisa.cluster.run(["squeue", "-h", "-t", "R", "-p", "low", "-o", "%N"]).stdout.split()
+    busy = sorted({node for node in running if node in NODES and node != CALM})
+    if not busy:
+        return False
+    node = chance.choice(busy)
     if chance.random() < 0.5:
-        node = chance.choice(NODES[:-1])
         elisa.cluster.node_down(node)
         elisa.cluster.node_up(node)
     else:
-        nodes = chance.randint(1, 2)
-        elisa.cluster.sbatch("--partition=high", f"--nodes={nodes}", "--exclusive", wrap="sleep 2")
+        elisa.cluster.sbatch("--partition=high", f"--nodelist={node}", "--exclusive", wrap="sleep 2")
+    return True
 
 
 def _ends(elisa: ElisaOnSlurm) -> Counter[EndReason]:

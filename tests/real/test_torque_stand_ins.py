@@ -34,7 +34,7 @@ from tests.real_parts import require_real
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-UNPACKED = Path(__file__).parents[2] / ".cache" / "slurm-torque"
+UNPACKED = Path(__file__).parents[2] / ".stand-ins" / "slurm-torque"
 ATTEMPT = AttemptId("t000000001.1")
 NAMES = Names(instance="ab12", limit=230)
 

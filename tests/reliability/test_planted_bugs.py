@@ -15,14 +15,15 @@ import pytest
 from elisa.backends.simulated.agent import Agent
 from elisa.backends.simulated.backend import Fate, SimulatedBackend
 from elisa.backends.simulated.job import SimJob, Stage
-from elisa.engine import act, advance, commands, handover, settle, stop
+from elisa.engine import advance, commands, handover, settle, stop
 from elisa.engine import tick as tick_module
-from elisa.engine.act import Submitting
 from elisa.engine.advance import Evidence
 from elisa.engine.fence import claimed
 from elisa.engine.handover import Handover
+from elisa.engine.intents import Intents
 from elisa.engine.managers import Managers
 from elisa.engine.outcome import TickReport
+from elisa.engine.outcomes import Outcomes
 from elisa.engine.spool import read_new
 from elisa.engine.submit import submit
 from elisa.engine.workspace import Workspace
@@ -268,23 +269,21 @@ def somebody_elses_task() -> None:
 
 def intent_after_the_call(patch: Patch) -> None:
     late: list[AttemptIntended] = []
-    flush = Submitting._flush
+    flush = Outcomes.flush
 
-    def intend(self: Submitting, decisions: Sequence[Submit]) -> list[Any]:
+    def write(self: Intents, decisions: Sequence[Submit]) -> list[Any]:
         tasks = self._writer.tasks([decision.task for decision in decisions])
-        found = [
-            (one, act._Item(task=tasks[one.task], attempt=self._attempt(one, tasks[one.task]))) for one in decisions
-        ]
-        late.extend(self._intent(decision, item) for decision, item in found)
-        return [item for _, item in found]
+        jobs = [job for one in decisions if (job := self._job(one, tasks)) is not None]
+        late.extend(intent for job in jobs for intent in self._intents(job))
+        return jobs
 
-    def record(self: Submitting) -> None:
+    def record(self: Outcomes) -> None:
         self._writer.apply(late)
         late.clear()
         flush(self)
 
-    patch.setattr(Submitting, "_intend", intend)
-    patch.setattr(Submitting, "_flush", record)
+    patch.setattr(Intents, "write", write)
+    patch.setattr(Outcomes, "flush", record)
 
 
 def agents_ignore_the_fence(patch: Patch) -> None:
@@ -298,7 +297,7 @@ def agents_ignore_the_fence(patch: Patch) -> None:
 
 
 def agents_do_not_look_for_marks(patch: Patch) -> None:
-    patch.setattr(Agent, "_has_finished", lambda *_: True)
+    patch.setattr(Agent, "_is_done", lambda *_: True)
 
 
 def a_broken_chain_is_a_cancel(patch: Patch) -> None:
@@ -307,7 +306,7 @@ def a_broken_chain_is_a_cancel(patch: Patch) -> None:
 
 def nobody_raises_the_fence(patch: Patch) -> None:
     patch.setattr(settle, "shut_out", lambda files, home, attempt: not claimed(files, home, attempt))
-    patch.setattr(handover, "raise_fence", lambda *_: None)
+    patch.setattr(handover, "raise_fences", lambda *_: None)
 
 
 def no_grace_and_no_fence(patch: Patch) -> None:
@@ -394,7 +393,7 @@ def _planned_with(**changed: Any) -> Plant:
 
         patch.setattr(Snapshot, "build", classmethod(careless))
         patch.setattr(Writer, "set_policy", lambda *_: None)
-        patch.setattr(Submitting, "_is_ours", lambda *_: True)
+        patch.setattr(Intents, "_is_wanted", lambda *_, **__: True)
 
     return plant
 
@@ -437,13 +436,13 @@ def cancels_are_not_sent(patch: Patch) -> None:
 
 
 def withdrawn_tasks_stay_active(patch: Patch) -> None:
-    withdraw = Submitting._withdraw
+    withdraw = Outcomes.withdraw
 
-    def forgetful(self: Submitting, *told: Any) -> None:
+    def forgetful(self: Outcomes, *told: Any) -> None:
         withdraw(self, *told)
-        self._outcomes.pop()
+        self._changes.pop()
 
-    patch.setattr(Submitting, "_withdraw", forgetful)
+    patch.setattr(Outcomes, "withdraw", forgetful)
 
 
 def a_failure_will_do(patch: Patch) -> None:
