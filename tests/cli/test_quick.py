@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from elisa.cli import app as described
 from elisa.cli import quick, quick_table
+from elisa.cli.faces import cron, looking, site, steering, work
 from elisa.cli.quick_generate import table_text
 from elisa.cli.typer_way import run_typer
 
@@ -37,7 +37,8 @@ def test_the_table_is_in_step_with_typers_description() -> None:
 def test_both_ways_read_a_command_line_alike(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ELISA_HOME", raising=False)
     seen: list[tuple[str, dict[str, object]]] = []
-    monkeypatch.setattr(described, "invoke", lambda name, values: seen.append((name, values)) or 0)
+    for face in (work, looking, steering, site, cron):
+        monkeypatch.setattr(face, "invoke", lambda name, values: seen.append((name, values)) or 0)
 
     call = quick.match(words)
     run_typer(words)

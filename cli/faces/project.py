@@ -1,0 +1,128 @@
+"""`elisa project`: rules, grants and loans."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from elisa.cli import options
+from elisa.cli.call import invoke
+from elisa.cli.completion import complete_project
+
+__all__ = ["commands"]
+
+commands = typer.Typer(
+    help="Show and change the rules of projects.\n\nWhat is set here is laid over site.yaml, and stands in the audit.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@commands.command("list")
+def project_list(home: options.Home = None, json: options.Json = False) -> int:
+    """List projects and their limits."""
+    return invoke("project_list", locals())
+
+
+@commands.command("show")
+def project_show(project: options.Project, home: options.Home = None, json: options.Json = False) -> int:
+    """Show all rules of a project.
+
+    Its loans and grants too, and what of it was set by command.
+    """
+    return invoke("project_show", locals())
+
+
+@commands.command("set")
+def project_set(
+    project: options.Project,
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="As in site.yaml: budget.gpu_hours=500, at_once.gpus=8, shares=2; `none` takes a limit away.",
+            show_default=False,
+        ),
+    ],
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Change rules of a project.
+
+    The next plan follows them; needs an administrator, for per_user a manager.
+    """
+    return invoke("project_set", locals())
+
+
+@commands.command("reset")
+def project_reset(
+    project: options.Project,
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="Settings, or ids of grants; all if left out.", show_default=False),
+    ] = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Let site.yaml hold again."""
+    return invoke("project_reset", locals())
+
+
+@commands.command("grant")
+def project_grant(
+    project: options.Project,
+    amount: options.Amount,
+    end: options.Until,
+    begin: options.Since = None,
+    carry_over: Annotated[
+        float, typer.Option("--carry-over", help="The part of what is left that the next grant adds.", min=0, max=1)
+    ] = 0.0,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Grant amounts for a period."""
+    return invoke("project_grant", locals())
+
+
+@commands.command("lend")
+def project_lend(
+    lender: Annotated[
+        str, typer.Argument(metavar="LENDER", help="The project that gives.", autocompletion=complete_project)
+    ],
+    borrower: Annotated[
+        str, typer.Argument(metavar="BORROWER", help="The project that takes.", autocompletion=complete_project)
+    ],
+    amount: options.Amount,
+    end: options.Until,
+    begin: options.Since = None,
+    firm: Annotated[bool, typer.Option("--firm", help="It cannot be called back before it is due.")] = False,
+    by_hand: Annotated[
+        bool, typer.Option("--by-hand", help="It does not go back by itself when the lender needs it.")
+    ] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Lend budget to another project.
+
+    For a manager of the lender, which must have `may_lend`.
+    """
+    return invoke("project_lend", locals())
+
+
+@commands.command("reclaim")
+def project_reclaim(loan: options.Loan, home: options.Home = None, json: options.Json = False) -> int:
+    """Call a loan back.
+
+    For a manager of the lender.
+    """
+    return invoke("project_reclaim", locals())
+
+
+@commands.command("return")
+def project_return(loan: options.Loan, home: options.Home = None, json: options.Json = False) -> int:
+    """Give a loan back early.
+
+    For a manager of the borrower.
+    """
+    return invoke("project_return", locals())
