@@ -28,6 +28,7 @@ from elisa.store.writer import Writer
 
 __all__ = [
     "Known",
+    "Terms",
     "call_back_needed",
     "change",
     "give_back",
@@ -46,6 +47,20 @@ _ELISA = "elisa"
 _NOTHING = frozenset({"none", "null"})
 # What a manager may set: how the project's means are shared out between its members.
 _OF_MANAGERS = "per_user."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is lent, by path as in site.yaml, from when until when.
+
+    `recallable`: the lender may call it back before it is due. `on_need`: elisa calls it back when the lender needs it.
+    """
+
+    amount: Mapping[str, str]
+    begin: datetime
+    end: datetime
+    recallable: bool = True
+    on_need: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,21 +139,11 @@ def grant(  # noqa: PLR0917 - to whom, what, when
     return rule
 
 
-def lend(  # noqa: PLR0913, PLR0917 - who, whom, what, when
-    ws: Workspace,
-    lender: str,
-    borrower: str,
-    amount: Mapping[str, str],
-    begin: datetime,
-    end: datetime,
-    *,
-    recallable: bool = True,
-    on_need: bool = True,
-) -> Rule:
+def lend(ws: Workspace, lender: str, borrower: str, terms: Terms) -> Rule:
     """Move so much of one project's budget to another's for a time. Raises PolicyError if it is not there, or not allowed."""
     name = _named(lender)
-    rule = loan_rule(ws, name, borrower, amount, begin, end, recallable=recallable, on_need=on_need)
-    _check_period(begin, end)
+    rule = loan_rule(ws, name, borrower, terms)
+    _check_period(terms.begin, terms.end)
     _demand(ws, Action.LEND, name)
     now = ws.clock.now()
     with ws.writer() as writer:
@@ -220,25 +225,15 @@ def setting_rule(ws: Workspace, project: ProjectName, path: str, text: str) -> R
     return Rule(id=setting_id(project, path), kind=RuleKind.SETTING, project=project, body=body, by=ws.actor)
 
 
-def loan_rule(  # noqa: PLR0913, PLR0917 - who, whom, what, when
-    ws: Workspace,
-    lender: ProjectName,
-    borrower: str,
-    amount: Mapping[str, str],
-    begin: datetime,
-    end: datetime,
-    *,
-    recallable: bool = True,
-    on_need: bool = True,
-) -> Rule:
+def loan_rule(ws: Workspace, lender: ProjectName, borrower: str, terms: Terms) -> Rule:
     """Return the rule that makes this loan; UsageError if it is none."""
     body: dict[str, object] = {
         "borrower": _named(borrower),
-        "amount": _amount(amount),
-        "from": begin.isoformat(),
-        "until": end.isoformat(),
-        "recallable": recallable,
-        "on_need": on_need,
+        "amount": _amount(terms.amount),
+        "from": terms.begin.isoformat(),
+        "until": terms.end.isoformat(),
+        "recallable": terms.recallable,
+        "on_need": terms.on_need,
     }
     rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.LOAN, project=lender, body=body, by=ws.actor)
     loan_of(rule)

@@ -10,7 +10,7 @@ from typing import Any
 
 from elisa.engine.kept_plans import made_again
 from elisa.engine.plan import preview
-from elisa.engine.projects import loan_rule, setting_rule
+from elisa.engine.projects import Terms, loan_rule, setting_rule
 from elisa.engine.rules import loan_of, policy_of
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import ReadyColumns, Shape
@@ -75,7 +75,11 @@ def suppose(ws: Workspace, what: Supposition) -> Supposed:
 
 def _rules(ws: Workspace, what: Supposition, now: datetime) -> Sequence[Rule]:
     settings = [setting_rule(ws, what.project, path, text) for path, text in what.settings.items()]
-    loans = [loan_rule(ws, what.project, borrower, amount, now, now + _A_LONG_TIME) for borrower, amount in what.lends]
+    end = now + _A_LONG_TIME
+    loans = [
+        loan_rule(ws, what.project, borrower, Terms(amount=amount, begin=now, end=end))
+        for borrower, amount in what.lends
+    ]
     recalls = [
         Rule(
             id=recall_id(RuleId(name)),

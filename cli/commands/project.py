@@ -115,10 +115,14 @@ def project_lend(
     """Move budget from one project to another for a time."""
     with open_workspace(existing_home(home)) as workspace:
         now = workspace.clock.now()
-        starts_at, due_at = _moment(begin, now, "--from"), _moment(end, now, "--until")
-        rule = projects.lend(
-            workspace, lender, borrower, _settings(amount), starts_at, due_at, recallable=not firm, on_need=not by_hand
+        terms = projects.Terms(
+            amount=_settings(amount),
+            begin=_moment(begin, now, "--from"),
+            end=_moment(end, now, "--until"),
+            recallable=not firm,
+            on_need=not by_hand,
         )
+        rule = projects.lend(workspace, lender, borrower, terms)
     return _tell("project-lend", (rule,), "lent", json=json)
 
 

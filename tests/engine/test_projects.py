@@ -141,10 +141,10 @@ def test_a_grant_holds_within_its_period(world: World) -> None:
     assert_sound(world)
 
 
-def lend(world: World, uid: int = MANAGER, hours: int = 20, **terms: bool) -> str:
+def lend(world: World, uid: int = MANAGER, hours: int = 20, **rest: bool) -> str:
     now = world.clock.now()
-    due = now + timedelta(days=30)
-    return projects.lend(seen_by(world, uid), "vision", "nlp", {"cpu_hours": str(hours)}, now, due, **terms).id
+    terms = projects.Terms(amount={"cpu_hours": str(hours)}, begin=now, end=now + timedelta(days=30), **rest)
+    return projects.lend(seen_by(world, uid), "vision", "nlp", terms).id
 
 
 def test_what_is_lent_may_be_used_and_what_is_left_of_it_goes_back(world: World) -> None:

@@ -84,8 +84,8 @@ def test_the_parts_add_up_to_the_whole(world: World) -> None:
 
 def test_limits_count_loans_in_and_say_who_lent_what(world: World) -> None:
     now = world.clock.now()
-    loan = {"cpu_hours": "20"}
-    projects.lend(world.workspace(), "vision", "nlp", loan, now, now + timedelta(days=1))
+    terms = projects.Terms(amount={"cpu_hours": "20"}, begin=now, end=now + timedelta(days=1))
+    projects.lend(world.workspace(), "vision", "nlp", terms)
 
     with Reader.open(world.home) as reader:
         found = limits(policy_of(world.workspace(), reader, now), reader.usage(now), now, [NLP, VISION])
