@@ -11,7 +11,8 @@ from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
-from elisa.policies.budgets import Owner, cap_rows
+from elisa.policies.budgets import Owner
+from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.chaining import is_chained, stranded
 from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way, standing
 from elisa.policies.plan import Plan

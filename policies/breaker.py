@@ -6,7 +6,7 @@ from collections import Counter
 
 from elisa.model.decisions import Submit
 from elisa.model.ids import TaskId
-from elisa.policies.budgets import Admission
+from elisa.policies.budgets_caps import Admission
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import Planner
 from elisa.policies.snapshot import Snapshot
@@ -48,7 +48,7 @@ def problems_of(made: Plan, snapshot: Snapshot) -> tuple[str, ...]:
 
 def _beyond_caps(submits: list[Submit], rows: dict[TaskId, int], snapshot: Snapshot) -> tuple[str, ...]:
     shapes = [(shape.request, (shape.request.gpus.types or ("",))[0]) for shape in snapshot.shapes]
-    admission = Admission(snapshot.caps, snapshot.owners, shapes)
+    admission = Admission(snapshot.caps, shapes)
     problems = []
     for decision in submits:
         row = rows[decision.task]

@@ -1,38 +1,29 @@
-"""Budgets in exact integers: what a request costs, what is left under each cap, and who may be admitted."""
+"""Budgets in exact integers: what a request costs, what is used on a meter, and what a cap says."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from elisa.model.charge import Charge
 from elisa.model.columns import UsageRow
 from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
-from elisa.model.site import Cap, Metered, SitePolicy
+from elisa.model.site import Cap, Metered
 
 __all__ = [
-    "Admission",
     "CapRow",
     "Meter",
     "Owner",
     "amount_of",
-    "cap_rows",
     "charge_of",
     "demand_of",
     "meter_words",
     "refusal_of",
     "use_of",
+    "uses",
 ]
-
-# numpy compares 64-bit integers; no budget of a real site comes near (2**62 node-seconds: a million nodes for ages).
-_UNLIMITED = 2**62
 
 
 def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> Charge:
@@ -132,145 +123,15 @@ _USE: Mapping[Metered, Callable[[UsageRow], int]] = {
 }
 
 
+def uses(rows: Sequence[UsageRow], resource: Metered) -> list[int]:
+    """Return what each usage row has of a resource, on every type of GPU."""
+    return list(map(_USE[resource], rows))
+
+
 def use_of(rows: Sequence[UsageRow], meter: Meter) -> int:
     """Return what usage rows count on a meter: amounts reserved and spent, or what is held now."""
     use = _USE[meter.resource]
     return sum(use(row) for row in rows if meter.counts(row.gpu_type))
-
-
-def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> tuple[CapRow, ...]:
-    """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
-    policies = {policy.name: policy for policy in site.projects}
-    used = _Totals(usage)
-    rows: list[CapRow] = []
-    for project in dict.fromkeys(owner.project for owner in owners):
-        rows.extend(used.of(Owner(project), policies.get(project, site.unlisted).caps))
-    for owner in owners:
-        rows.extend(used.of(owner, policies.get(owner.project, site.unlisted).user_caps))
-    return tuple(rows)
-
-
-class _Totals:
-    """Use by owner, added up once for each meter that anybody asks for."""
-
-    def __init__(self, usage: Sequence[UsageRow]) -> None:
-        self._usage = usage
-        self._place: dict[tuple[str, int], int] = {}
-        self._places = [(self._number(row.project, row.owner_uid), self._number(row.project, -1)) for row in usage]
-        self._by_meter: dict[tuple[Metered, str], list[int]] = {}
-
-    def _number(self, project: str, uid: int) -> int:
-        return self._place.setdefault((project, uid), len(self._place))
-
-    def of(self, owner: Owner, caps: Sequence[Cap]) -> list[CapRow]:
-        """Return the caps with what their owner uses of each."""
-        place = self._place.get(owner)
-        return [CapRow(owner, cap, 0 if place is None else self._totals(cap)[place]) for cap in caps]
-
-    def _totals(self, cap: Cap) -> list[int]:
-        key = (cap.resource, cap.gpu_type)
-        totals = self._by_meter.get(key)
-        if totals is None:
-            totals = self._by_meter[key] = self._added_up(Meter(*key))
-        return totals
-
-    def _added_up(self, meter: Meter) -> list[int]:
-        use = _USE[meter.resource]
-        totals = [0] * len(self._place)
-        for row, (member, project) in zip(self._usage, self._places, strict=True):
-            if (amount := use(row)) and meter.counts(row.gpu_type):
-                totals[member] += amount
-                totals[project] += amount
-        return totals
-
-
-@dataclass(slots=True)
-class Admission:
-    """The hard caps during one plan: every admission lowers what is left, so that a refusal stays a refusal.
-
-    Owners and variants (a request with a type of GPU) are numbered as in `owners` and `variants`.
-    """
-
-    rows: Sequence[CapRow]
-    owners: Sequence[Owner]
-    variants: Sequence[tuple[Resources, str]]
-    left: list[int] = field(init=False)
-    _bound: dict[Owner, list[int]] = field(init=False)
-    _rows: dict[int, tuple[int, ...]] = field(init=False)
-    _demand: list[tuple[int, ...]] = field(init=False)
-    _meters: tuple[Meter, ...] = field(init=False)
-    _meter_of: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rows = tuple([row for row in self.rows if row.cap.is_hard])
-        self.left = [row.cap.limit - row.used for row in self.rows]
-        place: dict[tuple[Metered, str], int] = {}
-        self._meter_of = [place.setdefault((row.cap.resource, row.cap.gpu_type), len(place)) for row in self.rows]
-        self._meters = tuple(Meter(*key) for key in place)
-        self._bound, self._rows = defaultdict(list), {}
-        for index, row in enumerate(self.rows):
-            self._bound[row.owner].append(index)
-        self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
-
-    def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
-        demand = demand_of(request, gpu_type)
-        return tuple(demand[meter.resource] if meter.counts(gpu_type) else 0 for meter in self._meters)
-
-    def _rows_of(self, owner: int) -> tuple[int, ...]:
-        """Return the caps that bind one owner: those of the project, then those of the member."""
-        rows = self._rows.get(owner)
-        if rows is None:
-            who = self.owners[owner]
-            rows = self._rows[owner] = (*self._bound.get(Owner(who.project), ()), *self._bound.get(who, ()))
-        return rows
-
-    def refused_at_start(self) -> npt.NDArray[np.bool_]:
-        """Return, for each owner and variant, whether a cap refuses it before anything is admitted."""
-        least = self._least()
-        refused = np.zeros((len(self.owners), len(self.variants)), dtype=np.bool_)
-        demand = np.array(self._demand, dtype=np.int64).reshape(len(self.variants), len(self._meters))
-        for meter in range(len(self._meters)):
-            asked = demand[None, :, meter]
-            refused |= (asked > least[:, meter, None]) & (asked > 0)
-        return refused
-
-    def _least(self) -> npt.NDArray[np.int64]:
-        """Return, for each owner and meter, what the tightest of its caps leaves."""
-        bearer = {owner: number for number, owner in enumerate(self._bound)}
-        least = np.full((len(bearer) + 1, len(self._meters)), _UNLIMITED, dtype=np.int64)
-        place = ([bearer[row.owner] for row in self.rows], self._meter_of)
-        np.minimum.at(least, place, np.array(self.left, dtype=np.int64))
-        # Whoever has no cap of its own gets the last row, which limits nothing.
-        of_project = {owner.project: number for owner, number in bearer.items() if owner.uid < 0}
-        project = least[[of_project.get(owner.project, -1) for owner in self.owners]]
-        member = least[[bearer.get(owner, -1) for owner in self.owners]]
-        return np.minimum(project, member)
-
-    def refusing_row(self, owner: int, variant: int) -> int | None:
-        """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""
-        demand = self._demand[variant]
-        for row in self._rows_of(owner):
-            asked = demand[self._meter_of[row]]
-            if asked > self.left[row] and asked > 0:
-                return row
-        return None
-
-    def take(self, owner: int, variant: int, times: int = 1) -> None:
-        """Book `times` of `variant`; negative `times` give it back."""
-        demand = self._demand[variant]
-        for row in self._rows_of(owner):
-            self.left[row] -= times * demand[self._meter_of[row]]
-
-    def refusal(self, row: int, variant: int) -> Reason:
-        """Return the words for a refusal by cap number `row`, as things stand now."""
-        return refusal_of(self.rows[row], self._demand[variant][self._meter_of[row]], self.left[row])
-
-    def first_refusal(self, owner: int, variant: int) -> Reason:
-        """Return why `variant` was refused at the start, before anything was admitted."""
-        demand = self._demand[variant]
-        rows = ((self.rows[row], demand[self._meter_of[row]]) for row in self._rows_of(owner))
-        row, asked = next((row, asked) for row, asked in rows if asked > row.left and asked > 0)
-        return refusal_of(row, asked, row.left)
 
 
 def meter_words(meter: Meter) -> str:

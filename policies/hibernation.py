@@ -16,7 +16,8 @@ from elisa.model.decisions import Park
 from elisa.model.ids import AttemptId, ProjectName
 from elisa.model.reasons import Fact, ReasonCode, because
 from elisa.model.site import SitePolicy
-from elisa.policies.budgets import CapRow, Owner, amount_of, cap_rows, charge_of, demand_of, meter_words
+from elisa.policies.budgets import CapRow, Owner, amount_of, charge_of, demand_of, meter_words
+from elisa.policies.budgets_caps import cap_rows
 
 __all__ = ["Parting", "coming", "due", "overdrawn", "partings"]
 

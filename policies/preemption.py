@@ -55,7 +55,7 @@ class Victim:
     cost: float
 
 
-def standings(running: Sequence[RunningRow], caps: Sequence[CapRow], site: SitePolicy) -> Mapping[str, Standing]:
+def standings(running: Sequence[RunningRow], caps: Iterable[CapRow], site: SitePolicy) -> Mapping[str, Standing]:
     """Return the standing of each running attempt: idle-only beyond a soft cap or in a best-effort project."""
     services = {policy.name: policy.service for policy in site.projects}
     beyond = _beyond_soft_caps(running, [row for row in caps if not row.cap.is_hard])
@@ -69,7 +69,7 @@ def standings(running: Sequence[RunningRow], caps: Sequence[CapRow], site: SiteP
     }
 
 
-def _beyond_soft_caps(running: Sequence[RunningRow], caps: Sequence[CapRow]) -> set[str]:
+def _beyond_soft_caps(running: Sequence[RunningRow], caps: Iterable[CapRow]) -> set[str]:
     """Return the attempts that use what lies beyond a soft cap, the best and oldest of an owner counted first."""
     of_owner: dict[Owner, list[RunningRow]] = defaultdict(list)
     for row in sorted(running, key=lambda one: (one.priority, one.started_us, one.attempt)):
@@ -94,7 +94,7 @@ def _demand(row: RunningRow, meter: Meter) -> int:
 
 
 def victims_of(
-    running: Sequence[RunningRow], caps: Sequence[CapRow], site: SitePolicy, now_s: float
+    running: Sequence[RunningRow], caps: Iterable[CapRow], site: SitePolicy, now_s: float
 ) -> tuple[Victim, ...]:
     """Return the running attempts that anybody may be allowed to preempt, with what their loss would cost."""
     standing = standings(running, caps, site)

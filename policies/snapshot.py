@@ -20,7 +20,8 @@ from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
-from elisa.policies.budgets import CapRow, Owner, cap_rows
+from elisa.policies.budgets import Owner
+from elisa.policies.budgets_caps import Caps, cap_rows
 from elisa.policies.fusion import native_jobs
 from elisa.policies.inheritance import Urged
 from elisa.policies.placement import Pool, reachable_pools
@@ -90,7 +91,7 @@ class Snapshot:
     projects: tuple[ProjectName, ...]
     policies: tuple[ProjectPolicy, ...]
     usage: ProjectUsage
-    caps: tuple[CapRow, ...]
+    caps: Caps
     pools: tuple[Pool, ...]
     live: tuple[Attempt, ...]
     unreachable: Mapping[BackendName, str]

@@ -25,7 +25,7 @@ _GROWTH = ("cpus", "memory_mib", "gpus")
 def has_tiers(snapshot: Snapshot) -> bool:
     """Tell whether any rule of the site sets some tasks before or after the ordinary order."""
     services = {policy.service for policy in snapshot.policies}
-    return bool(services - {ServiceClass.BURSTABLE}) or any(not row.cap.is_hard for row in snapshot.caps)
+    return bool(services - {ServiceClass.BURSTABLE}) or bool(snapshot.caps.soft())
 
 
 def tiers(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.int64]:
@@ -54,7 +54,7 @@ _SERVICE = {
 def over_soft_cap(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.bool_]:
     """Return for each task (by row) whether it, after those before it in `order`, takes its owner beyond a soft cap."""
     over = np.zeros(len(order), dtype=np.bool_)
-    soft = [row for row in snapshot.caps if not row.cap.is_hard]
+    soft = tuple(snapshot.caps.soft())
     for meter in dict.fromkeys(row.meter for row in soft):
         asked = _asked(snapshot, meter)[snapshot.tasks.shape]
         rows = [row for row in soft if row.meter == meter]

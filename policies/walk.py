@@ -17,7 +17,7 @@ import numpy.typing as npt
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.backfill import Backfill, Promise
-from elisa.policies.budgets import Admission
+from elisa.policies.budgets_caps import Admission
 from elisa.policies.closing import Closing, open_options
 from elisa.policies.fusion import Filling, Pot
 from elisa.policies.placement import Way, options_of
@@ -74,7 +74,7 @@ class Walk:
         self.ways_of: list[range] = []
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
         self._open_shapes()
-        self.admission = Admission(snapshot.caps, snapshot.owners, [(way.request, way.gpu_type) for way in self.ways])
+        self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
         self.future = Backfill(snapshot, self.ways)
         self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self.future, self.closing)
         self._reservations_left = snapshot.site.backfill_depth

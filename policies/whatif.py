@@ -11,7 +11,7 @@ from elisa.model.ids import AttemptId, ProjectName, TaskId
 from elisa.model.reasons import Reason
 from elisa.model.site import Cap, SitePolicy
 from elisa.policies.allowances import effective
-from elisa.policies.budgets import cap_rows
+from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.placement import NodeColumns, Pool
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
@@ -90,7 +90,7 @@ def what_would_help(snapshot: Snapshot, task: TaskId) -> tuple[str, ...]:
 
 
 def _without_budgets(snapshot: Snapshot, task: TaskId) -> Snapshot:  # noqa: ARG001 - one signature for all
-    return replace(snapshot, caps=tuple(row for row in snapshot.caps if not row.cap.is_hard))
+    return replace(snapshot, caps=snapshot.caps.soft())
 
 
 def _without_windows(snapshot: Snapshot, task: TaskId) -> Snapshot:  # noqa: ARG001 - one signature for all

@@ -12,7 +12,8 @@ from elisa.model.ids import ProjectName
 from elisa.model.rows import LedgerRow
 from elisa.model.site import Metered, SitePolicy
 from elisa.policies.allowances import Moved, effective, moved_now
-from elisa.policies.budgets import CapRow, Meter, Owner, amount_of, cap_rows
+from elisa.policies.budgets import CapRow, Meter, Owner, amount_of
+from elisa.policies.budgets_caps import cap_rows
 
 __all__ = ["PERIODS", "Booked", "Limit", "Part", "booked", "limits", "unbalanced"]
 

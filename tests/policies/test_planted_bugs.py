@@ -14,7 +14,7 @@ from elisa.model.columns import RunningRow
 from elisa.model.site import SitePolicy
 from elisa.policies import (
     allowances,
-    budgets,
+    budgets_caps,
     makeroom,
     order,
     placement,
@@ -26,7 +26,8 @@ from elisa.policies import (
 )
 from elisa.policies import profile as profiles
 from elisa.policies.backfill import Backfill
-from elisa.policies.budgets import Admission, Meter
+from elisa.policies.budgets import Meter
+from elisa.policies.budgets_caps import Admission
 from elisa.policies.room import Room, Taken, _Free
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.walk import Walk
@@ -122,9 +123,9 @@ BUGS: Mapping[str, Bug] = {
         Meter, "counts", always, planning.TestBudgets().test_a_cap_on_one_type_of_gpu_leaves_the_others_alone
     ),
     "what was used is forgotten": Bug(
-        budgets._Totals,
+        budgets_caps._Totals,
         "_added_up",
-        lambda self, _: [0] * len(self._place),
+        lambda self, *_: [0] * (self._count + 1),
         planning.TestBudgets().test_what_a_member_used_before_counts_for_that_member_alone,
     ),
     "a loan never ends": Bug(

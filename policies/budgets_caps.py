@@ -1,0 +1,210 @@
+"""The caps on all owners of ready tasks, in columns, and who may be admitted under them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain, compress, repeat
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
+
+from elisa.model.columns import UsageRow
+from elisa.model.reasons import Reason
+from elisa.model.resources import Resources
+from elisa.model.site import Cap, Metered, SitePolicy
+from elisa.policies.budgets import CapRow, Meter, Owner, demand_of, refusal_of, uses
+
+__all__ = ["Admission", "Caps", "cap_rows"]
+
+# numpy compares 64-bit integers; no budget of a real site comes near (2**62 node-seconds: a million nodes for ages).
+_UNLIMITED = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Caps:
+    """Caps as they stand, in columns: a plan compares thousands of them, and speaks of a few.
+
+    `bearers` are the projects and then the members that caps may bind; the caps of bearer number n are those from
+    `first[n]` until before `first[n + 1]`. `project` is the number of each member's project, `meter` that of what each
+    cap counts.
+    """
+
+    bearers: Sequence[Owner]
+    project: Sequence[int]
+    first: Sequence[int]
+    cap: Sequence[Cap]
+    used: Sequence[int]
+    meter: Sequence[int]
+    meters: Sequence[Meter]
+
+    def __len__(self) -> int:
+        return len(self.cap)
+
+    def __iter__(self) -> Iterator[CapRow]:
+        return map(self.row, range(len(self)))
+
+    def row(self, place: int) -> CapRow:
+        """Return one cap."""
+        return CapRow(self.bearers[bisect_right(self.first, place) - 1], self.cap[place], self.used[place])
+
+    def of(self, member: int) -> tuple[int, ...]:
+        """Return which caps bind one member: those of the project, then those of their own."""
+        own, project = len(self.bearers) - len(self.project) + member, self.project[member]
+        first = self.first
+        return (*range(first[project], first[project + 1]), *range(first[own], first[own + 1]))
+
+    def hard(self) -> Caps:
+        """Return those that are never exceeded."""
+        return self._where([cap.is_hard for cap in self.cap])
+
+    def soft(self) -> Caps:
+        """Return those that are exceeded with what nobody else asks for."""
+        return self._where([not cap.is_hard for cap in self.cap])
+
+    def _where(self, keep: Sequence[bool]) -> Caps:
+        if all(keep):
+            return self
+        before = [0, *accumulate(keep)]
+        return replace(
+            self,
+            first=[before[row] for row in self.first],
+            cap=list(compress(self.cap, keep)),
+            used=list(compress(self.used, keep)),
+            meter=list(compress(self.meter, keep)),
+        )
+
+
+def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow]) -> Caps:
+    """Return every cap, hard and soft, that binds one of `owners` (members of projects), with what is used of it."""
+    policies = {policy.name: policy for policy in site.projects}
+    number = {name: place for place, name in enumerate(dict.fromkeys(owner.project for owner in owners))}
+    ruled = [policies.get(name, site.unlisted) for name in number]
+    project = [number[owner.project] for owner in owners]
+    bearers = (*map(Owner, number), *owners)
+    caps = [*(policy.caps for policy in ruled), *(ruled[place].user_caps for place in project)]
+    first = [0, *accumulate(map(len, caps))]
+    meters: dict[tuple[Metered, str], int] = {}
+    # By project: all its members have the same caps.
+    of_project, of_member = ([_numbered(of(policy), meters) for policy in ruled] for of in (_CAPS, _USER_CAPS))
+    meter = [*chain.from_iterable(of_project), *chain.from_iterable(of_member[place] for place in project)]
+    totals = _Totals(usage, bearers).on(tuple(Meter(*key) for key in meters))
+    bearer = chain.from_iterable(map(repeat, range(len(caps)), map(len, caps)))
+    return Caps(
+        bearers=bearers,
+        project=project,
+        first=first,
+        cap=list(chain.from_iterable(caps)),
+        used=[totals[kind][who] for kind, who in zip(meter, bearer, strict=True)],
+        meter=meter,
+        meters=tuple(Meter(*key) for key in meters),
+    )
+
+
+_CAPS, _USER_CAPS = attrgetter("caps"), attrgetter("user_caps")
+
+
+def _numbered(caps: Sequence[Cap], meters: dict[tuple[Metered, str], int]) -> list[int]:
+    return [meters.setdefault((cap.resource, cap.gpu_type), len(meters)) for cap in caps]
+
+
+class _Totals:
+    """Use by bearers of caps, added up once for each meter, in integers without bound."""
+
+    def __init__(self, usage: Sequence[UsageRow], bearers: Sequence[Owner]) -> None:
+        self._usage = usage
+        self._count = len(bearers)
+        place: dict[tuple[str, int], int] = {owner: number for number, owner in enumerate(bearers)}
+        # One more place, for all of whom no cap binds.
+        self._members = [place.get((row.project, row.owner_uid), self._count) for row in usage]
+        self._projects = [place.get((row.project, -1), self._count) for row in usage]
+
+    def on(self, meters: Sequence[Meter]) -> list[list[int]]:
+        """Return, for each meter, what each bearer uses."""
+        used = {resource: uses(self._usage, resource) for resource in {meter.resource for meter in meters}}
+        return [self._added_up(meter, used[meter.resource]) for meter in meters]
+
+    def _added_up(self, meter: Meter, used: Sequence[int]) -> list[int]:
+        totals = [0] * (self._count + 1)
+        for row, amount, member, project in zip(self._usage, used, self._members, self._projects, strict=True):
+            if amount and meter.counts(row.gpu_type):
+                totals[member] += amount
+                totals[project] += amount
+        return totals
+
+
+@dataclass(slots=True)
+class Admission:
+    """The hard caps during one plan: every admission lowers what is left, so that a refusal stays a refusal.
+
+    Owners are numbered as the members that `caps` may bind, variants (a request with a type of GPU) as in `variants`.
+    """
+
+    caps: Caps
+    variants: Sequence[tuple[Resources, str]]
+    left: list[int] = field(init=False)
+    _rows: dict[int, tuple[int, ...]] = field(init=False)
+    _demand: list[tuple[int, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.caps = self.caps.hard()
+        self.left = [cap.limit - used for cap, used in zip(self.caps.cap, self.caps.used, strict=True)]
+        self._rows = {}
+        self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
+
+    def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
+        demand = demand_of(request, gpu_type)
+        return tuple(demand[meter.resource] if meter.counts(gpu_type) else 0 for meter in self.caps.meters)
+
+    def _rows_of(self, owner: int) -> tuple[int, ...]:
+        rows = self._rows.get(owner)
+        if rows is None:
+            rows = self._rows[owner] = self.caps.of(owner)
+        return rows
+
+    def refused_at_start(self) -> npt.NDArray[np.bool_]:
+        """Return, for each owner and variant, whether a cap refuses it before anything is admitted."""
+        least = self._least()
+        refused = np.zeros((len(least), len(self.variants)), dtype=np.bool_)
+        demand = np.array(self._demand, dtype=np.int64).reshape(len(self.variants), len(self.caps.meters))
+        for meter in range(len(self.caps.meters)):
+            asked = demand[None, :, meter]
+            refused |= (asked > least[:, meter, None]) & (asked > 0)
+        return refused
+
+    def _least(self) -> npt.NDArray[np.int64]:
+        """Return, for each owner and meter, what the tightest of its caps leaves."""
+        caps = self.caps
+        least = np.full((len(caps.bearers), len(caps.meters)), _UNLIMITED, dtype=np.int64)
+        bearer = np.repeat(np.arange(len(caps.bearers)), np.diff(caps.first))
+        np.minimum.at(least, (bearer, np.array(caps.meter, dtype=np.int64)), np.array(self.left, dtype=np.int64))
+        members = least[len(caps.bearers) - len(caps.project) :]
+        return np.minimum(least[caps.project], members)
+
+    def refusing_row(self, owner: int, variant: int) -> int | None:
+        """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""
+        demand = self._demand[variant]
+        for row in self._rows_of(owner):
+            asked = demand[self.caps.meter[row]]
+            if asked > self.left[row] and asked > 0:
+                return row
+        return None
+
+    def take(self, owner: int, variant: int, times: int = 1) -> None:
+        """Book `times` of `variant`; negative `times` give it back."""
+        demand = self._demand[variant]
+        for row in self._rows_of(owner):
+            self.left[row] -= times * demand[self.caps.meter[row]]
+
+    def refusal(self, row: int, variant: int) -> Reason:
+        """Return the words for a refusal by cap number `row`, as things stand now."""
+        return refusal_of(self.caps.row(row), self._demand[variant][self.caps.meter[row]], self.left[row])
+
+    def first_refusal(self, owner: int, variant: int) -> Reason:
+        """Return why `variant` was refused at the start, before anything was admitted."""
+        demand = self._demand[variant]
+        rows = ((self.caps.row(row), demand[self.caps.meter[row]]) for row in self._rows_of(owner))
+        row, asked = next((row, asked) for row, asked in rows if asked > row.left and asked > 0)
+        return refusal_of(row, asked, row.left)
