@@ -65,6 +65,7 @@ class WorkLeft:
                 self.runtimes,
                 saved_s=saved_s.get(TaskId(row.task), 0.0),
                 running_s=self._running_s.get(TaskId(row.task), 0.0) if row.is_active else 0.0,
+                speed=self._speeds_now.get(TaskId(row.task), 1.0) if row.is_active else 1.0,
             )
             for row in rows
         }
@@ -74,6 +75,10 @@ class WorkLeft:
         return {
             one.task: max(0.0, (self._now - one.started_at).total_seconds()) for one in self._running if one.started_at
         }
+
+    @cached_property
+    def _speeds_now(self) -> Mapping[TaskId, float]:
+        return {one.task: one.request.speed for one in self._running if one.request.elastic is not None}
 
     @cached_property
     def ready(self) -> Mapping[TaskId, Left]:

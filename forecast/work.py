@@ -33,12 +33,17 @@ class Left(NamedTuple):
         return self.done_s / whole_s if whole_s > 0 else 0.0
 
 
-def left_of(row: UnfinishedRow, runtimes: Runtimes, *, saved_s: float = 0.0, running_s: float = 0.0) -> Left:
-    """Return what is left of a task, of which `saved_s` of work are saved and an attempt has run for `running_s`."""
+def left_of(
+    row: UnfinishedRow, runtimes: Runtimes, *, saved_s: float = 0.0, running_s: float = 0.0, speed: float = 1.0
+) -> Left:
+    """Return what is left of a task, of which `saved_s` of work are saved and an attempt has run for `running_s`.
+
+    That of elastic work is what it takes on the fewest nodes that will do; `speed` is that of the attempt.
+    """
     limit_s = max(0.0, row.walltime_s - running_s)
-    done_s = saved_s + running_s
+    done_s = saved_s + running_s * speed
     estimate = runtimes.estimate(row.name, row.walltime_s)
     left_s = None if estimate is None else estimate.left_s(done_s)
     if left_s is None:
         return Left(limit_s, limit_s, done_s)
-    return Left(min(left_s, limit_s), left_s, done_s, estimate)
+    return Left(min(left_s / speed, limit_s), left_s, done_s, estimate)

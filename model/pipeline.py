@@ -261,7 +261,8 @@ class TaskSpec:
         """
         is_plain = self.checkpoint is None and self.gang is None and self.expansion is None
         may_share = self.fuse and is_plain and self.retry.restart is not RestartWhen.ALWAYS
-        if not may_share or self.resources.nodes > 1 or self.resources.exclusive:
+        is_whole = self.resources.exclusive or self.resources.elastic is not None
+        if not may_share or self.resources.nodes > 1 or is_whole:
             return 0
         return self.resources.walltime_s if self.expected_s is None else self.expected_s
 

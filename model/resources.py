@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_WALLTIME_S", "SHARD", "Component", "GpuRequest", "Resources"]
+__all__ = ["DEFAULT_WALLTIME_S", "SHARD", "Component", "Elastic", "GpuRequest", "Resources"]
 
 DEFAULT_WALLTIME_S = 3600
 SHARD = "shard"
@@ -18,6 +18,15 @@ class GpuRequest:
     per_node: int = 0
     types: tuple[str, ...] = ()
     memory_mib: int = 0  # the least memory of one GPU; 0: any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elastic:
+    """How many nodes will do: `least` to `most`, in multiples of `step`."""
+
+    least: int
+    most: int
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,8 @@ class Resources:
     `memory_mib_per_node` 0 leaves the site's default. `constraint` is the resource manager's own feature expression;
     `features` are names that every node must have, `tolerations` the taints that a node may have. With `components` it is a
     heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
-    of them.
+    of them. An `elastic` one will do with other numbers of nodes, too: `nodes` is the least of them in what a task asks for,
+    and the number that was chosen in what an attempt does.
     `watts` and `gpu_watts` are what all of it is expected to draw, without its GPUs and by them: 0 until a plan prices it,
     and where the site says nothing.
     """
@@ -75,8 +85,14 @@ class Resources:
     constraint: str = ""
     exclusive: bool = False
     components: tuple[Component, ...] = ()
+    elastic: Elastic | None = None
     watts: int = 0
     gpu_watts: int = 0
+
+    @property
+    def speed(self) -> float:
+        """How fast elastic work is expected to go, 1 on the least nodes that will do: in proportion to their number."""
+        return 1.0 if self.elastic is None else self.nodes / self.elastic.least
 
     @property
     def cpus_per_node(self) -> int:

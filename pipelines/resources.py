@@ -10,7 +10,7 @@ from elisa.model.pipeline import (
     Gang,
     SitePlacement,
 )
-from elisa.model.resources import SHARD, Component, GpuRequest, Resources
+from elisa.model.resources import SHARD, Component, Elastic, GpuRequest, Resources
 from elisa.pipelines.kinds import (
     Boolean,
     Integer,
@@ -23,7 +23,7 @@ from elisa.pipelines.problems import Problems
 from elisa.pipelines.shapes import Either, Field, ListOf, MapOf, OneOrMany, Record
 from elisa.pipelines.words import NAME, SITE_WORD
 
-__all__ = ["GANG", "PLACEMENT", "RESOURCES"]
+__all__ = ["GANG", "NODE_RANGE", "PLACEMENT", "RESOURCES"]
 
 _EXPRESSION = Text(
     words="an expression without quotes or spaces", pattern=r"[A-Za-z0-9_(\[][A-Za-z0-9_.&|*()\[\]:=+-]{0,255}"
@@ -64,15 +64,26 @@ _GPUS = Record(
 )
 
 
-def _resources(*, memory_mib_per_cpu: int = 0, **asked: Any) -> Resources:  # noqa: ANN401 - what the fields read
-    """Return what is asked for; memory for each core is memory on each node."""
-    resources = Resources(**asked)
+def _resources(*, nodes: int | Elastic = 1, memory_mib_per_cpu: int = 0, **asked: Any) -> Resources:  # noqa: ANN401 - what the fields read
+    """Return what is asked for; memory for each core is memory on each node, and a range of nodes begins with the least."""
+    if isinstance(nodes, Elastic):
+        asked["elastic"] = nodes if nodes.least < nodes.most else None
+        nodes = nodes.least
+    resources = Resources(nodes=nodes, **asked)
     if not memory_mib_per_cpu:
         return resources
     return replace(resources, memory_mib_per_node=memory_mib_per_cpu * resources.cpus_per_node)
 
 
-def _check_memory(_: Resources, node: MapNode, problems: Problems) -> None:
+def _check_resources(asked: Resources, node: MapNode, problems: Problems) -> None:
+    _check_memory(node, problems)
+    entry = node.find("components")
+    if entry and asked.elastic is not None:
+        hint = "ask for a fixed number of nodes beside nodes of other kinds"
+        problems.add(entry.key.mark, "`resources` has both `components` and a range of `nodes`", "components", hint)
+
+
+def _check_memory(node: MapNode, problems: Problems) -> None:
     per_cpu = node.find("memory_per_cpu")
     if per_cpu and node.find("memory"):
         hint = "keep one of the two: `memory` is for each node"
@@ -87,6 +98,31 @@ _ALIASES = (
     ("ranks", "tasks_per_node"), ("licenses", "licences"), ("license", "licences"), ("node", "nodes"),
     ("constraints", "constraint"), ("mem_per_cpu", "memory_per_cpu"), ("memory_per_core", "memory_per_cpu"),
 )  # fmt: skip
+
+
+def _check_range(asked: Elastic, node: MapNode, problems: Problems) -> None:
+    if asked.most < asked.least:
+        problems.add(
+            node.mark, f"`nodes` has a `max` of {asked.most}, below its `min` of {asked.least}", hint="raise `max`"
+        )
+    elif asked.least % asked.step or asked.most % asked.step:
+        hint = f"write multiples of {asked.step}, or leave `step` out"
+        problems.add(node.mark, f"`nodes` has bounds that are no multiples of its `step` of {asked.step}", hint=hint)
+
+
+NODE_RANGE = Record(
+    title="nodes",
+    fields={
+        "min": Field(kind=Integer(least=1, most=1_000_000), about="The least that will do.", to="least", required=True),
+        "max": Field(
+            kind=Integer(least=1, most=1_000_000), about="The most that it can use.", to="most", required=True
+        ),
+        "step": Field(kind=Integer(least=1, most=100_000), about="Only multiples of this will do."),
+    },
+    build=Elastic,
+    check=_check_range,
+    aliases=(("minimum", "min"), ("maximum", "max"), ("least", "min"), ("most", "max"), ("multiple_of", "step")),
+)
 _NODES: Mapping[str, Field] = {
     "nodes": Field(kind=Integer(least=1, most=1_000_000), about="Nodes."),
     "tasks_per_node": Field(kind=Integer(least=1, most=100_000), about="Processes (ranks) on each node."),
@@ -105,7 +141,11 @@ _COMPONENT = Record(title="component", fields=_NODES, build=Component, aliases=_
 RESOURCES = Record(
     title="resources",
     fields={
-        **{name: _NODES[name] for name in ("nodes", "tasks_per_node", "cpus", "memory")},
+        "nodes": Field(
+            kind=Either(short=_NODES["nodes"].kind, long=NODE_RANGE, widen=lambda count: count),
+            about="Nodes: a number, or `min` and `max` for work that can run on more or fewer.",
+        ),
+        **{name: _NODES[name] for name in ("tasks_per_node", "cpus", "memory")},
         "memory_per_cpu": Field(
             kind=memory(), about="Memory for each core, in place of `memory`, such as 4GiB.", to="memory_mib_per_cpu"
         ),
@@ -129,7 +169,7 @@ RESOURCES = Record(
         ),
     },
     build=_resources,
-    check=_check_memory,
+    check=_check_resources,
     aliases=_ALIASES,
 )
 

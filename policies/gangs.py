@@ -1,4 +1,4 @@
-"""Gangs over time: how long members wait for one another, who gives way, and how large an elastic world is.
+"""Gangs over time: how long members wait for one another, and who gives way.
 
 Members are admitted all at once, so a gang never holds part of a cluster by a plan. Native queues may still start them
 one by one; then at most one gang of a cluster may sit and wait, the first in the order, and the others give back what they
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Assembling", "Assembly", "assemble", "world_size"]
+__all__ = ["Assembling", "Assembly", "assemble"]
 
 
 class Assembly(StrEnum):
@@ -56,14 +56,3 @@ def _alone(gang: Assembling) -> Assembly:
     if not is_time_up:
         return Assembly.WAIT
     return Assembly.COMPLETE if gang.minimum and gang.running >= gang.minimum else Assembly.GIVE_BACK
-
-
-def world_size(free: int, minimum: int, maximum: int, *, multiple_of: int = 1, now: int = 0) -> int:
-    """Return how many workers an elastic job should have, given room for `free` beside the `now` it has; 0 if too few.
-
-    To be asked at a checkpoint: between two of them a job keeps the size it has. Shrinking by choice never happens, only
-    when `minimum` to `maximum` demand it.
-    """
-    room = min(now + max(0, free), maximum)
-    size = room - room % max(1, multiple_of)
-    return size if size >= max(1, minimum) else 0

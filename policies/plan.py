@@ -17,6 +17,7 @@ from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
 from elisa.policies.closing import kept_off
+from elisa.policies.elastic import size_facts
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.fusion import Bundle, Member
 from elisa.policies.hibernation import due
@@ -195,6 +196,7 @@ class Plan:
         shape = self.snapshot.shapes[int(self.snapshot.tasks.shape[start.row])]
         if shape.asked_s:
             facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
+        facts |= size_facts(start.way.request)
         leader = TaskId(self.snapshot.tasks.ids[start.host]) if start.host >= 0 else None
         return Submit(
             task=TaskId(self.snapshot.tasks.ids[start.row]),

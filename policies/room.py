@@ -102,6 +102,17 @@ class Room:
             self._window[number] += 1
         self._candidates.clear()
 
+    def exchange(self, taken: Taken, way: int) -> Taken | None:
+        """Take free nodes by another way of the same pool in place of what was taken; None, and all as before, if it can't."""
+        self.give_back(taken)
+        other = self.place_now(way)
+        if other is None:
+            request, number, gpu_type, _ = self._ways[taken.way]
+            self._submits[self._pools[number].backend] -= 1
+            self._free[number].take(request, gpu_type, taken.nodes, 1)
+            self._future.take(taken.way, taken.nodes)
+        return other
+
     def _fit(self, way: int) -> tuple[int, ...] | None:
         request, number, gpu_type, _ = self._ways[way]
         pool = self._pools[number]

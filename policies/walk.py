@@ -19,6 +19,7 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.closing import Closing, open_options
+from elisa.policies.elastic import sized, sizes_above
 from elisa.policies.fusion import Filling, Pot
 from elisa.policies.placement import Way, options_of
 from elisa.policies.room import Room, Taken
@@ -73,6 +74,9 @@ class Walk:
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
+        self._larger: dict[int, range] = {}
+        self._elastic: list[tuple[int, int]] = []
+        self._full: set[int] = set()
         self._open_shapes()
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
         self.future = Backfill(snapshot, self.ways)
@@ -97,9 +101,22 @@ class Walk:
                 Way(shape.request, one.option.pool, one.option.gpu_type, shape.duration_s) for one in ranked
             )
             self.ways_of.append(range(first, len(self.ways)))
+            for way in self.ways_of[-1] if shape.request.elastic is not None else ():
+                self._open_larger(way)
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:
                 self.refusals.of_shape[number] = options.refusal
+
+    def _open_larger(self, way: int) -> None:
+        """Add the ways in which an elastic request gets more nodes in the same place, the largest first."""
+        request, number, gpu_type, duration_s = self.ways[way]
+        pool = self.snapshot.pools[number]
+        most = min(pool.members.size, pool.partition.max_nodes or pool.members.size)
+        first = len(self.ways)
+        self.ways += [
+            Way(sized(request, size), number, gpu_type, duration_s) for size in sizes_above(request) if size <= most
+        ]
+        self._larger[way] = range(first, len(self.ways))
 
     def run(self, order: Ints) -> None:
         tasks = self.snapshot.tasks
@@ -113,9 +130,42 @@ class Walk:
                 if (owner, shape) not in self.refusals.of_owner and (
                     self._is_open[shape] or self._may_be_kept_room(row)
                 ):
+                    if self._elastic:
+                        self._widen(int(tasks.priority[row]))
                     self._try(row, owner, shape)
             if not (self._is_open.any() or self._due_left > 0):
                 break
+        self._widen()
+
+    def _widen(self, rank: int | None = None) -> None:
+        """Give elastic starts of classes better than `rank` what room and budget all of their class have left."""
+        due = [(own, place) for own, place in self._elastic if rank is None or own < rank]
+        self._elastic = [one for one in self._elastic if one not in due]
+        for _, place in due:
+            for way in self._larger[self.starts[place].taken.way]:
+                if way not in self._full and self._exchange(place, way):
+                    break
+
+    def _exchange(self, place: int, way: int) -> bool:
+        """Start one of the starts by a larger way; tell whether room and budget allow it."""
+        start = self.starts[place]
+        owner = int(self.snapshot.tasks.owner[start.row])
+        self.admission.take(owner, start.taken.way, -1)
+        taken: Taken | None = None
+        if self.admission.refusing_row(owner, way) is None:
+            taken = self.room.exchange(start.taken, way)
+            if taken is None:
+                self._full.add(way)
+        self.admission.take(owner, start.taken.way if taken is None else way)
+        if taken is not None:
+            self.starts[place] = Start(start.row, taken, self.ways[way])
+        return taken is not None
+
+    def _begin(self, start: Start) -> None:
+        """Count a task as started; an elastic one on nodes may get more of them later."""
+        if start.taken.nodes and start.taken.way in self._larger:
+            self._elastic.append((int(self.snapshot.tasks.priority[start.row]), len(self.starts)))
+        self.starts.append(start)
 
     def _renew_promises(self, candidates: Ints) -> None:
         """Keep what was promised before, as long as nobody ranks above it who was not there when it was promised."""
@@ -170,7 +220,7 @@ class Walk:
             return
         start = self._place(row, owner, shape)
         if isinstance(start, Start):
-            self.starts.append(start)
+            self._begin(start)
             self._let_join(start, owner, shape)
         elif start is not None:
             self.refusals.of_owner[owner, shape] = start
@@ -308,7 +358,8 @@ class Walk:
         if refusal is not None or len(starts) < needed:
             self.refusals.of_gang[gang] = refusal or because(ReasonCode.GANG_INCOMPLETE, ready=len(rows), needed=needed)
         if len(starts) >= needed:
-            self.starts.extend(starts)
+            for start in starts:
+                self._begin(start)
             return
         self._undo(starts)
         if refusal is not None and refusal.code in _FOR_WANT_OF_NODES:

@@ -38,9 +38,12 @@ def read_left(
         for one in live
         if one.state is AttemptState.RUNNING and one.started_at is not None
     }
+    speeds = {one.task: one.request.speed for one in live if one.task in running_s}
     ids = [TaskId(row.task) for row in rows]
     return {
-        id_: left_of(row, runtimes, saved_s=saved_s.get(id_, 0.0), running_s=running_s.get(id_, 0.0))
+        id_: left_of(
+            row, runtimes, saved_s=saved_s.get(id_, 0.0), running_s=running_s.get(id_, 0.0), speed=speeds.get(id_, 1.0)
+        )
         for id_, row in zip(ids, rows, strict=True)
     }
 

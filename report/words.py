@@ -96,6 +96,8 @@ def in_words(reason: Reason) -> str:
         sentence += f", but not on {reason.facts['kept_off']}"
     if reason.facts.get("shortened_s"):
         sentence += f", for {facts['shortened_s']} of the {facts['asked_s']} it asks for, because its place closes"
+    if reason.facts.get("most"):
+        sentence += ", with {size} of {least} to {most} nodes".format_map(facts)
     if reason.facts.get("urged_by"):
         sentence += f", as urgent as {reason.facts['urged_by']}, which waits for it"
     step = reason.facts.get("resume_step")

@@ -78,6 +78,7 @@ def _told(job: Job, incarnation: int, deadline: float | None) -> dict[str, str]:
         "ELISA_INCARNATION": str(incarnation),
         "ELISA_JOB": job.path,
         "ELISA_STOP": job.stop_file,
+        "ELISA_NODES": str(job.nodes),
         "ELISA_TASKS_PER_NODE": str(job.tasks_per_node),
         "ELISA_CPUS_PER_TASK": str(job.cpus_per_task),
         "ELISA_GPUS_PER_NODE": str(job.gpus_per_node),

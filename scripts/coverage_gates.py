@@ -39,7 +39,12 @@ class Shortfall:
 
 
 # Who may use how much, where work may run, and who has to leave for whom.
-_ALLOCATION = ("policies/budgets*.py", "policies/placement*.py", "policies/preemption*.py")
+_ALLOCATION = (
+    "policies/budgets*.py",
+    "policies/elastic*.py",
+    "policies/placement*.py",
+    "policies/preemption*.py",
+)
 # What else decides about money and rights.
 _MONEY = ("policies/power*.py", "policies/relief*.py", "policies/rights*.py")
 

@@ -19,7 +19,8 @@ __all__ = ["WorkQueries"]
 
 _MICRO = 1e-6
 _FINISHED = (
-    "SELECT t.project, p.name, t.name, t.group_name, a.request, a.gpu_type, a.ended_at - a.started_at, a.resume_from IS NULL,"
+    "SELECT t.project, p.name, t.name, t.group_name, a.request, a.gpu_type, a.ended_at - a.started_at,"
+    " a.resume_from IS NULL, a.task,"
     " CASE WHEN a.resume_from IS NULL THEN 0 ELSE (SELECT CAST(SUM(b.ended_at - b.started_at) AS BIGINT) FROM attempt b"
     " WHERE b.task = a.task AND b.ended_at IS NOT NULL AND b.started_at IS NOT NULL) END"
     " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
@@ -52,8 +53,16 @@ _SEVERAL_CLASSES = (
 _PROMISING = f"SELECT t.id FROM task t WHERE {_READY} AND t.spec LIKE '%\"promise\"%' ORDER BY t.id"
 _SAVING = f"SELECT t.id, t.spec FROM task t WHERE {_READY} AND t.spec LIKE '%\"checkpoint\"%' ORDER BY t.id"
 _SAVED = (
-    "SELECT task, started_at, last_checkpoint FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
+    "SELECT task, started_at, last_checkpoint, request FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
     " AND started_at IS NOT NULL AND last_checkpoint IS NOT NULL ORDER BY task, number"
+)
+
+
+# A name in a request may be the same, which costs a look.
+_ELASTIC = '"elastic"'
+_AT_SIZES = (
+    "SELECT task, ended_at - started_at, request FROM attempt WHERE task IN ({keys})"
+    " AND ended_at IS NOT NULL AND started_at IS NOT NULL ORDER BY id"
 )
 
 
@@ -64,7 +73,14 @@ class WorkQueries:
 
     def finished_work(self, after: datetime, *, limit: int = 5000) -> tuple[FinishedWork, ...]:
         """Return the runs after a moment that finished their tasks, the newest first."""
-        return tuple(_finished(row) for row in self._db.rows(_FINISHED, to_us(after), limit))
+        rows = self._db.rows(_FINISHED, to_us(after), limit)
+        sizes: defaultdict[str, float] = defaultdict(float)
+        elastic = {
+            task for _, _, _, _, request, _, _, is_whole, task, _ in rows if _ELASTIC in request and not is_whole
+        }
+        for task, run_us, request in self._db.rows_in(_AT_SIZES, elastic):
+            sizes[task] += run_us * resources_from(request).speed
+        return tuple(_finished(row, sizes.get(row[8])) for row in rows)
 
     def ready_work(self, *, saved_only: bool = False) -> tuple[UnfinishedRow, ...]:
         """Return every ready task that nobody wants cancelled (or those that have saved), without its needs: they are met."""
@@ -136,19 +152,23 @@ class WorkQueries:
     def saved_work(self, tasks: Collection[TaskId]) -> Mapping[TaskId, float]:
         """Return the seconds of work that ended attempts at each task have saved, of those that saved any."""
         saved: defaultdict[TaskId, float] = defaultdict(float)
-        for task, started_us, checkpoint in self._db.rows_in(_SAVED, tasks):
+        for task, started_us, checkpoint, request in self._db.rows_in(_SAVED, tasks):
             saved_at = json.loads(checkpoint).get("saved_at")
             if saved_at is not None:
-                saved[task] += max(0.0, (to_us(datetime.fromisoformat(saved_at)) - started_us) * _MICRO)
+                speed = resources_from(request).speed if _ELASTIC in request else 1.0
+                saved[task] += max(0.0, (to_us(datetime.fromisoformat(saved_at)) - started_us) * _MICRO * speed)
         return saved
 
 
-def _finished(row: Sequence[Any]) -> FinishedWork:
-    run_us, is_whole, all_us = row[6:]
+def _finished(row: Sequence[Any], elastic_us: float | None) -> FinishedWork:
+    """Return a finished run; `elastic_us` is what several runs of elastic work took, each counted by its speed."""
+    request = resources_from(row[4])
+    run_us, is_whole, _, all_us = row[6:]
+    work_us = max(run_us, all_us or 0) * request.speed if elastic_us is None else elastic_us
     return FinishedWork(
         name=WorkName(*row[:4]),
-        walltime_s=resources_from(row[4]).walltime_s,
-        work_s=max(run_us, all_us or 0) * _MICRO,
+        walltime_s=request.walltime_s,
+        work_s=work_us * _MICRO,
         gpu_type=row[5],
         is_resumed=not is_whole,
     )

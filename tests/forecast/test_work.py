@@ -15,9 +15,11 @@ HOUR = 3600
 NAME = WorkName("vision", "sweep", "train", "train")
 
 
-def left(*runs: float, walltime_s: int = 10 * HOUR, saved_s: float = 0, running_s: float = 0) -> Left:
+def left(
+    *runs: float, walltime_s: int = 10 * HOUR, saved_s: float = 0, running_s: float = 0, speed: float = 1.0
+) -> Left:
     known = Runtimes(FinishedWork(NAME, walltime_s, run_s) for run_s in runs)
-    return left_of(UnfinishedRow("t1", NAME, walltime_s), known, saved_s=saved_s, running_s=running_s)
+    return left_of(UnfinishedRow("t1", NAME, walltime_s), known, saved_s=saved_s, running_s=running_s, speed=speed)
 
 
 def test_without_a_past_the_walltime_is_left() -> None:
@@ -36,6 +38,12 @@ def test_work_of_several_attempts_has_more_left_than_the_next_one_can_do() -> No
     found = left(*[200 * HOUR] * 3, walltime_s=24 * HOUR)
 
     assert (found.run_s, found.left_s) == (24 * HOUR, 200 * HOUR)
+
+
+def test_on_twice_the_nodes_work_goes_twice_as_fast() -> None:
+    found = left(*[8 * HOUR] * 3, running_s=HOUR, speed=2.0)
+
+    assert (found.run_s, found.left_s, found.done_s) == (3 * HOUR, 6 * HOUR, 2 * HOUR)
 
 
 def test_who_took_longer_than_any_before_is_measured_by_the_walltime_again() -> None:

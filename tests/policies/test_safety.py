@@ -17,7 +17,7 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.policies.breaker import guarded, problems_of
 from elisa.policies.deadlock import Deadlock, Idle, deadlocks, losses, waits_for
-from elisa.policies.gangs import Assembling, Assembly, assemble, world_size
+from elisa.policies.gangs import Assembling, Assembly, assemble
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import GROUP, ORDER, Plugins, load_plugins, unknown_keys
 from elisa.policies.snapshot import Snapshot
@@ -137,31 +137,6 @@ class TestAssembly:
             if first is not None:
                 running[first] += min(size[first] - running[first], slots - sum(running.values()))
         assert left == {}
-
-
-class TestWorldSize:
-    @pytest.mark.parametrize(
-        ("free", "bounds", "size"),
-        [(8, (2, 16), 8), (40, (2, 16), 16), (1, (2, 16), 0), (0, (0, 4), 0), (7, (2, 16), 6), (-3, (1, 4), 0)],
-    )
-    def test_an_elastic_job_takes_what_there_is_within_its_bounds(
-        self, free: int, bounds: tuple[int, int], size: int
-    ) -> None:
-        assert world_size(free, *bounds, multiple_of=2) == size
-
-    def test_it_grows_beside_what_it_has_and_never_shrinks_by_choice(self) -> None:
-        assert world_size(2, 2, 16, now=6) == 8
-        assert world_size(0, 2, 16, now=6) == 6
-
-    @given(st.integers(-5, 100), st.integers(0, 50), st.integers(0, 50), st.integers(1, 8), st.integers(0, 50))
-    def test_the_size_is_within_its_bounds_or_nothing(
-        self, free: int, low: int, more: int, step: int, now: int
-    ) -> None:
-        size = world_size(free, low, low + more, multiple_of=step, now=now)
-
-        assert size == 0 or max(1, low) <= size <= low + more
-        assert size % step == 0
-        assert size <= now + max(0, free)
 
 
 class Nonsense(Plan):

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED, AttemptMoved, CheckpointSeen, Noted, PassedOver
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.resources import Elastic, Resources
 from elisa.model.rows import FinishedWork, WorkName
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import CheckpointRef, End
@@ -46,6 +47,22 @@ def test_work_that_went_on_from_a_checkpoint_counts_every_run(writer: Writer) ->
         FinishedWork(WorkName("nlp", "study", "train", "train"), 3600, 90.0, "", is_resumed=True),
     )
     assert writer.finished_work(NOW + timedelta(days=1)) == ()
+
+
+def test_elastic_work_counts_as_what_it_would_take_on_its_fewest_nodes(writer: Writer) -> None:
+    wide = Resources(nodes=4, elastic=Elastic(least=2, most=8))
+    once, task = a_task("once").ready(), a_task("train").ready()
+    alone = an_attempt("once").having(request=wide)
+    first, second = an_attempt("train").having(request=wide), an_attempt("train", 2).having(resume_from=SAVED)
+    writer.apply((a_pipeline(once, task).added(), intended(alone), intended(first)))
+    writer.apply((ran(first, EndReason.CANCELLED, 0, 60), CheckpointSeen(attempt=first.id, checkpoint=SAVED)))
+    writer.apply((moved(task, TaskState.ACTIVE, TaskState.READY, resume_from=SAVED),))
+    saved = writer.saved_work([task.id])
+    writer.apply((intended(second.having(request=replace(wide, nodes=2))),))
+    writer.apply((ran(second, EndReason.COMPLETED, 100, 30), ran(alone, EndReason.COMPLETED, 0, 50)))
+
+    assert saved == {task.id: 80.0}
+    assert {work.name.task: work.work_s for work in writer.finished_work(NOW)} == {"once": 100.0, "train": 150.0}
 
 
 def test_of_a_ready_task_the_saved_part_is_known_and_that_it_has_one(writer: Writer) -> None:

@@ -56,6 +56,17 @@ def test_a_job_says_what_a_real_agent_would(make: Make) -> None:
     assert world.spool.files[Path("/out/items.json")] == b"[1, 2]"
 
 
+def test_on_more_nodes_work_that_can_be_shared_out_takes_less(make: Make) -> None:
+    world = make(nodes={"n": {"count": 4, "cpus": 4}})
+    request = world.agent_request("train", job={"nodes": 4}, resources={"nodes": 4}, sim_duration=1000, sim_nodes=2)
+    (seen,) = world.run_to_end(world.backend.submit(request))
+
+    assert seen.started_at is not None
+    assert seen.ended_at is not None
+    assert (seen.ended_at - seen.started_at).total_seconds() == 500
+    assert [r.data["step"] for r in world.events("train") if r.kind == "progress"][-1] == 1000
+
+
 def test_work_since_the_last_checkpoint_is_lost_with_a_node_and_the_rest_is_resumed(make: Make) -> None:
     world = make(**NODES)
     native_id = world.backend.submit(world.agent_request("train", job=SAVES, sim_duration=1000))
