@@ -50,6 +50,11 @@ class Caps:
         """Return one cap."""
         return CapRow(self.bearers[bisect_right(self.first, place) - 1], self.cap[place], self.used[place])
 
+    @property
+    def projects(self) -> Sequence[Owner]:
+        """The bearers that are projects, in the order of their numbers."""
+        return self.bearers[: len(self.bearers) - len(self.project)]
+
     def of(self, member: int) -> tuple[int, ...]:
         """Return which caps bind one member: those of the project, then those of their own."""
         own, project = len(self.bearers) - len(self.project) + member, self.project[member]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage
@@ -96,5 +97,6 @@ def _due(
     return max(due, _NO_SHARE)
 
 
+@lru_cache(maxsize=1024)  # of few groups, asked for by each of many projects
 def _path(group: str) -> tuple[str, ...]:
     return tuple(part for part in group.split("/") if part)

@@ -87,22 +87,22 @@ def _start_tags(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.generic]:
     tag of start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996). So a plan that starts many tasks at once is as
     fair as one that starts them one by one.
     """
-    project = snapshot.tasks.project[order]
+    tasks = snapshot.tasks
+    rows = order[order_of(Ranks(tasks.project[order], len(snapshot.projects)))]
+    project = tasks.project[rows]
     # Whole micro-hours add up exactly: equals stay equal, whatever order they are added in.
-    cost = np.rint(_costs(snapshot) * 1e6).astype(np.int64)[snapshot.tasks.shape[order]]
-    by_project = order_of(Ranks(project.astype(np.int64), len(snapshot.projects)))
-    before = _running_sum(project[by_project], cost[by_project])
+    cost = np.rint(_costs(snapshot) * 1e6).astype(np.int64)
+    before = _running_sum(project, cost[tasks.shape[rows]])
     use = use_by_project(decayed_use(snapshot.usage, snapshot.site.fair_share), snapshot.projects)
     tags = np.empty(len(order), dtype=np.float64)
-    tags[order[by_project]] = before * 1e-6
-    number = snapshot.tasks.project
-    due: Floats = (np.array(use)[number] + tags) / np.array(due_shares(snapshot))[number]
-    return due
+    tags[rows] = (np.array(use)[project] + before * 1e-6) / np.array(due_shares(snapshot))[project]
+    return tags
 
 
 def _running_sum(group: npt.NDArray[np.generic], value: Ints) -> Ints:
     """Return, in a grouped order, the sum of the values before each one in its group."""
-    total = np.cumsum(value) - value
+    total = np.cumsum(value)
+    total -= value
     starts = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1])))
     lengths = np.diff(np.append(starts, len(group)))
     return total - np.repeat(total[starts], lengths)
@@ -136,11 +136,10 @@ def ranking(snapshot: Snapshot) -> Ranking:
     if not late:
         return Ranking(order, tuple(notes))
     keys |= {name: ranks_of(LATE_KEYS[name](snapshot, order)) for name in late}
-    place = np.empty(count, dtype=np.int64)
-    place[order] = np.arange(count)
-    last = max(place_ for place_, name in enumerate(names) if name in LATE_KEYS)
-    ordered = [keys[name] for name in names[: last + 1]]
-    return Ranking(order_of(packed([*ordered, Ranks(place, count)], count)), tuple(notes))
+    last = max(place for place, name in enumerate(names) if name in LATE_KEYS)
+    code = packed([keys[name] for name in names[: last + 1]], count)
+    # Equals stay as they are in the order of the other keys.
+    return Ranking(order[order_of(Ranks(code.of[order], code.size))], tuple(notes))
 
 
 def _names(snapshot: Snapshot) -> list[str]:

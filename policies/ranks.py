@@ -11,12 +11,13 @@ import numpy.typing as npt
 __all__ = ["Ranks", "order_of", "packed", "ranks_of"]
 
 _MOST = 2**62  # of a signed 64-bit integer, with room for one addition
+_SMALL = np.int32  # ranks are below the number of tasks: half the memory, and memory is what these functions wait for
 
 
 class Ranks(NamedTuple):
     """Whole numbers from 0 to below `size` that stand in the same order as some key."""
 
-    of: npt.NDArray[np.int64]
+    of: npt.NDArray[np.signedinteger]
     size: int
 
 
@@ -27,9 +28,9 @@ def ranks_of(key: npt.NDArray[np.generic]) -> Ranks:
         return whole
     order = np.argsort(key)
     ordered = key[order]
-    step = np.zeros(len(key), dtype=np.int64)
+    step = np.zeros(len(key), dtype=_SMALL)
     np.cumsum(ordered[1:] != ordered[:-1], out=step[1:])
-    rank = np.empty(len(key), dtype=np.int64)
+    rank = np.empty(len(key), dtype=_SMALL)
     rank[order] = step
     return Ranks(rank, int(step[-1]) + 1)
 
@@ -42,17 +43,26 @@ def _whole(key: npt.NDArray[np.generic]) -> Ranks | None:
     whole = key.astype(np.int64)
     if key.dtype.kind == "f" and not bool((whole == key).all()):
         return None
-    return Ranks(whole - int(low), int(high - low) + 1)
+    whole -= int(low)
+    return Ranks(whole.astype(_SMALL), int(high - low) + 1)
 
 
 def packed(keys: Iterable[Ranks], count: int) -> Ranks:
     """Return ranks in the order of the first key, ties by the next, and so on; `count` is the keys' length."""
-    code = Ranks(np.zeros(count, dtype=np.int64), 1)
+    code, size = np.zeros(count, dtype=np.int64), 1
     for key in keys:
-        if code.size * key.size >= _MOST:
-            code = ranks_of(code.of)
-        code = Ranks(code.of * key.size + key.of, code.size * key.size)
-    return code
+        if size * key.size >= _MOST:
+            code, size = _closed_up(code)
+        code *= key.size
+        code += key.of
+        size *= key.size
+    return Ranks(code, size)
+
+
+def _closed_up(code: npt.NDArray[np.signedinteger]) -> tuple[npt.NDArray[np.int64], int]:
+    """Return a code without the numbers that nobody has: fewer tasks than that are there."""
+    ranks = ranks_of(code)
+    return ranks.of.astype(np.int64), ranks.size
 
 
 def order_of(code: Ranks) -> npt.NDArray[np.int64]:
@@ -60,7 +70,10 @@ def order_of(code: Ranks) -> npt.NDArray[np.int64]:
 
     With the row packed in, no two are equal, and numbers are sorted much faster than places: the row is read off again.
     """
-    count = len(code.of)
-    packed_ = packed([code, Ranks(np.arange(count), count)], count).of
-    packed_.sort()
-    return packed_ % count
+    bits = len(code.of).bit_length()
+    rows = code.of.astype(np.int64) if code.size << bits < _MOST else _closed_up(code.of)[0]
+    rows <<= bits
+    rows |= np.arange(len(rows))
+    rows.sort()
+    rows &= (1 << bits) - 1
+    return rows

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +36,13 @@ _WAITING = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptStat
 Ints = npt.NDArray[np.int64]
 Smalls = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+_Number = TypeVar("_Number", bound=np.generic)
 
 OrderPlugin = Callable[["Snapshot"], npt.NDArray[np.generic]]
 """Give one number for each ready task; the smaller goes first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TaskTable:
     """Ready tasks in the order of their ids, one array a column; times in seconds since the epoch.
 
@@ -48,27 +50,47 @@ class TaskTable:
     user may use: nobody raises himself by what he writes into a file. `deadline_s` is infinite without a deadline;
     `predicted_s` and `path_s` fall back to the walltime asked for. `brief_s` is how long a task is expected to run that
     may share a native job, infinite for all others.
+
+    Columns that only some orders look at are made from `told` when one does.
     """
 
+    told: ReadyColumns
+    owners: Sequence[Owner]
     ids: tuple[str, ...]
     owner: Smalls
     project: Smalls
-    uid: Ints
     priority: npt.NDArray[np.int8]
     importance: Floats
-    submitted_s: Floats
     ready_s: Floats
     deadline_s: Floats
     shape: Smalls
     gang: Smalls
-    predicted_s: Floats
+    walltime_s: Floats
     path_s: Floats
-    progress: Floats
-    promise: Floats
     brief_s: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def uid(self) -> Ints:
+        return np.array([one.uid for one in self.owners], dtype=np.int64)[self.owner]
+
+    @cached_property
+    def submitted_s(self) -> Floats:
+        return _seconds(_ints(self.told.submitted_us))
+
+    @cached_property
+    def predicted_s(self) -> Floats:
+        return _known(self.told.predicted_s, self.walltime_s)
+
+    @cached_property
+    def progress(self) -> Floats:
+        return _floats(self.told.progress, len(self))
+
+    @cached_property
+    def promise(self) -> Floats:
+        return _floats(self.told.promise, len(self))
 
 
 class KeptRoom(NamedTuple):
@@ -137,22 +159,23 @@ class Snapshot:
         site = effective(site, usage, now)
         ready = _as_urged(_by_id(ready), urged or {})
         live = native_jobs(live)
-        owners = tuple(Owner(ProjectName(project), uid) for project, uid in sorted(ready.owners))
-        owner = _renumbered(ready.owner, ready.owners)
-        projects = tuple(dict.fromkeys(owner.project for owner in owners))
+        owners, owner = _in_order(ready.owners, ready.owner)
+        caps = cap_rows(site, owners, usage.rows)
+        projects = tuple(owner.project for owner in caps.projects)
         listed = {policy.name: policy for policy in site.projects}
         policies = tuple(listed.get(project, site.unlisted) for project in projects)
+        project = np.array(caps.project, dtype=np.int32)
         return cls(
             now_s=now.timestamp(),
             site=site,
-            tasks=_table(ready, owner, owners, _bounds(site, owners, dict(zip(projects, policies, strict=True)))),
+            tasks=_table(ready, owner, owners, project, _bounds(site, owners, project, policies)),
             shapes=tuple(ready.shapes),
             gangs=tuple(ready.gangs),
             owners=owners,
             projects=projects,
             policies=policies,
             usage=usage,
-            caps=cap_rows(site, owners, usage.rows),
+            caps=caps,
             pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}, site.taints), live, site),
             live=live,
             unreachable=unreachable or {},
@@ -198,11 +221,12 @@ def _by_id(ready: ReadyColumns) -> ReadyColumns:
 _NO_ROWS = frozenset({"owners", "shapes", "gangs", "ranked_by"})
 
 
-def _renumbered(codes: Sequence[int], owners: Sequence[tuple[str, int]]) -> Smalls:
-    """Number the owners in their own order, so that the order of the input leaves no trace."""
+def _in_order(owners: Sequence[tuple[str, int]], codes: Sequence[int]) -> tuple[tuple[Owner, ...], Smalls]:
+    """Return the owners, and each task's, numbered in their own order: that of the input leaves no trace."""
+    order = sorted(range(len(owners)), key=owners.__getitem__)
     number = np.empty(len(owners), dtype=np.int32)
-    number[sorted(range(len(owners)), key=owners.__getitem__)] = np.arange(len(owners))
-    return number[_ints(codes)]
+    number[order] = np.arange(len(owners))
+    return tuple(Owner._make(owners[place]) for place in order), number[_ints(codes)]
 
 
 class _Bounds(NamedTuple):
@@ -214,20 +238,17 @@ class _Bounds(NamedTuple):
 
     rank: Ints
     importance: Floats
-    highest: Sequence[int]
+    highest: Ints
     reserved: Sequence[tuple[PriorityClass, Sequence[int]]]
 
 
-def _bounds(site: SitePolicy, owners: Sequence[Owner], policies: Mapping[str, ProjectPolicy]) -> _Bounds:
+def _bounds(site: SitePolicy, owners: Sequence[Owner], project: Smalls, policies: Sequence[ProjectPolicy]) -> _Bounds:
     # Once for each project and each user: there may be thousands of pairs of them.
-    of_project = {
-        name: (CLASS_RANK[policy.highest], policy.importance_limit or np.inf) for name, policy in policies.items()
-    }
+    highest = np.array([CLASS_RANK[policy.highest] for policy in policies], dtype=np.int64)[project]
+    limits = np.array([policy.importance_limit or np.inf for policy in policies], dtype=np.float64)[project]
     of_user = {uid: best_rank(site.reserved_classes, uid) for uid in {owner.uid for owner in owners}}
-    highest = [of_project[project][0] for project, _ in owners]
-    ranks = [max(of_user[uid], bound) for (_, uid), bound in zip(owners, highest, strict=True)]
-    limits = [of_project[project][1] for project, _ in owners]
-    return _Bounds(np.array(ranks, np.int64), np.array(limits, np.float64), highest, site.reserved_classes)
+    ranks = np.array([of_user[owner.uid] for owner in owners], dtype=np.int64)
+    return _Bounds(np.maximum(ranks, highest), limits, highest, site.reserved_classes)
 
 
 def _best_ranks(ready: ReadyColumns, owner: Smalls, bounds: _Bounds) -> Ints:
@@ -236,58 +257,65 @@ def _best_ranks(ready: ReadyColumns, owner: Smalls, bounds: _Bounds) -> Ints:
     for task, uid in ready.ranked_by.items():
         row = bisect_left(ready.task, task)
         if row < len(ready.task) and ready.task[row] == task:
-            best[row] = max(bounds.highest[owner[row]], best_rank(bounds.reserved, uid))
+            best[row] = max(int(bounds.highest[owner[row]]), best_rank(bounds.reserved, uid))
     return best
 
 
-def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], bounds: _Bounds) -> TaskTable:
+def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], project: Smalls, bounds: _Bounds) -> TaskTable:
     count = len(ready.task)
     shape = _ints(ready.shape).astype(np.int32)
     walltime = np.array([shape_.request.walltime_s for shape_ in ready.shapes], dtype=np.float64)
-    asked_s = walltime[shape] if count else np.zeros(0)
-    deadline_us = _ints(ready.deadline_us)
+    walltime_s = walltime[shape] if count else np.zeros(0)
     return TaskTable(
+        told=ready,
+        owners=owners,
         ids=tuple(ready.task),
         owner=owner,
-        project=_projects(owners)[owner],
-        uid=np.array([one.uid for one in owners], dtype=np.int64)[owner],
+        project=project[owner],
         priority=np.maximum(_ints(ready.priority), _best_ranks(ready, owner, bounds)).astype(np.int8),
         importance=np.minimum(_floats(ready.importance, count), bounds.importance[owner]),
-        submitted_s=_seconds(_ints(ready.submitted_us)),
         ready_s=_seconds(_ints(ready.ready_us)),
-        deadline_s=np.where(deadline_us > 0, _seconds(deadline_us), np.inf),
+        deadline_s=_deadlines(_ints(ready.deadline_us)),
         shape=shape,
-        gang=_ints(ready.gang).astype(np.int32) if len(ready.gang) else np.full(count, -1, dtype=np.int32),
-        predicted_s=_known(_floats(ready.predicted_s, count), asked_s),
-        path_s=_known(_floats(ready.path_s, count), asked_s),
-        progress=_floats(ready.progress, count),
-        promise=_floats(ready.promise, count),
-        brief_s=_known(_floats(ready.brief_s, count), np.full(count, np.inf)),
+        gang=_ints(ready.gang).astype(np.int32) if len(ready.gang) else _throughout(np.int32(-1), count),
+        walltime_s=walltime_s,
+        path_s=_known(ready.path_s, walltime_s),
+        brief_s=_known(ready.brief_s, _throughout(np.float64(np.inf), count)),
     )
 
 
-def _projects(owners: Sequence[Owner]) -> Smalls:
-    """Return the number of each owner's project."""
-    number = {project: place for place, project in enumerate(dict.fromkeys(owner.project for owner in owners))}
-    return np.array([number[owner.project] for owner in owners], dtype=np.int32)
-
-
 def _ints(column: Sequence[int]) -> Ints:
-    # As whole numbers, and only then as what they are to be: NumPy reads a list of ints twice as fast that way.
-    return np.array(column, dtype=np.int64)
+    # `np.array` would look at each of them twice.
+    return np.fromiter(column, np.int64, len(column))
 
 
 def _seconds(micros: Ints) -> Floats:
     return micros.astype(np.float64) * _MICRO
 
 
+def _deadlines(micros: Ints) -> Floats:
+    """Return deadlines in seconds, infinite for 0."""
+    seconds = _seconds(micros)
+    seconds[micros <= 0] = np.inf
+    return seconds
+
+
 def _floats(column: Sequence[float], count: int) -> Floats:
     """Return a column; an empty one, of which nothing is known, is 0 throughout."""
-    return np.array(column, dtype=np.float64) if len(column) else np.zeros(count)
+    return np.fromiter(column, np.float64, count) if len(column) else _throughout(np.float64(0), count)
 
 
-def _known(column: Floats, otherwise: Floats) -> Floats:
-    return np.where(column > 0, column, otherwise)
+def _known(column: Sequence[float], otherwise: Floats) -> Floats:
+    """Return a column with `otherwise` in the place of 0, and throughout if nothing is known."""
+    if not len(column):
+        return otherwise
+    values = np.fromiter(column, np.float64, len(column))
+    return np.where(values > 0, values, otherwise)
+
+
+def _throughout(value: _Number, count: int) -> npt.NDArray[_Number]:
+    """Return a column with one value in every row, which takes the room of one."""
+    return np.broadcast_to(value, (count,))
 
 
 def _with_windows(pools: Sequence[Pool], live: Sequence[Attempt], site: SitePolicy) -> tuple[Pool, ...]:

@@ -85,7 +85,7 @@ def _least(request: Resources, meter: Meter) -> int:
 
 
 def _beyond(order: Ints, group: npt.NDArray[np.int32], asked: Floats, left: Floats) -> npt.NDArray[np.bool_]:
-    by_group = order[order_of(Ranks(group[order].astype(np.int64), int(group.max()) + 1))]
+    by_group = order[order_of(Ranks(group[order], int(group.max()) + 1))]
     total = np.cumsum(asked[by_group])
     starts = np.flatnonzero(np.concatenate(([True], np.diff(group[by_group]) != 0)))
     lengths = np.diff(np.append(starts, len(order)))
