@@ -25,6 +25,8 @@ _MODULES: Mapping[str, str] = {
     "project_lend": "project",
     "project_list": "project",
     "project_reclaim": "project",
+    "project_release": "project",
+    "project_reserve": "project",
     "project_reset": "project",
     "project_return": "project",
     "project_set": "project",

@@ -1,4 +1,4 @@
-"""Places that get no work, in words: closed by a person, or avoided because work broke there."""
+"""Places that get no work, or only some, in words: closed, reserved, or avoided because work broke there."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from datetime import datetime
 
 from elisa.cli.moments import show_moment
 from elisa.engine.avoidance import Avoided
-from elisa.model.site import Closure
+from elisa.model.site import Closure, Reservation
 
-__all__ = ["avoided_data", "avoided_words", "closure_data", "closure_words"]
+__all__ = [
+    "avoided_data",
+    "avoided_words",
+    "closure_data",
+    "closure_words",
+    "reservation_data",
+    "reservation_words",
+]
 
 
 def closure_words(closure: Closure, now: datetime) -> str:
@@ -17,6 +24,17 @@ def closure_words(closure: Closure, now: datetime) -> str:
     ends = "until `elisa undrain`" if closure.is_open_ended else f"until {show_moment(closure.ends_at, now)}"
     why = f": {closure.why}" if closure.why else ""
     return f"{closure.place} {begins} {ends}{why}{f' ({closure.by})' if closure.by else ''}"
+
+
+def reservation_words(one: Reservation, now: datetime) -> str:
+    """Say what is held for whom, and until when."""
+    begins = "" if one.starts_at <= now else f" from {show_moment(one.starts_at, now)}"
+    users = f" (users {', '.join(map(str, one.users))})" if one.users else ""
+    native = f", as {one.native} of its own" if one.native else ""
+    why = f": {one.why}" if one.why else ""
+    when = f"{begins} until {show_moment(one.ends_at, now)}"
+    by = f" ({one.by})" if one.by else ""
+    return f"{one.backend} holds {one.what} for {one.project}{users}{when}{native}{why}{by} [{one.id}]"
 
 
 def avoided_words(avoided: Avoided, now: datetime) -> str:
@@ -38,6 +56,24 @@ def closure_data(closure: Closure) -> dict[str, object]:
         "why": closure.why,
         "by": closure.by,
         "forced": closure.is_forced,
+    }
+
+
+def reservation_data(one: Reservation) -> dict[str, object]:
+    """Return the JSON form of a reservation."""
+    return {
+        "id": one.id,
+        "project": one.project,
+        "users": list(one.users),
+        "backend": one.backend,
+        "resource": one.resource.value,
+        "gpu_type": one.gpu_type,
+        "amount": one.amount,
+        "starts_at": one.starts_at,
+        "ends_at": one.ends_at,
+        "native": one.native,
+        "why": one.why,
+        "by": one.by,
     }
 
 

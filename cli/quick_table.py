@@ -157,6 +157,23 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
+    "project release": [
+        Parameter("reservation", "text", required=True),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
+    "project reserve": [
+        Parameter("project", "text", required=True),
+        Parameter("backend", "text", required=True),
+        Parameter("amount", "texts", required=True),
+        Parameter("end", "text", flags=("--until",), required=True),
+        Parameter("begin", "text", flags=("--from",)),
+        Parameter("users", "texts", flags=("--user",)),
+        Parameter("native", "text", flags=("--native",), default=""),
+        Parameter("reason", "text", flags=("--reason",), default=""),
+        Parameter("home", "text", flags=("--home",)),
+        Parameter("json", "flag", flags=("--json",), default=False),
+    ],
     "project reset": [
         Parameter("project", "text", required=True),
         Parameter("what", "texts"),

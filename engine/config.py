@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
-from elisa.engine.site_budgets import LoanConfig, ProjectConfig
+from elisa.engine.site_budgets import LoanConfig, ProjectConfig, ReservationConfig
 from elisa.engine.site_kinds import Count, Duration, Section, Weight, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
@@ -42,6 +42,9 @@ class Site(Section):
     projects: Mapping[str, ProjectConfig] = Field(default={}, description="The projects, by name.")
     unlisted: ProjectConfig = Field(default=ProjectConfig(), description="The rules of every project not named above.")
     loans: tuple[LoanConfig, ...] = Field(default=(), description="Budget that moves from one project to another.")
+    reservations: tuple[ReservationConfig, ...] = Field(
+        default=(), description="Room of backends that is kept for a project for a time."
+    )
     fair_share: FairShareConfig = Field(default=FairShareConfig(), description="How past use counts.")
     order: tuple[str, ...] = Field(
         default=_POLICY.order,
@@ -112,6 +115,7 @@ class Site(Section):
             taints=tuple(taint for name, config in sorted(self.backends.items()) for taint in config.marks(name)),
             closures=tuple(config.policy() for config in self.closures),
             loans=tuple(loan for config in self.loans for loan in config.loans()),
+            reservations=tuple(one for config in self.reservations for one in config.reservations()),
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,
             backfill_due=self.backfill_due,

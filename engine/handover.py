@@ -12,6 +12,7 @@ from elisa.engine.fence import raise_fences
 from elisa.engine.outcomes import Item
 from elisa.engine.release import Habits, Release, folders, job_document, sources_of
 from elisa.engine.request import bundle_argv, job_request
+from elisa.engine.reserving import Bound
 from elisa.engine.results import result_of
 from elisa.engine.seals import event_key, read_secret
 from elisa.engine.submit import kept_environment
@@ -38,6 +39,7 @@ class Handover:
         self._records: dict[PipelineId, PipelineRecord] = {}
         self._experience = Experience(reader, ws.clock.now())
         self._bundles: dict[Path, bytes] = {}
+        self._bound = Bound(ws, reader)
 
     def is_used(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt of this id was released before: by a life of this database that was lost."""
@@ -98,7 +100,8 @@ class Handover:
         )
 
     def _request(self, release: Release) -> JobRequest:
-        return job_request(release, account=self._ws.site.backends[release.attempt.backend].account)
+        account = self._ws.site.backends[release.attempt.backend].account
+        return job_request(release, account=account, reservation=self._bound.take(release.task, release.attempt))
 
     def _habits(self, task: Task, attempt: Attempt) -> Habits:
         """Return what was learnt, looked up only where the author left it to elisa."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from elisa.engine.outcome import TickReport
+from elisa.engine.reserving import people_s
 from elisa.engine.tick import tick
 from elisa.engine.waiting import Jumps, Wait, jump, wait_for
 from elisa.engine.workspace import Workspace
@@ -39,10 +40,11 @@ def until_idle(ws: Workspace, *, on_tick: Callable[[TickReport], None] | None = 
 def _is_idle(reader: Reader, report: TickReport) -> bool:
     if report.live or report.unsettled or report.alarms or (report.did_something and report.waiting):
         return False
-    # Tasks may wait for a moment, for a manager that does not answer now, or for a closed place to open again.
+    # Tasks may wait for a moment, for a manager that does not answer now, or for a closed or reserved place.
     if reader.next_look_at() is not None or (report.unreachable and report.waiting):
         return False
-    return not (report.waiting and any(not one.is_open_ended for one in reader.closures(report.at)))
+    closed = any(not one.is_open_ended for one in reader.closures(report.at))
+    return not (report.waiting and (closed or people_s(reader, report.at)))
 
 
 def until(

@@ -15,7 +15,7 @@ from elisa.model.changes import Change, RuleDropped, RuleSet
 from elisa.model.errors import UsageError
 from elisa.model.ids import ProjectName, new_rule_id
 from elisa.model.rules import Rule, RuleKind, recall_id, setting_id
-from elisa.model.site import Loan, ProjectPolicy
+from elisa.model.site import Loan, ProjectPolicy, Reservation
 from elisa.pipelines.nodes import plain
 from elisa.pipelines.problems import nearest
 from elisa.pipelines.strict_yaml import load
@@ -29,13 +29,17 @@ from elisa.store.writer import Writer
 __all__ = [
     "Known",
     "Terms",
+    "amount_body",
     "call_back_needed",
     "change",
+    "check_period",
+    "demand_right",
     "give_back",
     "grant",
     "known_projects",
     "lend",
     "loan_rule",
+    "named_project",
     "recall_change",
     "reclaim",
     "reset",
@@ -65,7 +69,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A project, its rules as they are now, its loans, and what of all that people set by command.
+    """A project, its rules as they are now, its loans and what is reserved for it, and what of all that people set by command.
 
     `is_listed`: it has rules of its own; else those for unlisted projects hold.
     """
@@ -75,12 +79,14 @@ class Known:
     loans: tuple[Loan, ...]
     rules: tuple[Rule, ...]
     is_listed: bool
+    reservations: tuple[Reservation, ...] = ()
 
 
 def known_projects(ws: Workspace) -> tuple[Known, ...]:
     """Return every project that has rules or has submitted something, by name."""
+    now = ws.clock.now()
     with Reader.open(ws.home) as reader:
-        policy, rules = policy_of(ws, reader, ws.clock.now()), reader.rules()
+        policy, rules = policy_of(ws, reader, now), reader.rules()
         submitted = {row.name for row in reader.projects()}
     listed = set(map(ProjectName, project_configs(ws.site, rules)))
     return tuple(
@@ -90,8 +96,9 @@ def known_projects(ws: Workspace) -> tuple[Known, ...]:
             loans=tuple(loan for loan in policy.loans if name in {loan.lender, loan.borrower}),
             rules=tuple(rule for rule in rules if rule.project == name),
             is_listed=name in listed,
+            reservations=tuple(one for one in policy.reservations if one.project == name and one.ends_at > now),
         )
-        for name in sorted(submitted | listed)
+        for name in sorted(submitted | listed | {one.project for one in policy.reservations})
     )
 
 
@@ -100,10 +107,10 @@ def change(ws: Workspace, project: str, settings: Mapping[str, str]) -> tuple[Ru
 
     Raises UsageError for what is no setting or no value of it, PolicyError for who may not.
     """
-    name = _named(project)
+    name = named_project(project)
     rules = tuple(setting_rule(ws, name, path, text) for path, text in settings.items())
     for path in settings:
-        _demand(ws, Action.DIVIDE if path.startswith(_OF_MANAGERS) else Action.CHANGE_RULES, name)
+        demand_right(ws, Action.DIVIDE if path.startswith(_OF_MANAGERS) else Action.CHANGE_RULES, name)
     with ws.writer() as writer:
         writer.apply([RuleSet(rule=rule) for rule in rules])
     return rules
@@ -114,12 +121,12 @@ def reset(ws: Workspace, project: str, what: Sequence[str]) -> tuple[Rule, ...]:
 
     Raises UsageError for what is not set.
     """
-    name = _named(project)
+    name = named_project(project)
     with ws.writer() as writer:
         dropped = _chosen([rule for rule in writer.rules() if rule.project == name], name, what)
         for rule in dropped:
             is_shared_out = str(rule.body.get("path", "")).startswith(_OF_MANAGERS)
-            _demand(ws, Action.DIVIDE if is_shared_out else Action.CHANGE_RULES, name)
+            demand_right(ws, Action.DIVIDE if is_shared_out else Action.CHANGE_RULES, name)
         writer.apply([RuleDropped(rule=rule.id, by=ws.actor) for rule in dropped])
     return dropped
 
@@ -128,12 +135,17 @@ def grant(  # noqa: PLR0917 - to whom, what, when
     ws: Workspace, project: str, amount: Mapping[str, str], begin: datetime, end: datetime, carry_over: float = 0.0
 ) -> Rule:
     """Grant a project amounts for a period."""
-    name = _named(project)
-    body = {"amount": _amount(amount), "from": begin.isoformat(), "until": end.isoformat(), "carry_over": carry_over}
+    name = named_project(project)
+    body = {
+        "amount": amount_body(amount),
+        "from": begin.isoformat(),
+        "until": end.isoformat(),
+        "carry_over": carry_over,
+    }
     rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.GRANT, project=name, body=body, by=ws.actor)
     grant_of(body)
-    _check_period(begin, end)
-    _demand(ws, Action.CHANGE_RULES, name)
+    check_period(begin, end)
+    demand_right(ws, Action.CHANGE_RULES, name)
     with ws.writer() as writer:
         writer.apply([RuleSet(rule=rule)])
     return rule
@@ -141,10 +153,10 @@ def grant(  # noqa: PLR0917 - to whom, what, when
 
 def lend(ws: Workspace, lender: str, borrower: str, terms: Terms) -> Rule:
     """Move so much of one project's budget to another's for a time. Raises PolicyError if it is not there, or not allowed."""
-    name = _named(lender)
+    name = named_project(lender)
     rule = loan_rule(ws, name, borrower, terms)
-    _check_period(terms.begin, terms.end)
-    _demand(ws, Action.LEND, name)
+    check_period(terms.begin, terms.end)
+    demand_right(ws, Action.LEND, name)
     now = ws.clock.now()
     with ws.writer() as writer:
         for loan in loan_of(rule):
@@ -169,10 +181,10 @@ def _end_loan(ws: Workspace, id_: str, *, is_lender: bool) -> tuple[Loan, ...]:
         loans = _running_loans(ws, writer, id_, now)
         first = loans[0]
         if is_lender:
-            _demand(ws, Action.RECALL, first.lender)
+            demand_right(ws, Action.RECALL, first.lender)
             ended = tuple(recalled(loan, now) for loan in loans)
         else:
-            _demand(ws, Action.GIVE_BACK, first.borrower)
+            demand_right(ws, Action.GIVE_BACK, first.borrower)
             ended = tuple(replace(loan, due_at=now) for loan in loans)
         writer.apply([recall_change(first, now, ws.actor)])
     return ended
@@ -204,12 +216,14 @@ def _running_loans(ws: Workspace, writer: Writer, id_: str, now: datetime) -> tu
     return loans
 
 
-def _demand(ws: Workspace, action: Action, project: ProjectName) -> None:
+def demand_right(ws: Workspace, action: Action, project: ProjectName) -> None:
+    """Raise PolicyError if the user of this workspace may not do this to a project."""
     roles, owner = read_roles(ws.files, ws.home)
     demand(roles.rights(owner), ws.uid, action, project)
 
 
-def _named(project: str) -> ProjectName:
+def named_project(project: str) -> ProjectName:
+    """Return the name of a project; UsageError for what can be none."""
     if not project.strip() or "/" in project:
         raise UsageError(
             f"`{project}` is no name of a project", "it is empty or has a slash in it", "see `elisa project list`"
@@ -228,8 +242,8 @@ def setting_rule(ws: Workspace, project: ProjectName, path: str, text: str) -> R
 def loan_rule(ws: Workspace, lender: ProjectName, borrower: str, terms: Terms) -> Rule:
     """Return the rule that makes this loan; UsageError if it is none."""
     body: dict[str, object] = {
-        "borrower": _named(borrower),
-        "amount": _amount(terms.amount),
+        "borrower": named_project(borrower),
+        "amount": amount_body(terms.amount),
         "from": terms.begin.isoformat(),
         "until": terms.end.isoformat(),
         "recallable": terms.recallable,
@@ -245,7 +259,8 @@ def _value(text: str) -> object:
     return None if text.strip().lower() in _NOTHING else plain(load(text, "value"))
 
 
-def _amount(words: Mapping[str, str]) -> Mapping[str, object]:
+def amount_body(words: Mapping[str, str]) -> Mapping[str, object]:
+    """Return amounts by path as they would stand in `site.yaml`."""
     return _nested({path: _value(text) for path, text in words.items()})
 
 
@@ -258,7 +273,8 @@ def _nested(flat: Mapping[str, object]) -> Mapping[str, object]:
     return made
 
 
-def _check_period(begin: datetime, end: datetime) -> None:
+def check_period(begin: datetime, end: datetime) -> None:
+    """Raise UsageError for a time that is over before it begins."""
     if end <= begin:
         raise UsageError(
             "it cannot be over before it begins",

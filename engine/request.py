@@ -17,8 +17,8 @@ from elisa.policies.experience import USUAL_LEAD_S
 __all__ = ["bundle_argv", "job_request"]
 
 
-def job_request(release: Release, *, account: str = "") -> JobRequest:
-    """Return the native job for an attempt. `account` is the site's choice where the author made none."""
+def job_request(release: Release, *, account: str = "", reservation: str = "") -> JobRequest:
+    """Return the native job for an attempt. `account` and `reservation` are the site's choice where the author made none."""
     placement = release.task.spec.placement
     log = str(layout.agent_log(release.home, release.record.id, release.task.spec.name, release.attempt.id))
     return JobRequest(
@@ -32,7 +32,7 @@ def job_request(release: Release, *, account: str = "") -> JobRequest:
         partition=release.attempt.partition,
         account=placement.account or account,
         qos=placement.qos,
-        reservation=placement.reservation,
+        reservation=placement.reservation or reservation,
         extras=placement.extras,
         at_once=placement.at_once,
         signal_lead_s=_signal_lead_s(release),

@@ -24,7 +24,7 @@ from elisa.pipelines.nodes import plain
 from elisa.pipelines.strict_yaml import load
 from elisa.policies.rights import Rights
 
-__all__ = ["Roles", "read_roles"]
+__all__ = ["Roles", "User", "read_roles", "uid_of"]
 
 _ROOT = 0
 User = str | int
@@ -39,6 +39,9 @@ class Roles(Section):
     managers: Mapping[str, tuple[User, ...]] = Field(
         default={}, description="By project: who may lend, prioritize, and divide its budget between its members."
     )
+    reservers: tuple[User, ...] = Field(
+        default=(), description="Who may reserve room for any project, beside administrators."
+    )
     classes: Mapping[PriorityClass, tuple[User, ...]] = Field(
         default={},
         description="Who may use a class, and those below it; all others use what is below every class named.",
@@ -51,6 +54,7 @@ class Roles(Section):
             managers=tuple(
                 (ProjectName(name), frozenset(_uids(users))) for name, users in sorted(self.managers.items())
             ),
+            reservers=frozenset(_uids(self.reservers)),
         )
 
     def reserved_classes(self, owner: int) -> tuple[tuple[PriorityClass, tuple[int, ...]], ...]:
@@ -93,20 +97,27 @@ def _parsed(text: bytes, file: str) -> Roles:
         roles = Roles.model_validate(plain(node))
     except ValidationError as err:
         raise SpecError(told_problems(err, node, file)) from err
-    _uids([*roles.admins, *(user for users in (*roles.managers.values(), *roles.classes.values()) for user in users)])
+    _uids(
+        [
+            *roles.admins,
+            *roles.reservers,
+            *(user for users in (*roles.managers.values(), *roles.classes.values()) for user in users),
+        ]
+    )
     return roles
 
 
 def _uids(users: Iterable[User]) -> Sequence[int]:
-    return [_uid(user) for user in users]
+    return [uid_of(user) for user in users]
 
 
-def _uid(user: User) -> int:
+def uid_of(user: User, where: str = "roles.yaml") -> int:
+    """Return the number of a user, given by name or number; PolicyError, saying `where`, for a name nobody has here."""
     if isinstance(user, int):
         return user
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError:
         raise PolicyError(
-            f"roles.yaml names {user}, whom this machine does not know", f"uid {os.geteuid()} asked", "give the number"
+            f"{where} names {user}, whom this machine does not know", f"uid {os.geteuid()} asked", "give the number"
         ) from None

@@ -13,16 +13,16 @@ from pydantic import ValidationError
 from elisa.engine.clearing import with_closures
 from elisa.engine.config import Site
 from elisa.engine.roles import read_roles
-from elisa.engine.site_budgets import GrantConfig, LoanConfig, ProjectConfig
+from elisa.engine.site_budgets import GrantConfig, LoanConfig, ProjectConfig, ReservationConfig
 from elisa.engine.site_kinds import Section, known_settings
 from elisa.engine.workspace import Workspace
 from elisa.model.errors import UsageError
 from elisa.model.rules import Rule, RuleKind, recall_id
-from elisa.model.site import Loan, SitePolicy
+from elisa.model.site import Loan, Reservation, SitePolicy
 from elisa.pipelines.problems import nearest
 from elisa.store.reader import Reader
 
-__all__ = ["grant_of", "loan_of", "policy_of", "project_configs", "ruled_by", "setting_of"]
+__all__ = ["grant_of", "loan_of", "policy_of", "project_configs", "reserved_by", "ruled_by", "setting_of"]
 
 S = TypeVar("S", bound=Section)
 
@@ -44,7 +44,8 @@ def ruled_by(site: Site, rules: Sequence[Rule]) -> SitePolicy:
         return site.policy()
     projects = project_configs(site, rules)
     policy = site.model_copy(update={"projects": projects}).policy()
-    return replace(policy, loans=tuple(_loans(policy.loans, rules)))
+    reserved = (one for rule in rules if rule.kind is RuleKind.RESERVATION for one in reserved_by(rule))
+    return replace(policy, loans=tuple(_loans(policy.loans, rules)), reservations=(*policy.reservations, *reserved))
 
 
 def project_configs(site: Site, rules: Iterable[Rule]) -> Mapping[str, ProjectConfig]:
@@ -80,6 +81,12 @@ def loan_of(rule: Rule) -> tuple[Loan, ...]:
     """Return the loans of a rule, one for each thing that is lent; UsageError if it is none."""
     config = _read(LoanConfig, {"lender": rule.project, **rule.body}, "loan")
     return config.loans(rule.id)
+
+
+def reserved_by(rule: Rule) -> tuple[Reservation, ...]:
+    """Return the reservations of a rule, one for each thing that is reserved; UsageError if it is none."""
+    config = _read(ReservationConfig, {"project": rule.project, **rule.body}, "reservation")
+    return config.reservations(rule.id, rule.by)
 
 
 def _read(kind: type[S], body: object, what: str) -> S:

@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from elisa.engine.roles import User, uid_of
 from elisa.engine.site_kinds import Count, Memory, Moment, Section, Weight
-from elisa.model.ids import ProjectName, RuleId
+from elisa.model.ids import BackendName, ProjectName, RuleId
 from elisa.model.pipeline import PriorityClass
-from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, ServiceClass
+from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, Reservation, ServiceClass
 
-__all__ = ["Amounts", "AtOnce", "GrantConfig", "Limits", "LoanConfig", "ProjectConfig"]
+__all__ = [
+    "Amounts",
+    "AtOnce",
+    "GrantConfig",
+    "Limits",
+    "LoanConfig",
+    "ProjectConfig",
+    "ReservationConfig",
+    "RoomAmounts",
+]
+
+
+PositiveCount = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Amounts(Section):
@@ -184,4 +197,67 @@ class LoanConfig(Section):
                 id=name or self.name,
             )
             for cap in self.amount.caps(is_hard=True)
+        )
+
+
+class RoomAmounts(Section):
+    """Room of one backend. A GPU comes with its part of a node's cores and memory, a core with its part of the memory."""
+
+    nodes: PositiveCount | None = Field(default=None, description="Whole nodes.")
+    cpus: PositiveCount | None = Field(default=None, description="Cores.")
+    gpus: Mapping[str, PositiveCount] = Field(default={}, description="GPUs, by type.")
+
+    @model_validator(mode="after")
+    def _is_something(self) -> RoomAmounts:
+        if self.nodes is None and self.cpus is None and not self.gpus:
+            raise ValueError("name nodes, cpus or gpus of a type, such as gpus.a100=8")
+        return self
+
+    def amounts(self) -> tuple[tuple[Metered, str, int], ...]:
+        """Return how much of each thing, and of which type of GPU."""
+        plain = ((Metered.NODES, self.nodes), (Metered.CPUS, self.cpus))
+        return (
+            *((what, "", count) for what, count in plain if count is not None),
+            *((Metered.GPUS, kind, count) for kind, count in sorted(self.gpus.items())),
+        )
+
+
+class ReservationConfig(Section):
+    """Room of a backend that is kept for a project for a time: nobody else's work is started that would run into it."""
+
+    project: str = Field(description="For whom.")
+    backend: str = Field(description="Where.")
+    amount: RoomAmounts = Field(description="How much. What the project has there already counts towards it.")
+    starts_at: Moment = Field(alias="from", description="From when on.")
+    ends_at: Moment = Field(alias="until", description="Until when.")
+    users: tuple[User, ...] = Field(default=(), description="Only for these users of the project; all if left out.")
+    native: str = Field(
+        default="",
+        description="The name of a reservation of Slurm's or PBS's own that stands for it: the project's jobs ask for that.",
+    )
+    why: str = Field(default="", description="What for.")
+
+    @property
+    def name(self) -> RuleId:
+        """A name for one that stands in site.yaml."""
+        return RuleId(f"{self.project}-{self.backend}-{self.starts_at:%Y%m%d}")
+
+    def reservations(self, name: RuleId | None = None, by: str = "") -> tuple[Reservation, ...]:
+        """Return one reservation for each amount, all with one id."""
+        return tuple(
+            Reservation(
+                project=ProjectName(self.project),
+                backend=BackendName(self.backend),
+                resource=resource,
+                amount=amount,
+                gpu_type=gpu_type,
+                starts_at=self.starts_at,
+                ends_at=self.ends_at,
+                users=tuple(uid_of(user, "`users` of a reservation") for user in self.users),
+                native=self.native,
+                why=self.why,
+                by=by,
+                id=name or self.name,
+            )
+            for resource, gpu_type, amount in self.amount.amounts()
         )

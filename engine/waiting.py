@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from elisa.engine.clearing import asked_at, clearing_stops, with_closures
 from elisa.engine.outcome import TickReport
 from elisa.engine.parking import parting_moments
+from elisa.engine.rules import ruled_by
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.ids import AttemptId
@@ -80,6 +81,8 @@ def _moments(ws: Workspace) -> Iterator[datetime]:
         yield from (moment for moment in (*foretold, reader.next_look_at()) if moment is not None)
         for closure in with_closures(ws.site.policy(), reader, ws.clock.now()).closures:
             yield from (asked_at(ws, closure), closure.starts_at, closure.ends_at)
+        for one in ruled_by(ws.site, reader.rules()).reservations:
+            yield from (one.starts_at, one.ends_at)
         yield from parting_moments(ws, reader, ws.clock.now())
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from .charge import Charge
+from .ids import RuleId
 from .pipeline import SitePlacement
 from .resources import Resources
 from .rows import WorkName
@@ -28,13 +29,15 @@ class Shape(NamedTuple):
     """What tasks that are alike ask for; a hundred thousand ready tasks have a few dozen shapes.
 
     `expected_s` is how long they are expected to run where room is kept by expectations; 0 is their walltime. `asked_s` is
-    the walltime that they ask for if they get less, because their places close; 0 if they get it.
+    the walltime that they ask for if they get less, because their places close; 0 if they get it. `claims` are the
+    reservations that they may use.
     """
 
     request: Resources
     placement: SitePlacement = SitePlacement()
     expected_s: float = 0.0
     asked_s: int = 0
+    claims: tuple[RuleId, ...] = ()
 
     @property
     def duration_s(self) -> float:

@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"  # project, resource, asked, left, cap
     CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap
     RESERVED_FOR_HIGHER = "reserved_for_higher"  # task, starts_at
+    HELD_FOR = "held_for"  # project, users, backend, partition, what, begins_at, until, walltime_s, reservation
     CLOSED = "closed"  # backend, partition, nodes, starts_at, ends_at, why, walltime_s, pinned
     GANG_INCOMPLETE = "gang_incomplete"  # gang, ready, needed
     BACKEND_UNREACHABLE = "backend_unreachable"  # backend, since, error

@@ -1,4 +1,4 @@
-"""What people change of a site's rules by command: settings of projects, grants, loans, and loans called back."""
+"""What people change of a site's rules by command: settings of projects, grants, loans and their ends, reservations."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class RuleKind(StrEnum):
     GRANT = "grant"  # to a project: {amount, from, until, carry_over}
     LOAN = "loan"  # of a lender: {borrower, amount, from, until, recallable}
     RECALL = "recall"  # of a loan before it is due: {loan, at}
+    RESERVATION = "reservation"  # for a project: {backend, amount, from, until, users, native, why}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

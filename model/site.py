@@ -28,6 +28,7 @@ __all__ = [
     "Power",
     "PreemptionRules",
     "ProjectPolicy",
+    "Reservation",
     "ServiceClass",
     "SitePolicy",
     "Taint",
@@ -270,6 +271,43 @@ class Closure:
         return not self.nodes or node in self.nodes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Room of a backend that is kept for a project, or some of its `users` (none: all), until before `ends_at`.
+
+    `amount` counts `gpus` of one type, `cpus` or whole `nodes`, as `resource` says. What its holder has there counts towards
+    it. `native` names a reservation of the resource manager's own that stands for it: the holder's jobs ask for that.
+    Those of several things that were made as one have one `id`.
+    """
+
+    project: ProjectName
+    backend: BackendName
+    resource: Metered
+    amount: int
+    starts_at: datetime
+    ends_at: datetime
+    gpu_type: str = ""
+    users: tuple[int, ...] = ()
+    native: str = ""
+    why: str = ""
+    by: str = ""
+    id: RuleId = _NO_RULE
+
+    @property
+    def what(self) -> str:
+        """Name what is kept for a person: `8 a100`, `1 node`, `64 cpus`."""
+        name = self.gpu_type or self.resource.value
+        return f"{self.amount} {name.removesuffix('s') if self.amount == 1 and not self.gpu_type else name}"
+
+    def overlaps(self, begin_s: float, end_s: float) -> bool:
+        """Tell whether a time (seconds since the epoch) has a moment in common with it."""
+        return self.starts_at.timestamp() < end_s and begin_s < self.ends_at.timestamp()
+
+    def is_for(self, project: str, uid: int) -> bool:
+        """Tell whether work of this user in this project may use it."""
+        return self.project == project and (not self.users or uid in self.users)
+
+
 class BackfillTimes(StrEnum):
     """How long a job is expected to keep its room."""
 
@@ -332,6 +370,7 @@ class SitePolicy:
     gpu_watts: tuple[tuple[str, float], ...] = ()
     shortened_run_s: float = 0.0
     closures: tuple[Closure, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
     taints: tuple[Taint, ...] = ()
     power: Power = Power()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()

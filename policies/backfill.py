@@ -6,17 +6,19 @@ Pools with a queue of their own are left alone: their manager backfills, and kno
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
 from typing import NamedTuple
 
 from elisa.model.ids import AttemptId
 from elisa.model.resources import Resources
-from elisa.model.site import Closure
+from elisa.model.site import Closure, Reservation
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
-from elisa.policies.placement import NodeColumns, Pool, Way
+from elisa.policies.claims import Claims
+from elisa.policies.heldroom import Held, held_rooms
+from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
 from elisa.policies.profile import Hold, Need, Profile, Slot, members_that_fit, need_of
 from elisa.policies.snapshot import Ints, KeptRoom, Snapshot
 
@@ -39,18 +41,25 @@ class Promise(NamedTuple):
 class Backfill:
     """The future of every pool without a queue, worked out only once something must wait for room in it."""
 
-    def __init__(self, snapshot: Snapshot, ways: Sequence[Way]) -> None:
+    def __init__(self, snapshot: Snapshot, ways: Sequence[Way], claims: Sequence[Claims]) -> None:
+        """Take note of closed times and of what is reserved; `claims` are the reservations that each way may use."""
         self._snapshot = snapshot
         self._ways = ways
-        self._profiles: dict[int, Profile] = {}
+        self._claims = claims
+        # For each cluster, and each set of reservations there that some way may use, what is free to such ways.
+        self._profiles: dict[int, dict[Claims, Profile]] = {}
+        self._held: dict[int, tuple[Held, ...]] = {}
         self._placed: list[tuple[int, tuple[int, ...]]] = []
         self._needs: dict[int, Need] = {}
         self._kept: dict[int, set[int]] = defaultdict(set)
         self._promised: dict[int, set[int]] = defaultdict(set)
         self.promises: dict[int, Promise] = {}
+        bounded = {one.backend for one in snapshot.site.closures} | {one.backend for one in snapshot.site.reservations}
         for pool in snapshot.pools:
-            if not pool.keeps_queue and any(one.backend == pool.backend for one in snapshot.site.closures):
-                self._close(pool)
+            if not pool.keeps_queue and pool.backend in bounded and id(pool.nodes) not in self._profiles:
+                self._begin(pool)
+                self._note_closures(pool)
+                self._note_held(pool)
 
     def watches(self, number: int) -> bool:
         """Tell whether room is kept for somebody in pool `number`, so that a start must be checked against it."""
@@ -64,11 +73,35 @@ class Backfill:
         """Tell whether the way could run on a node that has room now until its end, without touching what is kept."""
         cluster = self._cluster(way)
         # Where nothing is kept, what is free only grows with time.
-        return node not in self._kept[cluster] or self._profiles[cluster].fits_now(self._need(way), node)
+        return node not in self._kept[cluster] or self._profile(way).fits_now(self._need(way), node)
 
-    def promised_nodes(self, pool: Pool) -> frozenset[int]:
-        """Return the nodes of a pool's cluster on which room is kept for somebody who cannot start yet."""
-        return frozenset(self._promised.get(id(pool.nodes), ()))
+    def promised_nodes(self, way: int) -> frozenset[int]:
+        """Return the nodes of a way's cluster on which room is kept for somebody who cannot start yet, or reserved."""
+        return self.reserved_nodes(way).union(self._promised.get(self._cluster(way), ()))
+
+    def reserved_nodes(self, way: int) -> frozenset[int]:
+        """Return the nodes of a way's cluster with reserved room that it may not use, and would run into."""
+        return frozenset(node for one in self._not_for(way) for node in one.nodes)
+
+    def in_the_way(self, way: int) -> Reservation | None:
+        """Return the first reservation but for which the way had room; None if none is what it lacks."""
+        held = self._not_for(way)
+        if not held:
+            return None
+        request, number, gpu_type, _ = self._ways[way]
+        unreserved = self._profiles[self._cluster(way)][self._all_claims(self._pool(way))]
+        fitting = fitting_nodes(request, gpu_type, self._snapshot.pools[number], free=True).tolist()
+        fits = sum(unreserved.fits_now(self._need(way), node) for node in fitting) >= request.nodes
+        return held[0].reservation if fits else None
+
+    def _not_for(self, way: int) -> Sequence[Held]:
+        """Return the reserved room that a way may not use, and would run into."""
+        rooms = self._held.get(self._cluster(way), ())
+        if not rooms:
+            return ()
+        now_s, claims = self._snapshot.now_s, self._claims[way]
+        end_s = now_s + self._need(way).duration_s
+        return [one for one in rooms if one.reservation.id not in claims and one.reservation.overlaps(now_s, end_s)]
 
     def take(self, way: int, nodes: tuple[int, ...], sign: int = 1) -> None:
         """Note a start on `nodes`; with `sign` -1 that it was undone."""
@@ -76,8 +109,7 @@ class Backfill:
             self._placed.append((way, nodes))
         else:
             self._placed.remove((way, nodes))
-        profile = self._profiles.get(self._cluster(way))
-        if profile is not None:
+        for profile in self._profiles.get(self._cluster(way), {}).values():
             profile.take_now(self._need(way), nodes, sign)
 
     def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
@@ -111,10 +143,12 @@ class Backfill:
 
     def give_up(self, way: int, kept: KeptRoom) -> None:
         """Undo `renew`."""
-        self._profile(way).give_up([self._need(way)], self._slot(way, kept))
+        for profile in self._of_cluster(way).values():
+            profile.give_up([self._need(way)], self._slot(way, kept))
 
     def _keep(self, ways: Sequence[int], slot: Slot) -> None:
-        self._profile(ways[0]).keep([self._need(way) for way in ways], slot)
+        for profile in self._of_cluster(ways[0]).values():
+            profile.keep([self._need(way) for way in ways], slot)
         nodes = {node for nodes in slot.nodes for node in nodes}
         self._kept[self._cluster(ways[0])] |= nodes
         self._promised[self._cluster(ways[0])] |= nodes
@@ -149,44 +183,90 @@ class Backfill:
         request, _, gpu_type, _ = self._ways[way]
         return self._need(way), members_that_fit(request, gpu_type, self._pool(way))
 
-    def _profile(self, way: int) -> Profile:
+    def _of_cluster(self, way: int) -> Mapping[Claims, Profile]:
         return self._profiles.get(self._cluster(way)) or self._begin(self._pool(way))
 
-    def _begin(self, pool: Pool) -> Profile:
-        """Work out a cluster's future: what runs there gives back what it holds, what this plan started takes its part."""
+    def _profile(self, way: int) -> Profile:
+        profiles = self._of_cluster(way)
+        return profiles[self._key(way)] if len(profiles) > 1 else profiles[()]
+
+    def _key(self, way: int) -> Claims:
+        """Return the reservations of its cluster that a way may use."""
+        return tuple(one for one in self._all_claims(self._pool(way)) if one in self._claims[way])
+
+    def _all_claims(self, pool: Pool) -> Claims:
+        return tuple(dict.fromkeys(one.id for one in self._reserved(pool)))
+
+    def _reserved(self, pool: Pool) -> Sequence[Reservation]:
+        return [one for one in self._snapshot.site.reservations if one.backend == pool.backend]
+
+    def _begin(self, pool: Pool) -> Mapping[Claims, Profile]:
+        """Work out a cluster's future, for everybody and for those who may use what is reserved there."""
+        reserved, cluster = self._reserved(pool), id(pool.nodes)
+        if not reserved:
+            self._profiles[cluster] = {(): self._fresh(pool)}
+            return self._profiles[cluster]
+        own = {one: _holds(self._snapshot, pool, self._of_holder(one)) for one in reserved}
+        rooms = self._held[cluster] = held_rooms(reserved, self._fresh(pool), own, pool.nodes)
+        keys = {self._key(way) for way in range(len(self._ways)) if self._cluster(way) == cluster}
+        self._profiles[cluster] = {key: self._fresh(pool) for key in (*keys, (), self._all_claims(pool))}
+        for key, profile in self._profiles[cluster].items():
+            for room in rooms:
+                if room.reservation.id not in key:
+                    profile.remove(room.amounts, room.window)
+        return self._profiles[cluster]
+
+    def _of_holder(self, reservation: Reservation) -> frozenset[str]:
+        """Return the attempts that count towards a reservation."""
+        running = self._snapshot.running
+        return frozenset(row.attempt for row in running if reservation.is_for(row.project, row.owner_uid))
+
+    def _fresh(self, pool: Pool) -> Profile:
+        """Return what is free as time goes on: what runs gives back what it holds, what this plan started takes its part."""
         snapshot = self._snapshot
         durations = {shape.duration_s for shape in snapshot.shapes}
         moments = [snapshot.now_s + duration_s for duration_s in durations]
         closures = [one for one in snapshot.site.closures if one.backend == pool.backend]
         moments += [moment.timestamp() for one in closures for moment in (one.starts_at, one.ends_at)]
-        profile = Profile(pool.nodes, _holds(snapshot, pool), snapshot.now_s, moments)
+        exact = [moment.timestamp() for one in self._reserved(pool) for moment in (one.starts_at, one.ends_at)]
+        profile = Profile(pool.nodes, _holds(snapshot, pool), snapshot.now_s, moments, exact)
         for way, nodes in self._placed:
             if self._pool(way).nodes is pool.nodes:
                 profile.take_now(self._need(way), nodes)
-        self._profiles[id(pool.nodes)] = profile
+        for closure in closures:
+            if closure.ends_at.timestamp() > snapshot.now_s:
+                nodes_closed = _named(closure, pool.nodes)
+                profile.close(nodes_closed, closure.starts_at.timestamp(), closure.ends_at.timestamp())
         return profile
 
-    def _close(self, pool: Pool) -> None:
-        profile = self._profiles.get(id(pool.nodes)) or self._begin(pool)
+    def _note_closures(self, pool: Pool) -> None:
         for closure in self._snapshot.site.closures:
             if closure.backend == pool.backend and closure.ends_at.timestamp() > self._snapshot.now_s:
-                nodes = _named(closure, pool.nodes)
-                profile.close(nodes, closure.starts_at.timestamp(), closure.ends_at.timestamp())
-                self._kept[id(pool.nodes)].update(nodes)
+                self._kept[id(pool.nodes)].update(_named(closure, pool.nodes))
                 self.promises.setdefault(id(pool.nodes), Promise("closure", closure.starts_at.timestamp()))
+
+    def _note_held(self, pool: Pool) -> None:
+        for one in self._held.get(id(pool.nodes), ()):
+            self._kept[id(pool.nodes)] |= one.nodes
+            holder = Promise(f"project {one.reservation.project}", one.reservation.starts_at.timestamp())
+            self.promises.setdefault(id(pool.nodes), holder)
 
 
 def _named(closure: Closure, nodes: NodeColumns) -> list[int]:
     return [place for place, name in enumerate(nodes.names) if not closure.nodes or name in closure.nodes]
 
 
-def _holds(snapshot: Snapshot, pool: Pool) -> list[Hold]:
-    """Return what live attempts hold on a cluster and when they give it back, at the latest when their time is up."""
+def _holds(snapshot: Snapshot, pool: Pool, of: Collection[str] | None = None) -> list[Hold]:
+    """Return what live attempts hold on a cluster and when they give it back, at the latest when their time is up.
+
+    With `of`, only what these hold.
+    """
     number = {name: place for place, name in enumerate(pool.nodes.names)}
     needs: dict[tuple[Resources, str], Need] = {}
     holds = []
     for attempt in snapshot.live:
-        if attempt.backend == pool.backend and attempt.state is AttemptState.RUNNING:
+        is_wanted = of is None or attempt.id in of
+        if attempt.backend == pool.backend and attempt.state is AttemptState.RUNNING and is_wanted:
             nodes = tuple(number[name] for name in attempt.nodes.split(",") if name in number)
             kind = _gpu_type(attempt, nodes, pool.nodes)
             if (attempt.request, kind) not in needs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from elisa.model.columns import RunningRow
@@ -19,7 +21,7 @@ __all__ = ["make_room"]
 
 # Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
 _BENEFICIARIES = 32
-_BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL})
+_BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL, ReasonCode.HELD_FOR})
 
 
 def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt, ...]:
@@ -68,6 +70,8 @@ class _Maker:
 
     def _clear(self, row: int, way: int, standing: Standing) -> bool:
         pool = self._snapshot.pools[self._walk.ways[way].pool]
+        if self._walk.reserved.refusing(way) is not None:
+            return False
         if pool.keeps_queue:
             withdrawn = self._withdraw(row, pool, standing)
             if withdrawn and self._snapshot.site.preemption.enabled:
@@ -76,12 +80,13 @@ class _Maker:
             return withdrawn
         if not self._snapshot.site.preemption.enabled:
             return False
-        return self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]))
+        reserved = self._walk.future.reserved_nodes(way)
+        return self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]), reserved)
 
-    def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId) -> bool:
+    def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int] = ()) -> bool:
         """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room."""
         pool = self._snapshot.pools[way.pool]
-        members = members_that_fit(way.request, way.gpu_type, pool).tolist()
+        members = [one for one in members_that_fit(way.request, way.gpu_type, pool).tolist() if one not in but_not]
         eligible = [
             victim
             for victim in self._victims

@@ -24,6 +24,7 @@ from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.placement import options_of, tainted
+from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot
 from elisa.policies.walk import Start, Walk
@@ -37,6 +38,7 @@ def plan(snapshot: Snapshot) -> Plan:
     walk = Walk(snapshot)
     walk.run(ranked.order)
     parked = due(snapshot.site, snapshot.usage.rows, snapshot.running, snapshot.now_s)
+    parked = (*parked, *to_take_back(snapshot, walk.reserved, but_not={one.attempt for one in parked}))
     going = {one.attempt for one in parked}
     room = [one for one in make_room(snapshot, ranked.order, walk) if one.attempt not in going]
     return Plan(snapshot, ranked, walk, (*parked, *room))
@@ -161,14 +163,14 @@ class Plan:
     def kept_off(self, task: TaskId, own_bad: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the nodes that a task which starts must not get; KeyError for any other.
 
-        Those that close too soon; those with a taint that it does not tolerate; those on which room is kept for others,
-        unless it was fitted there; and, as far as enough are left, `own_bad` and what the snapshot says to avoid. Rules
-        may name nodes that do not exist: see `known`.
+        Those that close too soon; those with a taint that it does not tolerate; those on which room is kept or reserved for
+        others, unless it was fitted there; and, as far as enough are left, `own_bad` and what the snapshot says to avoid.
+        Rules may name nodes that do not exist: see `known`.
         """
         start = self._starts[self._row(task)]
         pool = self.snapshot.pools[start.way.pool]
         off = kept_off(start.way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
-        promised = self._future.promised_nodes(pool).difference(start.taken.nodes)
+        promised = self._future.promised_nodes(start.taken.way).difference(start.taken.nodes)
         off = (*off, *tainted(start.way.request, pool))
         return tuple(sorted({*off, *(pool.nodes.names[node] for node in promised)}))
 

@@ -74,11 +74,22 @@ class Slot(NamedTuple):
 class Profile:
     """What is free on every node of a cluster from `now_s` on: a table of nodes, resources and moments."""
 
-    def __init__(self, nodes: NodeColumns, holds: Iterable[Hold], now_s: float, moments: Iterable[float] = ()) -> None:
-        """Begin with what is free now and what `holds` give back; `moments` are further times that will matter."""
+    def __init__(
+        self,
+        nodes: NodeColumns,
+        holds: Iterable[Hold],
+        now_s: float,
+        moments: Iterable[float] = (),
+        exact: Iterable[float] = (),
+    ) -> None:
+        """Begin with what is free now and what `holds` give back; `moments` are further times that will matter.
+
+        Those of `exact` are never merged into others.
+        """
         holds = tuple(holds)
         ends = [max(hold.end_s, now_s) for hold in holds]
-        self._times = _thinned(sorted({now_s, *ends, *(moment for moment in moments if moment > now_s)}))
+        times = _thinned(sorted({now_s, *ends, *(moment for moment in moments if moment > now_s)}))
+        self._times = sorted({*times, *(moment for moment in exact if moment > now_s)})
         self._free = np.repeat(free_on(nodes).T[:, :, None], len(self._times), axis=2)
         self._due: dict[int, list[tuple[Need, int]]] = defaultdict(list)
         for hold, end_s in zip(holds, ends, strict=True):
@@ -129,8 +140,27 @@ class Profile:
 
     def close(self, nodes: Sequence[int], start_s: float, end_s: float) -> None:
         """Let nobody use `nodes` from `start_s` until `end_s`."""
-        window = slice(max(0, bisect_right(self._times, start_s) - 1), self._moment(end_s))
-        self._free[list(nodes), 0, window] = -1
+        self._free[list(nodes), 0, self.window(start_s, end_s)] = -1
+
+    def window(self, start_s: float, end_s: float) -> slice:
+        """Return the moments from `start_s`, or the last before it, until before `end_s`."""
+        return slice(max(0, bisect_right(self._times, start_s) - 1), self._moment(end_s))
+
+    def free(self, window: slice) -> _Ints:
+        """Return what is free at the moments of a window, by node and resource."""
+        return self._free[:, :, window]
+
+    def held(self, holds: Iterable[Hold]) -> _Ints:
+        """Return what holds take, by node, resource and moment."""
+        held = np.zeros_like(self._free)
+        for hold in holds:
+            for node in hold.nodes:
+                held[node, :, : self._moment(hold.end_s)] += hold.need.amounts[:, node, None]
+        return held
+
+    def remove(self, amounts: _Ints, window: slice) -> None:
+        """Take amounts, by node, resource and moment of a window, for good."""
+        self._free[:, :, window] -= amounts
 
     def find(self, needs: Sequence[tuple[Need, _Ints]]) -> Slot | None:
         """Return the first moment at which jobs can start together, each on some of its members; None if never."""

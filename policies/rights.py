@@ -23,21 +23,30 @@ class Action(StrEnum):
     RECALL = "call back a loan of"
     GIVE_BACK = "give back a loan of"
     DIVIDE = "divide the budget of"  # between its members
+    RESERVE = "reserve room for"
+    RELEASE = "give back room reserved for"
     CHANGE_RULES = "change the rules of"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rights:
-    """Users by their role. Administrators may do everything, managers of a project what concerns its own means."""
+    """Users by their role. Administrators may do everything, managers of a project what concerns its own means.
+
+    Reserving takes room from everybody else, so that is for `reservers` alone; giving it back is for managers, too.
+    """
 
     admins: frozenset[int] = frozenset()
     managers: tuple[tuple[ProjectName, frozenset[int]], ...] = ()
+    reservers: frozenset[int] = frozenset()
 
     def may(self, uid: int, action: Action, project: ProjectName) -> bool:
         """Tell whether user `uid` may do this to `project`."""
         if uid in self.admins:
             return True
-        return action is not Action.CHANGE_RULES and uid in dict(self.managers).get(project, frozenset())
+        if action in {Action.RESERVE, Action.RELEASE} and uid in self.reservers:
+            return True
+        is_own = action not in {Action.CHANGE_RULES, Action.RESERVE}
+        return is_own and uid in dict(self.managers).get(project, frozenset())
 
 
 def demand(rights: Rights, uid: int, action: Action, project: ProjectName) -> None:
@@ -46,6 +55,9 @@ def demand(rights: Rights, uid: int, action: Action, project: ProjectName) -> No
         return
     if action is Action.CHANGE_RULES:
         who = "an administrator may: the owner of the state folder, or one whom roles.yaml names"
+        raise PolicyError(f"user {uid} may not {action.value} project {project}", f"only {who}", "ask one of them")
+    if action is Action.RESERVE:
+        who = "administrators and those whom roles.yaml names as `reservers` may"
         raise PolicyError(f"user {uid} may not {action.value} project {project}", f"only {who}", "ask one of them")
     raise PolicyError(
         f"user {uid} may not {action.value} project {project}",

@@ -14,6 +14,7 @@ from elisa.model.resources import Resources
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.closing import Closing
 from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
+from elisa.policies.reservations import QueueLimits
 
 __all__ = ["Room", "Taken"]
 
@@ -42,8 +43,11 @@ class Room:
         submits_per_tick: int,
         future: Backfill,
         closing: Closing,
+        *,
+        reserved: QueueLimits,
     ) -> None:
         self._future = future
+        self._reserved = reserved
         self._closing = closing
         self._pools = pools
         self._ways = ways
@@ -60,10 +64,13 @@ class Room:
         pool = self._pools[number]
         if self._submits[pool.backend] <= 0 or (pool.keeps_queue and self._window[number] <= 0):
             return None
+        if self._reserved.refusing(way) is not None:
+            return None
         nodes = self._fit(way)
         if nodes is None:
             return None
         self._submits[pool.backend] -= 1
+        self._reserved.take(way)
         self._free[number].take(request, gpu_type, nodes, 1)
         self._future.take(way, nodes)
         return Taken(way, nodes)
@@ -87,7 +94,10 @@ class Room:
         pool = self._pools[number]
         if self._submits[pool.backend] <= 0 or not pool.keeps_queue or self._window[number] <= 0:
             return None
+        if self._reserved.refusing(way) is not None:
+            return None
         self._submits[pool.backend] -= 1
+        self._reserved.take(way)
         self._window[number] -= 1
         return Taken(way, ())
 
@@ -95,6 +105,7 @@ class Room:
         """Undo one placement; ways that were tried in between are open again."""
         request, number, gpu_type, _ = self._ways[taken.way]
         self._submits[self._pools[number].backend] += 1
+        self._reserved.take(taken.way, -1)
         self._free[number].take(request, gpu_type, taken.nodes, -1)
         if taken.nodes:
             self._future.take(taken.way, taken.nodes, -1)
@@ -152,6 +163,9 @@ class Room:
         names: dict[str, str | int | float] = {"backend": pool.backend, "partition": pool.partition.name}
         if self._submits[pool.backend] <= 0:
             return because(ReasonCode.SUBMIT_RATE, backend=pool.backend, limit=self._limit)
+        reservation = self._reserved.refusing(way) or self._future.in_the_way(way)
+        if reservation is not None:
+            return self._reserved.refusal(reservation, way)
         if pool.keeps_queue:
             queued = pool.window - self._window[number]
             return because(ReasonCode.WINDOW_FULL, window=pool.window, queued=queued, **names)

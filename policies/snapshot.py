@@ -23,6 +23,7 @@ from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import Owner
 from elisa.policies.budgets_caps import Caps, cap_rows
+from elisa.policies.claims import claiming, current
 from elisa.policies.fusion import native_jobs
 from elisa.policies.inheritance import Urged
 from elisa.policies.placement import Pool, reachable_pools
@@ -156,8 +157,9 @@ class Snapshot:
         Without `running`, nobody is preempted. Nodes to `avoid`, by backend and the worst first, are left out of the count of
         what is free. `urged` tasks have the class of those that wait for them, as far as their own projects may use it.
         """
-        site = effective(site, usage, now)
-        ready = _as_urged(_by_id(ready), urged or {})
+        site = current(effective(site, usage, now), now.timestamp())
+        ready, outlook = claiming(_by_id(ready), outlook or Outlook(), site.reservations)
+        ready = _as_urged(ready, urged or {})
         live = native_jobs(live)
         owners, owner = _in_order(ready.owners, ready.owner)
         caps = cap_rows(site, owners, usage.rows)
@@ -184,7 +186,7 @@ class Snapshot:
             ends=ends or {},
             promised=promised or {},
             running=tuple(sorted(_with_class(running, urged or {}), key=lambda row: row.attempt)),
-            outlook=outlook or Outlook(),
+            outlook=outlook,
             avoid=avoid or {},
             urged=urged or {},
         )

@@ -18,10 +18,12 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets_caps import Admission
+from elisa.policies.claims import Claims
 from elisa.policies.closing import Closing, open_options
 from elisa.policies.elastic import sized, sizes_above
 from elisa.policies.fusion import Filling, Pot
 from elisa.policies.placement import Way, options_of
+from elisa.policies.reservations import QueueLimits
 from elisa.policies.room import Room, Taken
 from elisa.policies.score import rank_options
 from elisa.policies.snapshot import Ints, Snapshot, TaskTable
@@ -29,7 +31,7 @@ from elisa.policies.snapshot import Ints, Snapshot, TaskTable
 __all__ = ["Refusals", "Start", "Walk"]
 
 _CHUNK = 4096
-_FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER})
+_FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.HELD_FOR})
 
 
 class Start(NamedTuple):
@@ -73,14 +75,18 @@ class Walk:
         self.starts: list[Start] = []
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
+        self._claims: list[Claims] = []
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
         self._larger: dict[int, range] = {}
         self._elastic: list[tuple[int, int]] = []
         self._full: set[int] = set()
         self._open_shapes()
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
-        self.future = Backfill(snapshot, self.ways)
-        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, self.future, self.closing)
+        self.future = Backfill(snapshot, self.ways, self._claims)
+        self.reserved = QueueLimits(snapshot, self.ways, self._claims)
+        self.room = Room(
+            snapshot.pools, self.ways, snapshot.site.submits_per_tick, self.future, self.closing, reserved=self.reserved
+        )
         self._reservations_left = snapshot.site.backfill_depth
         self._due_left = snapshot.site.backfill_due
         self._is_due = np.isfinite(snapshot.tasks.deadline_s)
@@ -103,6 +109,7 @@ class Walk:
             self.ways_of.append(range(first, len(self.ways)))
             for way in self.ways_of[-1] if shape.request.elastic is not None else ():
                 self._open_larger(way)
+            self._claims += [shape.claims] * (len(self.ways) - first)
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:
                 self.refusals.of_shape[number] = options.refusal
@@ -270,7 +277,10 @@ class Walk:
             return False
         if self.closing.ahead(pool.backend, job_s) != self.closing.ahead(pool.backend, walltime_s):
             return False
-        site = self.snapshot.site
+        site, now_s = self.snapshot.site, self.snapshot.now_s
+        reserved = [one for one in site.reservations if one.backend == pool.backend]
+        if any(one.overlaps(now_s + walltime_s, now_s + job_s) for one in reserved):
+            return False
         return pool.keeps_queue or (self._reservations_left, self._due_left) == (site.backfill_depth, site.backfill_due)
 
     def _place(self, row: int, owner: int, shape: int) -> Start | Reason | None:

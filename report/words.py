@@ -27,6 +27,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.BUDGET_EXHAUSTED: "project {project} has {left} {resource} left of {cap}, this asks for {asked}",
     _C.CONCURRENCY_CAP: "project {project} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
     _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
+    _C.HELD_FOR: "{backend} holds {what} for {holder}: it asks for {walltime_s}",
     _C.CLOSED: "{closed}: it asks for {walltime_s}{pinned}",
     _C.GANG_INCOMPLETE: "its gang {gang} has {ready} of the {needed} members it needs",
     _C.BACKEND_UNREACHABLE: "{backend} does not answer: {error}",
@@ -86,7 +87,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
-    facts |= {**_where(reason.facts), **_closed(reason)}
+    facts |= {**_where(reason.facts), **_closed(reason), **_held(reason)}
     try:
         sentence = _SENTENCES[reason.code].format_map(facts)
     except KeyError:
@@ -128,6 +129,16 @@ def _closed(reason: Reason) -> Mapping[str, str]:
     why = f" ({told['why']})" if told["why"] else ""
     pinned = ", and may run nowhere else" if reason.facts.get("pinned") else ""
     return {"closed": f"{place} {begins}{ends}{why}", "pinned": pinned}
+
+
+def _held(reason: Reason) -> Mapping[str, str]:
+    """Say for whom room is held, and when."""
+    facts = {name: str(fact) for name, fact in reason.facts.items()}
+    if reason.code is not ReasonCode.HELD_FOR or not {"project", "until"} <= facts.keys():
+        return {}
+    begins = f" from {_moment(facts['begins_at'])}" if facts.get("begins_at") else ""
+    users = f" (users {facts['users']})" if facts.get("users") else ""
+    return {"holder": f"{facts['project']}{users}{begins} until {_moment(facts['until'])}"}
 
 
 def _moment(text: str) -> str:

@@ -46,7 +46,14 @@ _ALLOCATION = (
     "policies/preemption*.py",
 )
 # What else decides about money and rights.
-_MONEY = ("policies/power*.py", "policies/relief*.py", "policies/rights*.py")
+_MONEY = (
+    "policies/claims*.py",
+    "policies/heldroom*.py",
+    "policies/power*.py",
+    "policies/relief*.py",
+    "policies/reservations*.py",
+    "policies/rights*.py",
+)
 
 GATES = (
     Gate(what="all rooms", unit="lines", percent=90, patterns=("*",)),

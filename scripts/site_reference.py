@@ -39,6 +39,8 @@ _TITLES = {
     "ProjectConfig": "A project",
     "RecoveryConfig": "Recovery",
     "RefundsConfig": "Refunds",
+    "ReservationConfig": "A reservation",
+    "RoomAmounts": "Room",
     "Site": "The whole file",
 }
 _FORMATS = {"date-time": "moment", "duration": "duration", "memory": "memory"}

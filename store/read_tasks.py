@@ -44,7 +44,7 @@ _GANG_MEMBERS = (
 # A gang's room is not one task's, and a closure's nodes are no promise.
 _PROMISES = (
     "SELECT v.task, v.facts FROM verdict v JOIN task t ON t.id = v.task WHERE t.state = 'ready' AND t.gang = ''"
-    " AND v.code IN ('no_room', 'reserved_for_higher') AND v.facts LIKE '%starts_at%' ORDER BY v.task"
+    " AND v.code IN ('no_room', 'reserved_for_higher', 'held_for') AND v.facts LIKE '%starts_at%' ORDER BY v.task"
 )
 
 _PROGRESS = "SELECT attempt, MAX(step) FROM metric WHERE name = 'progress' AND attempt IN ({keys}) GROUP BY attempt"

@@ -1,4 +1,4 @@
-"""`elisa project list`, `show`, `set`, `reset`, `grant`, `lend`, `reclaim` and `return`."""
+"""`elisa project list`, `show`, `set`, `reset`, `grant`, `lend`, `reclaim`, `return`, `reserve` and `release`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from rich.table import Table
 from elisa.cli.draw import table_of
 from elisa.cli.home import existing_home
 from elisa.cli.moments import parse_moment
-from elisa.cli.output import print_json, print_plain, show
+from elisa.cli.output import note, print_json, print_plain, show
+from elisa.cli.places_words import reservation_data, reservation_words
 from elisa.cli.settings import parse_settings
-from elisa.engine import projects
+from elisa.engine import projects, reserving
 from elisa.engine.projects import Known
 from elisa.engine.workspace import open_workspace
 from elisa.model.amounts import in_units, unit_of
 from elisa.model.codec import encode
 from elisa.model.errors import ExitCode, UsageError
-from elisa.model.rules import Rule
+from elisa.model.rules import Rule, RuleKind
 from elisa.model.site import Cap, Loan
 from elisa.model.text import clean
 
@@ -27,6 +28,8 @@ __all__ = [
     "project_lend",
     "project_list",
     "project_reclaim",
+    "project_release",
+    "project_reserve",
     "project_reset",
     "project_return",
     "project_set",
@@ -56,6 +59,7 @@ def project_list(*, home: str | None, json: bool) -> int:
 def project_show(*, project: str, home: str | None, json: bool) -> int:
     """Print all rules of one project."""
     with open_workspace(existing_home(home)) as workspace:
+        now = workspace.clock.now()
         known = next((one for one in projects.known_projects(workspace) if one.name == project), None)
     if known is None:
         raise UsageError(f"there is no project {project}", "it has no rules and no work", "see `elisa project list`")
@@ -66,6 +70,8 @@ def project_show(*, project: str, home: str | None, json: bool) -> int:
     for title, table in (("loans", _loans_table(known.loans)), ("set by command", _set_table(known.rules))):
         if table.row_count:
             show("", title, table)
+    for one in known.reservations:
+        show("", clean(reservation_words(one, now)))
     return _DONE
 
 
@@ -140,6 +146,58 @@ def project_return(*, loan: str, home: str | None, json: bool) -> int:
     return _tell_ended("project-return", ended, json=json)
 
 
+def project_reserve(
+    *,
+    project: str,
+    backend: str,
+    amount: Sequence[str],
+    begin: str | None,
+    end: str,
+    users: Sequence[str] | None,
+    native: str,
+    reason: str,
+    home: str | None,
+    json: bool,
+) -> int:
+    """Keep room of a backend for a project for a time."""
+    with open_workspace(existing_home(home)) as workspace:
+        now = workspace.clock.now()
+        starts_at, ends_at = _moment(begin, now, "--from"), _moment(end, now, "--until")
+        made = reserving.reserve(
+            workspace,
+            project,
+            backend,
+            _settings(amount),
+            begin=starts_at,
+            end=ends_at,
+            users=tuple(users or ()),
+            native=native,
+            why=reason,
+        )
+    if json:
+        reserved = [reservation_data(one) for one in made.reservations]
+        print_json("project-reserve", 1, {"reservations": reserved, "notes": list(made.notes)})
+        return _DONE
+    for one in made.reservations:
+        print_plain(clean(reservation_words(one, now)))
+    for words in made.notes:
+        note(f"warning: {words}")
+    return _DONE
+
+
+def project_release(*, reservation: str, home: str | None, json: bool) -> int:
+    """Give reserved room back."""
+    with open_workspace(existing_home(home)) as workspace:
+        now = workspace.clock.now()
+        ended = reserving.release_reserved(workspace, reservation)
+    if json:
+        print_json("project-release", 1, {"reservations": [reservation_data(one) for one in ended]})
+        return _DONE
+    for one in ended:
+        print_plain(clean(f"no longer: {reservation_words(one, now)}"))
+    return _DONE
+
+
 def _moment(text: str | None, now: datetime, option: str) -> datetime:
     return parse_moment(text, now, option) or now
 
@@ -176,6 +234,7 @@ def _data(known: Known) -> dict[str, object]:
         "policy": encode(known.policy),
         "loans": [encode(loan) for loan in known.loans],
         "rules": [encode(rule) for rule in known.rules],
+        "reservations": [reservation_data(one) for one in known.reservations],
     }
 
 
@@ -224,7 +283,7 @@ def _loans_table(loans: Iterable[Loan]) -> Table:
 
 def _set_table(rules: Iterable[Rule]) -> Table:
     table = table_of("what", "value", "by", whole=("what",))
-    for rule in rules:
+    for rule in (one for one in rules if one.kind is not RuleKind.RESERVATION):
         value = rule.body.get("value", rule.body.get("amount", ""))
         what = rule.body.get("path") or f"{rule.kind.value} {rule.id}"
         table.add_row(clean(str(what)), clean("none" if value is None else str(value)), clean(rule.by))

@@ -1,4 +1,4 @@
-"""`elisa project`: rules, grants and loans."""
+"""`elisa project`: rules, grants, loans and reservations."""
 
 from __future__ import annotations
 
@@ -126,3 +126,46 @@ def project_return(loan: options.Loan, home: options.Home = None, json: options.
     For a manager of the borrower.
     """
     return invoke("project_return", locals())
+
+
+@commands.command("reserve")
+def project_reserve(
+    project: options.Project,
+    backend: Annotated[str, typer.Argument(metavar="BACKEND", help="Where, by its name in site.yaml.")],
+    amount: Annotated[
+        list[str],
+        typer.Argument(metavar="AMOUNT...", help="Such as gpus.a100=8, cpus=64 or nodes=2.", show_default=False),
+    ],
+    end: options.Until,
+    begin: options.Since = None,
+    users: Annotated[
+        list[str] | None,
+        typer.Option("--user", help="Only for this user of the project; may be given again.", show_default=False),
+    ] = None,
+    native: Annotated[
+        str, typer.Option("--native", help="A reservation of Slurm's or PBS's own that the project's jobs ask for.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="What for.")] = "",
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Keep room of a backend for a project.
+
+    Nobody else's work is started that would run into it. For administrators, and reservers in roles.yaml.
+    """
+    return invoke("project_reserve", locals())
+
+
+@commands.command("release")
+def project_release(
+    reservation: Annotated[
+        str, typer.Argument(metavar="RESERVATION", help="A reservation's id, as `elisa status` prints it.")
+    ],
+    home: options.Home = None,
+    json: options.Json = False,
+) -> int:
+    """Give reserved room back early.
+
+    For a manager of its project too.
+    """
+    return invoke("project_release", locals())

@@ -87,3 +87,26 @@ def test_what_cannot_be_is_told_in_three_lines(elisa: Elisa, home: Path, words: 
 
     assert (answer.code, answer.err.splitlines()[0]) == (2, f"error: {what}")
     assert len(answer.err.splitlines()) == 3
+
+
+def test_room_is_reserved_shown_and_given_back(elisa: Elisa, home: Path) -> None:
+    words = ("project", "reserve", "vision", "local", "cpus=3", "--until", "2d", "--reason", "a deadline")
+    made = elisa(*words, "--json").data
+    (one,) = made["reservations"]
+
+    assert (made["schema"], one["amount"], one["resource"], made["notes"]) == ("elisa.project-reserve/1", 3, "cpus", [])
+    assert "local holds 3 cpus for vision until " in elisa("project", "show", "vision").out
+    assert f": a deadline ({one['by']}) [{one['id']}]" in elisa("status").out
+    assert elisa("status", "--json").data["reservations"] == [one]
+    back = elisa("project", "release", one["id"])
+    assert back.out.startswith("no longer: local holds 3 cpus for vision until ")
+    assert elisa("status", "--json").data["reservations"] == []
+    again = elisa(*words, "--user", "0", "--from", "1d")
+    assert "local holds 3 cpus for vision (users 0) from " in again.out
+    assert elisa("project", "release", again.out.split("[")[1].split("]")[0], "--json").code == 0
+
+
+def test_what_cannot_be_reserved_is_told_with_status_2(elisa: Elisa, home: Path) -> None:
+    refused = elisa("project", "reserve", "vision", "local", "cpus=300", "--until", "2d")
+
+    assert (refused.code, refused.err.splitlines()[0]) == (2, "error: local cannot hold 300 cpus")

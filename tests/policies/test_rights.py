@@ -28,8 +28,18 @@ def test_administrators_may_everything_and_strangers_nothing(action: Action) -> 
 
 
 def test_managers_may_dispose_of_their_own_project_but_not_make_budget() -> None:
-    assert {action for action in Action if RIGHTS.may(2, action, A)} == set(Action) - {Action.CHANGE_RULES}
+    takes_from_others = {Action.CHANGE_RULES, Action.RESERVE}
+    assert {action for action in Action if RIGHTS.may(2, action, A)} == set(Action) - takes_from_others
     assert not any(RIGHTS.may(2, action, B) for action in Action)
+
+
+def test_reservers_reserve_and_give_back_for_every_project_and_may_nothing_else() -> None:
+    rights = Rights(admins=frozenset({1}), reservers=frozenset({4}))
+
+    assert {action for action in Action if rights.may(4, action, B)} == {Action.RESERVE, Action.RELEASE}
+    with pytest.raises(PolicyError, match="user 2 may not reserve room for project a") as refusal:
+        demand(RIGHTS, 2, Action.RESERVE, A)
+    assert refusal.value.why == "only administrators and those whom roles.yaml names as `reservers` may"
 
 
 def test_a_refusal_says_whom_to_ask() -> None:
