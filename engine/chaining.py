@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from elisa.engine.act import Submitting
+from elisa.engine.facts_affinity import is_held
 from elisa.engine.facts_due import with_paths
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
@@ -102,7 +103,7 @@ class Chaining:
         found = (
             link_of(tasks[task], needs.get(task, ()), tips, self._earlier(tasks[task]))
             for task in candidates
-            if tasks[task].owner_uid == self.ws.uid
+            if tasks[task].owner_uid == self.ws.uid and not is_held(self.seen.outlook.company, tasks[task])
         )
         return [replace(link, words=_named(link.behind, live, targets)) for link in found if link is not None]
 

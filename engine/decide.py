@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from elisa.engine.avoidance import avoided_nodes, keep_off_gpus, learnt
+from elisa.engine.facts_affinity import with_company
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
 from elisa.engine.facts_places import by_kind, outlook_of
@@ -20,7 +21,7 @@ from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
 from elisa.engine.rules import policy_of
 from elisa.engine.workspace import Workspace
-from elisa.model.columns import RunningRow
+from elisa.model.columns import Outlook, RunningRow
 from elisa.model.ids import TaskId
 from elisa.model.site import BackfillTimes, SitePolicy
 from elisa.model.task import Attempt
@@ -63,6 +64,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
     ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
     ready = priced(shortened(ready, reader, policy, ws.backends.keys(), now), policy.power)
+    ready, company = with_company(ready, reader)
     held = reader.running(now) if live else ()
     due = due_now(ready, held, reader, left, now)
     ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)
@@ -79,12 +81,13 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         site=policy,
         now=now,
         queueing=[name for name, backend in ws.backends.items() if backend.capabilities.queues],
+        unexcluding=[name for name, backend in ws.backends.items() if not backend.capabilities.excludes],
         unreachable=managers.unreachable,
         uid=ws.uid,
         ends=left.ends() if is_predicting and ready.task else {},
         promised=_promised(ws, reader, policy) if ready.task else {},
         running=running,
-        outlook=outlook_of(kinds, reader, left, policy, now) if ready.task else None,
+        outlook=(outlook_of(kinds, reader, left, policy, now) if ready.task else Outlook())._replace(company=company),
         urged=urged_now(reader) if ready.task or running else {},
         avoid=avoided_nodes(avoided, clusters),
         plugins=tuple(fenced.order) if fenced is not None else (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from elisa.engine.facts_affinity import is_held
 from elisa.engine.facts_work import WorkLeft
 from elisa.model.decisions import Submit
 from elisa.model.ids import AttemptId, TaskId, attempt_id
@@ -101,6 +102,10 @@ class _Growing:
         hosts = {id(self._host_of[one]): self._host_of[one] for one in behind}
         host, first = self._host_of[behind[0]], self._first_of[behind[0]]
         brief_s = self._brief_s(task)
+        if is_held(self._plan.snapshot.outlook.company, task) and not is_held(
+            self._plan.snapshot.outlook.company, first
+        ):
+            return False
         if len(hosts) > 1 or not _asks_alike(task, first) or not self._fits(host, task, brief_s):
             return False
         host.members.append(Member(task.id, brief_s, behind))

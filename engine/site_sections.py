@@ -218,6 +218,9 @@ class PlacementConfig(Section):
     energy: Weight = Field(default=_PLACEMENT.energy, description="Draws least.")
     near: Weight = Field(default=_PLACEMENT.near, description="Has the input data.")
     fit: Weight = Field(default=_PLACEMENT.fit, description="Leaves the fewest GPUs idle beside it.")
+    affinity: Weight = Field(
+        default=_PLACEMENT.affinity, description="Has nodes beside, and apart from, the tasks that it prefers."
+    )
 
     def policy(self) -> PlacementWeights:
         """Return it as the rules of a policy."""

@@ -85,7 +85,7 @@ def _decode_class(kind: type, data: Any) -> Any:  # noqa: ANN401 - works on anno
     if is_dataclass(kind):
         return _decode_dataclass(kind, data)
     if hasattr(kind, "_fields"):
-        return kind(*_decode_tuple(tuple(_hints(kind).values()), data))
+        return kind(*_decode_tuple(_said(kind, data), data))
     if issubclass(kind, Enum):
         return kind(data)
     if kind is datetime:
@@ -95,6 +95,13 @@ def _decode_class(kind: type, data: Any) -> Any:  # noqa: ANN401 - works on anno
     if type(data) is not kind:
         raise ValueError(f"{data!r} is no {kind.__name__}")
     return data
+
+
+def _said(kind: Any, data: Any) -> tuple[Any, ...]:  # noqa: ANN401 - works on annotations
+    """Return the annotations of the fields that a list says; the last ones may be missing where they have defaults."""
+    kinds = tuple(_hints(kind).values())
+    count = len(data) if isinstance(data, (list, tuple)) else len(kinds)
+    return kinds[: max(count, len(kinds) - len(kind._field_defaults))]
 
 
 def _decode_dataclass(kind: Any, data: Any) -> Any:  # noqa: ANN401 - works on annotations

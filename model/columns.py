@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from .affinity import Bond, Company
 from .charge import Charge
 from .ids import RuleId
 from .pipeline import SitePlacement
@@ -30,7 +31,7 @@ class Shape(NamedTuple):
 
     `expected_s` is how long they are expected to run where room is kept by expectations; 0 is their walltime. `asked_s` is
     the walltime that they ask for if they get less, because their places close; 0 if they get it. `claims` are the
-    reservations that they may use.
+    reservations that they may use. `bond` ties them to other tasks.
     """
 
     request: Resources
@@ -38,6 +39,7 @@ class Shape(NamedTuple):
     expected_s: float = 0.0
     asked_s: int = 0
     claims: tuple[RuleId, ...] = ()
+    bond: Bond = Bond()
 
     @property
     def duration_s(self) -> float:
@@ -139,13 +141,14 @@ class Outlook(NamedTuple):
 
     `speeds`: how fast a shape (by its number) runs on a type of GPU, measured, 1 being the slowest known or unknown.
     `waits_s`: the expected wait in a partition of a backend. `watts`: the draw of one GPU of a type. `near`: which part
-    (0 to 1) of a shape's input data a backend already has.
+    (0 to 1) of a shape's input data a backend already has. `company` is who runs where of those that others are tied to.
     """
 
     speeds: Mapping[tuple[int, str], float] = MappingProxyType({})
     waits_s: Mapping[tuple[str, str], float] = MappingProxyType({})
     watts: Mapping[str, float] = MappingProxyType({})
     near: Mapping[tuple[int, str], float] = MappingProxyType({})
+    company: Company = Company()
 
 
 class UsageRow(NamedTuple):

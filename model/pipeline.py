@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from .affinity import Affinity
 from .ids import ProjectName
 from .resources import Resources
 from .states import EndReason
@@ -203,6 +204,7 @@ class SitePlacement:
     """Where the author wants the task, in the resource manager's own names; empty leaves it to elisa.
 
     Of the task's jobs that are submitted together, as one array, at most `at_once` run at a time (0: all).
+    `affinity` is about the nodes of other tasks.
     """
 
     backend: str = ""
@@ -212,6 +214,7 @@ class SitePlacement:
     reservation: str = ""
     extras: tuple[tuple[str, str], ...] = ()
     at_once: int = 0
+    affinity: tuple[Affinity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,9 +260,11 @@ class TaskSpec:
     def brief_s(self) -> int:
         """How long its author lets expect it to run, if it may share a native job with others; 0: it may not.
 
-        What saves is not brief, and a service has no end.
+        What saves is not brief, a service has no end, and who says beside whom it runs has a node of its own choice.
         """
-        is_plain = self.checkpoint is None and self.gang is None and self.expansion is None
+        is_plain = (
+            self.checkpoint is None and self.gang is None and self.expansion is None and not self.placement.affinity
+        )
         may_share = self.fuse and is_plain and self.retry.restart is not RestartWhen.ALWAYS
         is_whole = self.resources.exclusive or self.resources.elastic is not None
         if not may_share or self.resources.nodes > 1 or is_whole:

@@ -29,6 +29,7 @@ class ReasonCode(StrEnum):
     CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap
     RESERVED_FOR_HIGHER = "reserved_for_higher"  # task, starts_at
     HELD_FOR = "held_for"  # project, users, backend, partition, what, begins_at, until, walltime_s, reservation
+    AFFINITY = "affinity"  # wants, whom, state, nodes, backend, partition
     CLOSED = "closed"  # backend, partition, nodes, starts_at, ends_at, why, walltime_s, pinned
     GANG_INCOMPLETE = "gang_incomplete"  # gang, ready, needed
     BACKEND_UNREACHABLE = "backend_unreachable"  # backend, since, error
@@ -39,7 +40,7 @@ class ReasonCode(StrEnum):
     # a task moved
     SUBMITTED_BY_USER = "submitted_by_user"
     NEEDS_MET = "needs_met"
-    CHOSEN = "chosen"  # rank, backend, partition, kept_off
+    CHOSEN = "chosen"  # rank, backend, partition, kept_off, on
     FUSED = "fused"  # leader, backend, partition, rank, gpu_type, behind: it shares a native job
     NOT_BEGUN = "not_begun"  # why: its turn in a shared job did not come
     CHAINED = "chained"  # behind, backend, partition, kept_off

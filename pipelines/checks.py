@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from elisa.model.pipeline import Need, NeedKind, TaskSpec
 from elisa.pipelines.instances import Instance
@@ -31,6 +32,7 @@ def check_graph(specs: Sequence[TaskSpec], instances: Sequence[Instance], proble
             _check_need(spec, need, by_name, at[spec.name], problems)
     _check_circles(by_name, at, problems)
     _check_gangs(specs, at, problems)
+    _check_affinity(specs, at, problems)
     _check_shared_outputs(specs, at, problems)
     if not problems:
         _check_folders(specs, by_name, at, problems)
@@ -130,6 +132,24 @@ def _check_gangs(specs: Sequence[TaskSpec], at: Mapping[str, Instance], problems
             if any(task in inside for need in member.needs for task in need.tasks):
                 what = f"gang `{name}` must start together, yet `{member.group or member.name}` waits for another of it"
                 problems.add(mark, what, name, "take one of them out of the gang")
+
+
+def _check_affinity(specs: Sequence[TaskSpec], at: Mapping[str, Instance], problems: Problems) -> None:
+    names = {name: None for spec in specs for name in (spec.name, spec.group) if name}
+    for spec in specs:
+        mark = at[spec.name].mark("placement")
+        must = [wish for wish in spec.placement.affinity if not wish.weight]
+        for name in (name for wish in spec.placement.affinity for name in wish.tasks if name not in names):
+            problems.add(
+                mark, f"there is no task `{name}` to be beside or apart from", name, nearest(name, list(names))
+            )
+        for wish in must:
+            if replace(wish, apart=not wish.apart) in must:
+                what = f"`{spec.group or spec.name}` must be beside and apart from the same tasks"
+                problems.add(mark, what, ", ".join(wish.tasks), "leave one of them out, or give it a `weight`")
+        if must and spec.resources.components:
+            what = f"`{spec.group or spec.name}` has components, whose nodes elisa cannot choose"
+            problems.add(mark, what, hint="give its affinity a `weight`, or leave it out")
 
 
 def _check_shared_outputs(specs: Sequence[TaskSpec], at: Mapping[str, Instance], problems: Problems) -> None:

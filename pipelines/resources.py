@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from elisa.model.affinity import Affinity
 from elisa.model.pipeline import (
     Gang,
     SitePlacement,
@@ -21,7 +22,7 @@ from elisa.pipelines.kinds import (
 from elisa.pipelines.nodes import MapNode
 from elisa.pipelines.problems import Problems
 from elisa.pipelines.shapes import Either, Field, ListOf, MapOf, OneOrMany, Record
-from elisa.pipelines.words import NAME, SITE_WORD
+from elisa.pipelines.words import LABELS, NAME, REFERENCE, SITE_WORD
 
 __all__ = ["GANG", "NODE_RANGE", "PLACEMENT", "RESOURCES"]
 
@@ -73,6 +74,11 @@ def _resources(*, nodes: int | Elastic = 1, memory_mib_per_cpu: int = 0, **asked
     if not memory_mib_per_cpu:
         return resources
     return replace(resources, memory_mib_per_node=memory_mib_per_cpu * resources.cpus_per_node)
+
+
+def _check_affinity(wish: Affinity, node: MapNode, problems: Problems) -> None:
+    if not (wish.tasks or wish.labels):
+        problems.add(node.mark, "affinity names nobody", hint="add `tasks: [NAME]` or `labels: {NAME: VALUE}`")
 
 
 def _check_resources(asked: Resources, node: MapNode, problems: Problems) -> None:
@@ -173,6 +179,38 @@ RESOURCES = Record(
     aliases=_ALIASES,
 )
 
+_AFFINITY = OneOrMany(
+    kind=Either(
+        short=REFERENCE,
+        long=Record(
+            title="affinity",
+            fields={
+                "tasks": Field(kind=OneOrMany(kind=REFERENCE), about="Tasks of the pipeline, by name."),
+                "labels": Field(kind=LABELS, about="Labels that the others carry: tasks of the same project."),
+                "weight": Field(
+                    kind=Integer(least=1, most=100),
+                    about="It is preferred, and counts so much among its wishes; left out, it must be so.",
+                ),
+            },
+            build=Affinity,
+            check=_check_affinity,
+            aliases=(("task", "tasks"), ("label", "labels"), ("match_labels", "labels"), ("name", "tasks")),
+        ),
+        widen=lambda name: Affinity(tasks=(name,)),
+    )
+)
+
+
+def _placement(
+    *,
+    affinity: tuple[Affinity, ...] = (),
+    anti_affinity: tuple[Affinity, ...] = (),
+    **said: Any,  # noqa: ANN401 - what the fields read
+) -> SitePlacement:
+    apart = (replace(one, apart=True) for one in anti_affinity)
+    return SitePlacement(affinity=(*affinity, *apart), **said)
+
+
 PLACEMENT = Record(
     title="placement",
     fields={
@@ -193,9 +231,22 @@ PLACEMENT = Record(
             kind=Integer(least=1, most=100_000),
             about="Of its jobs that are submitted as one array (a matrix), at most so many run at a time.",
         ),
+        "affinity": Field(kind=_AFFINITY, about="Tasks beside which it must run, or prefers to: on their nodes."),
+        "anti_affinity": Field(
+            kind=_AFFINITY, about="Tasks apart from which it must run, or prefers to: on other nodes."
+        ),
     },
-    build=SitePlacement,
-    aliases=(("queue", "partition"), ("cluster", "backend"), ("options", "extras")),
+    build=_placement,
+    aliases=(
+        ("queue", "partition"),
+        ("cluster", "backend"),
+        ("options", "extras"),
+        ("beside", "affinity"),
+        ("colocate", "affinity"),
+        ("antiaffinity", "anti_affinity"),
+        ("apart", "anti_affinity"),
+        ("spread", "anti_affinity"),
+    ),
 )
 
 GANG = Either(

@@ -38,10 +38,11 @@ class ListOf:
 def _report_twice(node: ListNode, problems: Problems) -> None:
     seen: set[str] = set()
     for item in node.items:
-        text = item.text if isinstance(item, Scalar) else ""
-        if text in seen:
-            problems.add(item.mark, f"`{text}` stands in the list twice", text)
-        seen.add(text)
+        if not isinstance(item, Scalar):
+            continue
+        if item.text in seen:
+            problems.add(item.mark, f"`{item.text}` stands in the list twice", item.text)
+        seen.add(item.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

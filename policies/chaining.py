@@ -116,7 +116,7 @@ def link_of(
 
 def _may_chain(task: Task) -> bool:
     spec = task.spec
-    is_plain = spec.chain and spec.expansion is None and spec.gang is None
+    is_plain = spec.chain and spec.expansion is None and spec.gang is None and not spec.placement.affinity
     return is_plain and task.not_before is None and not task.cancel_requested
 
 

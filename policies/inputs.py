@@ -46,6 +46,7 @@ class PlanInputs:
     outlook: Outlook | None = None
     avoid: Mapping[BackendName, Sequence[str]] = field(default_factory=dict)
     urged: Mapping[TaskId, Urged] = field(default_factory=dict)
+    unexcluding: Sequence[BackendName] = ()
     plugins: tuple[str, ...] = ()
     planner: str = ""
 
@@ -67,6 +68,7 @@ class PlanInputs:
             outlook=self.outlook,
             avoid=self.avoid,
             urged=self.urged,
+            unexcluding=self.unexcluding,
             plugins=plugins,
         )
 

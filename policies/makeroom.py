@@ -101,8 +101,12 @@ class _Maker:
         return victims is not None
 
     def serve_started(self, start: Start) -> None:
-        """Make room for a task that this plan sends to wait in a native queue; one that got nodes needs none."""
-        if not start.taken.nodes:
+        """Make room for a task that this plan sends to wait in a native queue; one that got nodes needs none.
+
+        Whose nodes others have a say in waits for its turn: who else should leave is not known.
+        """
+        shape = int(self._snapshot.tasks.shape[start.row])
+        if not (start.taken.nodes or self._walk.presence.is_held(shape)):
             standing = self._standing(start.row)
             self._clear_nodes(start.way, standing, TaskId(self._snapshot.tasks.ids[start.row]))
 

@@ -61,7 +61,8 @@ class NodeColumns:
 class Pool:
     """One partition of one backend. `keeps_queue`: jobs may wait there; else a job must fit at once.
 
-    `members` are its nodes as indices into `nodes`; a pool without any known node is judged by its limits alone.
+    `members` are its nodes as indices into `nodes`; a pool without any known node is judged by its limits alone. `excludes`:
+    a job that waits there can be kept off nodes.
     `queued` counts elisa's own jobs that wait in it, `window` how many may.
     """
 
@@ -73,6 +74,7 @@ class Pool:
     window: int = 0
     queued: int = 0
     licences: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    excludes: bool = True
 
 
 class Option(NamedTuple):
@@ -133,7 +135,9 @@ def _gpu_table(counts: Sequence[Mapping[str, int]], gpu_types: Sequence[str]) ->
     return np.array(table, dtype=np.int64).reshape(len(gpu_types), len(counts))
 
 
-def pools_of(view: ClusterView, *, keeps_queue: bool, taints: Sequence[Taint] = ()) -> tuple[Pool, ...]:
+def pools_of(
+    view: ClusterView, *, keeps_queue: bool, taints: Sequence[Taint] = (), excludes: bool = True
+) -> tuple[Pool, ...]:
     """Return the pools of a cluster, the ones to try first in front; a cluster without partitions is one nameless pool."""
     nodes = node_columns(view.nodes, [taint for taint in taints if taint.backend == view.backend])
     homes = {node.name: node.partitions for node in view.nodes}
@@ -149,6 +153,7 @@ def pools_of(view: ClusterView, *, keeps_queue: bool, taints: Sequence[Taint] = 
             ),
             keeps_queue=keeps_queue,
             licences=view.licences,
+            excludes=excludes,
         )
         for partition in ordered
     )
@@ -165,7 +170,11 @@ def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[Backend
     refusals: list[tuple[int, Reason]] = []
     ways: list[tuple[int, Option]] = []
     for number in wanted:
-        refusal = _limit(shape.request, pools[number]) or _of_components(shape.request, pools[number])
+        refusal = (
+            _limit(shape.request, pools[number])
+            or _of_components(shape.request, pools[number])
+            or _of_affinity(shape, pools[number])
+        )
         if refusal is not None:
             refusals.append((0, refusal))
             continue
@@ -218,6 +227,14 @@ def _of_components(request: Resources, pool: Pool) -> Reason | None:
     return next((_too_large(part, pool) for part in parts if not _types_that_fit(part, pool)), None)
 
 
+def _of_affinity(shape: Shape, pool: Pool) -> Reason | None:
+    """Return why nobody can be placed beside or apart from others in a pool none of whose nodes is known."""
+    if pool.members.size or all(wish.weight for wish in shape.placement.affinity):
+        return None
+    names = {"backend": pool.backend, "partition": pool.partition.name}
+    return because(ReasonCode.NEVER_FITS, resource="node with a name", asked="a", largest="none", **names)
+
+
 def _types_that_fit(request: Resources, pool: Pool) -> list[tuple[int, str]]:
     """Return the types of GPU with which enough nodes could hold the request if they were empty, ranked by its wishes."""
     if not pool.members.size:
@@ -247,6 +264,8 @@ def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) 
     nodes = pool.nodes
     cpus, memory = (nodes.free_cpus, nodes.free_memory_mib) if free else (nodes.cpus, nodes.memory_mib)
     fits = (cpus >= request.cpus_per_node) & (memory >= request.memory_mib_per_node)
+    if request.nodelist:
+        fits &= np.array([name in request.nodelist for name in nodes.names], dtype=np.bool_)
     for feature in request.features:
         fits &= nodes.features.get(feature, False)
     for taint, has_it in nodes.taints.items():
@@ -326,13 +345,20 @@ def reachable_pools(
     queueing: Collection[BackendName],
     avoid: Mapping[BackendName, Collection[str]],
     taints: Sequence[Taint] = (),
+    unexcluding: Collection[BackendName] = (),
 ) -> tuple[Pool, ...]:
-    """Return the pools of all clusters that answered, by backend name; nodes of a backend to `avoid` count as drained."""
+    """Return the pools of all clusters that answered, by backend name; nodes of a backend to `avoid` count as drained.
+
+    `unexcluding` backends cannot keep a job off a node.
+    """
     return tuple(
         pool
         for view in sorted(clusters, key=lambda view: view.backend)
         for pool in pools_of(
-            _without(view, avoid.get(view.backend, ())), keeps_queue=view.backend in queueing, taints=taints
+            _without(view, avoid.get(view.backend, ())),
+            keeps_queue=view.backend in queueing,
+            taints=taints,
+            excludes=view.backend not in unexcluding,
         )
     )
 

@@ -23,7 +23,7 @@ from elisa.policies.fusion import Bundle, Member
 from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
-from elisa.policies.placement import options_of, tainted
+from elisa.policies.placement import Pool, options_of, tainted
 from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot
@@ -55,6 +55,7 @@ class Plan:
         self._refusals = walk.refusals
         self._closing = walk.closing
         self._future = walk.future
+        self._presence = walk.presence
         self._stops = stops
         self._admit_after = walk.admit_after
 
@@ -143,11 +144,16 @@ class Plan:
         return charge_of(way.request, way.request.walltime_s, way.gpu_type)
 
     def request(self, task: TaskId) -> Resources:
-        """Return the request of a task that starts, narrowed to the type of GPU it was admitted for; KeyError for any other."""
-        way = self._starts[self._row(task)].way
-        if not way.gpu_type:
-            return way.request
-        return replace(way.request, gpus=replace(way.request.gpus, types=(way.gpu_type,)))
+        """Return the request of a task that starts, narrowed to the type of GPU it was admitted for; KeyError for any other.
+
+        Where it must be beside or apart from others it names its nodes.
+        """
+        start = self._starts[self._row(task)]
+        request, gpu_type = start.way.request, start.way.gpu_type
+        if start.taken.pinned:
+            names = self.snapshot.pools[start.way.pool].nodes.names
+            request = replace(request, nodelist=tuple(names[node] for node in start.taken.pinned))
+        return replace(request, gpus=replace(request.gpus, types=(gpu_type,))) if gpu_type else request
 
     def likeness(self, task: TaskId) -> Hashable:
         """Return what tasks that start have in common if they ask for the same thing in the same place."""
@@ -163,16 +169,28 @@ class Plan:
     def kept_off(self, task: TaskId, own_bad: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the nodes that a task which starts must not get; KeyError for any other.
 
-        Those that close too soon; those with a taint that it does not tolerate; those on which room is kept or reserved for
-        others, unless it was fitted there; and, as far as enough are left, `own_bad` and what the snapshot says to avoid.
-        Rules may name nodes that do not exist: see `known`.
+        Those that close too soon; those with a taint that it does not tolerate; those of tasks that it must be apart from;
+        those on which room is kept or reserved for others, unless it was fitted there; and, as far as enough are left,
+        `own_bad` and what the snapshot says to avoid. Rules may name nodes that do not exist: see `known`. One that names its
+        own nodes is kept off none.
         """
         start = self._starts[self._row(task)]
+        if start.taken.pinned:
+            return ()
         pool = self.snapshot.pools[start.way.pool]
         off = kept_off(start.way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
         promised = self._future.promised_nodes(start.taken.way).difference(start.taken.nodes)
-        off = (*off, *tainted(start.way.request, pool))
+        off = (*off, *tainted(start.way.request, pool), *self._apart(start, pool))
         return tuple(sorted({*off, *(pool.nodes.names[node] for node in promised)}))
+
+    def _apart(self, start: Start, pool: Pool) -> Iterator[str]:
+        """Yield the nodes of tasks that one must be apart from which waits in a queue."""
+        shape = int(self.snapshot.tasks.shape[start.row])
+        if self._presence.is_held(shape):
+            self._presence.take(shape, pool, (), -1)
+            allowed = self._presence.allowed(shape, pool)
+            self._presence.take(shape, pool, ())
+            yield from (name for name, may in zip(pool.nodes.names, allowed.tolist(), strict=True) if not may)
 
     def known(self, task: TaskId, names: Sequence[str]) -> tuple[str, ...]:
         """Return which of the names are nodes where a task starts; all of them where no node is known."""
@@ -192,6 +210,8 @@ class Plan:
         facts: dict[str, Fact] = {"rank": rank, "backend": pool.backend, "partition": pool.partition.name}
         if start.way.gpu_type:
             facts["gpu_type"] = start.way.gpu_type
+        if start.taken.pinned:
+            facts["on"] = ",".join(pool.nodes.names[node] for node in start.taken.pinned)
         heir = self.snapshot.urged.get(TaskId(self.snapshot.tasks.ids[start.row]))
         if heir is not None:
             facts["urged_by"] = heir.by

@@ -211,7 +211,7 @@ def _failed_alike(case: _Case) -> TaskMoved | None:
 
 
 def _is_alike(one: Attempt, other: Attempt) -> bool:
-    if one.end is None or other.end is None or one.request != other.request:
+    if one.end is None or other.end is None or _asked(one) != _asked(other):
         return False
     return (one.end.reason, one.end.exit_code, one.end.signal, one.end.step) == (
         other.end.reason,
@@ -219,6 +219,11 @@ def _is_alike(one: Attempt, other: Attempt) -> bool:
         other.end.signal,
         other.end.step,
     )
+
+
+def _asked(one: Attempt) -> Resources:
+    """Return what an attempt asked for, on whatever nodes."""
+    return replace(one.request, nodelist=())
 
 
 def _used_up(case: _Case) -> TaskMoved | None:

@@ -11,21 +11,35 @@ import numpy.typing as npt
 from elisa.model.ids import BackendName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
+from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.closing import Closing
 from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
 from elisa.policies.reservations import QueueLimits
 
-__all__ = ["Room", "Taken"]
+__all__ = ["Bounds", "Room", "Taken"]
 
 _Ints = npt.NDArray[np.int64]
 
 
 class Taken(NamedTuple):
-    """Room that was taken: nodes by index, or a place in the queue when `nodes` is empty."""
+    """Room that was taken: nodes by index, or a place in the queue when `nodes` is empty.
+
+    On `pinned` nodes it must run and nowhere else, now or later: on all that it took, or on those that it waits for.
+    """
 
     way: int
     nodes: tuple[int, ...]
+    pinned: tuple[int, ...] = ()
+
+
+class Bounds(NamedTuple):
+    """What may keep a task from room that is free: who else is to have it, when, and who is there."""
+
+    future: Backfill
+    closing: Closing
+    reserved: QueueLimits
+    presence: Presence
 
 
 class Room:
@@ -33,7 +47,7 @@ class Room:
 
     Ways are numbered as in `ways`. In a pool with a queue, a job that fits on free nodes does not use up the window, as
     long as fewer jobs wait there than the window allows: so an idle cluster fills in one tick, and a full one is not
-    flooded.
+    flooded. `presence` knows by which ways tasks go that are tied to others.
     """
 
     def __init__(
@@ -41,14 +55,10 @@ class Room:
         pools: Sequence[Pool],
         ways: Sequence[Way],
         submits_per_tick: int,
-        future: Backfill,
-        closing: Closing,
-        *,
-        reserved: QueueLimits,
+        bounds: Bounds,
     ) -> None:
-        self._future = future
-        self._reserved = reserved
-        self._closing = closing
+        self._future, self._closing, self._reserved, self._presence = bounds
+        self._tied = bounds.presence.tied
         self._pools = pools
         self._ways = ways
         self._limit = submits_per_tick
@@ -73,7 +83,14 @@ class Room:
         self._reserved.take(way)
         self._free[number].take(request, gpu_type, nodes, 1)
         self._future.take(way, nodes)
-        return Taken(way, nodes)
+        return Taken(way, nodes) if way not in self._tied else self._bound(way, nodes)
+
+    def _bound(self, way: int, nodes: tuple[int, ...]) -> Taken:
+        """Note where a task is that is tied to others, and pin it there if that was chosen for their sake."""
+        shape, pool = self._tied[way], self._pools[self._ways[way].pool]
+        self._presence.take(shape, pool, nodes)
+        is_wish = not pool.keeps_queue and self._presence.preference(shape, pool) is not None
+        return Taken(way, nodes, nodes if is_wish or self._presence.is_held(shape) else ())
 
     def widen(self, way: int, nodes: tuple[int, ...]) -> bool:
         """Take as much again on the same nodes, by no submission of its own; tell whether it is free there."""
@@ -96,10 +113,33 @@ class Room:
             return None
         if self._reserved.refusing(way) is not None:
             return None
+        pinned = self._nodes_to_wait_for(way) if way in self._tied else ()
+        if pinned is None:
+            return None
         self._submits[pool.backend] -= 1
         self._reserved.take(way)
         self._window[number] -= 1
-        return Taken(way, ())
+        if way in self._tied:
+            self._presence.take(self._tied[way], pool, pinned)
+        return Taken(way, (), pinned)
+
+    def _nodes_to_wait_for(self, way: int) -> tuple[int, ...] | None:
+        """Return the nodes that a task must wait for which is tied to others, none if it may get any that it is not kept off.
+
+        None: it may not wait in the queue. One that must be apart from others can't where the manager would not keep it off
+        their nodes.
+        """
+        request, number, gpu_type, _ = self._ways[way]
+        shape, pool = self._tied[way], self._pools[number]
+        if not self._presence.is_held(shape):
+            return ()
+        fitting = self._open(fitting_nodes(request, gpu_type, pool, free=False), request, pool)
+        usable = fitting[self._presence.allowed(shape, pool)[fitting] & pool.nodes.is_up[fitting]]
+        if usable.size < request.nodes:
+            return None
+        if self._presence.is_anchored(shape, pool):
+            return tuple(usable[: request.nodes].tolist())
+        return () if pool.excludes or self._presence.refusal(shape, pool) is None else None
 
     def give_back(self, taken: Taken) -> None:
         """Undo one placement; ways that were tried in between are open again."""
@@ -111,6 +151,9 @@ class Room:
             self._future.take(taken.way, taken.nodes, -1)
         else:
             self._window[number] += 1
+        if taken.way in self._tied:
+            nodes = taken.nodes or taken.pinned
+            self._presence.take(self._tied[taken.way], self._pools[number], nodes, -1)
         self._candidates.clear()
 
     def exchange(self, taken: Taken, way: int) -> Taken | None:
@@ -130,13 +173,27 @@ class Room:
         free = self._free[number]
         if not pool.members.size or not free.has_licences(request):
             return None
+        check = (lambda node: self._future.fits(way, node)) if self._future.watches(number) else None
+        if way in self._tied:
+            return free.first_fits(self._beside_and_apart(way), request, gpu_type, check)
         candidates = self._candidates.get(way)
         if candidates is None:
             # The last comes first: taking from the end of a list is cheap.
             candidates = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)[::-1].tolist()
             self._candidates[way] = candidates
-        check = (lambda node: self._future.fits(way, node)) if self._future.watches(number) else None
         return free.first_fits(candidates, request, gpu_type, check)
+
+    def _beside_and_apart(self, way: int) -> list[int]:
+        """Return the nodes to try for a task that is tied to others, what it prefers last: others may come and go meanwhile."""
+        request, number, gpu_type, _ = self._ways[way]
+        shape, pool = self._tied[way], self._pools[number]
+        nodes = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)
+        nodes = nodes[self._presence.allowed(shape, pool)[nodes]]
+        parts = self._presence.preference(shape, pool)
+        if parts is not None:
+            nodes = nodes[np.argsort(-parts[nodes], kind="stable")]
+        tried: list[int] = nodes[::-1].tolist()
+        return tried
 
     def _open(self, nodes: _Ints, request: Resources, pool: Pool) -> _Ints:
         closed = self._closing.closed(pool, request.walltime_s)
@@ -166,6 +223,10 @@ class Room:
         reservation = self._reserved.refusing(way) or self._future.in_the_way(way)
         if reservation is not None:
             return self._reserved.refusal(reservation, way)
+        if way in self._tied and not (pool.keeps_queue and self._window[number] <= 0):
+            tied = self._presence.refusal(self._tied[way], pool)
+            if tied is not None:
+                return tied
         if pool.keeps_queue:
             queued = pool.window - self._window[number]
             return because(ReasonCode.WINDOW_FULL, window=pool.window, queued=queued, **names)

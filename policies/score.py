@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from elisa.model.columns import Shape
+from elisa.policies.affinity import Presence
 from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed
 from elisa.policies.placement import Option, Pool, fitting_nodes
@@ -38,13 +39,15 @@ class _Facts(NamedTuple):
     watts: float
     near: float
     idle_gpus: float
+    affinity: float
 
 
 def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot: Snapshot) -> tuple[Scored, ...]:
     """Return the options of shape `number`, the best first; ties stay in the order given. One alone is not weighed."""
     if len(options) < 2:
         return tuple(Scored(option, 0.0, {}) for option in options)
-    facts = [_facts(number, shape, option, snapshot) for option in options]
+    presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company) if shape.bond.ties else None
+    facts = [_facts(number, shape, option, snapshot, presence) for option in options]
     weight = asdict(snapshot.site.placement)
     scored = []
     for option, own in zip(options, facts, strict=True):
@@ -53,7 +56,7 @@ def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot:
     return tuple(sorted(scored, key=lambda one: -one.total))
 
 
-def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot) -> _Facts:
+def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot, presence: Presence | None) -> _Facts:
     request, kind = shape.request, option.gpu_type
     pool, outlook = snapshot.pools[option.pool], snapshot.outlook
     run_s = request.walltime_s / max(outlook.speeds.get((number, kind), 1.0), 1e-9)
@@ -67,7 +70,14 @@ def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot) -> _Fa
         watts=outlook.watts.get(kind, 0.0) * request.gpu_count * run_s,
         near=outlook.near.get((number, pool.backend), 0.0),
         idle_gpus=_idle_gpus(shape, option, pool) if snapshot.site.placement.fit else 0.0,
+        affinity=_preferred(number, pool, presence),
     )
+
+
+def _preferred(number: int, pool: Pool, presence: Presence | None) -> float:
+    """Return which part of what a shape prefers of other tasks the best node of the pool fulfils."""
+    parts = presence.preference(number, pool) if presence is not None and pool.members.size else None
+    return 0.0 if parts is None else float(parts[pool.members].max())
 
 
 def _load(pool: Pool) -> float:
@@ -103,4 +113,5 @@ _TERMS: Mapping[str, Callable[[_Facts, Sequence[_Facts]], float]] = {
     "energy": _least(lambda one: one.watts),
     "near": lambda own, _: own.near,
     "fit": lambda own, _: 1 / (1 + max(0.0, own.idle_gpus)),
+    "affinity": lambda own, _: own.affinity,
 }

@@ -147,6 +147,7 @@ class Snapshot:
         outlook: Outlook | None = None,
         avoid: Mapping[BackendName, Sequence[str]] | None = None,
         urged: Mapping[TaskId, Urged] | None = None,
+        unexcluding: Collection[BackendName] = (),
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
@@ -156,6 +157,7 @@ class Snapshot:
         `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
         Without `running`, nobody is preempted. Nodes to `avoid`, by backend and the worst first, are left out of the count of
         what is free. `urged` tasks have the class of those that wait for them, as far as their own projects may use it.
+        `unexcluding` backends cannot keep a job off a node.
         """
         site = current(effective(site, usage, now), now.timestamp())
         ready, outlook = claiming(_by_id(ready), outlook or Outlook(), site.reservations)
@@ -178,7 +180,7 @@ class Snapshot:
             policies=policies,
             usage=usage,
             caps=caps,
-            pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}, site.taints), live, site),
+            pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}, site.taints, unexcluding), live, site),
             live=live,
             unreachable=unreachable or {},
             uid=uid,

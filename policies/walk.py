@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.claims import Claims
@@ -24,7 +25,7 @@ from elisa.policies.elastic import sized, sizes_above
 from elisa.policies.fusion import Filling, Pot
 from elisa.policies.placement import Way, options_of
 from elisa.policies.reservations import QueueLimits
-from elisa.policies.room import Room, Taken
+from elisa.policies.room import Bounds, Room, Taken
 from elisa.policies.score import rank_options
 from elisa.policies.snapshot import Ints, Snapshot, TaskTable
 
@@ -76,6 +77,7 @@ class Walk:
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
         self._claims: list[Claims] = []
+        self.presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company)
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
         self._larger: dict[int, range] = {}
         self._elastic: list[tuple[int, int]] = []
@@ -84,9 +86,8 @@ class Walk:
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
         self.future = Backfill(snapshot, self.ways, self._claims)
         self.reserved = QueueLimits(snapshot, self.ways, self._claims)
-        self.room = Room(
-            snapshot.pools, self.ways, snapshot.site.submits_per_tick, self.future, self.closing, reserved=self.reserved
-        )
+        bounds = Bounds(self.future, self.closing, self.reserved, self.presence)
+        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, bounds)
         self._reservations_left = snapshot.site.backfill_depth
         self._due_left = snapshot.site.backfill_due
         self._is_due = np.isfinite(snapshot.tasks.deadline_s)
@@ -107,8 +108,11 @@ class Walk:
                 Way(shape.request, one.option.pool, one.option.gpu_type, shape.duration_s) for one in ranked
             )
             self.ways_of.append(range(first, len(self.ways)))
-            for way in self.ways_of[-1] if shape.request.elastic is not None else ():
-                self._open_larger(way)
+            if number in self.presence.bonds:
+                self.presence.tied |= dict.fromkeys(self.ways_of[number], number)
+            elif shape.request.elastic is not None:
+                for way in self.ways_of[number]:
+                    self._open_larger(way)
             self._claims += [shape.claims] * (len(self.ways) - first)
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:
@@ -142,7 +146,26 @@ class Walk:
                     self._try(row, owner, shape)
             if not (self._is_open.any() or self._due_left > 0):
                 break
+        if self.presence.followers:
+            self._let_follow(candidates)
         self._widen()
+
+    def _let_follow(self, candidates: Ints) -> None:
+        """Try those once more that must be beside others, as long as more of these were placed since they were tried."""
+        tasks, before = self.snapshot.tasks, -1
+        while before < len(self.starts):
+            before = len(self.starts)
+            started = {start.row for start in self.starts}
+            for row in candidates[np.isin(tasks.shape[candidates], list(self.presence.followers))].tolist():
+                owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
+                if row not in started and tasks.gang[row] < 0 and (owner, shape) not in self.refusals.of_owner:
+                    self._open_again(shape)
+                    self._try(row, owner, shape)
+
+    def _open_again(self, shape: int) -> None:
+        self.refusals.of_shape.pop(shape, None)
+        for closed in self._closed:
+            closed.difference_update(self.ways_of[shape])
 
     def _widen(self, rank: int | None = None) -> None:
         """Give elastic starts of classes better than `rank` what room and budget all of their class have left."""
@@ -237,7 +260,7 @@ class Walk:
         brief_s = float(self.snapshot.tasks.brief_s[start.row])
         is_plain = not start.way.request.components
         if start.host < 0 and is_plain and self._filling.is_brief(brief_s):
-            way, nodes = start.taken
+            way, nodes, _ = start.taken
             self._filling.begin((owner, shape), Pot(host=start.row, way=way, nodes=nodes, brief_s=[brief_s]))
 
     def _join(self, row: int, owner: int, shape: int, *, beside: bool) -> Start | None:
@@ -323,8 +346,11 @@ class Walk:
         return True
 
     def _keep_room(self, row: int, shape: int) -> None:
-        """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape."""
-        promise = self._reserve([self.ways_of[shape]], row)
+        """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape.
+
+        Nobody can tell where those will be then that it is tied to.
+        """
+        promise = None if self.presence.is_held(shape) else self._reserve([self.ways_of[shape]], row)
         if promise is None:
             self._is_open[shape] = False
         else:
@@ -354,6 +380,8 @@ class Walk:
         if gang not in self._gangs:
             return
         rows, wanted = self._gangs.pop(gang), self.snapshot.gangs[gang]
+        if self.presence.followers:
+            rows = sorted(rows, key=lambda row: int(self.snapshot.tasks.shape[row]) in self.presence.followers)
         needed = max(1, (wanted.minimum or wanted.size + wanted.live) - wanted.live)
         starts: list[Start] = []
         refusal: Reason | None = None
@@ -376,8 +404,10 @@ class Walk:
             self._keep_room_together(gang, rows)
 
     def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
-        ways = [self.ways_of[shape] for shape in self.snapshot.tasks.shape[rows].tolist()]
-        promise = self._reserve(ways, rows[0]) if all(ways) else None
+        shapes = self.snapshot.tasks.shape[rows].tolist()
+        ways = [self.ways_of[shape] for shape in shapes]
+        is_held = any(map(self.presence.is_held, shapes))
+        promise = self._reserve(ways, rows[0]) if all(ways) and not is_held else None
         if promise is not None:
             self.refusals.of_gang[gang] = _with_start(self.refusals.of_gang[gang], promise)
 

@@ -28,6 +28,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CONCURRENCY_CAP: "project {project} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
     _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
     _C.HELD_FOR: "{backend} holds {what} for {holder}: it asks for {walltime_s}",
+    _C.AFFINITY: "{affinity}",
     _C.CLOSED: "{closed}: it asks for {walltime_s}{pinned}",
     _C.GANG_INCOMPLETE: "its gang {gang} has {ready} of the {needed} members it needs",
     _C.BACKEND_UNREACHABLE: "{backend} does not answer: {error}",
@@ -87,12 +88,14 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
-    facts |= {**_where(reason.facts), **_closed(reason), **_held(reason)}
+    facts |= {**_where(reason.facts), **_closed(reason), **_held(reason), **_affinity(reason)}
     try:
         sentence = _SENTENCES[reason.code].format_map(facts)
     except KeyError:
         told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
+    if reason.facts.get("on"):
+        sentence += f", on {reason.facts['on']} as affinity wants"
     if reason.facts.get("kept_off"):
         sentence += f", but not on {reason.facts['kept_off']}"
     if reason.facts.get("shortened_s"):
@@ -139,6 +142,26 @@ def _held(reason: Reason) -> Mapping[str, str]:
     begins = f" from {_moment(facts['begins_at'])}" if facts.get("begins_at") else ""
     users = f" (users {facts['users']})" if facts.get("users") else ""
     return {"holder": f"{facts['project']}{users}{begins} until {_moment(facts['until'])}"}
+
+
+_AFFINITY: Mapping[str, str] = {
+    "beside runs": "it must run beside {whom}, which runs on {nodes}, where there is no room for it",
+    "beside ran": "it must run beside {whom}, which ran on {nodes}, where there is no room for it",
+    "beside queued": "it must run beside {whom}, which waits in a queue for a node that nobody knows yet",
+    "beside ready": "it must run beside {whom}, which has not begun",
+    "apart runs": "it must run apart from {whom}, which runs on {nodes}, and there is no room elsewhere",
+    "apart queued": "it must run apart from {whom}, which waits in a queue for a node that nobody knows yet",
+    "shunned runs": "on {nodes} runs what must be apart from {whom}, and there is no room elsewhere",
+    "shunned queued": "what must be apart from {whom} waits in a queue for a node that nobody knows yet",
+}
+
+
+def _affinity(reason: Reason) -> Mapping[str, str]:
+    """Say beside or apart from whom a task must run, and how those stand."""
+    if reason.code is not _C.AFFINITY or "wants" not in reason.facts:
+        return {}
+    facts = {**reason.facts, "nodes": reason.facts["nodes"] or "another cluster"}
+    return {"affinity": _AFFINITY[f"{facts['wants']} {facts['state']}"].format_map(facts)}
 
 
 def _moment(text: str) -> str:

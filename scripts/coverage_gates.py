@@ -40,6 +40,7 @@ class Shortfall:
 
 # Who may use how much, where work may run, and who has to leave for whom.
 _ALLOCATION = (
+    "policies/affinity*.py",
     "policies/budgets*.py",
     "policies/elastic*.py",
     "policies/placement*.py",

@@ -9,6 +9,7 @@ from typing import Self
 from elisa.store.connection import Connection
 from elisa.store.database import open_for_reading
 from elisa.store.read_closures import ClosureQueries
+from elisa.store.read_company import CompanyQueries
 from elisa.store.read_history import HistoryQueries
 from elisa.store.read_lookup import LookupQueries
 from elisa.store.read_record import RecordQueries
@@ -32,6 +33,7 @@ class Reader(
     ClosureQueries,
     RuleQueries,
     WorkQueries,
+    CompanyQueries,
 ):
     """A read-only view of a state folder; use it as a context manager, and not for long."""
 

@@ -180,11 +180,18 @@ def _resources(request: JobRequest, options: PbsOptions, dialect: Dialect) -> It
     if dialect is Dialect.TORQUE:
         yield from _torque_nodes(request)
     else:
-        yield f"select={asked.nodes}:{':'.join(_chunk(request, options))}"
+        yield f"select={_on_hosts(asked, ':'.join(_chunk(request, options)))}"
         yield f"place={_place(request)}"
     yield f"walltime={asked.walltime_s}"
     yield from (f"{name}={count}" for name, count in asked.licences)
     yield from (f"{name}={value}" for name, value in _named(request, "resource"))
+
+
+def _on_hosts(asked: Resources, chunk: str) -> str:
+    """Return what is selected: so many nodes that are alike, or one chunk for each host that has to be among them."""
+    if not asked.nodelist:
+        return f"{asked.nodes}:{chunk}"
+    return "+".join(f"1:{chunk}:host={host}" for host in asked.nodelist)
 
 
 def _chunk(request: JobRequest, options: PbsOptions) -> Iterator[str]:
@@ -225,11 +232,12 @@ def _place(request: JobRequest) -> str:
 
 def _torque_nodes(request: JobRequest) -> Iterator[str]:
     asked = request.resources
-    parts = [f"nodes={asked.nodes}", f"ppn={asked.cpus_per_node}"]
+    parts = [f"ppn={asked.cpus_per_node}"]
     if asked.gpus.per_node:
         parts += [f"gpus={asked.gpus.per_node}", *asked.gpus.types[:1]]
     parts += [*asked.features, *([asked.constraint] if asked.constraint else [])]
-    yield ":".join((*parts, *(f"{name}={value}" for name, value in _named(request, "chunk"))))
+    each = ":".join((*parts, *(f"{name}={value}" for name, value in _named(request, "chunk"))))
+    yield "nodes=" + "+".join(f"{name}:{each}" for name in asked.nodelist or (str(asked.nodes),))
     if asked.memory_mib_per_node:
         yield f"mem={asked.memory_mib}mb"
     if request.qos:

@@ -58,6 +58,7 @@ class Shape(NamedTuple):
     licences: tuple[tuple[str, int], ...]
     exclusive: bool
     excluded: tuple[str, ...]
+    nodelist: tuple[str, ...]
 
 
 def shape_of(request: JobRequest, partition: str) -> Shape:
@@ -76,6 +77,7 @@ def shape_of(request: JobRequest, partition: str) -> Shape:
         licences=asked.licences,
         exclusive=asked.exclusive,
         excluded=request.exclude_nodes,
+        nodelist=asked.nodelist,
     )
 
 

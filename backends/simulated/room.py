@@ -155,6 +155,7 @@ def _suits(node: Node, shape: Shape) -> bool:
         and (not shape.constraint or _satisfies(features, shape.constraint))
         and shape.gpu_memory_mib <= (node.kind.gpu_memory_mib or shape.gpu_memory_mib)
         and node.name not in shape.excluded
+        and (not shape.nodelist or node.name in shape.nodelist)
     )
 
 

@@ -72,6 +72,7 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[tuple[str, o
         "qos": request.qos,
         "reservations": [request.reservation] if request.reservation else [],
         "excluded_nodes": list(request.exclude_nodes),
+        "required_nodes": list(asked.nodelist),
         "constraints": constraint_of(asked),
         "licenses": [f"{name}:{count}" for name, count in asked.licences],
         "resource_sharing": "exclusive" if asked.exclusive else "",

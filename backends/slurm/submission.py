@@ -129,6 +129,7 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
         "qos": request.qos,
         "reservation": request.reservation,
         "exclude": ",".join(_excluded(request)),
+        "nodelist": "" if "nodelist" in dict(request.extras) else ",".join(request.resources.nodelist),
         "dependency": _dependency(request.after),
     }
     yield from (f"--{name}={value}" for name, value in named.items() if value)

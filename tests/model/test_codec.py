@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 import pytest
 from hypothesis import given
@@ -58,6 +58,19 @@ def test_fields_that_equal_their_default_are_left_out() -> None:
 
 def test_all_kinds_of_fields_come_back() -> None:
     assert decode(Everything, json.loads(json.dumps(encode(FULL)))) == FULL
+
+
+class Row(NamedTuple):
+    name: str
+    size: int = 1
+    colour: Colour = Colour.RED
+
+
+def test_last_fields_of_a_row_that_has_defaults_may_be_missing() -> None:
+    assert decode(Row, ["x", 2]) == Row("x", 2)
+    for wrong in ([], "x", ["x", 2, "red", 4]):
+        with pytest.raises(ValueError, match=r"."):
+            decode(Row, wrong)
 
 
 def test_moments_are_stored_in_utc() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from elisa.model.affinity import Bond
 from elisa.model.columns import GangRow, ProjectUsage, ReadyColumns, Shape
 from elisa.model.events import EventKind, RuntimeEvent
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId, attempt_number, task_of
@@ -30,6 +31,7 @@ from elisa.policies.snapshot import Snapshot
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HERE = BackendName("here")
+_FREE = Bond()
 
 
 def after(seconds: float) -> datetime:
@@ -134,9 +136,15 @@ class Ready:
         self.gangs: list[GangRow] = []
 
     def add(
-        self, id_: str, request: Resources | None = None, *, placement: SitePlacement | None = None, **row: Any
+        self,
+        id_: str,
+        request: Resources | None = None,
+        *,
+        placement: SitePlacement | None = None,
+        bond: Bond = _FREE,
+        **row: Any,
     ) -> Ready:
-        shape = Shape(request or Resources(), placement or SitePlacement())
+        shape = Shape(request or Resources(), placement or SitePlacement(), bond=bond)
         if shape not in self.shapes:
             self.shapes.append(shape)
         defaults = {

@@ -46,6 +46,7 @@ def some_inputs(ready: Ready, site: SitePolicy = SITE) -> PlanInputs:
         outlook=Outlook(speeds={(0, "a100"): 2.0}, waits_s={("here", "p"): 3.0}),
         avoid={HERE: ("n2",)},
         urged={TaskId("t9"): Urged(1, TaskId("t2"))},
+        unexcluding=(BackendName("away"),),
     )
 
 

@@ -177,6 +177,15 @@ def test_the_same_failure_at_the_same_step_stops_early() -> None:
     )
 
 
+def test_the_same_failure_on_other_chosen_nodes_is_still_the_same() -> None:
+    task = a_retrying_task(failures=1, retry={"limit": 9})
+    first, second = (
+        ended(EndReason.FAILED, f"t1.{n}", step=12, exit_code=1, request=Resources(nodelist=(f"n{n}",))) for n in (1, 2)
+    )
+
+    assert fate(task, second, first).reason.code is ReasonCode.SAME_FAILURE
+
+
 def test_an_attempt_given_among_its_own_siblings_counts_once() -> None:
     attempt = ended(EndReason.FAILED, "t1.1", step=12, exit_code=1)
 

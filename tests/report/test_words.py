@@ -51,3 +51,25 @@ def test_every_code_reads_as_a_sentence_even_without_its_facts(code: ReasonCode)
 )
 def test_a_reason_in_words(reason: Reason, words: str) -> None:
     assert in_words(reason) == words
+
+
+@pytest.mark.parametrize(
+    ("wants", "state", "nodes", "words"),
+    [
+        ("beside", "runs", "n1", "it must run beside db, which runs on n1, where there is no room for it"),
+        ("beside", "runs", "", "it must run beside db, which runs on another cluster, where there is no room for it"),
+        ("beside", "ran", "n1", "it must run beside db, which ran on n1, where there is no room for it"),
+        ("beside", "ready", "", "it must run beside db, which has not begun"),
+        ("apart", "runs", "n1", "it must run apart from db, which runs on n1, and there is no room elsewhere"),
+        ("shunned", "runs", "n1", "on n1 runs what must be apart from db, and there is no room elsewhere"),
+    ],
+)
+def test_who_is_tied_to_others_is_told_how_they_stand(wants: str, state: str, nodes: str, words: str) -> None:
+    assert in_words(because(ReasonCode.AFFINITY, wants=wants, whom="db", state=state, nodes=nodes)) == words
+
+
+@pytest.mark.parametrize("wants", ["beside", "apart", "shunned"])
+def test_of_one_that_is_queued_nobody_knows_the_node(wants: str) -> None:
+    reason = because(ReasonCode.AFFINITY, wants=wants, whom="db", state="queued", nodes="")
+
+    assert in_words(reason).endswith("waits in a queue for a node that nobody knows yet")

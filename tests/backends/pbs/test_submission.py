@@ -93,6 +93,15 @@ def test_every_resource_has_its_word_in_torque() -> None:
     assert argv(request, dialect=Dialect.TORQUE)[-1] == "-n"
 
 
+def test_nodes_that_a_plan_chose_are_a_chunk_each() -> None:
+    request = a_request(resources=Resources(nodes=2, cpus_per_task=4, nodelist=("n1", "n2")))
+
+    assert wishes(request)[0] == (
+        "select=1:ncpus=4:mpiprocs=1:ompthreads=4:host=n1+1:ncpus=4:mpiprocs=1:ompthreads=4:host=n2"
+    )
+    assert wishes(request, dialect=Dialect.TORQUE) == ["nodes=n1:ppn=4+n2:ppn=4,walltime=3600"]
+
+
 def test_every_wish_has_its_option() -> None:
     request = replace(
         a_request(),

@@ -143,6 +143,14 @@ def test_site_may_prefer_the_newer_gpu_option() -> None:
     assert "--gpus-per-node=h100:2" in options_of(request, SlurmOptions(gpu_style=GpuStyle.GPUS_PER_NODE))
 
 
+def test_nodes_that_a_plan_chose_are_named_unless_the_author_named_others() -> None:
+    chosen = Resources(nodes=2, nodelist=("n1", "n2"))
+
+    assert "--nodelist=n1,n2" in options_of(a_request(resources=chosen))
+    assert "--nodelist=n7" in options_of(a_request(resources=chosen, extras=(("nodelist", "n7"),)))
+    assert not any("n1" in word for word in options_of(a_request(resources=chosen, extras=(("nodelist", "n7"),))))
+
+
 def test_nodes_that_the_author_names_are_not_excluded_as_well() -> None:
     request = a_request(exclude_nodes=("n1", "n7"), extras=(("nodelist", "n[6-8]"),))
 
