@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from elisa.backends.protocol import Arrays, array_key
+from elisa.engine.asking import Answer, side_by_side, waves
 from elisa.engine.bundles import Chunks, ahead, array_limit, submits
 from elisa.engine.fusing import NOTHING_FUSED, Fused
 from elisa.engine.handover import Handover
@@ -28,6 +30,7 @@ __all__ = ["Acted", "Submitting"]
 _log = logging.getLogger(__name__)
 
 _Asked = tuple[NativeJob, JobRequest]
+_Accepted = Mapping[AttemptId, NativeId]
 
 
 class Submitting:
@@ -81,10 +84,11 @@ class Submitting:
         self._ws.crash("act.intended")
         left = {job.first.id: job for job in jobs}
         try:
-            for asked in self._arrays(self._prepare(jobs)):
-                self._hand_over(asked)
-                for job, _ in asked:
-                    del left[job.first.id]
+            for wave in waves(list(self._arrays(self._prepare(jobs))), self._at_once):
+                for asked, answer in zip(wave, self._answers(wave), strict=True):
+                    self._hand_over(asked, answer)
+                    for job, _ in asked:
+                        del left[job.first.id]
                 self._outcomes.flush_if_due()
         except OSError:
             # The disk failed before the manager was asked about these: they certainly do not run.
@@ -123,10 +127,26 @@ class Submitting:
             call.append((job, request))
         return calls
 
-    def _hand_over(self, asked: Sequence[_Asked]) -> None:
-        """Ask about jobs together; what is too much at once, in halves."""
+    def _at_once(self, asked: Sequence[_Asked]) -> tuple[BackendName, int]:
+        """Return whom a call goes to, and how many may run there side by side: one where the last was in vain."""
         name = asked[0][0].first.backend
-        left = [asked]
+        if submits(name) in self._health.sick:
+            return name, 1
+        return name, self._ws.backends[name].capabilities.submits_at_once
+
+    def _answers(self, wave: Sequence[Sequence[_Asked]]) -> Sequence[Answer[_Accepted] | None]:
+        """Have all calls of a wave made; None for one that is alone, and is made when its turn comes."""
+        name = wave[0][0][0].first.backend
+        if len(wave) == 1 or name in self._stopped:
+            return [None] * len(wave)
+        for _ in wave:
+            self._ws.crash("act.submit.begin")
+        return side_by_side([partial(self._submit, name, [request for _, request in asked]) for asked in wave])
+
+    def _hand_over(self, asked: Sequence[_Asked], answer: Answer[_Accepted] | None) -> None:
+        """Ask about jobs together, unless the answer is here; what is too much at once, in halves."""
+        name = asked[0][0].first.backend
+        left = [asked] if answer is None else list(reversed(self._settle(name, asked, answer)))
         while left:
             some = left.pop()
             if name in self._stopped:
@@ -137,10 +157,16 @@ class Submitting:
 
     def _ask(self, name: BackendName, asked: Sequence[_Asked]) -> Sequence[Sequence[_Asked]]:
         """Ask about jobs together; return what is not settled by the answer, in the parts to ask about next."""
-        items = [item for job, _ in asked for item in job.items]
         self._ws.crash("act.submit.begin")
+        return self._settle(name, asked, partial(self._submit, name, [request for _, request in asked]))
+
+    def _settle(
+        self, name: BackendName, asked: Sequence[_Asked], answer: Answer[_Accepted]
+    ) -> Sequence[Sequence[_Asked]]:
+        """Take the answer to a call; return what it does not settle, in the parts to ask about next."""
+        items = [item for job, _ in asked for item in job.items]
         try:
-            native_ids = self._submit(name, [request for _, request in asked])
+            native_ids = answer()
         except Rejected as err:
             return self._after_rejection(name, asked, words_of(err))
         except Unavailable as err:
@@ -159,7 +185,8 @@ class Submitting:
         else:
             for job, _ in asked:
                 self._outcomes.accept(job.items, native_ids[job.first.id])
-            self._health.worked(self._health_of(name))
+            if name not in self._stopped:
+                self._health.worked(self._health_of(name))
         self._ws.crash("act.submit.answered")
         return ()
 
@@ -189,7 +216,7 @@ class Submitting:
         self._ws.crash("act.submit.answered")
         return ()
 
-    def _submit(self, name: BackendName, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+    def _submit(self, name: BackendName, requests: Sequence[JobRequest]) -> _Accepted:
         backend = self._ws.backends[name]
         if len(requests) == 1:
             return {requests[0].attempt: backend.submit(requests[0])}
@@ -197,5 +224,8 @@ class Submitting:
         return backend.submit_array(requests)
 
     def _stop(self, name: BackendName, words: str) -> None:
+        """Ask a backend for nothing more; of calls that ran side by side the first one tells why."""
+        if name in self._stopped:
+            return
         self._stopped[name] = words
         self._health.failed(self._health_of(name), self._now, words, self._ws.random.uniform())

@@ -14,7 +14,7 @@ from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId, attempt_number, task_of
 
-__all__ = ["claimed", "has_let_go", "raise_fence", "raise_fences", "read_fence", "shut_out"]
+__all__ = ["claimed", "fences_to_raise", "has_let_go", "raise_fence", "read_fence", "shut_out"]
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
@@ -26,15 +26,15 @@ def read_fence(files: Files, home: Path, task: TaskId) -> int:
 
 def raise_fence(files: Files, home: Path, task: TaskId, number: int) -> None:
     """Let only attempts from `number` on start; never lowers a fence that stands higher."""
-    raise_fences(files, home, {task: number})
+    files.write_all(fences_to_raise(files, home, {task: number}))
 
 
-def raise_fences(files: Files, home: Path, numbers: Mapping[TaskId, int]) -> None:
-    """Do so for many tasks, which wait for the disk together."""
+def fences_to_raise(files: Files, home: Path, numbers: Mapping[TaskId, int]) -> Mapping[Path, bytes]:
+    """Return what to write so that of each task only attempts from its number on start; their folders are made."""
     higher = {task: number for task, number in numbers.items() if read_fence(files, home, task) < number}
     for task in higher:
         files.make_folder(layout.task_claims(home, task))
-    files.write_all({layout.fence(home, task): b"%d\n" % number for task, number in higher.items()})
+    return {layout.fence(home, task): b"%d\n" % number for task, number in higher.items()}
 
 
 def claimed(files: Files, home: Path, attempt: AttemptId) -> bool:

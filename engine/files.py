@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from elisa.engine.threads import threads
 from elisa.model.ports import CrashPoint, no_crash
 
 __all__ = ["Entry", "Files", "OsFiles"]
@@ -17,7 +18,6 @@ __all__ = ["Entry", "Files", "OsFiles"]
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _WHOLE = -1
-_SYNCS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,13 @@ class OsFiles:
         """Make a folder with mode 0700, and those above it, unless they are there."""
         if path.is_dir():
             return
-        self.make_folder(path.parent)
         self._crash("files.folder.begin")
-        # Somebody else may have made it by now.
-        path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        try:
+            # Somebody else may have made it by now.
+            path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        except FileNotFoundError:
+            self.make_folder(path.parent)
+            path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         self._crash("files.folder.made")
 
     def remove(self, path: Path) -> None:
@@ -163,10 +166,7 @@ def _sync_together(paths: Collection[Path]) -> None:
         for path in paths:
             _sync(path)
         return
-    from concurrent.futures import ThreadPoolExecutor  # 8 ms that a command which writes one file need not pay
-
-    with ThreadPoolExecutor(min(len(paths), _SYNCS_AT_ONCE)) as threads:
-        deque(threads.map(_sync, paths), maxlen=0)
+    deque(threads().map(_sync, paths), maxlen=0)
 
 
 def _sync(path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from elisa.engine.experience import Experience
-from elisa.engine.fence import raise_fences
+from elisa.engine.fence import fences_to_raise
 from elisa.engine.outcomes import Item
 from elisa.engine.release import Habits, Release, folders, job_document, sources_of
 from elisa.engine.request import bundle_argv, job_request
@@ -154,10 +154,11 @@ class Handover:
             if any(attempt.state is AttemptState.ENDED for attempt in release.earlier):
                 # An earlier attempt finished a task that shall run again: its mark would turn this one away.
                 files.remove(layout.done_mark(home, release.task.id))
-        files.write_all({layout.job_file(home, release.attempt.id): _document(release) for release in releases})
-        self._ws.crash("release.job")
-        raise_fences(files, home, {release.task.id: release.attempt.number for release in releases})
-        self._ws.crash("release.fence")
+        instructions = {layout.job_file(home, release.attempt.id): _document(release) for release in releases}
+        fences = fences_to_raise(files, home, {release.task.id: release.attempt.number for release in releases})
+        # Each attempt's instructions come before its fence, and all of them wait for the disk together.
+        files.write_all({**instructions, **fences})
+        self._ws.crash("release.written")
 
 
 def _document(release: Release) -> bytes:

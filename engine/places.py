@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from elisa.policies.snapshot import Snapshot
 from elisa.policies.waitingorder import Waiting, new_places
 from elisa.store.reader import Reader
 
-__all__ = ["keep_order", "ranks_of"]
+__all__ = ["as_asked", "keep_order", "ranks_of"]
 
 _WAITING = frozenset({AttemptState.SUBMITTED, AttemptState.QUEUED})
 # Calls a tick for each native queue: what is left is further back in it, and a minute later is soon enough.
@@ -50,7 +50,8 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     moved: dict[AttemptId, int] = {}
     for (name, _), queue in sorted(queues.items()):
         in_order = sorted(queue, key=lambda attempt: rank.get(attempt.task, len(rank)))
-        arrivals = {attempt.id: number for number, attempt in enumerate(sorted(queue, key=_arrival))}
+        arrived = as_asked(sorted(queue, key=_arrival), in_order, ws.backends[name].capabilities.submits_at_once)
+        arrivals = {attempt.id: number for number, attempt in enumerate(arrived)}
         waiting = [Waiting(attempt.id, known[attempt.id], arrivals[attempt.id]) for attempt in in_order]
         places = new_places(waiting, moves=_MOVES)
         if places and managers.reorder(name, _priorities(queue, places)):
@@ -76,6 +77,24 @@ def ranks_of(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: da
     )
     ids = snapshot.tasks.ids
     return {TaskId(ids[row]): number for number, row in enumerate(ranking(snapshot).order.tolist())}
+
+
+def as_asked(arrived: Sequence[Attempt], in_order: Sequence[Attempt], at_once: int) -> Sequence[Attempt]:
+    """Return jobs as they came into a queue, but in elisa's order those that it was asked for side by side.
+
+    Of `at_once` such jobs none was overtaken by more than all others, and which came first is nobody's wish.
+    """
+    rank = {attempt.id: number for number, attempt in enumerate(in_order)}
+    left, overtaken, asked = list(arrived), Counter[AttemptId](), list[Attempt]()
+    while left:
+        oldest = left[0]
+        together = [one for one in left[:at_once] if one.submitted_at == oldest.submitted_at]
+        is_due = overtaken[oldest.id] >= at_once - 1
+        first = oldest if is_due else min(together, key=lambda one: rank[one.id])
+        place = left.index(first)
+        overtaken.update(one.id for one in left[:place])
+        asked.append(left.pop(place))
+    return asked
 
 
 def _arrival(attempt: Attempt) -> tuple[datetime, int, str]:

@@ -141,7 +141,7 @@ class Capabilities:
 
     `reorders`: jobs that wait there can be given other places. `excludes`: a job can be kept off nodes. `chain_ahead` is
     how many stages of a pipeline are best queued behind a job that has not ended, unless the site says otherwise (only
-    with `dependencies`).
+    with `dependencies`). `submits_at_once` is how many submissions may run side by side.
     """
 
     queues: bool
@@ -155,6 +155,7 @@ class Capabilities:
     reorders: bool = False
     excludes: bool = True
     chain_ahead: int = 0
+    submits_at_once: int = 1
 
 
 class NodeState(StrEnum):

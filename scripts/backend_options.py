@@ -47,6 +47,7 @@ SLURM: Mapping[str, Option] = {
     ),
     "nice_step": Option("count", "How much `--nice` goes up from each priority class to the next lower one."),
     "array_size": Option("count", "How many jobs one array holds, at most Slurm's `MaxArraySize`; below 2: no arrays."),
+    "submits_at_once": Option("count", "How many `sbatch` run side by side at most, one for each job or array."),
     "extras": Option("list of text", "Further options of `sbatch` that tasks may pass."),
 }
 

@@ -68,6 +68,7 @@ class SlurmBackend:
             reorders=True,
             accounting=self.options.accounting is not Accounting.NO,
             chain_ahead=_CHAIN_AHEAD,
+            submits_at_once=max(1, self.options.submits_at_once),
         )
 
     def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
@@ -194,8 +195,9 @@ class SlurmBackend:
 
     def _by_library(self, request: JobRequest, script: str) -> Completed | None:
         """Submit through libslurm; None if that is not here or can't say what is asked for."""
-        library, base = self.pyslurm.library, self.pyslurm.environment
-        return library.submit(request, self.instance, self.options, script, base) if library is not None else None
+        with self.pyslurm.turn:
+            library, base = self.pyslurm.library, self.pyslurm.environment
+            return library.submit(request, self.instance, self.options, script, base) if library is not None else None
 
     def _sbatch(self, argv: Sequence[str], script: str, request: JobRequest) -> Completed:
         return self.runner.run(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from elisa.backends.protocol import Advice
 from elisa.backends.runner import Runner
@@ -17,11 +18,15 @@ __all__ = ["PyslurmHere"]
 
 @dataclass(kw_only=True)
 class PyslurmHere:
-    """Without a runner, none is used. `environment` is that of Slurm's programs, `memory` the file that remembers."""
+    """Without a runner, none is used. `environment` is that of Slurm's programs, `memory` the file that remembers.
+
+    libslurm belongs to the process: a thread that submits through it holds `turn`.
+    """
 
     runner: Runner | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     memory: Path | None = None
+    turn: Lock = field(default_factory=Lock)
 
     @cached_property
     def found(self) -> Probe:

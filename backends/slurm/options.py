@@ -50,6 +50,7 @@ class SlurmOptions:
     leaves each to the machine. `signal` is what a job gets `signal_lead_s` before its time limit. `extras` are options
     of sbatch that tasks may pass beside the usual ones. A class of priority lower means `nice_step` more of `--nice`.
     `array_size` is how many jobs one array holds at most, no more than Slurm's MaxArraySize; below 2 there are none.
+    `submits_at_once` is how many sbatch run side by side.
     """
 
     path: str = ""
@@ -64,6 +65,7 @@ class SlurmOptions:
     memory_style: MemoryStyle = MemoryStyle.NODE
     nice_step: int = 10
     array_size: int = 1000
+    submits_at_once: int = 4
     extras: tuple[str, ...] = ()
     pyslurm: Pyslurm = Pyslurm.AUTO
 

@@ -11,10 +11,11 @@ import pytest
 from elisa.backends.simulated.backend import SimulatedBackend
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
+from elisa.engine.places import as_asked
 from elisa.model import layout
 from elisa.model.changes import CancelSent
 from elisa.model.errors import Unavailable
-from elisa.model.ids import NativeId
+from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import Capabilities
 from elisa.model.reasons import ReasonCode, because
 from tests.reliability.invariants import assert_sound
@@ -88,6 +89,27 @@ def test_change_of_the_rules_moves_jobs_in_the_queue_once(world: World) -> None:
     # the others stay where their class has put them: the important one goes before them all
     assert queue(world).asked == [{native(world, "w2"): 4}]
     assert_sound(world)
+
+
+def test_jobs_that_were_asked_for_side_by_side_are_in_order_however_they_came(world: World) -> None:
+    wanted = [replace(world.attempts("w0")[0], id=AttemptId(f"t{number}.1")) for number in range(12)]
+    came = [wanted[number] for number in (1, 2, 0, 3, 5, 4, 6, 10, 7, 8, 9, 11)]
+
+    assert as_asked(came, wanted, 4) == wanted
+    assert as_asked(came, wanted, 1) == came
+
+
+def test_job_that_more_were_asked_for_after_than_may_run_beside_it_is_out_of_order(world: World) -> None:
+    wanted = [replace(world.attempts("w0")[0], id=AttemptId(f"t{number}.1")) for number in range(12)]
+    came = [wanted[11], *wanted[:11]]
+
+    assert as_asked(came, wanted, 4) == [*wanted[:3], wanted[11], *wanted[3:11]]
+
+
+def test_job_of_another_tick_was_not_asked_for_side_by_side(world: World) -> None:
+    first, second = (world.attempts(name)[0] for name in ("w0", "w1"))
+
+    assert as_asked([first, second], [second, first], 4) == [first, second]
 
 
 def test_manager_that_does_not_hear_is_asked_again(world: World) -> None:

@@ -24,7 +24,7 @@ from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
 from tests.reliability.swarm import CrashNow
 from tests.reliability.tier import ALIKE_STRIDE, PAIRS, SOAK
-from tests.reliability.world import World
+from tests.reliability.world import SideBySide, World
 
 SUCCEEDED, CANCELLED, FAILED = TaskState.SUCCEEDED, TaskState.CANCELLED, TaskState.FAILED
 DIAMOND = (job("a"), job("b", after("a")), job("c", after("a")), job("d", after("b", "c")))
@@ -143,6 +143,17 @@ def with_arrays(home: Path) -> World:
     return World.make(home, spec=spec)
 
 
+def beside(home: Path) -> World:
+    world = with_arrays(home)
+    world.extra["sim"] = SideBySide(world.cluster, 3)
+    return world
+
+
+def lost_side_by_side(world: World) -> None:
+    world.cluster.fail_submit(Fate.ACCEPT_LOST, Fate.ACCEPTED, Fate.LOST, Fate.ACCEPT_LATE)
+    world.submit(*(job(f"t{number}", lasts_s=300, cpus=1 + number % 4) for number in range(5)))
+
+
 def lost_arrays(world: World) -> None:
     world.cluster.fail_submit(Fate.ACCEPT_LOST, Fate.BUSY, Fate.LOST, Fate.ACCEPT_LATE)
     wide(world)
@@ -228,6 +239,13 @@ STORIES = {
         again=nothing,
         ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),),
         make=with_arrays,
+    ),
+    "side by side": Story(
+        prepare=lost_side_by_side,
+        act=run,
+        again=nothing,
+        ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),),
+        make=beside,
     ),
     "a broken chain": Story(
         prepare=breaking_chain, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"abcd"),), make=chaining

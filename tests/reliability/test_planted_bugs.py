@@ -306,7 +306,7 @@ def a_broken_chain_is_a_cancel(patch: Patch) -> None:
 
 def nobody_raises_the_fence(patch: Patch) -> None:
     patch.setattr(settle, "shut_out", lambda files, home, attempt: not claimed(files, home, attempt))
-    patch.setattr(handover, "raise_fences", lambda *_: None)
+    patch.setattr(handover, "fences_to_raise", lambda *_: {})
 
 
 def no_grace_and_no_fence(patch: Patch) -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from elisa.backends.protocol import Backend
 from elisa.backends.simulated.backend import SimulatedBackend
@@ -21,6 +24,7 @@ from elisa.backends.simulated.job import Cause, SimJob
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
 from elisa.engine.files import Entry, Files, OsFiles
+from elisa.engine.health import Health, HealthBook
 from elisa.engine.outcome import TickReport
 from elisa.engine.seals import create_secret
 from elisa.engine.spool import make_spool
@@ -29,6 +33,7 @@ from elisa.engine.tick import tick
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, ProjectName, TaskId, task_of
+from elisa.model.native import Capabilities, JobRequest
 from elisa.model.pipeline import Pipeline, TaskSpec
 from elisa.model.ports import CrashPoint, no_crash
 from elisa.model.states import FINAL_TASK_STATES, TaskState
@@ -37,7 +42,7 @@ from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 from tests.builders import SeededRandom
 
-__all__ = ["START", "Run", "World", "scratch_folder"]
+__all__ = ["START", "Run", "SideBySide", "World", "scratch_folder"]
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 UID = os.geteuid()
@@ -122,6 +127,43 @@ class Recorder:
             run.ended_us, run.is_complete, run.saved = self._cluster.now_us, is_complete, job.saved or -1
 
 
+class SideBySide:
+    """The simulated cluster as one that takes submissions side by side. It works on one of them at a time."""
+
+    def __init__(self, cluster: SimulatedBackend, at_once: int) -> None:
+        self._cluster = cluster
+        self._at_once = at_once
+        self._here = 0
+        self.most_at_once = 0
+        # by process: a child that is forked in the middle of a submission must not wait for that to end
+        self._turns: dict[int, threading.Lock] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self._cluster.capabilities, submits_at_once=self._at_once)
+
+    def submit(self, request: JobRequest) -> NativeId:
+        with self._alone():
+            return self._cluster.submit(request)
+
+    def submit_array(self, requests: Sequence[JobRequest]) -> Mapping[AttemptId, NativeId]:
+        with self._alone():
+            return self._cluster.submit_array(requests)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._here += 1
+        self.most_at_once = max(self.most_at_once, self._here)
+        try:
+            with self._turns.setdefault(os.getpid(), threading.Lock()):
+                yield
+        finally:
+            self._here -= 1
+
+
 @dataclass(slots=True, kw_only=True)
 class World:
     """Everything a test drives. `crash` is what the next workspace is opened with."""
@@ -177,6 +219,10 @@ class World:
 
     def tick(self) -> TickReport:
         return tick(self.workspace())
+
+    def health(self) -> Mapping[str, Health]:
+        """Return what of the managers is not well, as the last tick left it."""
+        return HealthBook(OsFiles(), self.home).sick
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
