@@ -104,20 +104,20 @@ class Resources:
     @property
     def cpus(self) -> int:
         """Cores over all nodes."""
-        return self.nodes * self.cpus_per_node + sum(part.cpus for part in self.components)
+        return self.nodes * self.cpus_per_node + sum([part.cpus for part in self.components])
 
     @property
     def gpu_count(self) -> int:
         """GPUs over all nodes."""
-        return self.nodes * self.gpus.per_node + sum(part.nodes * part.gpus.per_node for part in self.components)
+        return self.nodes * self.gpus.per_node + sum([part.nodes * part.gpus.per_node for part in self.components])
 
     @property
     def memory_mib(self) -> int:
         """Memory over all nodes."""
-        rest = sum(part.nodes * part.memory_mib_per_node for part in self.components)
+        rest = sum([part.nodes * part.memory_mib_per_node for part in self.components])
         return self.nodes * self.memory_mib_per_node + rest
 
     @property
     def node_count(self) -> int:
         """All nodes."""
-        return self.nodes + sum(part.nodes for part in self.components)
+        return self.nodes + sum([part.nodes for part in self.components])

@@ -45,6 +45,7 @@ class Backfill:
         """Take note of closed times and of what is reserved; `claims` are the reservations that each way may use."""
         self._snapshot = snapshot
         self._ways = ways
+        self._clusters = [id(snapshot.pools[way.pool].nodes) for way in ways]
         self._claims = claims
         # For each cluster, and each set of reservations there that some way may use, what is free to such ways.
         self._profiles: dict[int, dict[Claims, Profile]] = {}
@@ -71,13 +72,13 @@ class Backfill:
 
     def fits(self, way: int, node: int) -> bool:
         """Tell whether the way could run on a node that has room now until its end, without touching what is kept."""
-        cluster = self._cluster(way)
+        cluster = self._clusters[way]
         # Where nothing is kept, what is free only grows with time.
         return node not in self._kept[cluster] or self._profile(way).fits_now(self._need(way), node)
 
     def promised_nodes(self, way: int) -> frozenset[int]:
         """Return the nodes of a way's cluster on which room is kept for somebody who cannot start yet, or reserved."""
-        return self.reserved_nodes(way).union(self._promised.get(self._cluster(way), ()))
+        return self.reserved_nodes(way).union(self._promised.get(self._clusters[way], ()))
 
     def reserved_nodes(self, way: int) -> frozenset[int]:
         """Return the nodes of a way's cluster with reserved room that it may not use, and would run into."""
@@ -89,14 +90,14 @@ class Backfill:
         if not held:
             return None
         request, number, gpu_type, _ = self._ways[way]
-        unreserved = self._profiles[self._cluster(way)][self._all_claims(self._pool(way))]
+        unreserved = self._profiles[self._clusters[way]][self._all_claims(self._pool(way))]
         fitting = fitting_nodes(request, gpu_type, self._snapshot.pools[number], free=True).tolist()
         fits = sum(unreserved.fits_now(self._need(way), node) for node in fitting) >= request.nodes
         return held[0].reservation if fits else None
 
     def _not_for(self, way: int) -> Sequence[Held]:
         """Return the reserved room that a way may not use, and would run into."""
-        rooms = self._held.get(self._cluster(way), ())
+        rooms = self._held.get(self._clusters[way], ())
         if not rooms:
             return ()
         now_s, claims = self._snapshot.now_s, self._claims[way]
@@ -109,7 +110,7 @@ class Backfill:
             self._placed.append((way, nodes))
         else:
             self._placed.remove((way, nodes))
-        for profile in self._profiles.get(self._cluster(way), {}).values():
+        for profile in self._profiles.get(self._clusters[way], {}).values():
             profile.take_now(self._need(way), nodes, sign)
 
     def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
@@ -126,7 +127,7 @@ class Backfill:
         self._keep(ways, slot)
         names = self._pool(ways[0]).nodes.names
         promise = Promise(holder, slot.start_s, tuple(names[node] for at in slot.nodes for node in at))
-        self.promises.setdefault(self._cluster(ways[0]), promise)
+        self.promises.setdefault(self._clusters[ways[0]], promise)
         return promise
 
     def renew(self, ways: Sequence[int], kept: KeptRoom) -> int | None:
@@ -137,7 +138,7 @@ class Backfill:
             slot = self._slot(way, kept)
             if not self._pool(way).keeps_queue and self._profile(way).can_keep(self._need_and_nodes(way), slot):
                 self._keep([way], slot)
-                self.promises.setdefault(self._cluster(way), Promise("an earlier promise", kept.starts_s, kept.nodes))
+                self.promises.setdefault(self._clusters[way], Promise("an earlier promise", kept.starts_s, kept.nodes))
                 return way
         return None
 
@@ -150,8 +151,8 @@ class Backfill:
         for profile in self._of_cluster(ways[0]).values():
             profile.keep([self._need(way) for way in ways], slot)
         nodes = {node for nodes in slot.nodes for node in nodes}
-        self._kept[self._cluster(ways[0])] |= nodes
-        self._promised[self._cluster(ways[0])] |= nodes
+        self._kept[self._clusters[ways[0]]] |= nodes
+        self._promised[self._clusters[ways[0]]] |= nodes
 
     def _slot(self, way: int, kept: KeptRoom) -> Slot:
         names = self._pool(way).nodes.names
@@ -161,15 +162,14 @@ class Backfill:
         placed = [[way for way in ways if not self._pool(way).keeps_queue] for ways in choices]
         if len(placed) == 1:
             return [[way] for way in placed[0]]
-        clusters = dict.fromkeys(self._cluster(way) for ways in placed for way in ways)
-        sets = [[[way for way in ways if self._cluster(way) == cluster][:1] for ways in placed] for cluster in clusters]
+        clusters = dict.fromkeys(self._clusters[way] for ways in placed for way in ways)
+        sets = [
+            [[way for way in ways if self._clusters[way] == cluster][:1] for ways in placed] for cluster in clusters
+        ]
         return [[way for ways in chosen for way in ways] for chosen in sets if all(chosen)]
 
     def _pool(self, way: int) -> Pool:
         return self._snapshot.pools[self._ways[way].pool]
-
-    def _cluster(self, way: int) -> int:
-        return id(self._pool(way).nodes)
 
     def _need(self, way: int) -> Need:
         if way not in self._needs:
@@ -184,7 +184,7 @@ class Backfill:
         return self._need(way), members_that_fit(request, gpu_type, self._pool(way))
 
     def _of_cluster(self, way: int) -> Mapping[Claims, Profile]:
-        return self._profiles.get(self._cluster(way)) or self._begin(self._pool(way))
+        return self._profiles.get(self._clusters[way]) or self._begin(self._pool(way))
 
     def _profile(self, way: int) -> Profile:
         profiles = self._of_cluster(way)
@@ -208,7 +208,7 @@ class Backfill:
             return self._profiles[cluster]
         own = {one: _holds(self._snapshot, pool, self._of_holder(one)) for one in reserved}
         rooms = self._held[cluster] = held_rooms(reserved, self._fresh(pool), own, pool.nodes)
-        keys = {self._key(way) for way in range(len(self._ways)) if self._cluster(way) == cluster}
+        keys = {self._key(way) for way in range(len(self._ways)) if self._clusters[way] == cluster}
         self._profiles[cluster] = {key: self._fresh(pool) for key in (*keys, (), self._all_claims(pool))}
         for key, profile in self._profiles[cluster].items():
             for room in rooms:

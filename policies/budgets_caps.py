@@ -190,18 +190,18 @@ class Admission:
 
     def refusing_row(self, owner: int, variant: int) -> int | None:
         """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""
-        demand = self._demand[variant]
+        demand, meter, left = self._demand[variant], self.caps.meter, self.left
         for row in self._rows_of(owner):
-            asked = demand[self.caps.meter[row]]
-            if asked > self.left[row] and asked > 0:
+            asked = demand[meter[row]]
+            if asked > left[row] and asked > 0:
                 return row
         return None
 
     def take(self, owner: int, variant: int, times: int = 1) -> None:
         """Book `times` of `variant`; negative `times` give it back."""
-        demand = self._demand[variant]
+        demand, meter, left = self._demand[variant], self.caps.meter, self.left
         for row in self._rows_of(owner):
-            self.left[row] -= times * demand[self.caps.meter[row]]
+            left[row] -= times * demand[meter[row]]
 
     def refusal(self, row: int, variant: int) -> Reason:
         """Return the words for a refusal by cap number `row`, as things stand now."""

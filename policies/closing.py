@@ -86,7 +86,7 @@ def open_options(shape: Shape, options: Options, pools: Sequence[Pool], closing:
     """Return the ways to run a shape that no closed time stands in; without any, the refusal names one."""
     left = tuple(one for one in options.ways if closing.leaves_room(shape, one, pools[one.pool]))
     if left or not options.ways:
-        return options._replace(ways=left)
+        return Options(left, options.refusal)
     is_pinned = bool(shape.placement.backend or shape.placement.partition)
     first = pools[options.ways[0].pool]
     return Options((), closing.refusal(first, shape.request.walltime_s, is_pinned=is_pinned))

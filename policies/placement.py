@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class NodeColumns:
     taints: Mapping[str, _Bools] = field(default_factory=lambda: MappingProxyType({}))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Pool:
     """One partition of one backend. `keeps_queue`: jobs may wait there; else a job must fit at once.
 
@@ -75,6 +76,11 @@ class Pool:
     queued: int = 0
     licences: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     excludes: bool = True
+
+    @cached_property
+    def tightest(self) -> _Ints:
+        """Its nodes, those with the least free first."""
+        return _tightest_first(self.nodes, self.members)
 
 
 class Option(NamedTuple):
@@ -280,8 +286,8 @@ def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) 
         # Most resource managers do not say how much memory a GPU has: 0 is unknown, and no ground to refuse.
         has_memory = (nodes.gpu_memory_mib >= request.gpus.memory_mib) | (nodes.gpu_memory_mib == 0)
         fits &= (gpus >= request.gpus.per_node) & has_memory
-    members = pool.members[fits[pool.members]]
-    return _tightest_first(nodes, members) if free else members
+    members = pool.tightest if free else pool.members
+    return members[fits[members]]
 
 
 def _tightest_first(nodes: NodeColumns, members: _Ints) -> _Ints:

@@ -67,6 +67,7 @@ class Room:
         free = {id(pool.nodes): _Free(pool.nodes, pool.licences) for pool in pools}
         self._free = [free[id(pool.nodes)] for pool in pools]
         self._candidates: dict[int, list[int]] = {}
+        self._fits: dict[int, Callable[[int], bool]] = {}
 
     def place_now(self, way: int) -> Taken | None:
         """Take free nodes for one request, or return None: then nothing fits this way until something is given back."""
@@ -175,13 +176,21 @@ class Room:
             return None
         check = (lambda node: self._future.fits(way, node)) if self._future.watches(number) else None
         if way in self._tied:
-            return free.first_fits(self._beside_and_apart(way), request, gpu_type, check)
+            return _first_fits(self._beside_and_apart(way), request.nodes, self._has_enough(way), check)
         candidates = self._candidates.get(way)
         if candidates is None:
             # The last comes first: taking from the end of a list is cheap.
             candidates = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)[::-1].tolist()
             self._candidates[way] = candidates
-        return free.first_fits(candidates, request, gpu_type, check)
+        return _first_fits(candidates, request.nodes, self._has_enough(way), check)
+
+    def _has_enough(self, way: int) -> Callable[[int], bool]:
+        """Return what tells whether a node still has enough."""
+        fits = self._fits.get(way)
+        if fits is None:
+            request, number, gpu_type, _ = self._ways[way]
+            fits = self._fits[way] = self._free[number].fits(request, gpu_type)
+        return fits
 
     def _beside_and_apart(self, way: int) -> list[int]:
         """Return the nodes to try for a task that is tied to others, what it prefers last: others may come and go meanwhile."""
@@ -249,22 +258,6 @@ class _Free:
         self.licences = dict(licences)
         self._whole = nodes
 
-    def first_fits(
-        self, candidates: list[int], request: Resources, gpu_type: str, check: Callable[[int], bool] | None = None
-    ) -> tuple[int, ...] | None:
-        """Return the last candidates that have enough for the request, and pass `check`; None if they are too few.
-
-        Those that no longer fit are dropped for good.
-        """
-        found: list[int] = []
-        fits, wanted = self.fits(request, gpu_type), request.nodes
-        while candidates and len(found) < wanted:
-            node = candidates.pop()
-            if fits(node) and (check is None or check(node)):
-                found.append(node)
-        candidates.extend(reversed(found))
-        return tuple(found) if len(found) == wanted else None
-
     def fits(self, request: Resources, gpu_type: str) -> Callable[[int], bool]:
         """Return what tells whether one node still has enough."""
         free_cpus, cpus = self.cpus, request.cpus_per_node
@@ -280,18 +273,16 @@ class _Free:
 
     def take(self, request: Resources, gpu_type: str, nodes: Sequence[int], sign: int) -> None:
         """Take the request's parts from `nodes`, or with `sign` -1 give them back."""
+        cpus, memory, gpus = request.cpus_per_node, request.memory_mib_per_node, request.gpus.per_node
         for node in nodes:
-            self.cpus[node] -= sign * self._cpus(request, node)
-            self.memory[node] -= sign * request.memory_mib_per_node
-            if request.gpus.per_node:
-                self.gpus[gpu_type][node] -= sign * request.gpus.per_node
+            self.cpus[node] -= sign * (int(self._whole.cpus[node]) if request.exclusive else cpus)
+            self.memory[node] -= sign * memory
+            if gpus:
+                self.gpus[gpu_type][node] -= sign * gpus
             self.is_shared[node] = sign > 0 or self._is_shared(node)
         if nodes:
             for name, count in request.licences:
                 self.licences[name] = self.licences.get(name, 0) - sign * count
-
-    def _cpus(self, request: Resources, node: int) -> int:
-        return int(self._whole.cpus[node]) if request.exclusive else request.cpus_per_node
 
     def _is_shared(self, node: int) -> bool:
         return self.cpus[node] < self._whole.cpus[node] or any(
@@ -323,3 +314,22 @@ class _Free:
         fits = self.fits(request, gpu_type)
         free_nodes = sum(1 for node in members if fits(node))
         return because(ReasonCode.NO_ROOM, resource="nodes", asked=request.nodes, free=free_nodes, **names)
+
+
+def _first_fits(
+    candidates: list[int], wanted: int, fits: Callable[[int], bool], check: Callable[[int], bool] | None
+) -> tuple[int, ...] | None:
+    """Return as many of the last candidates as are wanted that have enough, and pass `check`; None if they are too few.
+
+    Those that no longer fit are dropped for good.
+    """
+    found: list[int] = []
+    place = len(candidates)
+    while place and len(found) < wanted:
+        place -= 1
+        node = candidates[place]
+        if fits(node) and (check is None or check(node)):
+            found.append(node)
+    if len(candidates) - place > len(found):
+        candidates[place:] = found[::-1]
+    return tuple(found) if len(found) == wanted else None

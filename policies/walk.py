@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -95,8 +96,10 @@ class Walk:
         self._is_refused = self._refused_by_caps()
         self._closed: tuple[set[int], set[int]] = (set(), set())
         self.on_trial = False
-        self._gangs = _members(snapshot)
         self._filling = Filling(snapshot.site.fusion)
+        self._gangs = _members(snapshot)
+        self._has_gangs = bool(self._gangs)
+        self._has_brief = self._filling.is_brief(float(snapshot.tasks.brief_s.min(initial=inf)))
 
     def _open_shapes(self) -> None:
         for number, shape in enumerate(self.snapshot.shapes):
@@ -244,14 +247,15 @@ class Walk:
         return reason
 
     def _try(self, row: int, owner: int, shape: int) -> None:
-        gang = int(self.snapshot.tasks.gang[row])
+        gang = int(self.snapshot.tasks.gang[row]) if self._has_gangs else -1
         if gang >= 0:
             self._try_gang(gang)
             return
         start = self._place(row, owner, shape)
         if isinstance(start, Start):
             self._begin(start)
-            self._let_join(start, owner, shape)
+            if self._has_brief:
+                self._let_join(start, owner, shape)
         elif start is not None:
             self.refusals.of_owner[owner, shape] = start
 
@@ -314,7 +318,8 @@ class Walk:
         cap: Reason | None = None
         has_own_room = self._open_own_room(row, shape)
         for number, place in enumerate((self.room.place_now, self.room.place_in_queue)):
-            joined = None if self.on_trial else self._join(row, owner, shape, beside=not number)
+            may_join = self._has_brief and not self.on_trial
+            joined = self._join(row, owner, shape, beside=not number) if may_join else None
             if joined is not None:
                 return joined
             closed: set[int] = set() if has_own_room else self._closed[number]
