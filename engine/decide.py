@@ -125,5 +125,9 @@ def _fenced(ws: Workspace, policy: SitePolicy, health: HealthBook, now: datetime
 
 
 def _may_help(policy: SitePolicy, running: Sequence[RunningRow]) -> bool:
-    """Tell whether a job that waits in a native queue might be given the place of one that runs, or be in the way."""
-    return bool(policy.preemption.enabled or policy.reservations) and any(row.is_queued for row in running)
+    """Tell whether a job that waits in a native queue might be given the place of one that runs, or be in the way.
+
+    Elastic work that runs may grow.
+    """
+    may_move = bool(policy.preemption.enabled or policy.reservations) and any(row.is_queued for row in running)
+    return may_move or any(row.may_resize for row in running)

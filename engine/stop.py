@@ -12,7 +12,7 @@ from elisa.engine.leaving import leave_jobs
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import CancelSent, Change, Noted, TaskMoved
-from elisa.model.decisions import Cancel, Park, Preempt
+from elisa.model.decisions import Cancel, Park, Preempt, Resize
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import CancelOutcome
 from elisa.model.reasons import Reason, ReasonCode, because
@@ -79,7 +79,7 @@ def _is_unheard(writer: Writer, attempt: Attempt, now: datetime) -> bool:
 
 def stops_of(plan: Plan, live: Mapping[AttemptId, Attempt]) -> list[Stop]:
     """Return the native jobs that a plan stops, but for those that were asked already."""
-    decided = [decision for decision in plan.decisions if isinstance(decision, (Cancel, Preempt, Park))]
+    decided = [decision for decision in plan.decisions if isinstance(decision, (Cancel, Preempt, Park, Resize))]
     attempts = [(live[decision.attempt], decision.reason) for decision in decided if decision.attempt in live]
     return [
         Stop(attempt=attempt, native_id=attempt.native_id, reason=reason)

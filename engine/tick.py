@@ -16,6 +16,7 @@ from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
 from elisa.engine.facts_due import note_deadlines
 from elisa.engine.gangs import gang_stops
+from elisa.engine.growing import note_room
 from elisa.engine.health import HealthBook
 from elisa.engine.kept_plans import keep
 from elisa.engine.lock import tick_lock
@@ -117,6 +118,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     writer.apply(passed_over)
     call_back_needed(writer, inputs, plan, now)
     note_deadlines(writer, due)
+    note_room(writer, inputs.running, plan)
     # 6. Act: stop what must stop, submit what shall start; every step written down first.
     by_id = {attempt.id: attempt for attempt in live}
     stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]

@@ -96,7 +96,9 @@ class RunningRow(NamedTuple):
 
     `priority` is the rank of its class. `saved_us` is when its newest checkpoint was taken, 0 if there is none; one that
     `saves_on_request` loses nothing when it is asked to leave. `slack_s` is what its deadline leaves it, infinite without
-    one. `is_leaving`: it was asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun.
+    one. `may_resize`: it is elastic, saves, and is alone; it gave way to the tasks of `gave_way_to` before, has had room to
+    grow since `roomy_us` (0: it has none), and had `grew_from` nodes when it was last to grow (0: it shrank since).
+    `is_leaving`: it was asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun.
     """
 
     attempt: str
@@ -116,6 +118,10 @@ class RunningRow(NamedTuple):
     is_leaving: bool = False
     is_queued: bool = False
     partition: str = ""
+    may_resize: bool = False
+    gave_way_to: tuple[str, ...] = ()
+    roomy_us: int = 0
+    grew_from: int = 0
 
 
 class UnfinishedRow(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .ids import AttemptId, BackendName, TaskId
 from .reasons import Reason
 
-__all__ = ["Cancel", "Decision", "Park", "Preempt", "Submit"]
+__all__ = ["Cancel", "Decision", "Park", "Preempt", "Resize", "Submit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,4 +50,14 @@ class Park:
     reason: Reason
 
 
-Decision = Submit | Cancel | Preempt | Park
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """Ask elastic work to save and leave, so that it starts again: on `size` nodes, or fewer, in favour of `beneficiary`."""
+
+    attempt: AttemptId
+    size: int
+    reason: Reason
+    beneficiary: TaskId | None = None
+
+
+Decision = Submit | Cancel | Preempt | Park | Resize

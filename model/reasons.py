@@ -83,6 +83,8 @@ class ReasonCode(StrEnum):
     GAVE_PLACE = "gave_place"  # task, why: what it held in advance is needed by a task that comes before it
     GAVE_BACK = "gave_back"  # gang, running, size, waited_s
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
+    SHRINKS = "shrinks"  # task, was, size
+    GROWS = "grows"  # was, size, idle_s
     PARKED = "parked"  # project, resource, in_use, cap
     OVER_LIMIT = "over_limit"  # resource, limit, seen
 

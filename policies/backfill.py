@@ -78,7 +78,11 @@ class Backfill:
 
     def promised_nodes(self, way: int) -> frozenset[int]:
         """Return the nodes of a way's cluster on which room is kept for somebody who cannot start yet, or reserved."""
-        return self.reserved_nodes(way).union(self._promised.get(self._clusters[way], ()))
+        return self.reserved_nodes(way) | self.kept_nodes(self._pool(way))
+
+    def kept_nodes(self, pool: Pool) -> frozenset[int]:
+        """Return the nodes of a pool's cluster on which room is kept for somebody who cannot start yet."""
+        return frozenset(self._promised.get(id(pool.nodes), ()))
 
     def reserved_nodes(self, way: int) -> frozenset[int]:
         """Return the nodes of a way's cluster with reserved room that it may not use, and would run into."""

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from elisa.model.columns import RunningRow
-from elisa.model.decisions import Preempt
+from elisa.model.decisions import Preempt, Resize
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Fact, ReasonCode, because
+from elisa.policies.elastic import has_claim, is_settled, spare_of
 from elisa.policies.placement import Pool, Way
-from elisa.policies.preemption import Ground, Standing, choose_victims, may_preempt, standings, victims_of
+from elisa.policies.preemption import (
+    Ground,
+    Standing,
+    Victim,
+    choose_victims,
+    cost_of,
+    may_preempt,
+    standings,
+    victims_of,
+)
 from elisa.policies.profile import members_that_fit, need_of
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.tiers import has_tiers, tiers
 from elisa.policies.walk import Start, Walk
 
-__all__ = ["make_room"]
+__all__ = ["ground_of", "make_room"]
 
 # Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
 _BENEFICIARIES = 32
 _BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL, ReasonCode.HELD_FOR})
 
 
-def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt, ...]:
+def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt | Resize, ...]:
     """Return whom to ask to leave, for the first tasks of the order that did not start for want of room."""
     if not snapshot.running:
         return ()
     maker = _Maker(snapshot, order, walk)
     for row in _blocked(order, walk):
         maker.serve(row)
-    for start in walk.starts[:_BENEFICIARIES] if snapshot.site.preemption.enabled else ():
+    for start in walk.starts[:_BENEFICIARIES] if maker.may_clear else ():
         maker.serve_started(start)
     for queued in maker.queued()[:_BENEFICIARIES]:
         maker.serve_queued(queued)
@@ -45,11 +55,22 @@ def _blocked(order: Ints, walk: Walk) -> list[int]:
     return [row for row in blocked if walk.snapshot.tasks.gang[row] < 0][:_BENEFICIARIES]
 
 
+def ground_of(walk: Walk, pool: Pool, leaving: Sequence[RunningRow] = ()) -> Ground:
+    """Return what is free on a pool's cluster once `leaving` have left and what a walk started there has begun."""
+    ground = Ground(pool.nodes, leaving)
+    for start in walk.starts:
+        if walk.snapshot.pools[start.way.pool].nodes is pool.nodes:
+            need = need_of(start.way.request, start.way.gpu_type, pool.nodes)
+            for node in start.taken.nodes:
+                ground.take(need, node)
+    return ground
+
+
 class _Maker:
     """Serves one task after another; who was asked for one is not asked for another."""
 
     def __init__(self, snapshot: Snapshot, order: Ints, walk: Walk) -> None:
-        self.decisions: list[Preempt] = []
+        self.decisions: list[Preempt | Resize] = []
         self._snapshot = snapshot
         self._walk = walk
         self._standings = standings(snapshot.running, snapshot.caps, snapshot.site)
@@ -57,6 +78,13 @@ class _Maker:
         self._asked: set[str] = set()
         self._tier = tiers(snapshot, order) if has_tiers(snapshot) else np.ones(len(order), dtype=np.int64)
         self._grounds: dict[int, Ground] = {}
+        rules, now_s = snapshot.site.preemption, snapshot.now_s
+        self._elastic = [row for row in snapshot.running if is_settled(row, rules, now_s)]
+
+    @property
+    def may_clear(self) -> bool:
+        """Whether anybody could be asked to leave nodes: all of them, or what is more than the least of elastic work."""
+        return self._snapshot.site.preemption.enabled or bool(self._elastic)
 
     def serve(self, row: int) -> None:
         """Make room for one task by the first way that can be cleared."""
@@ -74,19 +102,30 @@ class _Maker:
             return False
         if pool.keeps_queue:
             withdrawn = self._withdraw(row, pool, standing)
-            if withdrawn and self._snapshot.site.preemption.enabled:
+            if withdrawn and self.may_clear:
                 # It will be first in the queue in a minute: whoever has to make room then is asked now.
                 self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]))
             return withdrawn
-        if not self._snapshot.site.preemption.enabled:
+        if not self.may_clear:
             return False
         reserved = self._walk.future.reserved_nodes(way)
         return self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]), reserved)
 
     def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int] = ()) -> bool:
-        """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room."""
+        """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room.
+
+        Elastic work that goes on with fewer nodes loses no more than a start: it is asked before anybody has to wait.
+        """
         pool = self._snapshot.pools[way.pool]
         members = [one for one in members_that_fit(way.request, way.gpu_type, pool).tolist() if one not in but_not]
+        need = need_of(way.request, way.gpu_type, pool.nodes)
+        smaller = choose_victims(
+            self._ground(pool), need, members, self._shrinkable(pool, standing, beneficiary, members)
+        )
+        for victim in smaller or ():
+            self._shrink(beneficiary, AttemptId(victim.row.attempt))
+        if smaller is not None or not self._snapshot.site.preemption.enabled:
+            return smaller is not None
         eligible = [
             victim
             for victim in self._victims
@@ -94,11 +133,41 @@ class _Maker:
             and victim.row.backend == pool.backend
             and may_preempt(standing, victim.standing, self._snapshot.site.preemption)
         ]
-        need = need_of(way.request, way.gpu_type, pool.nodes)
         victims = choose_victims(self._ground(pool), need, members, eligible)
         for victim in victims or ():
             self._decide(beneficiary, victim.row, {"cost_hours": round(victim.cost, 3)})
         return victims is not None
+
+    def _shrinkable(
+        self, pool: Pool, standing: Standing, beneficiary: TaskId, members: Sequence[int]
+    ) -> Sequence[Victim]:
+        """Return what elastic work holds beyond its least, of those who did not give way to this task before."""
+        wanted = {pool.nodes.names[node] for node in members}
+        rows = [
+            row
+            for row in self._elastic
+            if row.backend == pool.backend
+            and row.attempt not in self._asked
+            and beneficiary not in row.gave_way_to
+            and has_claim(standing, self._standings[row.attempt])
+        ]
+        spare = ((row, spare_of(row, wanted)) for row in rows)
+        return [
+            Victim(
+                row=part,
+                standing=self._standings[row.attempt],
+                cost=cost_of(row, self._snapshot.site, self._snapshot.now_s),
+            )
+            for row, part in spare
+            if part is not None
+        ]
+
+    def _shrink(self, beneficiary: TaskId, attempt: AttemptId) -> None:
+        self._asked.add(attempt)
+        row = next(one for one in self._elastic if one.attempt == attempt)
+        least = row.request.elastic.least if row.request.elastic is not None else row.request.nodes
+        reason = because(ReasonCode.SHRINKS, task=beneficiary, was=len(row.nodes), size=least)
+        self.decisions.append(Resize(attempt=attempt, size=least, reason=reason, beneficiary=beneficiary))
 
     def serve_started(self, start: Start) -> None:
         """Make room for a task that this plan sends to wait in a native queue; one that got nodes needs none.
@@ -116,7 +185,7 @@ class _Maker:
     def queued(self) -> list[RunningRow]:
         """Return the jobs that wait in native queues, the firmest standing first."""
         waiting = [row for row in self._snapshot.running if row.is_queued and not row.is_leaving]
-        waiting = [row for row in waiting if row.attempt not in self._asked and self._snapshot.site.preemption.enabled]
+        waiting = [row for row in waiting if row.attempt not in self._asked and self.may_clear]
         return sorted(waiting, key=lambda row: (self._standings[row.attempt], row.attempt))
 
     def serve_queued(self, row: RunningRow) -> None:
@@ -134,12 +203,7 @@ class _Maker:
         ground = self._grounds.get(id(pool.nodes))
         if ground is None:
             leaving = [row for row in self._snapshot.running if row.is_leaving and row.backend == pool.backend]
-            ground = self._grounds[id(pool.nodes)] = Ground(pool.nodes, leaving)
-            for start in self._walk.starts:
-                if self._snapshot.pools[start.way.pool].nodes is pool.nodes:
-                    need = need_of(start.way.request, start.way.gpu_type, pool.nodes)
-                    for node in start.taken.nodes:
-                        ground.take(need, node)
+            ground = self._grounds[id(pool.nodes)] = ground_of(self._walk, pool, leaving)
         return ground
 
     def _withdraw(self, row: int, pool: Pool, standing: Standing) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from elisa.model.changes import PassedOver
 from elisa.model.charge import Charge
-from elisa.model.decisions import Decision, Park, Preempt, Submit
+from elisa.model.decisions import Decision, Park, Preempt, Resize, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
@@ -20,6 +20,7 @@ from elisa.policies.closing import kept_off
 from elisa.policies.elastic import size_facts
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.fusion import Bundle, Member
+from elisa.policies.growing import NO_GROWTH, growth
 from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
@@ -41,14 +42,26 @@ def plan(snapshot: Snapshot) -> Plan:
     parked = (*parked, *to_take_back(snapshot, walk.reserved, but_not={one.attempt for one in parked}))
     going = {one.attempt for one in parked}
     room = [one for one in make_room(snapshot, ranked.order, walk) if one.attempt not in going]
-    return Plan(snapshot, ranked, walk, (*parked, *room))
+    grown = growth(snapshot, walk, going.union(one.attempt for one in room)) if snapshot.running else NO_GROWTH
+    return Plan(snapshot, ranked, walk, (*parked, *room, *grown.decisions), grown.room)
 
 
 class Plan:
-    """Decisions in the order in which to carry them out, and the reasons for everything else."""
+    """Decisions in the order in which to carry them out, and the reasons for everything else.
 
-    def __init__(self, snapshot: Snapshot, ranked: Ranking, walk: Walk, stops: Sequence[Park | Preempt] = ()) -> None:
+    `room` tells on how many nodes running elastic work could run now, of what could run on more than it has.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        ranked: Ranking,
+        walk: Walk,
+        stops: Sequence[Park | Preempt | Resize] = (),
+        room: Mapping[str, int] = NO_GROWTH.room,
+    ) -> None:
         self.snapshot = snapshot
+        self.room = room
         self.order = ranked.order
         self.notes = ranked.notes
         self._starts = {start.row: start for start in walk.starts}
@@ -61,7 +74,7 @@ class Plan:
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """One `Submit` for each task that starts, then one `Park` or `Preempt` for each attempt that should leave."""
+        """One `Submit` for each task that starts, then one `Park`, `Preempt` or `Resize` for each attempt to leave."""
         return (*(self._submit(start) for start in self._starts.values()), *self._stops)
 
     @cached_property

@@ -71,7 +71,7 @@ class Room:
 
     def place_now(self, way: int) -> Taken | None:
         """Take free nodes for one request, or return None: then nothing fits this way until something is given back."""
-        request, number, gpu_type, _ = self._ways[way]
+        number = self._ways[way].pool
         pool = self._pools[number]
         if self._submits[pool.backend] <= 0 or (pool.keeps_queue and self._window[number] <= 0):
             return None
@@ -80,11 +80,16 @@ class Room:
         nodes = self._fit(way)
         if nodes is None:
             return None
-        self._submits[pool.backend] -= 1
-        self._reserved.take(way)
-        self._free[number].take(request, gpu_type, nodes, 1)
-        self._future.take(way, nodes)
-        return Taken(way, nodes) if way not in self._tied else self._bound(way, nodes)
+        taken = self._take(Taken(way, nodes))
+        return taken if way not in self._tied else self._bound(way, nodes)
+
+    def _take(self, taken: Taken) -> Taken:
+        request, number, gpu_type, _ = self._ways[taken.way]
+        self._submits[self._pools[number].backend] -= 1
+        self._reserved.take(taken.way)
+        self._free[number].take(request, gpu_type, taken.nodes, 1)
+        self._future.take(taken.way, taken.nodes)
+        return taken
 
     def _bound(self, way: int, nodes: tuple[int, ...]) -> Taken:
         """Note where a task is that is tied to others, and pin it there if that was chosen for their sake."""
@@ -158,14 +163,14 @@ class Room:
         self._candidates.clear()
 
     def exchange(self, taken: Taken, way: int) -> Taken | None:
-        """Take free nodes by another way of the same pool in place of what was taken; None, and all as before, if it can't."""
+        """Take free nodes by another way of the same pool in place of what was taken; None, and all as before, if it can't.
+
+        Not for tasks that are tied to others.
+        """
         self.give_back(taken)
         other = self.place_now(way)
         if other is None:
-            request, number, gpu_type, _ = self._ways[taken.way]
-            self._submits[self._pools[number].backend] -= 1
-            self._free[number].take(request, gpu_type, taken.nodes, 1)
-            self._future.take(taken.way, taken.nodes)
+            self._take(taken)
         return other
 
     def _fit(self, way: int) -> tuple[int, ...] | None:
@@ -203,6 +208,15 @@ class Room:
             nodes = nodes[np.argsort(-parts[nodes], kind="stable")]
         tried: list[int] = nodes[::-1].tolist()
         return tried
+
+    def count(self, way: int) -> int:
+        """Return on how many nodes there is room now for one node's part of a request."""
+        request, number, gpu_type, _ = self._ways[way]
+        fits, is_watched = self._free[number].fits(request, gpu_type), self._future.watches(number)
+        nodes = self._open(
+            fitting_nodes(request, gpu_type, self._pools[number], free=True), request, self._pools[number]
+        )
+        return sum(fits(node) and (not is_watched or self._future.fits(way, node)) for node in nodes.tolist())
 
     def _open(self, nodes: _Ints, request: Resources, pool: Pool) -> _Ints:
         closed = self._closing.closed(pool, request.walltime_s)

@@ -193,6 +193,15 @@ class Snapshot:
             urged=urged or {},
         )
 
+    def queued_jobs(self) -> Iterator[tuple[Attempt, int]]:
+        """Yield the jobs that wait in native queues for nothing but room, each with the rank of its class."""
+        rank = {row.attempt: row.priority for row in self.running}
+        live = {attempt.id for attempt in self.live}
+        for attempt in self.live:
+            may_begin = not attempt.cancel_sent and live.isdisjoint(attempt.behind)
+            if attempt.state in _WAITING and may_begin:
+                yield attempt, rank.get(attempt.id, 0)
+
 
 def _as_urged(ready: ReadyColumns, urged: Mapping[TaskId, Urged]) -> ReadyColumns:
     """Return the columns with the classes that tasks inherit."""

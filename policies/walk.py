@@ -174,10 +174,24 @@ class Walk:
         """Give elastic starts of classes better than `rank` what room and budget all of their class have left."""
         due = [(own, place) for own, place in self._elastic if rank is None or own < rank]
         self._elastic = [one for one in self._elastic if one not in due]
-        for _, place in due:
+        for own, place in due:
+            most = self._most_for(self.starts[place], own)
             for way in self._larger[self.starts[place].taken.way]:
-                if way not in self._full and self._exchange(place, way):
+                if self.ways[way].request.nodes <= most and way not in self._full and self._exchange(place, way):
                     break
+
+    def _most_for(self, start: Start, rank: int) -> float:
+        """Return how many nodes an elastic start may have, so that jobs of its class in the same queues get theirs first."""
+        pool = self.snapshot.pools[start.way.pool]
+        if not pool.keeps_queue:
+            return np.inf
+        jobs = self.snapshot.queued_jobs()
+        waiting = sum(job.request.node_count for job, own in jobs if job.backend == pool.backend and own <= rank)
+        for other in self.starts:
+            is_there = self.snapshot.pools[other.way.pool].backend == pool.backend and not other.taken.nodes
+            if is_there and other.host < 0 and self.snapshot.tasks.priority[other.row] <= rank:
+                waiting += other.way.request.node_count
+        return start.way.request.nodes + self.room.count(start.taken.way) - waiting if waiting else np.inf
 
     def _exchange(self, place: int, way: int) -> bool:
         """Start one of the starts by a larger way; tell whether room and budget allow it."""
@@ -235,6 +249,13 @@ class Walk:
         for shape, ways in enumerate(self.ways_of):
             if ways:
                 refused[:, shape] = by_way[:, ways.start : ways.stop].all(axis=1)
+        return refused
+
+    def is_refused_by_caps(self, tasks: TaskTable) -> npt.NDArray[np.bool_]:
+        """Tell for each task whether hard caps refuse it, before or during the walk: want of room is another thing."""
+        refused: npt.NDArray[np.bool_] = self._is_refused[tasks.owner, tasks.shape]
+        for owner, shape in self.refusals.of_owner:
+            refused |= (tasks.owner == owner) & (tasks.shape == shape)
         return refused
 
     def explain(self, owner: int, shape: int) -> Reason:

@@ -77,6 +77,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.PREEMPTED_FOR: "it made room for {task}",
     _C.GAVE_BACK: "its gang {gang} had only {running} of {size} members running for {waited_s}: all of it starts anew",
     _C.CLEARED: "it has to leave: {closed}",
+    _C.SHRINKS: "it saves and starts again on fewer nodes than {was}, {size} or more, so that {task} can start",
+    _C.GROWS: "it saves and starts again on {size} nodes in place of {was}: they have stood idle for {idle_s}",
     _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
     _C.UNCHAINED: "it was taken back from the queue: {behind}, which it was queued behind, will not let it begin",
     _C.CAP_CUT: "it was taken back from the queue, for project {project} may not have as much any more",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from elisa.model.changes import ROOM_GONE, ROOM_TO_GROW
 from elisa.model.columns import RunningRow
 from elisa.model.hostlist import expand_hosts
+from elisa.model.reasons import ReasonCode
 from elisa.store.connection import Connection
 from elisa.store.convert import resources_from, spec_from, to_us
 
 __all__ = ["RunningQueries"]
 
 _MICRO = 1e-6
+_RESIZED = frozenset({ReasonCode.SHRINKS, ReasonCode.GROWS})
 _RUNNING = (
     "SELECT a.id, a.task, a.project, a.owner_uid, a.backend, a.nodes, a.request, a.started_at, a.last_checkpoint,"
     " a.cancel_sent, a.partition_name, t.priority, t.spec, t.cancel_requested, p.deadline, a.leader"
@@ -30,6 +34,16 @@ _MADE_ROOM = (
 )
 
 
+_GAVE_WAY = (
+    "SELECT a.task, u.facts FROM audit u JOIN attempt a ON a.id = u.subject"
+    " WHERE a.task IN ({keys}) AND u.kind = 'cancel.sent' ORDER BY u.seq"
+)
+_ROOM = (
+    f"SELECT subject, kind, at FROM audit WHERE subject IN ({{keys}}) AND kind IN ('noted.{ROOM_TO_GROW}',"
+    f" 'noted.{ROOM_GONE}') ORDER BY seq"
+)
+
+
 class RunningQueries:
     """Queries for what runs."""
 
@@ -39,7 +53,39 @@ class RunningQueries:
         """Return every live attempt that a resource manager knows of, by id."""
         rows = self._db.rows(_RUNNING)
         preempted = dict(self._db.rows_in(_MADE_ROOM, {row[1] for row in rows}))
-        return tuple(_row(row, preempted.get(row[1], 0), to_us(now)) for row in rows)
+        plain = (_row(row, preempted.get(row[1], 0), to_us(now)) for row in rows)
+        return self._with_sizes(tuple(plain))
+
+    def _with_sizes(self, rows: tuple[RunningRow, ...]) -> tuple[RunningRow, ...]:
+        """Return the rows with what became of those that may change their size; that is no preemption of a task."""
+        elastic = [row for row in rows if row.may_resize]
+        if not elastic:
+            return rows
+        ways: defaultdict[str, list[str]] = defaultdict(list)
+        times: Counter[str] = Counter()
+        grew_from: dict[str, int] = {}
+        for task, text in self._db.rows_in(_GAVE_WAY, {row.task for row in elastic}):
+            facts = json.loads(text)
+            if facts["reason"] in _RESIZED:
+                times[task] += 1
+                has_shrunk = facts["reason"] == ReasonCode.SHRINKS
+                ways[task] += [facts["because"]["task"]] if has_shrunk else []
+                grew_from[task] = 0 if has_shrunk else facts["because"]["was"]
+        roomy = {
+            subject: at_us if kind == f"noted.{ROOM_TO_GROW}" else 0
+            for subject, kind, at_us in self._db.rows_in(_ROOM, {row.attempt for row in elastic})
+        }
+        return tuple(
+            row._replace(
+                times_preempted=max(0, row.times_preempted - times[row.task]),
+                gave_way_to=tuple(ways[row.task]),
+                roomy_us=roomy.get(row.attempt, 0),
+                grew_from=grew_from.get(row.task, 0),
+            )
+            if row.may_resize
+            else row
+            for row in rows
+        )
 
 
 def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:
@@ -65,6 +111,10 @@ def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:
         is_leaving=bool(row[9] or row[13]),
         is_queued=row[7] is None,
         partition=row[10],
+        may_resize=request.elastic is not None
+        and spec.preemptible
+        and spec.gang is None
+        and spec.checkpoint is not None,
     )
 
 

@@ -13,7 +13,7 @@ from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
 from elisa.engine.plan import Preview, preview
 from elisa.engine.workspace import open_workspace
-from elisa.model.decisions import Cancel, Decision, Park, Preempt, Submit
+from elisa.model.decisions import Cancel, Decision, Park, Preempt, Resize, Submit
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.model.text import clean
@@ -82,6 +82,9 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
             return "preempt", TaskId(decision.attempt.partition(".")[0]), decision.attempt
         case Park():
             return "park", TaskId(decision.attempt.partition(".")[0]), decision.attempt
+        case Resize():
+            verb = "grow" if decision.beneficiary is None else "shrink"
+            return verb, TaskId(decision.attempt.partition(".")[0]), decision.attempt
 
 
 def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
