@@ -1,6 +1,7 @@
 """From the failure of a node of a real Slurm cluster until its work runs again elsewhere, with a tick every ten seconds.
 
-The node's slurmd is killed and the node set down: Slurm can neither reach it nor end what runs there.
+In one series the node's slurmd is killed and the node set down: Slurm can neither reach it nor end what runs there. In the
+other the node is dead: slurmd, slurmstepd, agent and program are killed, and nobody can say that anything has stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -22,7 +23,7 @@ from tests.real.slurm_cluster import SlurmCluster
 
 __all__ = ["FIGURES", "measure"]
 
-FIGURES = ("node_failure_to_running_s",)
+FIGURES = ("node_failure_to_running_s", "node_failure_to_running_s/dead_node")
 _RUNS = 7
 _TICK_EVERY_S = 10.0
 _LONGEST_S = 300.0
@@ -50,27 +51,32 @@ tasks:
     resources: {cpus: 8, walltime: 1h}
 """
 _SITE = "backends:\n  slurm: {kind: slurm, options: {path: %s}}\n"
+_SHORT_FENCE = "jobs: {self_fence: 30s}\n"
+_Fault = Callable[[SlurmCluster, str], None]
 
 
 def measure() -> Iterator[Figure]:
-    """Yield the seconds, as a median and at worst."""
-    with SlurmCluster() as cluster:
-        seconds = _seconds(cluster)
-    name, runs = "node_failure_to_running_s", len(seconds)
-    yield Figure(figure=name, value=median(seconds), unit="s", goal=_GOAL, runs=runs)
-    yield Figure(figure=f"{name}/max", value=max(seconds), unit="s", goal=_GOAL, runs=runs)
+    """Yield the seconds of both series, as a median and at worst."""
+    for name, site, fail in (
+        (FIGURES[0], _SITE, SlurmCluster.kill_node),
+        (FIGURES[1], _SITE + _SHORT_FENCE, SlurmCluster.lose_node),
+    ):
+        with SlurmCluster() as cluster:
+            seconds = _seconds(cluster, site, fail)
+        yield Figure(figure=name, value=median(seconds), unit="s", goal=_GOAL, runs=len(seconds))
+        yield Figure(figure=f"{name}/max", value=max(seconds), unit="s", goal=_GOAL, runs=len(seconds))
 
 
-def _seconds(cluster: SlurmCluster) -> list[float]:
+def _seconds(cluster: SlurmCluster, site: str, fail: _Fault) -> list[float]:
     """Run one task through one failure after another, each at a random moment between two ticks."""
     chance = random.Random(5)
     with tempfile.TemporaryDirectory(prefix="el-") as folder, _slurm_conf(cluster):
         elisa = a_state_folder(cluster, Path(folder))
-        (elisa.home / "site.yaml").write_text(_SITE % (elisa.folder / "bin"))
+        (elisa.home / "site.yaml").write_text(site % (elisa.folder / "bin"))
         (elisa.folder / "count.py").write_text(_PROGRAM)
         lives = elisa.task_dir(elisa.submit(textwrap.dedent(_PIPELINE)), "count") / "lives"
         with _ticking(elisa):
-            found = [_one_failure(elisa, lives, chance) for _ in range(_RUNS)]
+            found = [_one_failure(elisa, lives, chance, fail) for _ in range(_RUNS)]
         cluster.clear()
     return found
 
@@ -103,13 +109,13 @@ def _ticking(elisa: ElisaOnSlurm) -> Iterator[None]:
         ticker.join()
 
 
-def _one_failure(elisa: ElisaOnSlurm, lives: Path, chance: random.Random) -> float:
+def _one_failure(elisa: ElisaOnSlurm, lives: Path, chance: random.Random, fail: _Fault) -> float:
     before = len(_begun(lives))
     _wait_for(lives, max(before, 1))
     time.sleep(2 * _TICK_EVERY_S + chance.uniform(0, 3 * _TICK_EVERY_S))
     node = elisa.cluster.run(["squeue", "-h", "-t", "R", "-o", "%N"]).stdout.strip()
     failed_at = time.time()
-    elisa.cluster.kill_node(node)
+    fail(elisa.cluster, node)
     elisa.cluster.node_down(node)
     begun = _wait_for(lives, max(before, 1) + 1)
     assert begun[-1][1] > 0, "it began from nothing"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from elisa.engine.cutoff import fence_s
 from elisa.engine.seals import read_secret
 from elisa.engine.settle import call_off, confirm_losses, finished_by
 from elisa.engine.spool import Reading, SpoolNews, read_new
@@ -30,8 +31,6 @@ __all__ = ["Evidence", "advance", "weigh", "with_progress"]
 
 # A backend without a queue of its own starts a job at once or never: nothing can come late.
 _AT_ONCE = LifecycleRules(grace_s=0.0, absences=1)
-# Over the time after which a cut-off agent stops itself: clocks of two nodes run apart, and killing takes a moment.
-_MARGIN = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,4 +156,4 @@ def _recovery_rules(ws: Workspace, attempt: Attempt) -> RecoveryRules:
     """Return rules by which a successor waits until a job cut off from us has certainly stopped itself."""
     backend = ws.backends.get(attempt.backend)
     is_remote = backend is None or backend.capabilities.queues
-    return RecoveryRules(fence_s=_MARGIN * ws.site.jobs.self_fence if is_remote else 0.0)
+    return RecoveryRules(fence_s=fence_s(ws, attempt.id) if is_remote and attempt.claimed else 0.0)

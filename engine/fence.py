@@ -14,7 +14,7 @@ from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId, attempt_number, task_of
 
-__all__ = ["claimed", "fences_to_raise", "has_let_go", "raise_fence", "read_fence", "shut_out"]
+__all__ = ["claimed", "fences_to_raise", "has_let_go", "newest_claim", "raise_fence", "read_fence", "shut_out"]
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
@@ -44,8 +44,13 @@ def claimed(files: Files, home: Path, attempt: AttemptId) -> bool:
 
 def has_let_go(files: Files, home: Path, attempt: AttemptId) -> bool:
     """Tell whether the last native job that claimed an attempt has said that nothing of it runs any more."""
-    newest = next(n for n in count() if not files.exists(layout.incarnation_claim(home, attempt, n))) - 1
+    newest = newest_claim(files, home, attempt)
     return newest >= 0 and files.exists(layout.released(home, attempt, newest))
+
+
+def newest_claim(files: Files, home: Path, attempt: AttemptId) -> int:
+    """Return the incarnation that claimed an attempt last, -1 if none has."""
+    return next(n for n in count() if not files.exists(layout.incarnation_claim(home, attempt, n))) - 1
 
 
 def shut_out(files: Files, home: Path, attempt: AttemptId) -> bool:

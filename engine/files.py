@@ -59,6 +59,10 @@ class Files(Protocol):
 
     def exists(self, path: Path) -> bool: ...
 
+    def changed_at(self, path: Path) -> float:
+        """Return when a file was last changed, in seconds since the epoch by the clock of the file server."""
+        ...
+
     def entries(self, folder: Path) -> tuple[Entry, ...]:
         """Return the regular files in `folder` by name; none if there is no such folder."""
         ...
@@ -132,6 +136,14 @@ class OsFiles:
     def exists(self, path: Path) -> bool:
         """Tell whether anything is at `path`; a dangling link counts."""
         return os.path.lexists(path)
+
+    def changed_at(self, path: Path) -> float:
+        """Return when a file was last changed."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return os.fstat(descriptor).st_mtime  # NFS asks the server anew when a file is opened
+        finally:
+            os.close(descriptor)
 
     def entries(self, folder: Path) -> tuple[Entry, ...]:
         """Return the regular files in `folder` by name; none if there is no such folder."""

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from elisa.engine.fence import has_let_go
+from elisa.engine.cutoff import proofs_of_end
+from elisa.engine.managers import Managers
 from elisa.engine.results import read_list
 from elisa.engine.workspace import Workspace
 from elisa.model.changes import Change, PassedOver, TaskMoved, TasksAdded
 from elisa.model.ids import TaskId, new_task_id, task_of
 from elisa.model.needs import ResolvedNeed
 from elisa.model.pipeline import TaskSpec
-from elisa.model.reasons import ReasonCode, because
+from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.states import TaskState
 from elisa.model.task import Task
 from elisa.pipelines.expand import instances
@@ -26,11 +27,15 @@ __all__ = ["settle_waiting"]
 _ROUNDS = 10_000
 
 
-def settle_waiting(ws: Workspace, writer: Writer, now: datetime) -> int:
-    """Look at every task whose needs may have changed, until nothing follows from anything; return how many moved."""
+def settle_waiting(ws: Workspace, writer: Writer, managers: Managers, now: datetime) -> int:
+    """Look at every task whose needs may have changed, until nothing follows from anything; return how many moved.
+
+    Tasks whose last attempt was lost with its node need not wait any longer once nothing of it can run any more.
+    """
+    proofs = proofs_of_end(ws, writer, managers, now)
     moved = 0
     for _ in range(_ROUNDS):
-        changes = list(_changes(ws, writer, now))
+        changes = list(_changes(ws, writer, proofs, now))
         if changes:
             ws.crash("readiness.begin")
             writer.apply(changes)
@@ -42,8 +47,8 @@ def settle_waiting(ws: Workspace, writer: Writer, now: datetime) -> int:
     return moved
 
 
-def _changes(ws: Workspace, writer: Writer, now: datetime) -> Iterator[Change]:
-    early = _free_early(ws, writer, now)
+def _changes(ws: Workspace, writer: Writer, proofs: Mapping[TaskId, Reason], now: datetime) -> Iterator[Change]:
+    early = _free_early(writer, proofs, now)
     ids = tuple(dict.fromkeys((*writer.to_check(now), *early)))
     tasks, needs = {**writer.tasks(ids), **early}, writer.upstream(ids)
     for task in ids:
@@ -51,19 +56,18 @@ def _changes(ws: Workspace, writer: Writer, now: datetime) -> Iterator[Change]:
         if isinstance(change, PassedOver) and change.reason.code is ReasonCode.EXPANSION_PENDING:
             yield from _expand(ws, writer, tasks[task], needs.get(task, ()))
         elif change is not None:
-            yield _told(change) if task in early else change
+            yield _told(change, proofs[task]) if task in early else change
 
 
-def _free_early(ws: Workspace, writer: Writer, now: datetime) -> Mapping[TaskId, Task]:
-    """Return tasks whose last attempt was lost with its node and has stopped for sure: they need not wait as long."""
-    stopped = [task_of(one) for one in writer.cut_off(now) if has_let_go(ws.files, ws.home, one)]
-    return {task.id: replace(task, not_before=None) for task in writer.tasks(stopped).values()}
+def _free_early(writer: Writer, proofs: Mapping[TaskId, Reason], now: datetime) -> Mapping[TaskId, Task]:
+    waiting = {task_of(one) for one in writer.cut_off(now)} if proofs else set()
+    return {task.id: replace(task, not_before=None) for task in writer.tasks(sorted(waiting & proofs.keys())).values()}
 
 
-def _told(change: TaskMoved | PassedOver) -> TaskMoved | PassedOver:
+def _told(change: TaskMoved | PassedOver, proof: Reason) -> TaskMoved | PassedOver:
     """Say why a task need not wait any longer."""
     is_free = isinstance(change, TaskMoved) and change.after is TaskState.READY
-    return replace(change, reason=because(ReasonCode.STOPPED_FOR_SURE)) if is_free else change
+    return replace(change, reason=proof) if is_free else change
 
 
 def _expand(ws: Workspace, writer: Writer, template: Task, needs: Sequence[ResolvedNeed]) -> Iterator[Change]:

@@ -33,7 +33,7 @@ def confirm_losses(files: Files, home: Path, observed: Observed) -> Observed:
 def call_off(files: Files, home: Path, ended: Sequence[Attempt]) -> None:
     """Have what may still run of attempts on failed nodes stop itself: an agent in reach looks at the fence often.
 
-    Its successor need not wait for the worst case then: see `has_let_go`.
+    Its successor need not wait for the worst case then: see `proofs_of_end`.
     """
     for attempt in ended:
         if attempt.claimed and attempt.end is not None and attempt.end.reason is EndReason.NODE_FAILURE:

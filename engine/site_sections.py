@@ -293,7 +293,8 @@ class JobsConfig(Section):
     )
     self_fence: Duration = Field(
         default=int(_JOBS.self_fence_s),
-        description="An agent that cannot write for so long kills its program; a successor waits a quarter longer.",
+        description="An agent that cannot reach the state folder for so long kills its program; a successor waits a quarter"
+        " longer after the last sign of life, unless something proves sooner that nothing runs any more.",
     )
     output_limit: Memory = Field(
         default=_JOBS.output_limit_mib, description="What a program may print before it is stopped."

@@ -107,9 +107,9 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     # 4. Advance: commit what happened and what follows from it.
     observed = advance(ws, writer, Evidence(now=now, live=live, news=news, polls=polls, found=found))
     cancel_idle(writer)
-    moved = settle_waiting(ws, writer, now)
+    moved = settle_waiting(ws, writer, managers, now)
     if undo_circles(writer):
-        moved += settle_waiting(ws, writer, now)
+        moved += settle_waiting(ws, writer, managers, now)
     # 5. Plan.
     live = writer.live_attempts() if observed.changes else live
     plan, due, inputs, fused = decide(ws, writer, managers, health, live, now)

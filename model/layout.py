@@ -40,6 +40,7 @@ __all__ = [
     "result_file",
     "roles_file",
     "runs",
+    "server_clock",
     "simulated_state",
     "site_file",
     "slurm_library",
@@ -159,6 +160,11 @@ def event_secret(home: P) -> P:
 
 def claims(home: P) -> P:
     return home / "claims"
+
+
+def server_clock(home: P) -> P:
+    """Return a file that the engine writes anew to learn what time the file server has."""
+    return claims(home) / ".now"
 
 
 def task_claims(home: P, task: TaskId) -> P:

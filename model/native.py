@@ -169,7 +169,10 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """One node. `gpus` and `free_gpus` count by type, such as `(("a100", 4),)`."""
+    """One node. `gpus` and `free_gpus` count by type, such as `(("a100", 4),)`.
+
+    `booted_at` is None where the resource manager does not tell; `is_off`: it says that the node has no power.
+    """
 
     name: str
     cpus: int
@@ -182,6 +185,8 @@ class NodeView:
     features: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     state: NodeState = NodeState.UP
+    booted_at: datetime | None = None
+    is_off: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,8 @@ class ReasonCode(StrEnum):
     NOT_BEGUN = "not_begun"  # why: its turn in a shared job did not come
     CHAINED = "chained"  # behind, backend, partition, kept_off
     STOPPED_FOR_SURE = "stopped_for_sure"
+    SILENT_FOR_SURE = "silent_for_sure"  # silent_s: longer than the agent of a lost attempt lets its program live
+    NODES_BEGAN_ANEW = "nodes_began_anew"  # nodes: those of a lost attempt were switched off, or have booted since
     SUCCEEDED = "succeeded"
     CHAIN_BROKEN = "chain_broken"  # behind: it did not begin, and its needs are looked at again
     RETRY = "retry"  # end, failures, limit, resume_step

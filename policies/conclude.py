@@ -30,10 +30,18 @@ _MANAGER_KNOWS = frozenset(
 _AGENT_KNOWS = frozenset({EndReason.INVALID_DATA, EndReason.OUT_OF_MEMORY, EndReason.TIMEOUT})
 _OVER_LIMIT: Mapping[object, EndReason] = {"memory": EndReason.OUT_OF_MEMORY, "walltime": EndReason.TIMEOUT}
 # Its last event says these by name: a limit that it told of before may have been heard, and forgotten, in an earlier tick.
-_TOLD: Mapping[object, EndReason] = {reason.value: reason for reason in (*_AGENT_KNOWS, EndReason.NOT_BEGUN)}
+# `fenced`: it killed its program because it could not reach the state folder, which is no fault of the program.
+_TOLD: Mapping[object, EndReason] = {
+    **{reason.value: reason for reason in (*_AGENT_KNOWS, EndReason.NOT_BEGUN)},
+    "fenced": EndReason.NODE_FAILURE,
+}
 _REFUSED = 75
-# The agent's own exit statuses, for when its event did not reach us: sysexits.h data error and temporary failure.
-_AGENT_EXITS: Mapping[int, EndReason] = {74: EndReason.INVALID_DATA, _REFUSED: EndReason.LOST}
+# The agent's own exit statuses, for when its event did not reach us: sysexits.h data error and temporary failure, fenced.
+_AGENT_EXITS: Mapping[int, EndReason] = {
+    74: EndReason.INVALID_DATA,
+    _REFUSED: EndReason.LOST,
+    76: EndReason.NODE_FAILURE,
+}
 _FIRST_SIGNAL_STATUS = 128
 
 

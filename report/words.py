@@ -44,6 +44,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CHAINED: "it was queued behind {behind}, for {where}",
     _C.CHAIN_BROKEN: "it did not begin, for it was queued behind {behind}; what it needs is looked at again",
     _C.STOPPED_FOR_SURE: "what ran on the failed node has stopped for sure",
+    _C.SILENT_FOR_SURE: "what ran on the failed node has been silent for {silent_s}, and has stopped for sure",
+    _C.NODES_BEGAN_ANEW: "nothing runs any more on {nodes}, switched off or booted since",
     _C.SUCCEEDED: "it finished",
     _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
     _C.RESUME: "it goes on after {end}, which cost it no retry",

@@ -14,7 +14,7 @@ from elisa.runtime.claim import (
     NativeJob,
     RefusedError,
     claim_task,
-    is_superseded,
+    look_at_fence,
     native_job,
     read_done,
     release,
@@ -27,14 +27,15 @@ from elisa.runtime.eventfile import EventFiles, Scalar, read_records
 from elisa.runtime.gpu import given_gpus
 from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
-from elisa.runtime.supervise import Ending, Supervisor, block_signals, usage_data
+from elisa.runtime.supervise import FENCED, Ending, Supervisor, block_signals, usage_data
 
 if TYPE_CHECKING:
     from elisa.runtime.checkpoint.foreign import RestartFiles
     from elisa.runtime.watch import Watch
 
-__all__ = ["CANNOT_START", "INVALID_DATA", "NOT_BEGUN", "REFUSED", "decline_job", "run_job"]
+__all__ = ["CANNOT_START", "CUT_OFF", "INVALID_DATA", "NOT_BEGUN", "REFUSED", "decline_job", "run_job"]
 
+CUT_OFF = 76
 REFUSED = 75
 INVALID_DATA = 74
 CANNOT_START = 73
@@ -44,9 +45,15 @@ STOPPED = 143  # of a program that was made to stop and still claims success
 _REFUSED_RANK = 2**40  # an agent that is refused must not take numbers from the one that holds the claim
 _TELL_S = 60.0
 _LONGEST_LOOK_S = 10.0  # between two looks for restart files
+_LONGEST_SILENCE_S = 10.0  # between two signs of life: whose node was given up stops itself within that time
+_SIGNS = 4  # in the silence that is taken for death: a machine under load may be late with one
 
 
 _Tell = Callable[[str, Dict[str, Scalar]], object]
+
+
+class _CutOffError(Exception):
+    """Nothing may be started: the state folder is out of reach, or another attempt is allowed."""
 
 
 class _Declined(NamedTuple):
@@ -145,9 +152,24 @@ def _run_claimed(session: _Session) -> int:
     try:
         outputs = _open_outputs(job)
         session = _with_restart_files(session)
-        return _supervise(session, _start(session, outputs), outputs)
+        contact = _look_before_start(session)
+        return _supervise(session, _start(session, outputs), outputs, contact)
     except StartError as error:
         return _tell_end_at_once(session, CANNOT_START, "cannot_start", str(error))
+    except _CutOffError as error:
+        return _tell_end_at_once(session, CUT_OFF, FENCED, str(error))
+
+
+def _look_before_start(session: _Session) -> float:
+    """Leave a sign of life, and return from when it counts: to make ready may have taken longer than a node is waited for."""
+    began = time.monotonic()
+    try:
+        is_superseded = look_at_fence(session.job, session.claim)
+    except OSError as error:
+        raise _CutOffError(f"the state folder is out of reach: {error}") from error
+    if is_superseded:
+        raise _CutOffError("another attempt was allowed after this one")
+    return began
 
 
 def _with_restart_files(session: _Session) -> _Session:
@@ -211,9 +233,10 @@ def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
     return started
 
 
-def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO[bytes]]) -> int:
+def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO[bytes]], contact: float) -> int:
     job, claim = session.job, session.claim
-    courier = Courier(session.files, lambda: is_superseded(job, claim))
+    look_s = min(_LONGEST_SILENCE_S, job.self_fence_s / _SIGNS)
+    courier = Courier(session.files, lambda: look_at_fence(job, claim), contact=contact, look_s=look_s)
     courier.send(
         "started",
         {"host": socket.gethostname(), "pid": started.pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
@@ -262,6 +285,8 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
     if is_success:
         _say_done(job, claim, data)
     _tell_end(session, courier, data)
+    if why == FENCED:
+        return CUT_OFF
     return status if status or not why else STOPPED
 
 

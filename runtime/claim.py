@@ -26,9 +26,11 @@ __all__ = [
     "RefusedError",
     "claim_task",
     "is_superseded",
+    "look_at_fence",
     "native_job",
     "read_done",
     "release",
+    "show_life",
     "write_done",
 ]
 
@@ -110,6 +112,26 @@ def claim_task(job: Job, native: NativeJob, sleep: Callable[[float], None] = tim
 def is_superseded(job: Job, claim: Claim) -> bool:
     """Tell whether this holder must stop at once: a newer attempt or incarnation may run. Raises OSError."""
     return _read_fence(job) > job.number or os.path.exists(_claim_path(job, job.attempt, claim.incarnation + 1))
+
+
+def look_at_fence(job: Job, claim: Claim) -> bool:
+    """Leave a sign of life; then tell whether this holder is superseded. Raises OSError."""
+    show_life(claim)
+    return is_superseded(job, claim)
+
+
+def show_life(claim: Claim) -> None:
+    """Leave a sign of life by the clock of the file server: the time of change of the claim. Raises OSError.
+
+    It takes no room on a full disk, and is on the server when this returns: what only waits in the memory of a node that
+    is cut off is no sign.
+    """
+    fd = os.open(claim.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.utime(fd)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _refuse_if_over(job: Job) -> None:
@@ -271,7 +293,7 @@ def _wait_for_older(job: Job, attempt: str, me: Identity, sleep: Callable[[float
 def _last_sign(job: Job, attempt: str) -> float:
     """Return when `attempt` last wrote anything, by the clock of the file server."""
     folder = os.path.join(job.home, "spool", attempt, "events")
-    paths = [os.path.join(job.claim_dir, attempt)]
+    paths = [_claim_path(job, attempt, incarnation) for incarnation in range(len(_claims(job, attempt)))]
     if os.path.isdir(folder):
         paths.extend(os.path.join(folder, name) for name in os.listdir(folder))
     return max(_written_at(path) for path in paths)

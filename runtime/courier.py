@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from collections import deque
@@ -12,10 +11,9 @@ from elisa.runtime.eventfile import EventFiles, Scalar
 
 __all__ = ["Courier"]
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MOST_WAITING = 1000
 _RETRY_S = 1.0
-# Whose node was given up stops within a minute, and the file is so small that a thousand jobs' looks cost nothing.
+# Whose node was given up stops within a minute, and the files are so small that a thousand jobs' looks cost nothing.
 _LOOK_S = 10.0
 
 
@@ -29,27 +27,31 @@ class _Letter(NamedTuple):
 class Courier:
     """Writes events in a thread of its own, in order, again and again until each is written.
 
-    `is_superseded` is asked after every heartbeat and every `look_s` seconds, and may raise OSError: it reads the fence.
-    Where there is no room to write, an answer shows that the filesystem is in reach; else only a write does, for what is
-    read may come from a cache.
+    `look` is called after every heartbeat and every `look_s` seconds. It leaves a sign of life where the engine sees it,
+    tells whether this attempt is superseded, and raises OSError where the filesystem is out of reach. Nothing else proves
+    contact: an event is written to memory first, and what is read may come from a cache. `contact` is the monotonic time
+    before the sign of life that was left last, now if None.
     """
 
     def __init__(
         self,
         files: EventFiles,
-        is_superseded: Callable[[], bool],
+        look: Callable[[], bool],
+        *,
+        contact: float | None = None,
         retry_s: float = _RETRY_S,
         look_s: float = _LOOK_S,
     ) -> None:
         self.superseded = False
         self._files = files
-        self._is_superseded = is_superseded
+        self._look_at_folder = look
         self._retry_s = retry_s
         self._look_s = look_s
         self._letters: deque[_Letter] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
-        self._contact = time.monotonic()
+        self._contact = time.monotonic() if contact is None else contact
+        self._look_at = self._contact + look_s
         self._thread = threading.Thread(target=self._carry, name="courier", daemon=True)
         self._thread.start()
 
@@ -63,7 +65,10 @@ class Courier:
             self._changed.notify()
 
     def silent_s(self) -> float:
-        """Return for how long the filesystem has not been in reach."""
+        """Return for how long the filesystem has not been in reach.
+
+        It counts from before the last sign of life was left, so that whoever counts from that sign counts longer.
+        """
         return time.monotonic() - self._contact
 
     def close(self, timeout_s: float) -> bool:
@@ -79,38 +84,34 @@ class Courier:
             with self._changed:
                 if not self._letters and self._is_closing:
                     return
-                is_idle = not self._letters and not self._changed.wait(self._look_s)
+                if not self._letters:
+                    self._changed.wait(max(0.0, self._look_at - time.monotonic()))
                 letter = self._letters[0] if self._letters else None
             if letter is not None:
                 self._deliver(letter)
-            elif is_idle:
-                self._look_at_fence(proves_contact=False)
+            if time.monotonic() >= self._look_at:
+                self._look()
 
     def _deliver(self, letter: _Letter) -> None:
-        if self._write(letter):
-            self._done_with(letter)
-        else:
+        try:
+            self._files.write(letter.kind, letter.data, letter.at, is_durable=letter.is_durable)
+        except OSError:
             time.sleep(self._retry_s)
+            return
+        self._done_with(letter)
+        if letter.kind == "heartbeat":
+            self._look()
 
     def _done_with(self, letter: _Letter) -> None:
         with self._changed:
             if self._letters and self._letters[0] is letter:
                 self._letters.popleft()
 
-    def _write(self, letter: _Letter) -> bool:
+    def _look(self) -> None:
+        began = time.monotonic()
+        self._look_at = began + self._look_s
         try:
-            self._files.write(letter.kind, letter.data, letter.at, is_durable=letter.is_durable)
-        except OSError as error:
-            if error.errno in _FULL:
-                self._look_at_fence()
-            return False
-        self._look_at_fence(needed=letter.kind == "heartbeat")
-        return True
-
-    def _look_at_fence(self, *, needed: bool = True, proves_contact: bool = True) -> None:
-        try:
-            self.superseded = self.superseded or (needed and self._is_superseded())
+            self.superseded = self.superseded or self._look_at_folder()
         except OSError:
             return
-        if proves_contact:
-            self._contact = time.monotonic()
+        self._contact = began

@@ -11,12 +11,13 @@ from typing import IO, Callable, NamedTuple
 from elisa.runtime.courier import Courier
 from elisa.runtime.eventfile import Scalar
 from elisa.runtime.gpu import GpuSampler, GpuUse, open_gpus
+from elisa.runtime.guard import FenceGuard
 from elisa.runtime.job import Job
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
 from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
 from elisa.runtime.start import Started
 
-__all__ = ["SAVED_AND_LEFT", "SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
+__all__ = ["FENCED", "SAVED_AND_LEFT", "SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
 
 SIGNALS = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGCHLD}
@@ -24,6 +25,8 @@ SIGNALS = frozenset(
 """What an agent waits for. They are blocked, so that each is received in its turn and none can interrupt anything."""
 
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+FENCED = "fenced"
+"""Why a program ended that was killed because another may run in its place, or because its node was cut off."""
 SAVED_AND_LEFT = 85
 """The status with which the checkpoint library ends a program that is to go on later."""
 
@@ -94,6 +97,7 @@ class Supervisor:
         self._was_warned = False  # by the resource manager
         self._stop: _Stop | None = None
         self._wait_status: int | None = None
+        self._guard = FenceGuard(courier, job.self_fence_s, lambda: self._signal_group(signal.SIGKILL))
 
     def _first_save_at(self) -> float:
         """Return when the program is asked to save because its walltime comes to an end."""
@@ -142,6 +146,10 @@ class Supervisor:
             self._ask_to_save()
 
     def _reap(self) -> None:
+        with self._guard.lock:  # once it is reaped, its number may be another's
+            self._wait_for_children()
+
+    def _wait_for_children(self) -> None:
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -150,6 +158,7 @@ class Supervisor:
             if pid == 0:
                 return
             if pid == self._pid:
+                self._guard.stand_down()
                 self._wait_status = status
                 self._started.process.returncode = status  # so that nobody else waits for it
 
@@ -191,8 +200,6 @@ class Supervisor:
         over = first_over(self._limits, self._seen)
         if over is not None and (self._stop is None or (over.is_emergency and self._stop.why == "stopped")):
             self._stop_because(over)
-        if self._courier.superseded or self._courier.silent_s() > self._job.self_fence_s:
-            self._fence()
 
     def _walltime_ends_after(self, now: float) -> float:
         end = self._began + self._job.walltime_s
@@ -208,11 +215,6 @@ class Supervisor:
     def _tell_over(self, over: OverLimit) -> None:
         data: dict[str, Scalar] = {"resource": over.resource, "limit": over.limit, "seen": round(over.seen, 3)}
         self._courier.send("over_limit", data, is_durable=True)
-
-    def _fence(self) -> None:
-        """Kill the program: another may run in its place, or this node is cut off and nobody can know that it lives."""
-        self._stop = _Stop("fenced", signal.SIGKILL, float("inf"), time.monotonic() + 1.0)
-        self._signal_group(signal.SIGKILL)
 
     def _begin_stop(self, why: str, number: int, grace_s: float, *, save_first: bool = False) -> None:
         now = time.monotonic()
@@ -272,6 +274,8 @@ class Supervisor:
         return Ending(exit_code, number, self._why(exit_code, run_s), round(run_s, 3), usage, self._gpu_use)
 
     def _why(self, exit_code: int | None, run_s: float) -> str:
+        if self._guard.has_fenced:
+            return FENCED
         if self._stop is not None:
             return self._stop.why
         if exit_code == 0 or (exit_code != SAVED_AND_LEFT and not self._was_announced):

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from elisa.backends.slurm.options import SlurmOptions
+from elisa.backends.slurm.states import parse_time
 from elisa.model.native import NodeState, NodeView, PartitionView
 from elisa.model.resources import SHARD
 
 __all__ = [
+    "is_off",
     "licences_argv",
     "node_state",
     "nodes_argv",
@@ -27,6 +29,7 @@ __all__ = [
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+)=(\S*)")
 _GRES = re.compile(r"\b(gpu|shard)(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
 _CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d+):(\d+)$")
+_MARKS = "*~#!%$@^-"
 _DOWN = {"DOWN", "ERROR", "FAIL", "FAILING", "NOT_RESPONDING", "POWERED_DOWN*", "INVALID_REG", "UNKNOWN_REG"}
 _DRAINED = {"DRAIN", "DRAINED", "DRAINING", "MAINT", "MAINTENANCE", "REBOOT_ISSUED", "BLOCKED"}
 _UP = {"IDLE", "ALLOCATED", "MIXED", "PLANNED", "COMPLETING", "RESERVED", "ALLOC", "COMP", "MIX"}
@@ -79,6 +82,8 @@ def _node(record: Mapping[str, str]) -> NodeView:
         features=tuple(filter(None, record.get("ActiveFeatures", "").split(","))),
         partitions=tuple(filter(None, record.get("Partitions", "").split(","))),
         state=node_state(record.get("State", "")),
+        booted_at=parse_time(record.get("BootTime", "")),
+        is_off=is_off(record.get("State", "")),
     )
 
 
@@ -114,12 +119,17 @@ def _used(record: Mapping[str, str]) -> dict[str, int]:
 
 def node_state(text: str) -> NodeState:
     """Read `MIXED+DRAIN`, `IDLE*` and the like: a star means that the node does not answer."""
-    words = {word.rstrip("*~#!%$@^-") for word in text.split("+")}
+    words = {word.rstrip(_MARKS) for word in text.split("+")}
     if "*" in text or words & _DOWN:
         return NodeState.DOWN
     if words & _DRAINED:
         return NodeState.DRAINED
     return NodeState.UP if words & _UP else NodeState.UNKNOWN
+
+
+def is_off(text: str) -> bool:
+    """Tell whether Slurm has switched a node off: `IDLE+CLOUD+POWERED_DOWN`, not what is only asked for or under way."""
+    return "POWERED_DOWN" in (word.rstrip(_MARKS) for word in text.split("+"))
 
 
 def parse_partitions(text: str) -> tuple[PartitionView, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from elisa.backends.slurm.inventory import node_state
+from elisa.backends.slurm.inventory import is_off, node_state
 from elisa.backends.slurm.states import Record
 from elisa.model.native import NodeView, PartitionView
 from elisa.model.resources import SHARD
@@ -57,6 +57,7 @@ class LibraryNode(Protocol):
     configured_gres: Mapping[str, int] | None
     active_features: list[str] | None
     partitions: list[str] | None
+    boot_time: int | None
 
 
 class LibraryPartition(Protocol):
@@ -123,6 +124,8 @@ def node_of(node: LibraryNode) -> NodeView:
         features=tuple(node.active_features or ()),
         partitions=tuple(node.partitions or ()),
         state=node_state(node.state),
+        booted_at=_time(node.boot_time),
+        is_off=is_off(node.state),
     )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +102,107 @@ def test_all_nodes_failing_at_once_costs_nobody_a_retry_and_loses_no_more_than_w
     assert world.attempts("long")[1].resume_from == attempt.last_checkpoint
     assert world.attempts("other")[1].state is AttemptState.ENDED
     assert_sound(world)
+
+
+def age(world: World, attempt: Attempt, silent_s: float) -> None:
+    """Let the last sign of life of an attempt be so old by the clock of the file server, which here is the real one."""
+    then = time.time() - silent_s
+    for path in (layout.claim(world.home, attempt.id), *layout.event_dir(world.home, attempt.id).iterdir()):
+        os.utime(path, (then, then))
+
+
+def history_of(world: World, task: str) -> list[str]:
+    with Reader.open(world.home) as reader:
+        return [one.words for one in read_explanation(reader, f"study/{task}", world.clock.now()).history]
+
+
+def test_a_dead_node_is_waited_for_from_its_last_sign_of_life_not_from_when_its_failure_was_noticed(
+    world: World,
+) -> None:
+    attempt = fail(world, world.attempts("long")[0].nodes)
+
+    age(world, attempt, 45)
+    world.tick()
+    assert len(world.attempts("long")) == 1
+    age(world, attempt, 120)
+    world.tick()
+    assert len(world.attempts("long")) == 2
+    words = [one for one in history_of(world, "long") if "silent" in one]
+    assert [re.sub(r"2m\d+s", "two minutes", one) for one in words] == [
+        "what ran on the failed node has been silent for two minutes, and has stopped for sure"
+    ]
+
+
+def test_how_long_a_dead_node_is_waited_for_is_what_its_own_agent_was_told_whatever_the_site_says_now(
+    world: World,
+) -> None:
+    world.site = world.site.model_copy(update={"jobs": world.site.jobs.model_copy(update={"self_fence": 4})})
+    attempt = fail(world, world.attempts("long")[0].nodes)
+
+    assert world.tasks()["long"].not_before == world.clock.now() + FENCE
+    age(world, attempt, 45)
+    world.tick()
+    assert len(world.attempts("long")) == 1
+
+
+def test_the_fence_is_up_before_the_last_sign_of_life_is_looked_at(world: World) -> None:
+    attempt = fail(world, world.attempts("long")[0].nodes)
+    layout.fence(world.home, attempt.task).write_bytes(b"1\n")  # as if elisa had died before it raised it
+
+    world.tick()
+
+    assert read_fence(OsFiles(), world.home, attempt.task) == 2
+    assert len(world.attempts("long")) == 1
+
+
+def test_without_its_claim_and_without_its_instructions_the_site_s_own_rule_is_kept(world: World) -> None:
+    attempt = fail(world, world.attempts("long")[0].nodes)
+    layout.claim(world.home, attempt.id).unlink()
+    layout.job_file(world.home, attempt.id).write_text("[torn")
+
+    world.pass_time(70)
+    world.tick()
+    assert len(world.attempts("long")) == 1
+    world.pass_time(5)
+    world.tick()
+    assert len(world.attempts("long")) == 2
+
+
+@pytest.mark.parametrize(
+    ("says", "count"),
+    [({"booted_at": timedelta(minutes=5)}, 2), ({"booted_at": timedelta(days=-1)}, 1), ({"is_off": True}, 2)],
+    ids=["booted since", "booted before", "switched off"],
+)
+def test_work_goes_on_at_once_when_the_manager_says_that_its_node_is_off_or_has_booted_since(
+    world: World, monkeypatch: pytest.MonkeyPatch, says: dict[str, Any], count: int
+) -> None:
+    attempt = fail(world, world.attempts("long")[0].nodes)
+    assert attempt.started_at is not None
+    if "booted_at" in says:
+        says = {"booted_at": attempt.started_at + says["booted_at"]}
+    view = world.cluster.cluster()
+    nodes = tuple(replace(one, **says) if one.name == attempt.nodes else one for one in view.nodes)
+    monkeypatch.setattr(world.cluster, "cluster", lambda: replace(view, nodes=nodes))
+
+    world.tick()
+
+    assert len(world.attempts("long")) == count
+    proof = f"nothing runs any more on {attempt.nodes}, switched off or booted since"
+    assert (proof in history_of(world, "long")) is (count == 2)
+
+
+def test_managers_are_not_asked_about_nodes_unless_work_waits_for_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    look = world.cluster.cluster
+    monkeypatch.setattr(world.cluster, "cluster", lambda: (asked.append("nodes"), look())[1])
+
+    world.tick()
+    assert asked == []
+    fail(world, world.attempts("long")[0].nodes)
+    assert asked == ["nodes"]
+    layout.released(world.home, world.attempts("long")[0].id, 0).touch()
+    asked.clear()
+    world.tick()
+    assert asked == ["nodes"]  # for the plan: it said itself that it has stopped

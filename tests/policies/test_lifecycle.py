@@ -581,3 +581,16 @@ def test_ten_thousand_live_attempts_take_no_more_than_their_number() -> None:
     assert len(observed.changes) == 2 * 2_000  # claimed, and its use
     # 0.05 s by itself (`observe_10k_ms` in benchmarks/); the rest is for coverage and busy machines.
     assert took_s < 2.0
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the agent", "by its exit status alone"])
+def test_a_program_killed_because_the_state_folder_was_out_of_reach_ended_with_its_node_not_by_its_own_fault(
+    is_told: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    told = [an_event(EventKind.EXITED, exit_code=None, signal=9, why="fenced")] if is_told else []
+    manager = answered(seen(NativeState.ENDED, end_reason=EndReason.FAILED, exit_code=76))
+
+    end = end_of(watch(an_attempt(claimed=True), events=told, polls=manager))
+
+    assert end is not None
+    assert end.reason is EndReason.NODE_FAILURE

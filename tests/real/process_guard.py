@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Guard", "is_alive"]
+__all__ = ["Guard", "is_alive", "jobs_of", "kill_trees"]
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
@@ -70,6 +70,46 @@ def _state_and_parent(pid: int) -> tuple[str, int]:
         return "", 0
     state, parent = stat.rpartition(")")[2].split()[:2]
     return state, int(parent)
+
+
+def jobs_of(*marks: str) -> list[int]:
+    """Return the slurmstepds that started a process with all these variables in its environment."""
+    found = set()
+    for pid in _all_pids():
+        parent = _state_and_parent(pid)[1]
+        if (
+            set(marks) <= set(_read(f"/proc/{pid}/environ").split("\0"))
+            and _read(f"/proc/{parent}/comm") == "slurmstepd\n"
+        ):
+            found.add(parent)
+    return sorted(found)
+
+
+def kill_trees(roots: Sequence[int]) -> None:
+    """Kill these processes and all below them at once; return when none is left."""
+    doomed = list(roots)
+    parents = {pid: _state_and_parent(pid)[1] for pid in _all_pids()}
+    for pid in doomed:  # it grows while it is walked through
+        doomed += [child for child, parent in parents.items() if parent == pid]
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # none is to see another's end
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, doomed)):
+        assert time.monotonic() < deadline, f"some of {doomed} do not die"
+        time.sleep(0.01)
+
+
+def _all_pids() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _prctl(option: int, value: int) -> None:

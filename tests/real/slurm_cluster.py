@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.real.process_guard import Guard, is_alive
+from tests.real.process_guard import Guard, is_alive, jobs_of, kill_trees
 from tests.real.slurm_config import NODES, ClusterPlan, render_cgroup, render_gres, render_slurm, render_slurmdbd
 
 __all__ = ["QUICK", "SlurmCluster", "has_memory_cgroup"]
@@ -227,9 +227,16 @@ class SlurmCluster:
         """Kill a node's slurmd as a crash would; the controller does not know yet."""
         self._kill(f"slurmd-{name}")
 
-    def start_node(self, name: str) -> None:
-        """Start a killed node's slurmd again."""
-        self._spawn(f"slurmd-{name}", "slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", name)
+    def lose_node(self, name: str) -> None:
+        """Kill a node as a loss of power would: its slurmd, and whatever of a job runs there."""
+        daemons = jobs_of(f"SLURMD_NODENAME={name}", f"SLURM_CONF={self.folder / 'slurm.conf'}")
+        self._kill(f"slurmd-{name}")
+        kill_trees(daemons)
+
+    def start_node(self, name: str, *, has_booted: bool = False) -> None:
+        """Start a killed node's slurmd again; with `has_booted` it says that the node has just booted."""
+        argv = ("slurmd", "-D", *(("-b",) if has_booted else ()), "-f", str(self.folder / "slurm.conf"), "-N", name)
+        self._spawn(f"slurmd-{name}", *argv)
 
     # Accounting
 

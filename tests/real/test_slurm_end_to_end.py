@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 STORM = int(os.environ.get("ELISA_STORM_TASKS", "20"))
 KILLS = int(os.environ.get("ELISA_TICK_KILLS", "4"))
 
-# Counts to 40, three a second, saves each number, and goes on from the newest one it finds.
+# Counts to 40, or to $LAST, three a second, saves each number, and goes on from the newest one it finds.
 COUNTER = """\
 set -eu
 step=0
@@ -35,7 +35,7 @@ for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
   [ "$number" -gt "$step" ] && step=$number
 done
 echo "$step" >>"$ELISA_TASK_DIR/began"
-while [ "$step" -lt 40 ]; do
+while [ "$step" -lt "${LAST:-40}" ]; do
   sleep 0.3
   step=$((step + 1))
   echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
@@ -151,6 +151,31 @@ def test_task_on_a_failed_node_goes_on_elsewhere_from_its_checkpoint(elisa: Elis
     assert (first.end.reason, first.nodes, elisa.states()) == (EndReason.NODE_FAILURE, where, {"count": "succeeded"})
     assert second.nodes != where
     assert sorted(set(numbers(steps))) == list(range(1, 41))
+
+
+def test_work_of_a_dead_node_goes_on_as_soon_as_the_node_has_booted_long_before_the_fence_is_over(
+    elisa: ElisaOnSlurm,
+) -> None:
+    site = elisa.home / "site.yaml"
+    site.write_text(site.read_text().replace("self_fence: 5s", "self_fence: 15m"))
+    pipeline = elisa.submit(f'{LONG % 1}    environment: {{LAST: "20"}}')
+    steps = elisa.task_dir(pipeline, "count") / "steps"
+    elisa.tick_until(lambda: len(numbers(steps)) >= 18)  # a boot less than five seconds after a start proves nothing
+    where = elisa.cluster.run(["squeue", "-h", "-o", "%N"]).stdout.strip()
+
+    elisa.cluster.lose_node(where)
+    elisa.cluster.node_down(where)
+    elisa.tick_until(lambda: elisa.states() == {"count": "waiting"})
+    elisa.tick()
+    assert elisa.states() == {"count": "waiting"}
+    elisa.cluster.start_node(where, has_booted=True)
+    elisa.cluster.node_up(where)
+    elisa.tick_to_the_end()
+
+    first, _ = elisa.attempts("count")
+    assert first.end is not None
+    assert (first.end.reason, elisa.states()) == (EndReason.NODE_FAILURE, {"count": "succeeded"})
+    assert sorted(set(numbers(steps))) == list(range(1, 21))
 
 
 def test_job_whose_answer_was_lost_is_adopted_and_runs_once(elisa: ElisaOnSlurm) -> None:

@@ -289,7 +289,33 @@ class TestFencing:
         case.home.joinpath("spool", ATTEMPT, "events").rename(case.home / "gone2")
 
         process.communicate(timeout=30)
-        assert process.returncode == 137
+        assert process.returncode == 76
+
+    def test_a_heartbeat_as_rare_as_the_fence_allows_ends_no_program_whose_folder_is_in_reach(self, case: Case) -> None:
+        job = case.job(argv=["sleep", "1.5"], heartbeat_s=600, sample_s=0.05, self_fence_s=0.4)
+
+        assert case.run(job) == 0
+
+    def test_a_program_whose_agent_looks_at_nothing_for_long_is_ended_all_the_same(self, case: Case) -> None:
+        job = case.job(argv=["sh", "-c", "touch up; exec sleep 600"], self_fence_s=1, sample_s=600, heartbeat_s=600)
+        process = case.start(job)
+        wait_for(case.task_dir / "up")
+        (case.home / "claims" / TASK / ATTEMPT).unlink()
+
+        process.communicate(timeout=30)
+        assert (case.said("exited")["why"], case.said("exited")["signal"]) == ("fenced", 9)
+
+    def test_nothing_is_started_by_an_agent_that_was_superseded_while_it_made_ready(self, case: Case) -> None:
+        job, fence = case.job(argv=["touch", "ran"]), case.home / "claims" / TASK / "fence"
+        meanwhile = (
+            "import sys; from pathlib import Path; from elisa.runtime import agent; ready = agent._open_outputs;"
+            "agent._open_outputs = lambda job: (Path(sys.argv[2]).write_text('2'), ready(job))[1];"
+            "sys.exit(agent.run_job(sys.argv[1]))"
+        )
+        done = subprocess.run([*python(meanwhile), str(job), str(fence)], check=False, timeout=60)
+
+        assert (done.returncode, case.said("exited")["why"]) == (76, "fenced")
+        assert not (case.task_dir / "ran").exists()
 
 
 class TestFiles:

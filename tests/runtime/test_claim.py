@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from elisa.runtime import claim as claims
-from elisa.runtime.claim import Claim, NativeJob, RefusedError, claim_task, is_superseded, native_job, release
+from elisa.runtime.claim import (
+    Claim,
+    NativeJob,
+    RefusedError,
+    claim_task,
+    is_superseded,
+    look_at_fence,
+    native_job,
+    release,
+)
 from elisa.runtime.evidence import own_identity
 from elisa.runtime.job import Job, read_job
 from tests.runtime.agent_cases import TASK, Case, names
@@ -194,6 +203,18 @@ def test_a_holder_learns_that_it_was_superseded(case: Case) -> None:
     (case.home / "claims" / TASK / f"{TASK}.1.r1").unlink()
     (case.home / "claims" / TASK / "fence").write_text("2")
     assert is_superseded(job, claim)
+
+
+def test_a_holder_that_looks_at_the_fence_leaves_a_sign_of_life(case: Case) -> None:
+    job = a_job(case)
+    claim = claim_task(job, SLURM)
+    os.utime(claim.path, (1, 1))
+
+    assert not look_at_fence(job, claim)
+    assert Path(claim.path).stat().st_mtime > 1
+    Path(claim.path).unlink()
+    with pytest.raises(FileNotFoundError):
+        look_at_fence(job, claim)
 
 
 class TestOlderAttempts:

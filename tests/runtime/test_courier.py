@@ -26,8 +26,8 @@ class Files:
         self.written.append((kind, data, is_durable))
 
 
-def a_courier(files: Files, is_superseded: Callable[[], bool] = lambda: False) -> Courier:
-    return Courier(files, is_superseded, retry_s=0.01)  # type: ignore[arg-type]  # what it needs of event files
+def a_courier(files: Files, look: Callable[[], bool] = lambda: False, look_s: float = 10.0) -> Courier:
+    return Courier(files, look, retry_s=0.01, look_s=look_s)  # type: ignore[arg-type]  # what it needs of event files
 
 
 def test_events_arrive_in_order() -> None:
@@ -89,48 +89,79 @@ def test_a_heartbeat_looks_at_the_fence() -> None:
     assert courier.superseded
 
 
+def away() -> bool:
+    raise OSError(errno.ESTALE, "away")
+
+
+def wait_until(claim: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_a_full_disk_in_reach_is_no_silence() -> None:
-    files = Files(failures=10**9, error=errno.ENOSPC)
-    courier = a_courier(files)
+    files, looked = Files(failures=10**9, error=errno.ENOSPC), threading.Semaphore(0)
+
+    def look() -> bool:
+        looked.release()
+        return False
+
+    courier = a_courier(files, look, look_s=0.01)
     courier.send("heartbeat", {})
     for _ in range(3):
-        files.tried.acquire()
+        assert looked.acquire(timeout=10)
 
     assert courier.silent_s() < 0.5
 
 
-def test_a_disk_out_of_reach_is_silence() -> None:
-    def away() -> bool:
-        raise OSError(errno.ESTALE, "away")
+def test_what_could_be_written_is_no_proof_of_contact_for_it_may_have_gone_to_memory() -> None:
+    files = Files()
+    courier = a_courier(files, away)
+    began = time.monotonic()
+    for _ in range(3):
+        courier.send("heartbeat", {})
+        assert files.tried.acquire(timeout=10)
 
-    courier = a_courier(Files(failures=10**9, error=errno.ESTALE), away)
-    full = a_courier(Files(failures=10**9, error=errno.ENOSPC), away)
-    for one in (courier, full):
-        one.send("heartbeat", {})
+    assert courier.silent_s() >= time.monotonic() - began
+
+
+def test_a_disk_out_of_reach_is_silence() -> None:
+    courier = a_courier(Files(failures=10**9, error=errno.ESTALE), away, look_s=0.01)
+    courier.send("heartbeat", {})
     time.sleep(0.1)
 
     assert courier.silent_s() >= 0.1
-    assert full.silent_s() >= 0.1
 
 
-def test_the_fence_is_looked_at_between_heartbeats_too_which_is_no_proof_of_contact() -> None:
-    looked, is_raised = threading.Semaphore(0), threading.Event()
+def test_contact_counts_from_before_the_sign_of_life_however_late_the_answer_comes() -> None:
+    looked = threading.Event()
 
-    def is_superseded() -> bool:
-        looked.release()
-        return is_raised.is_set()
+    def slow() -> bool:
+        time.sleep(0.2)
+        looked.set()
+        return False
 
-    courier = Courier(Files(), is_superseded, look_s=0.01)  # type: ignore[arg-type]  # what it needs of event files
-    began = time.monotonic()
-    for _ in range(3):
-        assert looked.acquire(timeout=10)
-    least_s = time.monotonic() - began
-    before, silent_s = courier.superseded, courier.silent_s()
+    courier = a_courier(Files(), slow, look_s=0.01)
+    assert looked.wait(10)
+    wait_until(lambda: courier.silent_s() < 10)
+
+    assert courier.silent_s() >= 0.2
+
+
+def test_contact_begins_with_the_sign_of_life_that_was_left_before() -> None:
+    courier = Courier(Files(), away, contact=time.monotonic() - 100)  # type: ignore[arg-type]  # as above
+
+    assert 100 <= courier.silent_s() < 110
+
+
+def test_the_fence_is_looked_at_between_heartbeats_too() -> None:
+    is_raised = threading.Event()
+    courier = a_courier(Files(), is_raised.is_set, look_s=0.01)
+    time.sleep(0.05)
+    before = courier.superseded
     is_raised.set()
-    deadline = time.monotonic() + 10
-    while not courier.superseded and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: courier.superseded)
 
     assert courier.close(10)
-    assert (before, courier.superseded) == (False, True)
-    assert silent_s >= least_s
+    assert not before

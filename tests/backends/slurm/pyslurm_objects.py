@@ -48,6 +48,7 @@ def a_node(**more: object) -> Any:
         "configured_gres": {},
         "active_features": ["ib"],
         "partitions": ["low"],
+        "boot_time": None,
     }
     return SimpleNamespace(**(fields | more))
 

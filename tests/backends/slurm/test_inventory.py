@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
 import pytest
 
 from elisa.backends.slurm.inventory import nodes_argv, parse_licences, parse_nodes, parse_partitions
@@ -28,7 +31,32 @@ def test_recorded_nodes_are_read(version: str) -> None:
         free_gpus=(("a100", 4),),
         features=("ib",),
         partitions=("low", "high"),
+        booted_at=nodes[2].booted_at,
     )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_time_of_boot_is_read(version: str) -> None:
+    booted = re.findall(r"BootTime=(\S+)", recording("scontrol-node", version))
+
+    assert [node.booted_at for node in parse_nodes(recording("scontrol-node", version))] == [
+        datetime.fromisoformat(f"{text}Z") for text in booted
+    ]
+    assert node("BootTime=None State=DOWN").booted_at is None
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("IDLE+CLOUD+POWERED_DOWN", True),
+        ("DOWN*+POWERED_DOWN", True),
+        ("IDLE+POWER_DOWN", False),
+        ("IDLE+POWERING_DOWN", False),
+        ("DOWN*", False),
+    ],
+)
+def test_only_a_node_without_power_is_off(state: str, *, expected: bool) -> None:
+    assert node(f"State={state}").is_off is expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)
