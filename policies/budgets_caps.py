@@ -170,23 +170,22 @@ class Admission:
         return rows
 
     def refused_at_start(self) -> npt.NDArray[np.bool_]:
-        """Return, for each owner and variant, whether a cap refuses it before anything is admitted."""
-        least = self._least()
-        refused = np.zeros((len(least), len(self.variants)), dtype=np.bool_)
+        """Return, for each variant and owner, whether a cap refuses it before anything is admitted."""
+        refused = np.zeros((len(self.variants), len(self.caps.project)), dtype=np.bool_)
         demand = np.array(self._demand, dtype=np.int64).reshape(len(self.variants), len(self.caps.meters))
-        for meter in range(len(self.caps.meters)):
-            asked = demand[None, :, meter]
-            refused |= (asked > least[:, meter, None]) & (asked > 0)
+        for meter, left in enumerate(self._least()):
+            counted = np.flatnonzero(demand[:, meter] > 0)
+            refused[counted] |= demand[counted, meter, None] > left
         return refused
 
     def _least(self) -> npt.NDArray[np.int64]:
-        """Return, for each owner and meter, what the tightest of its caps leaves."""
+        """Return, for each meter and owner, what the tightest of its caps leaves."""
         caps = self.caps
-        least = np.full((len(caps.bearers), len(caps.meters)), _UNLIMITED, dtype=np.int64)
+        least = np.full((len(caps.meters), len(caps.bearers)), _UNLIMITED, dtype=np.int64)
         bearer = np.repeat(np.arange(len(caps.bearers)), np.diff(caps.first))
-        np.minimum.at(least, (bearer, np.array(caps.meter, dtype=np.int64)), np.array(self.left, dtype=np.int64))
-        members = least[len(caps.bearers) - len(caps.project) :]
-        return np.minimum(least[caps.project], members)
+        np.minimum.at(least, (np.array(caps.meter, dtype=np.int64), bearer), np.array(self.left, dtype=np.int64))
+        members = least[:, len(caps.projects) :]
+        return np.minimum(least[:, caps.project], members)
 
     def refusing_row(self, owner: int, variant: int) -> int | None:
         """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""

@@ -121,8 +121,8 @@ def node_columns(nodes: Sequence[NodeView], taints: Sequence[Taint] = ()) -> Nod
         free_cpus=_ints([node.free_cpus for node in nodes]),
         free_memory_mib=_ints([node.free_memory_mib for node in nodes]),
         gpu_types=gpu_types,
-        gpus=_gpu_table([dict(node.gpus) for node in nodes], gpu_types),
-        free_gpus=_gpu_table([dict(node.free_gpus) for node in nodes], gpu_types),
+        gpus=_gpu_table([node.gpus for node in nodes], gpu_types),
+        free_gpus=_gpu_table([node.free_gpus for node in nodes], gpu_types),
         gpu_memory_mib=_ints([node.gpu_memory_mib for node in nodes]),
         is_up=np.array([node.state is NodeState.UP for node in nodes], dtype=np.bool_),
         features={
@@ -136,9 +136,13 @@ def _ints(values: Sequence[int]) -> _Ints:
     return np.array(values, dtype=np.int64)
 
 
-def _gpu_table(counts: Sequence[Mapping[str, int]], gpu_types: Sequence[str]) -> _Ints:
-    table = [[count.get(gpu_type, 0) for count in counts] for gpu_type in gpu_types]
-    return np.array(table, dtype=np.int64).reshape(len(gpu_types), len(counts))
+def _gpu_table(gpus: Sequence[Sequence[tuple[str, int]]], gpu_types: Sequence[str]) -> _Ints:
+    table = {gpu_type: [0] * len(gpus) for gpu_type in gpu_types}
+    for node, counts in enumerate(gpus):
+        for gpu_type, count in counts:
+            if gpu_type in table:
+                table[gpu_type][node] = count
+    return np.array(list(table.values()), dtype=np.int64).reshape(len(gpu_types), len(gpus))
 
 
 def pools_of(

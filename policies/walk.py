@@ -134,7 +134,7 @@ class Walk:
 
     def run(self, order: Ints) -> None:
         tasks = self.snapshot.tasks
-        candidates = order[self._may_start(order)]
+        candidates = order[self._may_start()[order]]
         self._renew_promises(candidates)
         for first in range(0, len(candidates), _CHUNK):
             chunk = candidates[first : first + _CHUNK]
@@ -227,28 +227,26 @@ class Walk:
             self._kept[row] = way
             self._count_kept(1)
 
-    def _may_start(self, order: Ints) -> npt.NDArray[np.bool_]:
-        """Return which tasks of the order no rule refuses before the walk; those it does refuse get their reason."""
+    def _may_start(self) -> npt.NDArray[np.bool_]:
+        """Return which tasks (by row) no rule refuses before the walk; those it does refuse get their reason."""
         tasks = self.snapshot.tasks
-        may = self._is_open[tasks.shape[order]]
-        if self.snapshot.uid is not None:
-            may = may & self._own(order)
-        return may & ~self._is_refused[tasks.owner[order], tasks.shape[order]]
+        may = self._is_open[tasks.shape] & ~self._is_refused[tasks.shape, tasks.owner]
+        return may & self._own() if self.snapshot.uid is not None else may
 
-    def _own(self, order: Ints) -> npt.NDArray[np.bool_]:
-        uid = self.snapshot.tasks.uid[order]
+    def _own(self) -> npt.NDArray[np.bool_]:
+        uid = self.snapshot.tasks.uid
         own: npt.NDArray[np.bool_] = uid == self.snapshot.uid
         for owner in np.unique(uid[~own]).tolist():
             self.refusals.of_user[owner] = because(ReasonCode.OTHER_OWNER, owner=owner)
         return own
 
     def _refused_by_caps(self) -> npt.NDArray[np.bool_]:
-        """Return, by owner and shape, whether a hard cap refuses every way before anything starts."""
+        """Return, by shape and owner, whether a hard cap refuses every way before anything starts."""
         by_way = self.admission.refused_at_start()
-        refused = np.zeros((len(self.snapshot.owners), len(self.snapshot.shapes)), dtype=np.bool_)
+        refused = np.zeros((len(self.snapshot.shapes), len(self.snapshot.owners)), dtype=np.bool_)
         for shape, ways in enumerate(self.ways_of):
             if ways:
-                refused[:, shape] = by_way[:, ways.start : ways.stop].all(axis=1)
+                refused[shape] = by_way[ways.start : ways.stop].all(axis=0)
         return refused
 
     def is_refused_by_caps(self, tasks: TaskTable) -> npt.NDArray[np.bool_]:
@@ -261,7 +259,7 @@ class Walk:
     def explain(self, owner: int, shape: int) -> Reason:
         """Return, and remember, why nothing of a shape starts for an owner: a cap at the start, or else want of room."""
         way = self.ways_of[shape].start
-        if self._is_refused[owner, shape]:
+        if self._is_refused[shape, owner]:
             reason = self.refusals.of_owner[owner, shape] = self.admission.first_refusal(owner, way)
         else:
             reason = self.refusals.of_shape[shape] = self.room.refusal(way)
