@@ -94,6 +94,8 @@ def move_attempt(batch: Batch, change: AttemptMoved) -> None:
     elif change.spend is not None:
         spend(batch, row, change.spend)
     if change.incarnation is not None:
+        if change.incarnation > row["incarnation"] and change.after not in FINAL_ATTEMPT_STATES:
+            row.update(ending=None, absences=0, quiet_ticks=0)
         row["incarnation"] = change.incarnation
     facts = {"end": change.end, "spend": change.spend, **because_facts(change.reason)}
     _audit_move(batch, row, change.before, facts, "attempt.moved")
@@ -133,6 +135,7 @@ def note_attempt(batch: Batch, change: AttemptNoted) -> None:
         "quiet_ticks": change.quiet_ticks,
         "claimed": None if change.claimed is None else int(change.claimed),
         "native_detail": change.native_detail,
+        "ending": optional_json(change.end),
     }
     batch.change_attempt(change.attempt).update({name: value for name, value in given.items() if value is not None})
 

@@ -206,6 +206,29 @@ def test_notes_are_kept_without_an_audit_row(ready: Writer) -> None:
     assert ready.task_rows()[0].native_detail == "Priority"
 
 
+def test_the_jobs_own_word_is_kept_until_the_manager_says_why_it_ended(ready: Writer) -> None:
+    attempt, word = an_attempt("train"), End(reason=EndReason.FAILED, exit_code=85, detail="timeout", step=7)
+    ready.apply((intended(attempt),))
+    go(ready, INTENDED, RUNNING)
+
+    ready.apply((AttemptNoted(attempt=attempt.id, end=word),))
+
+    (found,) = ready.live_attempts()
+    assert (found.state, found.end) == (RUNNING, word)
+
+
+def test_a_requeue_forgets_the_jobs_own_word_and_what_was_counted(ready: Writer) -> None:
+    attempt, word = an_attempt("train"), End(reason=EndReason.FAILED, signal=15)
+    ready.apply((intended(attempt),))
+    go(ready, INTENDED, RUNNING)
+    ready.apply((AttemptNoted(attempt=attempt.id, end=word, absences=2, quiet_ticks=1),))
+
+    go(ready, RUNNING, QUEUED, incarnation=1)
+
+    (found,) = ready.live_attempts()
+    assert (found.end, found.absences, found.quiet_ticks) == (None, 0, 0)
+
+
 def test_a_cancel_is_written_down_once(ready: Writer) -> None:
     attempt = an_attempt("train")
     change = CancelSent(attempt=attempt.id, reason=because(ReasonCode.CANCELLED_BY_USER, by="ada"))
