@@ -27,6 +27,7 @@ __all__ = [
     "a_job_that_dies_of_a_signal_has_failed",
     "a_job_that_follows_a_failure_never_runs",
     "a_job_that_follows_another_waits_for_its_success",
+    "a_job_that_follows_any_end_runs_after_a_failure",
     "a_job_that_succeeds_is_completed",
     "a_poll_of_nothing_is_answered",
     "a_running_job_holds_its_cores",
@@ -300,6 +301,21 @@ def a_job_that_follows_a_failure_never_runs(world: BackendUnderTest) -> None:
     _claim(not ran.exists(), "it ran")
 
 
+def a_job_that_follows_any_end_runs_after_a_failure(world: BackendUnderTest) -> None:
+    if not world.backend.capabilities.dependencies:
+        return
+    first = world.backend.submit(world.job(attempt("ends first"), "sleep 3; exit 3", seconds=3, exit_code=3))
+    second = world.backend.submit(replace(world.job(attempt("goes on"), "exit 0"), after_any=(first,)))
+    seen = world.end_of(second)
+    before = world.observe(first)
+
+    _expect(seen.end_reason, EndReason.COMPLETED)
+    if not isinstance(before, Seen) or before.ended_at is None or seen.started_at is None:
+        raise AssertionError((before, seen))
+    _expect(before.end_reason, EndReason.FAILED)
+    _claim(before.ended_at <= seen.started_at, (before, seen))
+
+
 def the_cluster_is_described_consistently(world: BackendUnderTest) -> None:
     view = world.backend.cluster()
     names = {partition.name for partition in view.partitions}
@@ -346,6 +362,7 @@ CHECKS: tuple[Callable[[BackendUnderTest], None], ...] = (
     a_job_over_its_time_limit_is_stopped,
     a_job_that_follows_another_waits_for_its_success,
     a_job_that_follows_a_failure_never_runs,
+    a_job_that_follows_any_end_runs_after_a_failure,
     the_cluster_is_described_consistently,
     a_running_job_holds_its_cores,
 )

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from elisa.engine.cutoff import fence_s
 from elisa.engine.seals import read_secret
+from elisa.engine.segments import Ahead
 from elisa.engine.settle import call_off, confirm_losses, finished_by
 from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.unchaining import attempts_before
@@ -24,6 +25,7 @@ from elisa.policies.chaining import has_failed
 from elisa.policies.evidence import listen, news_of
 from elisa.policies.lifecycle import LifecycleRules, Observed, Sightings, observe
 from elisa.policies.recovery import RecoveryRules, after_end
+from elisa.policies.segments import hold_back
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
@@ -105,7 +107,8 @@ def _joined(parts: Iterable[Observed]) -> Observed:
 def advance(ws: Workspace, writer: Writer, evidence: Evidence) -> Observed:
     """Commit, in one transaction, what was read, what became of the attempts, and what that means for their tasks."""
     observed = confirm_losses(ws.files, ws.home, weigh(ws, with_progress(writer, evidence)))
-    consequences = _consequences(ws, writer, observed.ended, evidence.now)
+    observed = hold_back(observed, evidence.live)
+    consequences = _consequences(ws, writer, evidence.live, observed.ended, evidence.now)
     changes = (*evidence.news.cursors, *evidence.news.bad, *observed.changes, *consequences)
     if changes:
         ws.crash("advance.begin")
@@ -115,25 +118,33 @@ def advance(ws: Workspace, writer: Writer, evidence: Evidence) -> Observed:
     return observed
 
 
-def _consequences(ws: Workspace, writer: Writer, ended: Sequence[Attempt], now: datetime) -> Iterator[Change]:
+def _consequences(
+    ws: Workspace, writer: Writer, live: Sequence[Attempt], ended: Sequence[Attempt], now: datetime
+) -> Iterator[Change]:
     tasks = writer.tasks([attempt.task for attempt in ended])
     just_ended = {attempt.id: attempt for attempt in ended}
     before = {**attempts_before(writer, just_ended), **just_ended}
-    for attempt in ended:
+    ahead = Ahead(ws, live, ended)
+    # Whether one that was queued ahead is its task's own, only the end before it tells.
+    for one in sorted(ended, key=lambda one: 0 if one.continues is None else one.number):
+        attempt = ahead.own(one)
+        if attempt is None:
+            continue
         finisher = finished_by(ws.files, ws.home, attempt)
         if finisher is not None:
             yield from _finished_elsewhere(ws, writer, attempt, finisher)
             continue
         siblings = writer.attempts_of(attempt.task) if attempt.number > 1 else ()
-        yield after_end(
+        moved = after_end(
             tasks[attempt.task],
             attempt,
-            siblings,
+            [just_ended.get(other.id, other) for other in siblings if ahead.is_own(other)],
             now,
             ws.random.uniform(),
             _recovery_rules(ws, attempt),
             is_chain_broken=any(has_failed(before.get(other)) for other in attempt.behind),
         )
+        yield ahead.follow(attempt, moved)
 
 
 def _finished_elsewhere(ws: Workspace, writer: Writer, refused: Attempt, finisher: AttemptId) -> Iterator[Change]:

@@ -1,17 +1,20 @@
-"""Successors queued ahead: behind jobs that have not ended, so that one stage follows another with no tick between."""
+"""Jobs queued ahead of the end of others, so that they follow with no tick between: stages, and next attempts at long work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 
 from elisa.engine.act import Submitting
 from elisa.engine.facts_affinity import is_held
 from elisa.engine.facts_due import with_paths
+from elisa.engine.facts_work import WorkLeft
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
+from elisa.forecast.work import remaining_s
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage, UsageRow
 from elisa.model.decisions import Submit
@@ -25,6 +28,7 @@ from elisa.policies.chaining import Link, job_words, link_of, tips_of
 from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
 from elisa.policies.power import priced
+from elisa.policies.segments import chains_of, next_link
 from elisa.policies.snapshot import Snapshot
 from elisa.store.reader import Reader
 
@@ -43,7 +47,7 @@ class Ground(NamedTuple):
     used: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Chaining:
     """Chaining in one tick, whose plan looked at `seen` and `due`: chained jobs get what the plan's own submissions left."""
 
@@ -59,7 +63,8 @@ class Chaining:
         limits = depth_limits(self.ws, self.managers)
         for _ in range(max(limits.values(), default=0)):
             ground = Ground(self.reader.live_attempts(), self.reader.usage(self.now), len(submitting.acted.submitted))
-            groups = _by_backend(self._links(self.reader.next_in_line(_CANDIDATES), ground, set(limits)), limits)
+            links = [*self._links(self.reader.next_in_line(_CANDIDATES), ground, set(limits))]
+            groups = _by_backend([*links, *self._next_links(ground)], limits)
             if not sum(submitting.chain(self._plan(group, ground), group) for group in groups):
                 return
 
@@ -73,7 +78,8 @@ class Chaining:
             candidates = self.reader.waiting_for([attempt.task for attempt in ground.live])
             fresh = [task for task in candidates if task not in {one.task for one in found}]
             before = len(found)
-            for group in _by_backend(self._links(fresh, ground, set(limits)), limits):
+            next_ones = [link for link in self._next_links(ground) if link.task not in {one.task for one in found}]
+            for group in _by_backend([*self._links(fresh, ground, set(limits)), *next_ones], limits):
                 chained = self._plan(group, ground)
                 found += [replace(one, reason=group[one.task].reason_for(one.reason)) for one in _submits(chained)]
                 ground = self._with(ground, chained, group)
@@ -106,6 +112,39 @@ class Chaining:
             if tasks[task].owner_uid == self.ws.uid and not is_held(self.seen.outlook.company, tasks[task])
         )
         return [replace(link, words=_named(link.behind, live, targets)) for link in found if link is not None]
+
+    def _next_links(self, ground: Ground) -> Sequence[Link]:
+        """Return the next attempts at running tasks, each to be queued behind the last one that is there."""
+        candidates = self.reader.running_and_saving()
+        if not candidates:
+            return ()
+        chains, tasks = chains_of(ground.live), self.reader.tasks(candidates)
+        left_s = self._left_s(tasks)
+        found = (
+            next_link(tasks[task], chains[task], left_s[task], self.now, self._earlier(tasks[task]))
+            for task in candidates
+            if task in chains
+            and task in left_s
+            and tasks[task].owner_uid == self.ws.uid
+            and not is_held(self.seen.outlook.company, tasks[task])
+        )
+        return [link for link in found if link is not None]
+
+    def _left_s(self, tasks: Mapping[TaskId, Task]) -> Mapping[TaskId, float]:
+        """Return how much work is left of running tasks, of those of which something tells."""
+        left = self.work.of(row for row in self.reader.active_work() if row.task in tasks)
+        known = {
+            task: remaining_s(
+                left[task], said_s=tasks[task].spec.expected_s, progress=tasks[task].metrics.get("progress")
+            )
+            for task in left
+        }
+        return {task: left_s for task, left_s in known.items() if left_s is not None}
+
+    @cached_property
+    def work(self) -> WorkLeft:
+        """What is known of work that is left."""
+        return WorkLeft(self.reader, self.reader.live_attempts(), self.now)
 
     def _earlier(self, task: Task) -> Sequence[Attempt]:
         return self.reader.attempts_of(task.id) if task.attempts else ()
@@ -146,7 +185,7 @@ def _submits(decided: Plan) -> list[Submit]:
 
 
 def _accepted(task: Task, decision: Submit, decided: Plan, links: Mapping[TaskId, Link], now: datetime) -> Attempt:
-    number = task.attempts + 1
+    number, link = task.attempts + 1, links.get(task.id)
     return Attempt(
         id=attempt_id(task.id, number),
         task=task.id,
@@ -156,7 +195,8 @@ def _accepted(task: Task, decision: Submit, decided: Plan, links: Mapping[TaskId
         request=decided.request(task.id),
         state=AttemptState.SUBMITTED,
         intended_at=now,
-        behind=links[task.id].behind if task.id in links else (),
+        behind=link.behind if link is not None and not link.is_next else (),
+        continues=link.behind[0] if link is not None and link.is_next else None,
         native_id=NativeId(""),
     )
 

@@ -12,7 +12,7 @@ from elisa.engine.spool import Reading, read_new
 from elisa.engine.workspace import Workspace
 from elisa.model.events import EventKind
 from elisa.model.states import LIVE_ATTEMPT_STATES
-from elisa.model.task import Attempt, Task
+from elisa.model.task import Attempt, Task, own_attempts
 from elisa.policies.experience import Interruptions, Lead
 from elisa.runtime.checkpoint.interval import Choice, choose_interval
 from elisa.store.reader import Reader
@@ -55,7 +55,7 @@ def read_schedule(ws: Workspace, reader: Reader, task: Task) -> Schedule:
     """Return the schedule of a task's saves by what is known now."""
     now = ws.clock.now()
     experience = Experience(reader, now)
-    attempts = reader.attempts_of(task.id)
+    attempts = own_attempts(reader.attempts_of(task.id))
     newest = attempts[-1] if attempts else None
     rate = _rate(experience, task, newest)
     remaining_s = _remaining_s(task, newest, now)

@@ -30,7 +30,7 @@ class WorkLeft:
     def __init__(self, reader: Reader, live: Sequence[Attempt], now: datetime) -> None:
         self._reader = reader
         self._now = now
-        self._running = [one for one in live if one.state is AttemptState.RUNNING and one.started_at is not None]
+        self._running = [one for one in live if _is_running(one)]
 
     @cached_property
     def runtimes(self) -> Runtimes:
@@ -120,6 +120,11 @@ class WorkLeft:
         return {
             attempt: self._now.timestamp() + one.run_s for attempt, one in known.items() if one.estimate is not None
         }
+
+
+def _is_running(attempt: Attempt) -> bool:
+    is_own = attempt.continues is None
+    return is_own and attempt.state is AttemptState.RUNNING and attempt.started_at is not None
 
 
 def _brief(said_s: float, left: Left | None) -> float:

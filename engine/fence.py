@@ -14,7 +14,16 @@ from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId, attempt_number, task_of
 
-__all__ = ["claimed", "fences_to_raise", "has_let_go", "newest_claim", "raise_fence", "read_fence", "shut_out"]
+__all__ = [
+    "claimed",
+    "fences_to_raise",
+    "has_let_go",
+    "newest_claim",
+    "raise_fence",
+    "read_fence",
+    "recall",
+    "shut_out",
+]
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
@@ -51,6 +60,16 @@ def has_let_go(files: Files, home: Path, attempt: AttemptId) -> bool:
 def newest_claim(files: Files, home: Path, attempt: AttemptId) -> int:
     """Return the incarnation that claimed an attempt last, -1 if none has."""
     return next(n for n in count() if not files.exists(layout.incarnation_claim(home, attempt, n))) - 1
+
+
+def recall(files: Files, home: Path, attempt: AttemptId) -> bool:
+    """Make sure that an attempt which was queued ahead cannot start; False if it has already been claimed.
+
+    The fence cannot do it while the one before it runs: it would shut out that one, too.
+    """
+    files.make_folder(layout.task_claims(home, task_of(attempt)))
+    files.write(layout.recalled(home, attempt), b"")
+    return not claimed(files, home, attempt)
 
 
 def shut_out(files: Files, home: Path, attempt: AttemptId) -> bool:

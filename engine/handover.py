@@ -97,6 +97,7 @@ class Handover:
             earlier=self._reader.attempts_of(task.id) if attempt.number > 1 else (),
             habits=self._habits(task, attempt),
             after=self._native_ids(attempt.behind),
+            after_any=self._native_ids(() if attempt.continues is None else (attempt.continues,)),
         )
 
     def _request(self, release: Release) -> JobRequest:
@@ -150,12 +151,14 @@ class Handover:
             for folder in folders(release):
                 files.make_folder(folder)
         self._ws.crash("release.folders")
-        for release in releases:
+        # What is queued ahead takes nothing from the attempt that runs: neither its right nor the mark that it may leave.
+        own = [release for release in releases if release.attempt.continues is None]
+        for release in own:
             if any(attempt.state is AttemptState.ENDED for attempt in release.earlier):
                 # An earlier attempt finished a task that shall run again: its mark would turn this one away.
                 files.remove(layout.done_mark(home, release.task.id))
         instructions = {layout.job_file(home, release.attempt.id): _document(release) for release in releases}
-        fences = fences_to_raise(files, home, {release.task.id: release.attempt.number for release in releases})
+        fences = fences_to_raise(files, home, {release.task.id: release.attempt.number for release in own})
         # Each attempt's instructions come before its fence, and all of them wait for the disk together.
         files.write_all({**instructions, **fences})
         self._ws.crash("release.written")

@@ -84,7 +84,7 @@ class Intents:
         members = tuple(self._members(bundle, tasks)) if bundle is not None else ()
         if bundle is None or len(members) < 2:
             link = self._links.get(task.id)
-            first = self._item(decision, task, behind=link.behind if link is not None else ())
+            first = self._item(decision, task, behind=link.behind if link is not None else (), link=link)
             return NativeJob(start=task.id, items=(first,), kept_off=kept_off)
         leader = attempt_id(task.id, task.attempts + 1)
         items = tuple(self._item(decision, tasks[one.task], behind=one.behind, leader=leader) for one in members)
@@ -98,24 +98,32 @@ class Intents:
             task = tasks.get(member.task)
             if (
                 task is not None
-                and self._is_wanted(task, is_ahead=bool(member.behind))
+                and self._is_wanted(task, TaskState.WAITING if member.behind else TaskState.READY)
                 and found.issuperset(member.behind)
             ):
                 found.add(attempt_id(task.id, task.attempts + 1))
                 yield member
 
     def _is_ours(self, task: Task, link: Link | None) -> bool:
-        return self._is_wanted(task, is_ahead=link is not None)
+        if link is None:
+            return self._is_wanted(task, TaskState.READY)
+        return self._is_wanted(task, TaskState.ACTIVE if link.is_next else TaskState.WAITING)
 
-    def _is_wanted(self, task: Task, *, is_ahead: bool) -> bool:
+    def _is_wanted(self, task: Task, wanted: TaskState) -> bool:
         """Tell whether the task is still to be submitted, by the user who runs this tick and nobody else."""
-        wanted = TaskState.WAITING if is_ahead else TaskState.READY
         return task.owner_uid == self._uid and task.state is wanted and not task.cancel_requested
 
     def _item(
-        self, decision: Submit, task: Task, *, behind: tuple[AttemptId, ...], leader: AttemptId | None = None
+        self,
+        decision: Submit,
+        task: Task,
+        *,
+        behind: tuple[AttemptId, ...],
+        leader: AttemptId | None = None,
+        link: Link | None = None,
     ) -> Item:
         number = task.attempts + 1
+        is_next = link is not None and link.is_next
         attempt = Attempt(
             id=attempt_id(task.id, number),
             task=task.id,
@@ -125,9 +133,10 @@ class Intents:
             request=self._plan.request(decision.task),
             state=AttemptState.INTENDED,
             intended_at=self._now,
-            behind=behind,
+            behind=() if is_next else behind,
+            continues=behind[0] if is_next else None,
             leader=leader,
-            resume_from=task.resume_from,
+            resume_from=link.resume_from if link is not None and is_next else task.resume_from,
         )
         return Item(task=task, attempt=attempt)
 

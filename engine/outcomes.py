@@ -64,6 +64,16 @@ class NativeJob:
         return self.items[0].attempt
 
 
+def _as_before(item: Item, words: str) -> TaskMoved:
+    return TaskMoved(
+        task=item.task.id,
+        before=TaskState.ACTIVE,
+        after=TaskState.WAITING if item.attempt.behind else TaskState.READY,
+        reason=because(ReasonCode.BACKEND_BUSY, backend=item.attempt.backend, words=words),
+        resume_from=item.task.resume_from,
+    )
+
+
 class Outcomes:
     """Gathers outcomes; what they mean for attempts and tasks is committed together."""
 
@@ -89,7 +99,8 @@ class Outcomes:
         for item in items:
             self._refused[item.attempt.id] = words
             ended = self._end(item, end, ReasonCode.REFUSED_BY_BACKEND, words)
-            self._changes.append(after_end(item.task, ended, (), self._now, self._ws.random.uniform()))
+            if ended.continues is None:
+                self._changes.append(after_end(item.task, ended, (), self._now, self._ws.random.uniform()))
             self.acted.rejected.append(item.attempt.id)
 
     def refusal(self, attempt: AttemptId) -> str | None:
@@ -102,15 +113,8 @@ class Outcomes:
         end = End(reason=EndReason.CANCELLED, detail=f"not submitted: {words}")
         for item in items:
             self._end(item, end, ReasonCode.BACKEND_BUSY, words)
-            self._changes.append(
-                TaskMoved(
-                    task=item.task.id,
-                    before=TaskState.ACTIVE,
-                    after=TaskState.WAITING if item.attempt.behind else TaskState.READY,
-                    reason=because(ReasonCode.BACKEND_BUSY, backend=item.attempt.backend, words=words),
-                    resume_from=item.task.resume_from,
-                )
-            )
+            if item.attempt.continues is None:
+                self._changes.append(_as_before(item, words))
             self.acted.withdrawn.append(item.attempt.id)
 
     def doubt(self, items: Iterable[Item], words: str) -> None:

@@ -61,7 +61,7 @@ class Release:
     """All that goes into the instructions of one attempt.
 
     `environment` was kept from the submitter's own; `earlier` are the task's other attempts; `after` the native jobs of
-    those that it is queued behind.
+    those that it is queued behind, `after_any` of the one that it continues.
     """
 
     home: Path
@@ -75,6 +75,7 @@ class Release:
     earlier: tuple[Attempt, ...] = ()
     habits: Habits = Habits()
     after: tuple[NativeId, ...] = ()
+    after_any: tuple[NativeId, ...] = ()
 
     @property
     def lead_s(self) -> float | None:
@@ -155,6 +156,7 @@ def job_document(release: Release) -> dict[str, Any]:
         "metadata": dict(spec.metadata),
         "confirmed_ended": list(_confirmed_ended(release)),
         "behind": list(release.attempt.behind),
+        "continues": release.attempt.continues,
     }
 
 

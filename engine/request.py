@@ -39,6 +39,7 @@ def job_request(release: Release, *, account: str = "", reservation: str = "") -
         grace_s=release.rules.grace_s,
         priority=CLASS_RANK[PriorityClass.SCAVENGER] - CLASS_RANK[release.task.spec.priority],
         after=release.after,
+        after_any=release.after_any,
     )
 
 

@@ -59,8 +59,8 @@ class BackendConfig(Section):
     windows: Mapping[str, Count] = Field(default={}, description="The same for single partitions, by name.")
     chain: Count | None = Field(
         default=None,
-        description="How many stages of a pipeline may be queued behind a job that has not ended, one behind another; 0 is"
-        " none. Left out, as many as suit its kind.",
+        description="How many stages of a pipeline, or further attempts at long work, may be queued behind a job that has not"
+        " ended, one behind another; 0 is none. Left out, as many as suit its kind.",
     )
     taints: Mapping[str, str] = Field(
         default={}, description="Nodes, such as `n[1-4],gpu7`, that take only work which tolerates this name."

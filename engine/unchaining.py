@@ -10,12 +10,13 @@ from elisa.engine.stop import Stop
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.states import AttemptState
-from elisa.model.task import Attempt
+from elisa.model.task import Attempt, in_front
 from elisa.policies.budgets import Owner
 from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.chaining import is_chained, stranded
 from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way, standing
 from elisa.policies.plan import Plan
+from elisa.policies.segments import not_wanted
 from elisa.store.reader import Reader
 
 __all__ = ["attempts_before", "unchaining_stops"]
@@ -31,9 +32,11 @@ _BENEFICIARIES = 32
 
 def unchaining_stops(reader: Reader, live: Mapping[AttemptId, Attempt], plan: Plan, now: datetime) -> list[Stop]:
     """Return the native jobs to withdraw; those that leave already are left out."""
-    if not any(attempt.behind for attempt in live.values()):
+    if not any(in_front(attempt) for attempt in live.values()):
         return []
-    reasons: dict[AttemptId, Reason] = {}
+    reasons: dict[AttemptId, Reason] = {
+        one.id: because(ReasonCode.NOT_WANTED, behind=str(one.continues)) for one in not_wanted(live)
+    }
     for attempt in stranded(live, attempts_before(reader, live)):
         reasons[attempt.id] = because(ReasonCode.UNCHAINED, behind=", ".join(attempt.behind))
     held = set(reader.hold_wanted())

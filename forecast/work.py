@@ -8,7 +8,7 @@ from typing import NamedTuple
 from elisa.forecast.runtimes import Estimate, Runtimes
 from elisa.model.columns import UnfinishedRow
 
-__all__ = ["MEMORY", "Left", "left_of"]
+__all__ = ["MEMORY", "Left", "left_of", "remaining_s"]
 
 MEMORY = timedelta(days=90)
 """How far back finished work is remembered: a quarter, as most grants and allocations are."""
@@ -47,3 +47,18 @@ def left_of(
     if left_s is None:
         return Left(limit_s, limit_s, done_s)
     return Left(min(left_s / speed, limit_s), left_s, done_s, estimate)
+
+
+def remaining_s(left: Left, *, said_s: float | None, progress: float | None) -> float | None:
+    """Return how much work is left of a running task, beyond its walltime or not; None if nothing tells.
+
+    As past runs say; else its author, who expects the whole to take `said_s`; else its own `progress`, 0 to 1, at the rate
+    at which it came so far.
+    """
+    if left.estimate is not None:
+        return left.left_s
+    if said_s is not None:
+        return max(0.0, said_s - left.done_s)
+    if progress is not None and 0 < progress < 1:
+        return left.done_s * (1 - progress) / progress
+    return None

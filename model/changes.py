@@ -21,6 +21,7 @@ __all__ = [
     "DEADLINE_REGAINED",
     "ROOM_GONE",
     "ROOM_TO_GROW",
+    "AttemptContinued",
     "AttemptIntended",
     "AttemptMoved",
     "AttemptNoted",
@@ -135,12 +136,25 @@ class AttemptIntended:
     """Before anything is submitted: the task goes from ready to active, the attempt exists, its budget is reserved.
 
     A task whose attempt is to be queued behind others goes from waiting to active; refused as stale if one of those is
-    not live any more.
+    not live any more. An attempt that `continues` another leaves its task active, as that one's.
     """
 
     attempt: Attempt
     reserve: Charge
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptContinued:
+    """An attempt that was queued ahead becomes its task's own, in the transaction in which `after`, before it, ends.
+
+    It begins at `resume_from`. Refused as stale if it does not continue `after`, or that one is live.
+    """
+
+    attempt: AttemptId
+    after: AttemptId
+    reason: Reason
+    resume_from: CheckpointRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +334,7 @@ Change = (
     | TaskRanked
     | PipelineRanked
     | AttemptIntended
+    | AttemptContinued
     | AttemptSubmitted
     | AttemptMoved
     | AttemptNoted

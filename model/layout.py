@@ -28,6 +28,7 @@ __all__ = [
     "event_dir",
     "event_secret",
     "fence",
+    "goes_on",
     "incarnation_claim",
     "job_file",
     "leave_file",
@@ -36,6 +37,7 @@ __all__ = [
     "plan_file",
     "plans",
     "queue_places",
+    "recalled",
     "released",
     "result_file",
     "roles_file",
@@ -190,6 +192,16 @@ def released(home: P, attempt: AttemptId, incarnation: int) -> P:
     """Return the file by which a holder of the claim says that nothing of it runs any more."""
     claimed = incarnation_claim(home, attempt, incarnation)
     return claimed.with_name(f"{claimed.name}.released")
+
+
+def goes_on(home: P, attempt: AttemptId) -> P:
+    """Return the file by which an attempt says that its time ran out over progress, and from where to go on."""
+    return claim(home, attempt).with_name(f"{attempt}.goes_on")
+
+
+def recalled(home: P, attempt: AttemptId) -> P:
+    """Return the file that keeps an attempt which was queued ahead from ever beginning."""
+    return claim(home, attempt).with_name(f"{attempt}.recalled")
 
 
 def incarnation_claim(home: P, attempt: AttemptId, incarnation: int) -> P:

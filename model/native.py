@@ -107,7 +107,8 @@ class JobRequest:
     """One native job to be: an agent started for one attempt.
 
     `argv` is run as it is, never by a shell. `environment` is all that the job gets beside the resource manager's own
-    variables. `after` are native ids whose success must come first (only where `Capabilities.dependencies`).
+    variables. `after` are native ids whose success must come first, `after_any` those whose end must, whatever it is
+    (only where `Capabilities.dependencies`).
     `priority` orders elisa's own jobs within the native queue, higher first. Of an array's jobs at most `at_once` run
     together (0: all).
     """
@@ -128,6 +129,7 @@ class JobRequest:
     grace_s: float = 30.0
     priority: int = 0
     after: tuple[NativeId, ...] = ()
+    after_any: tuple[NativeId, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
     at_once: int = 0
     predicted_s: float | None = None

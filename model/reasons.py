@@ -44,6 +44,9 @@ class ReasonCode(StrEnum):
     FUSED = "fused"  # leader, backend, partition, rank, gpu_type, behind: it shares a native job
     NOT_BEGUN = "not_begun"  # why: its turn in a shared job did not come
     CHAINED = "chained"  # behind, backend, partition, kept_off
+    QUEUED_AHEAD = "queued_ahead"  # behind, backend, partition, kept_off: to go on where the attempt before it will end
+    CONTINUED = "continued"  # end, resume_step, attempt
+    NOT_WANTED = "not_wanted"  # behind: nothing is left to go on with, or the next attempt is to be another
     STOPPED_FOR_SURE = "stopped_for_sure"
     SILENT_FOR_SURE = "silent_for_sure"  # silent_s: longer than the agent of a lost attempt lets its program live
     NODES_BEGAN_ANEW = "nodes_began_anew"  # nodes: those of a lost attempt were switched off, or have booted since

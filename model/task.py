@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from .pipeline import Pipeline, TaskSpec
 from .resources import Resources
 from .states import AttemptState, EndReason, TaskState
 
-__all__ = ["Attempt", "CheckpointRef", "End", "PipelineRecord", "Task", "Usage", "Verdict"]
+__all__ = ["Attempt", "CheckpointRef", "End", "PipelineRecord", "Task", "Usage", "Verdict", "in_front", "own_attempts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,8 @@ class Attempt:
     `incarnation` counts restarts under the same native id (a requeue by the resource manager). `absences` counts
     complete listings in which its native job was not seen, `quiet_ticks` the ticks since the job last said something.
     `behind` are the attempts whose success its native job waits for: it was queued before its task's needs were met.
+    `continues` is the attempt at the same task whose end its native job waits for, to go on from what that saved: until
+    that end is known it is not the task's own attempt, and if it is not wanted then, it never becomes that.
     `leader` is set where its native job is shared: the first of the attempts that run in it, by whose name it is known.
     """
 
@@ -118,6 +120,7 @@ class Attempt:
     state: AttemptState
     intended_at: datetime
     behind: tuple[AttemptId, ...] = ()
+    continues: AttemptId | None = None
     leader: AttemptId | None = None
     native_id: NativeId | None = None
     submitted_at: datetime | None = None
@@ -134,6 +137,16 @@ class Attempt:
     last_checkpoint: CheckpointRef | None = None
     usage: Usage = Usage()
     end: End | None = None
+
+
+def own_attempts(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
+    """Return those that are, or were, their tasks' own: without what is queued ahead, or was so in vain."""
+    return tuple(attempt for attempt in attempts if attempt.continues is None)
+
+
+def in_front(attempt: Attempt) -> tuple[AttemptId, ...]:
+    """Return the attempts whose ends an attempt's native job waits for, whatever kind of end."""
+    return attempt.behind if attempt.continues is None else (*attempt.behind, attempt.continues)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,8 @@ TASK = Record(
             kind=Boolean(), about="If it is short, it may share a native job with others that ask for the same."
         ),
         "chain": Field(
-            kind=Boolean(), about="Its job may be queued behind those it waits for, before these have ended."
+            kind=Boolean(),
+            about="Its job may be queued behind those it waits for, and its next attempt behind the present, before these end.",
         ),
         "priority": Field(kind=Choice(values=PriorityClass), about="Its priority class; the pipeline's if left out."),
         "importance": Field(kind=Number(), about="How much it matters within its priority class."),

@@ -16,7 +16,7 @@ from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import NeedKind, RestartWhen
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.states import FINAL_ATTEMPT_STATES, AttemptState, EndReason, TaskState
-from elisa.model.task import Attempt, Task
+from elisa.model.task import Attempt, CheckpointRef, Task, in_front
 from elisa.policies.readiness import condition_of, is_met, lookup_of
 
 __all__ = ["NEVER_STARTS", "Link", "Tip", "has_failed", "is_chained", "job_words", "link_of", "stranded", "tips_of"]
@@ -40,7 +40,8 @@ class Tip(NamedTuple):
 class Link:
     """A task to be queued on `backend` behind live attempts, as number `depth` of the jobs that wait for one another.
 
-    `words` names those attempts for a person.
+    `words` names those attempts for a person. `is_next`: the attempt behind which it is queued is at this very task, and
+    the next one is to go on where that ends, at the present from `resume_from`.
     """
 
     task: TaskId
@@ -48,11 +49,14 @@ class Link:
     backend: BackendName
     depth: int
     words: str = ""
+    is_next: bool = False
+    resume_from: CheckpointRef | None = None
 
     def reason_for(self, chosen: Reason) -> Reason:
         """Return why a plan that chose the place submits the task before its needs are met."""
         facts = {name: fact for name, fact in chosen.facts.items() if name != "rank"}
-        return because(ReasonCode.CHAINED, behind=self.words, **facts)
+        code = ReasonCode.QUEUED_AHEAD if self.is_next else ReasonCode.CHAINED
+        return because(code, behind=self.words, **facts)
 
 
 def job_words(task: str, native_id: NativeId | None) -> str:
@@ -62,18 +66,20 @@ def job_words(task: str, native_id: NativeId | None) -> str:
 
 def is_chained(attempt: Attempt, live: Mapping[AttemptId, Attempt]) -> bool:
     """Tell whether a native job still waits for another's end."""
-    return attempt.state in _QUEUED and any(other in live for other in attempt.behind)
+    return attempt.state in _QUEUED and any(other in live for other in in_front(attempt))
 
 
 def tips_of(live: Mapping[AttemptId, Attempt], tasks: Mapping[TaskId, Task]) -> Mapping[TaskId, Tip]:
     """Return the live attempts that others may be queued behind, by their tasks, as far as `tasks` holds these.
 
-    Left out are those whose native job is not known, that leave or have said how they ended, and services that begin again.
+    Left out are those whose native job is not known, that leave or have said how they ended, services that begin again, and
+    work that will need another attempt.
     """
+    in_parts = {attempt.task for attempt in live.values() if attempt.continues is not None}
     return {
         attempt.task: Tip(attempt.id, attempt.backend, tasks[attempt.task].owner_uid, _depth(attempt, live))
         for attempt in live.values()
-        if attempt.task in tasks and _will_finish(attempt, tasks[attempt.task])
+        if attempt.task in tasks and attempt.task not in in_parts and _will_finish(attempt, tasks[attempt.task])
     }
 
 

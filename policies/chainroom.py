@@ -8,7 +8,7 @@ from typing import NamedTuple
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.site import Metered
-from elisa.model.task import Attempt
+from elisa.model.task import Attempt, in_front
 from elisa.policies.budgets import CapRow, Meter, Owner, demand_of
 
 __all__ = ["Holder", "Refused", "beyond_caps", "give_way", "standing"]
@@ -58,7 +58,7 @@ def _last_first(holders: Iterable[Holder]) -> list[Holder]:
 
 def standing(attempt: Attempt, waiting: Mapping[AttemptId, Attempt], rank: Mapping[TaskId, int]) -> tuple[int, int]:
     """Return a chained job's place in elisa's order and its depth: no job comes before one that it waits behind itself."""
-    fronts = [standing(waiting[other], waiting, rank) for other in attempt.behind if other in waiting]
+    fronts = [standing(waiting[other], waiting, rank) for other in in_front(attempt) if other in waiting]
     own = rank.get(attempt.task, len(rank))
     return max([own, *(front for front, _ in fronts)]), max((depth + 1 for _, depth in fronts), default=0)
 

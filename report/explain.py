@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from elisa.forecast.work import Left
 from elisa.model.reasons import Fact, Reason, ReasonCode
 from elisa.model.rows import AuditRow
-from elisa.model.states import FINAL_TASK_STATES
-from elisa.model.task import Attempt, Task, Verdict
+from elisa.model.states import FINAL_TASK_STATES, LIVE_ATTEMPT_STATES
+from elisa.model.task import Attempt, Task, Verdict, own_attempts
 from elisa.store.reader import Reader
 
 from .chains import queued_behind
@@ -142,7 +142,8 @@ _OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
 
 
 def _parked(attempts: tuple[Attempt, ...], verdict: Verdict) -> str:
-    newest = attempts[-1] if attempts else None
+    own = own_attempts(attempts)
+    newest = own[-1] if own else None
     if newest is None or newest.end is None:
         return ""
     saved = newest.last_checkpoint or newest.resume_from
@@ -159,12 +160,23 @@ def _now(
     """Prefer the newest refusal; else what the newest attempt does; else the last thing that happened to the task."""
     if verdict is not None:
         return f"{task.state.value}: {_parked(attempts, verdict)}{_reason_words(verdict.code, verdict.facts)}"
-    live = [attempt for attempt in attempts if attempt.end is None]
-    if live:
-        newest = live[-1]
+    live = [attempt for attempt in attempts if attempt.state in LIVE_ATTEMPT_STATES]
+    present = own_attempts(live)
+    if present:
+        newest = present[-1]
         where = f"{newest.backend}{f' as {newest.native_id}' if newest.native_id else ''}"
         queue = queued_behind(reader, newest.behind) or newest.native_detail
         queue = f" ({queue})" if queue else ""
-        return f"{task.state.value}: attempt {newest.number} is {newest.state.value} on {where}{queue}"
+        ahead = _ahead_words(live)
+        return f"{task.state.value}: attempt {newest.number} is {newest.state.value} on {where}{queue}{ahead}"
     own = [one for one in history if one.subject == task.id and one.became]
     return f"{task.state.value}: {own[-1].words}" if own else task.state.value
+
+
+def _ahead_words(live: Sequence[Attempt]) -> str:
+    """Say which attempts are queued ahead of the present one's end."""
+    ahead = [attempt for attempt in live if attempt.continues is not None]
+    if not ahead:
+        return ""
+    names = [f"{attempt.number}{f' as {attempt.native_id}' if attempt.native_id else ''}" for attempt in ahead]
+    return f"; queued ahead to go on: attempt {', '.join(names)}"

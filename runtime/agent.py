@@ -14,6 +14,7 @@ from elisa.runtime.claim import (
     NativeJob,
     RefusedError,
     claim_task,
+    continued,
     look_at_fence,
     native_job,
     read_done,
@@ -26,6 +27,7 @@ from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
 from elisa.runtime.gpu import given_gpus
 from elisa.runtime.job import DataFile, Job, JobError, read_job
+from elisa.runtime.segment import newest_saved, say_goes_on
 from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
 from elisa.runtime.supervise import FENCED, Ending, Supervisor, block_signals, usage_data
 
@@ -100,6 +102,7 @@ def _claim_and_do(path: str, share_s: Callable[[], int] | None, declined: _Decli
     native = native_job(dict(os.environ))
     try:
         os.makedirs(job.event_dir, mode=0o700, exist_ok=True)
+        job = continued(job)
         claim = claim_task(job, native)
     except OSError as error:
         return _refused(job, native, RefusedError(f"the claim cannot be made: {error}"))
@@ -284,6 +287,8 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
     }
     if is_success:
         _say_done(job, claim, data)
+    elif why == "timeout" and job.checkpoint is not None:
+        _say_goes_on(job)
     _tell_end(session, courier, data)
     if why == FENCED:
         return CUT_OFF
@@ -306,6 +311,18 @@ def _say_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> None:
         write_done(job, claim, data)
     except OSError as error:
         _log(f"the task could not be marked as done: {error}")
+
+
+def _say_goes_on(job: Job) -> None:
+    """Let an attempt that was queued ahead go on, if the time ran out over progress."""
+    try:
+        saved = newest_saved(job)
+        if saved is not None:
+            crash("agent.goes_on")
+            say_goes_on(job, saved)
+            crash("agent.going_on")
+    except (OSError, ValueError) as error:
+        _log(f"no word was left for the next attempt: {error}")
 
 
 def _release(job: Job, claim: Claim) -> None:

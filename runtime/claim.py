@@ -19,12 +19,14 @@ from elisa.runtime.durable import publish_file
 from elisa.runtime.eventfile import Scalar
 from elisa.runtime.evidence import Identity, has_ended, kill_all, own_identity, processes_of, start_ticks
 from elisa.runtime.job import Job
+from elisa.runtime.segment import is_recalled, recall, wait_for_predecessor
 
 __all__ = [
     "Claim",
     "NativeJob",
     "RefusedError",
     "claim_task",
+    "continued",
     "is_superseded",
     "look_at_fence",
     "native_job",
@@ -91,7 +93,7 @@ def claim_task(job: Job, native: NativeJob, sleep: Callable[[float], None] = tim
     """Claim the right to run `job`; raises RefusedError. What a dead holder left running here is killed first.
 
     May wait, up to `self_fence_s`, for the holder of an older attempt to show that it is alive, and a minute for the mark
-    of an attempt that it was queued behind.
+    of an attempt that it was queued behind. `job` is as `continued` returns it where it continues another.
     """
     os.makedirs(job.claim_dir, mode=0o700, exist_ok=True)
     _refuse_if_over(job)
@@ -107,6 +109,23 @@ def claim_task(job: Job, native: NativeJob, sleep: Callable[[float], None] = tim
         release(job, claim)
         raise
     return claim
+
+
+def continued(job: Job, sleep: Callable[[float], None] = time.sleep) -> Job:
+    """Return the instructions with the place from which the attempt before it is to be gone on from.
+
+    Raises RefusedError if that one did not leave so, or does not leave.
+    """
+    if not job.continues:
+        return job
+    os.makedirs(job.claim_dir, mode=0o700, exist_ok=True)
+    _refuse_if_over(job)
+    saved = wait_for_predecessor(job, sleep)
+    if saved is None:
+        _refuse_if_over(job)
+        recall(job)
+        raise RefusedError(f"attempt {job.continues} did not end so that this one could go on")
+    return job._replace(resume_path=saved.path, resume_step=saved.step, is_exact_resume=False)
 
 
 def is_superseded(job: Job, claim: Claim) -> bool:
@@ -143,6 +162,8 @@ def _refuse_if_over(job: Job) -> None:
         raise RefusedError(f"attempt {newer[0]} has begun after this one")
     if os.path.exists(_done_path(job)):
         raise RefusedError("the task is done")
+    if job.continues and is_recalled(job):
+        raise RefusedError("it was taken back while the attempt before it ran")
 
 
 def _read_fence(job: Job) -> int:

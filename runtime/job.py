@@ -39,7 +39,8 @@ class CheckpointRules(NamedTuple):
 class Job(NamedTuple):
     """What to run, where, within which limits. A limit of 0 is no limit; `resume_step` None: from the beginning.
 
-    `behind` are the attempts at other tasks that must have finished these before this one begins.
+    `behind` are the attempts at other tasks that must have finished these before this one begins; `continues` is the one
+    at the same task that must have left its place to be gone on from.
     """
 
     attempt: str
@@ -79,6 +80,7 @@ class Job(NamedTuple):
     gpus_per_node: int = 0
     confirmed_ended: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
+    continues: str = ""
 
     @property
     def spool_dir(self) -> str:
@@ -106,7 +108,7 @@ class Job(NamedTuple):
 
 _NUMBERS = ("walltime_s", "memory_mib", "output_limit_mib", "grace_s", "heartbeat_s", "sample_s", "self_fence_s")
 _COUNTS = ("nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node")
-_TEXTS = ("workdir", "task_dir", "checkpoint_dir", "pipeline_dir", "stdout", "stderr")
+_TEXTS = ("workdir", "task_dir", "checkpoint_dir", "pipeline_dir", "stdout", "stderr", "continues")
 _NAMES = ("argv", "pass_env", "confirmed_ended", "behind")
 
 
@@ -187,7 +189,7 @@ def _files(content: list[dict[str, Any]]) -> tuple[DataFile, ...]:
 
 
 def _checked(job: Job) -> Job:
-    for name in (job.attempt, job.task, *job.behind):
+    for name in (job.attempt, job.task, *job.behind, *filter(None, [job.continues])):
         if not name or "/" in name or name.startswith("."):
             raise ValueError(f"{name!r} is no id")
     if not job.argv and job.call is None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from elisa.model.changes import AttemptIntended, AttemptMoved, AttemptNoted, AttemptSubmitted, CancelSent
+from elisa.model.changes import (
+    AttemptContinued,
+    AttemptIntended,
+    AttemptMoved,
+    AttemptNoted,
+    AttemptSubmitted,
+    CancelSent,
+)
 from elisa.model.errors import StaleChange
 from elisa.model.states import ATTEMPT_MOVES, FINAL_ATTEMPT_STATES, AttemptState, TaskState
-from elisa.model.task import Attempt
+from elisa.model.task import Attempt, in_front
 from elisa.store.batch import Batch, because_facts
 from elisa.store.connection import Row
 from elisa.store.convert import optional_json, resources_from, to_us
 from elisa.store.ledger import NO_CHARGE, reserve, settle, spend
 from elisa.store.new_rows import attempt_row
 from elisa.store.schema import AttemptTable
-from elisa.store.tasks import enter_state
+from elisa.store.tasks import enter_state, stay_active
 
-__all__ = ["intend_attempt", "move_attempt", "note_attempt", "send_cancel", "submit_attempt"]
+__all__ = ["continue_attempt", "intend_attempt", "move_attempt", "note_attempt", "send_cancel", "submit_attempt"]
 
 
 def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
     """Make the attempt, its task active, and its reservation.
 
-    Raises StaleChange if the task is not ready (or waiting, for an attempt behind others that live) or had another
-    attempt meanwhile, PolicyError if a hard cap forbids it.
+    Raises StaleChange if the task is not ready (or waiting, for an attempt behind others that live; or active, for one
+    that continues a live one) or had another attempt meanwhile, PolicyError if a hard cap forbids it.
     """
     attempt = change.attempt
     task = batch.change_task(attempt.task)
@@ -33,8 +40,11 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
         )
     _check_behind(batch, attempt)
     task["attempts"] = attempt.number
-    before = TaskState.WAITING if attempt.behind else TaskState.READY
-    enter_state(batch, task, before, TaskState.ACTIVE, change.reason)
+    if attempt.continues is not None:
+        stay_active(batch, task, change.reason)
+    else:
+        before = TaskState.WAITING if attempt.behind else TaskState.READY
+        enter_state(batch, task, before, TaskState.ACTIVE, change.reason)
     row = attempt_row(attempt, task, change.reserve)
     batch.attempts[attempt.id] = row
     batch.created.add(attempt.id)
@@ -43,13 +53,15 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
     place = {"backend": attempt.backend, "partition": attempt.partition, "reserve": change.reserve}
     if attempt.behind:
         place["behind"] = attempt.behind
+    if attempt.continues is not None:
+        place["continues"] = attempt.continues
     if attempt.leader is not None:
         place["leader"] = attempt.leader
     _audit_move(batch, row, None, {**place, **because_facts(change.reason)}, "attempt.intended")
 
 
 def _check_behind(batch: Batch, attempt: Attempt) -> None:
-    for other in attempt.behind:
+    for other in in_front(attempt):
         row = batch.attempt(other)
         is_in_same_job = attempt.leader is not None and row["leader"] == attempt.leader
         is_known = row["native_id"] is not None or is_in_same_job
@@ -59,6 +71,20 @@ def _check_behind(batch: Batch, attempt: Attempt) -> None:
                 f"it is {row['state']}, was asked to leave, or is not known to have been submitted",
                 "read again and decide again",
             )
+
+
+def continue_attempt(batch: Batch, change: AttemptContinued) -> None:
+    """Make an attempt that was queued ahead its task's own."""
+    before, row = batch.attempt(change.after), batch.change_attempt(change.attempt)
+    if row["continues"] != change.after or AttemptState(before["state"]) not in FINAL_ATTEMPT_STATES:
+        raise StaleChange(
+            f"{change.attempt} cannot go on from {change.after}",
+            f"it continues {row['continues'] or 'none'}, and {change.after} is {before['state']}",
+            "read again and decide again",
+        )
+    row["continues"] = None
+    row["resume_from"] = optional_json(change.resume_from)
+    batch.audit.add("attempt.continued", change.attempt, {"continues": change.after, **because_facts(change.reason)})
 
 
 def submit_attempt(batch: Batch, change: AttemptSubmitted) -> None:

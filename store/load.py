@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from elisa.model.changes import (
+    AttemptContinued,
     AttemptIntended,
     AttemptMoved,
     AttemptNoted,
@@ -32,6 +33,7 @@ from elisa.model.changes import (
 )
 from elisa.model.codec import decode
 from elisa.model.pipeline import Pipeline
+from elisa.model.task import in_front
 from elisa.store.batch import Batch, CapRow
 from elisa.store.connection import Connection, Row
 from elisa.store.convert import CHARGES, read_facts
@@ -49,7 +51,7 @@ _TASK = (
 _ATTEMPT = (
     "id", "task", "project", "owner_uid", "request", "gpu_type", "state", "native_id", "native_detail", "submitted_at",
     "started_at", "ended_at", "incarnation", "absences", "quiet_ticks", "cancel_sent", "claimed", "nodes",
-    "last_checkpoint", "usage", "end_reason", "ending", *(f"held_{name}" for name in CHARGES),
+    "last_checkpoint", "usage", "end_reason", "ending", "continues", "resume_from", *(f"held_{name}" for name in CHARGES),
 )  # fmt: skip
 _RANK = ("id", "priority", "importance", "spec", "ranked_by")
 _DUE = ("id", "deadline", "spec")
@@ -60,6 +62,7 @@ _CLOSURE = ("id", "backend", "nodes", "starts_at", "ends_at", "why", "added_by",
 
 # Which table's row a change is about, and under which name it has the row's key.
 _SUBJECTS = {
+    AttemptContinued: ("attempt", attrgetter("attempt")),
     AttemptIntended: ("task", attrgetter("attempt.task")),
     AttemptMoved: ("attempt", attrgetter("attempt")),
     AttemptNoted: ("attempt", attrgetter("attempt")),
@@ -95,7 +98,9 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
             table, key = _SUBJECTS[type(change)]
             keys[table].append(key(change))
         if isinstance(change, AttemptIntended):
-            keys["attempt"].extend(change.attempt.behind)
+            keys["attempt"].extend(in_front(change.attempt))
+        if isinstance(change, AttemptContinued):
+            keys["attempt"].append(change.after)
     kinds = {type(change) for change in changes}
     batch.tasks = {row["id"]: row for row in _tasks(connection, keys["task"])}
     batch.attempts = {row["id"]: row for row in _by_key(connection, "attempt", "id", _ATTEMPT, keys["attempt"])}

@@ -99,4 +99,5 @@ def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
         **{f"held_{name}": getattr(reserve, name) for name in CHARGES},
         "behind": to_json(attempt.behind),
         "leader": attempt.leader,
+        "continues": attempt.continues,
     }

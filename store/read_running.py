@@ -11,6 +11,7 @@ from typing import Any
 from elisa.model.changes import ROOM_GONE, ROOM_TO_GROW
 from elisa.model.columns import RunningRow
 from elisa.model.hostlist import expand_hosts
+from elisa.model.ids import TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.store.connection import Connection
 from elisa.store.convert import resources_from, spec_from, to_us
@@ -30,7 +31,14 @@ _RUNNING = (
 _MADE_ROOM = (
     "SELECT task, COUNT(*) FROM attempt WHERE task IN ({keys})"
     " AND (end_reason = 'preempted' OR (end_reason = 'cancelled' AND cancel_sent = 1))"
-    " AND NOT (behind <> '[]' AND started_at IS NULL) GROUP BY task"
+    " AND NOT (behind <> '[]' AND started_at IS NULL) AND continues IS NULL GROUP BY task"
+)
+
+
+# A template's text may hold the word for another reason: whoever reads the spec finds out.
+_SAVING = (
+    "SELECT t.id FROM attempt a JOIN task t ON t.id = a.task WHERE a.state = 'running' AND a.continues IS NULL"
+    " AND t.state = 'active' AND t.cancel_requested = 0 AND t.spec LIKE '%\"checkpoint\"%' ORDER BY t.id"
 )
 
 
@@ -86,6 +94,10 @@ class RunningQueries:
             else row
             for row in rows
         )
+
+    def running_and_saving(self) -> tuple[TaskId, ...]:
+        """Return the tasks with a running attempt that save their work, so that another attempt can go on with it."""
+        return tuple(TaskId(row[0]) for row in self._db.rows(_SAVING))
 
 
 def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:

@@ -18,10 +18,12 @@ from elisa.model.task import Attempt, CheckpointRef, Task, Verdict
 from elisa.store.connection import Connection
 from elisa.store.convert import ATTEMPT_COLUMNS, TASK_COLUMNS, attempt_from, from_us, read_facts, spec_from, task_from
 
-__all__ = ["TaskQueries"]
+__all__ = ["OWN_NUMBER", "TaskQueries"]
 
 _TASK_STATES = {state.value: state for state in TaskState}
 _NOTHING = frozenset({None, "[]"})
+# A task's own attempt is the newest one that is not queued ahead, and was not in vain.
+OWN_NUMBER = "(SELECT MAX(o.number) FROM attempt o WHERE o.task = t.id AND o.continues IS NULL)"
 _ATTEMPT_STATES = {state.value: state for state in AttemptState}
 _STATUS = (
     "SELECT t.id, t.name, t.group_name, t.pipeline, p.name, t.project, t.owner_uid, t.state, t.attempts, t.failures,"
@@ -29,7 +31,7 @@ _STATUS = (
     " a.partition_name, a.native_id, a.native_detail, a.started_at, a.end_reason, a.last_checkpoint, a.behind, t.hold_requested"
     " FROM task t"
     " JOIN pipeline p ON p.id = t.pipeline"
-    " LEFT JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
+    f" LEFT JOIN attempt a ON a.task = t.id AND a.number = {OWN_NUMBER}"
     " LEFT JOIN verdict v ON v.task = t.id"
 )
 

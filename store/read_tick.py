@@ -15,7 +15,7 @@ from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.states import TaskState
 from elisa.store.connection import Connection
 from elisa.store.convert import CHARGES, from_us, needs_from, placement_from, resources_from, to_us
-from elisa.store.read_tasks import TaskQueries
+from elisa.store.read_tasks import OWN_NUMBER, TaskQueries
 
 __all__ = ["TickQueries"]
 
@@ -33,7 +33,7 @@ _RANKED_BY = "SELECT id, ranked_by FROM task WHERE ranked_by IS NOT NULL AND ran
 _NAMED = f"{_COLUMNS} WHERE t.id IN ({{keys}})"
 
 _CUT_OFF = (
-    "SELECT a.id FROM task t JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
+    f"SELECT a.id FROM task t JOIN attempt a ON a.task = t.id AND a.number = {OWN_NUMBER}"
     " WHERE t.state = 'waiting' AND t.due_at > ? AND a.claimed = 1 AND a.end_reason IN ('node_failure', 'lost')"
     " ORDER BY a.id"
 )

@@ -187,12 +187,15 @@ class AttemptTable(_Table, table=True):
     """An attempt. `held_*` is what of its reservation is not booked yet: zero from its end on.
 
     `behind` lists the attempts that its native job was queued behind, `leader` is the first of those that share it.
+    `continues` names the one before it as long as, and if, it did not become its task's own.
     """
 
     __tablename__ = "attempt"
     __table_args__ = (
         Index("attempt_by_task", "task", "number", unique=True),
-        _index_where("one_live_attempt_a_task", "task", "state NOT IN ('ended', 'lost')", unique=True),
+        _index_where(
+            "one_live_attempt_a_task", "task", "state NOT IN ('ended', 'lost') AND continues IS NULL", unique=True
+        ),
         Index("attempt_by_native_id", "native_id"),
         _index_where("attempt_by_end", "ended_at", "ended_at IS NOT NULL"),
     )
@@ -231,6 +234,7 @@ class AttemptTable(_Table, table=True):
     behind: str = Field(default="[]", sa_type=Text)
     leader: str | None = Field(default=None, sa_type=Text)
     held_watt_s: int = Field(default=0, sa_type=BigInteger)
+    continues: str | None = Field(default=None, sa_type=Text)
 
 
 class CheckpointTable(_Table, table=True):

@@ -12,7 +12,7 @@ from elisa.store.convert import optional_json, to_json, to_us
 from elisa.store.looks import next_look
 from elisa.store.schema import VerdictTable
 
-__all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel", "request_hold"]
+__all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel", "request_hold", "stay_active"]
 
 
 def move_task(batch: Batch, change: TaskMoved) -> None:
@@ -62,6 +62,18 @@ def enter_state(batch: Batch, row: Row, before: TaskState, after: TaskState, rea
         batch.marks.add(row["id"])
     facts = {"before": before, "after": after, "attempts": row["attempts"], "failures": row["failures"]}
     batch.audit.add("task.moved", row["id"], {**facts, **because_facts(reason)})
+
+
+def stay_active(batch: Batch, row: Row, reason: Reason) -> None:
+    """Count one more attempt at a task that is active, and stays so. Raises StaleChange if it is not."""
+    if row["state"] != TaskState.ACTIVE:
+        raise StaleChange(
+            f"task {row['id']} is {row['state']}, not active",
+            "its attempt ended before another could be queued behind that",
+            "read again and decide again",
+        )
+    facts = {"after": row["state"], "attempts": row["attempts"], "failures": row["failures"]}
+    batch.audit.add("task.queued_ahead", row["id"], {**facts, **because_facts(reason)})
 
 
 def _note_times(batch: Batch, row: Row, after: TaskState) -> None:

@@ -75,6 +75,7 @@ _RULE = ("kind", "project", "body", "state")
 _FOLDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "task.added": ("task", _TASK),
     "task.moved": ("task", _TASK),
+    "task.queued_ahead": ("task", _TASK),
     "attempt.intended": ("attempt", _ATTEMPT),
     "attempt.submitted": ("attempt", _ATTEMPT),
     "attempt.moved": ("attempt", _ATTEMPT),

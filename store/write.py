@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from elisa.model.states import FINAL_ATTEMPT_STATES
 from elisa.store.batch import Batch
 from elisa.store.connection import Row
 from elisa.store.looks import next_look
@@ -41,9 +42,10 @@ _TASK = (
 )  # fmt: skip
 _ATTEMPT = (
     "state", "native_id", "native_detail", "submitted_at", "started_at", "ended_at", "incarnation", "absences",
-    "quiet_ticks", "cancel_sent", "claimed", "nodes", "last_checkpoint", "usage", "end_reason", "ending", "held_node_s",
-    "held_cpu_s", "held_memory_mib_s", "held_gpu_s", "held_watt_s",
+    "quiet_ticks", "cancel_sent", "claimed", "nodes", "last_checkpoint", "usage", "end_reason", "ending", "continues",
+    "resume_from", "held_node_s", "held_cpu_s", "held_memory_mib_s", "held_gpu_s", "held_watt_s",
 )  # fmt: skip
+_OVER = frozenset(state.value for state in FINAL_ATTEMPT_STATES)
 _RANK = ("priority", "importance", "spec", "ranked_by")
 _META = ("host", "revision", "canary", "last_tick_at", "ticks", "last_tick")
 # A row comes after those it refers to.
@@ -87,7 +89,9 @@ def _all(batch: Batch, dialect: str) -> Iterator[Statement]:
     due = update_where(PipelineTable, ("deadline", "spec"), ("id",), dialect)
     yield Statement(due, [{**batch.due[key], "old_id": key} for key in sorted(batch.ranked & batch.due.keys())])
     attempt_update = update_where(AttemptTable, _ATTEMPT, ("id", "state"), dialect)
-    yield Statement(attempt_update, list(_compared(batch.attempt_states, batch.attempts)), matches=True)
+    # Who ends makes way for who goes on: a task has one live attempt of its own at any moment.
+    ended_first = sorted(_compared(batch.attempt_states, batch.attempts), key=lambda row: row["state"] not in _OVER)
+    yield Statement(attempt_update, ended_first, matches=True)
     for model in batch.clears:
         yield Statement(f"DELETE FROM {table_of(model).name}", [{}])
     for model in _INSERTED:

@@ -12,6 +12,7 @@ from typing import Any
 
 from elisa.model import layout
 from elisa.model.changes import (
+    AttemptContinued,
     AttemptIntended,
     AttemptMoved,
     AttemptNoted,
@@ -43,7 +44,14 @@ from elisa.model.ids import TaskId
 from elisa.model.ports import Clock, CrashPoint, RandomSource, no_crash
 from elisa.model.reasons import Fact
 from elisa.model.site import SitePolicy
-from elisa.store.attempts import intend_attempt, move_attempt, note_attempt, send_cancel, submit_attempt
+from elisa.store.attempts import (
+    continue_attempt,
+    intend_attempt,
+    move_attempt,
+    note_attempt,
+    send_cancel,
+    submit_attempt,
+)
 from elisa.store.audit import AuditTrail
 from elisa.store.audit_head import mirror_head
 from elisa.store.backups import daily_name, forget_all_but, is_due
@@ -72,6 +80,7 @@ _MAKERS: Mapping[type, Callable[[Batch, Any], None]] = {
     TaskRanked: rank_task,
     PipelineRanked: rank_pipeline,
     AttemptIntended: intend_attempt,
+    AttemptContinued: continue_attempt,
     AttemptSubmitted: submit_attempt,
     AttemptMoved: move_attempt,
     AttemptNoted: note_attempt,

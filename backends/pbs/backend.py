@@ -278,9 +278,10 @@ class PbsBackend:
 
         Refuse, too, what is to follow some jobs of an array: it would have to wait for all others of it.
         """
-        refs = {native_id: ref for native_id in request.after if (ref := split_native_id(native_id))}
+        others = (*request.after, *request.after_any)
+        refs = {native_id: ref for native_id in others if (ref := split_native_id(native_id))}
         listing = self._server.list_jobs([ref.pbs_id for ref in refs.values()])
-        late = [i for i in request.after if not _is_alive(self._observe(i, refs.get(i), listing))]
+        late = [i for i in others if not _is_alive(self._observe(i, refs.get(i), listing))]
         if late:
             raise Rejected("what the job is to follow has ended already, or is not known", why=", ".join(late))
         asked = Counter(array_of(ref.pbs_id) for ref in refs.values() if ref.is_element)

@@ -127,8 +127,13 @@ def _wishes(request: JobRequest, options: PbsOptions, dialect: Dialect) -> Itera
         yield from ("-q", queue)
     if request.account:
         yield from ("-P" if options.charge is Charge.PROJECT else "-A", request.account)
-    if request.after:
-        yield from ("-W", f"depend=afterok:{_ids(request.after)}")
+    depend = ",".join(
+        f"{kind}:{_ids(others)}"
+        for kind, others in (("afterok", request.after), ("afterany", request.after_any))
+        if others
+    )
+    if depend:
+        yield from ("-W", f"depend={depend}")
     lower = job_priority(request.priority, options)
     if lower:
         yield from ("-p", str(lower))

@@ -31,7 +31,7 @@ class Agent:
         voice = job.program.voice
         if voice is None:
             return ""
-        why = self._claim(voice, job, us)
+        why = self._go_on(voice, job) or self._claim(voice, job, us)
         if why:
             self._say(job, us, EventKind.REFUSED, why=why, native_id=job.id)
             return why
@@ -40,6 +40,17 @@ class Agent:
         step = job.saved or None
         gpus = ",".join(str(index) for index in range(job.shape.gpus))
         self._say(job, us, EventKind.STARTED, host=host, pid=job.order, resumed_step=step, gpus=gpus)
+        return ""
+
+    def _go_on(self, voice: Voice, job: SimJob) -> str:
+        """Begin where the attempt before it left off; return why it cannot, or nothing."""
+        if not voice.continues:
+            return ""
+        mark = json.loads(self._sink.read(layout.goes_on(Path(voice.home), AttemptId(voice.continues))) or b"{}")
+        if "step" not in mark:
+            self._sink.create(layout.recalled(Path(voice.home), AttemptId(voice.attempt)), b"")
+            return f"attempt {voice.continues} did not end so that this one could go on"
+        job.resume_at(int(mark["step"]))
         return ""
 
     def _claim(self, voice: Voice, job: SimJob, us: int) -> str:
@@ -57,6 +68,8 @@ class Agent:
         holder = json.loads(self._sink.read(first) or b"{}").get("native_id")
         if not is_mine or holder != job.id:
             return f"job {holder} holds the claim"
+        if self._sink.read(layout.recalled(home, attempt)) is not None:
+            return "it was taken back while the attempt before it ran"
         fence = int(self._sink.read(layout.fence(home, task)) or b"0")
         return f"attempt {fence} was allowed after this one" if voice.number < fence else ""
 
@@ -100,7 +113,7 @@ class Agent:
         voice = job.program.voice
         if voice is None:
             return
-        path = f"{voice.checkpoint_dir}/step-{step:012d}"
+        path = _checkpoint_path(voice, step)
         seconds = job.program.save_us / _SECOND
         self._say(job, us, EventKind.CHECKPOINT, path=path, step=step, size_bytes=0, seconds=seconds)
         self._report(job, us, step)
@@ -130,6 +143,9 @@ class Agent:
             self._deliver(job, us)
             done = {"attempt": voice.attempt, "incarnation": job.restarts, "exited": last}
             self._sink.create(layout.done_mark(Path(voice.home), TaskId(voice.task)), json.dumps(done).encode())
+        if job.cause is Cause.WALLTIME and job.saved > job.began_step:
+            mark = {"attempt": voice.attempt, "path": _checkpoint_path(voice, job.saved), "step": job.saved}
+            self._sink.create(layout.goes_on(Path(voice.home), AttemptId(voice.attempt)), json.dumps(mark).encode())
         self._say(job, us, EventKind.EXITED, **last)
 
     def _deliver(self, job: SimJob, us: int) -> None:
@@ -146,6 +162,10 @@ class Agent:
         record = Record(voice.attempt, job.restarts, 0, job.seq, us / _SECOND, kind.value, data)
         self._sink.append(_event_file(voice.home, voice.attempt, job.restarts), encode_record(record, _key(voice.key)))
         job.seq += 1
+
+
+def _checkpoint_path(voice: Voice, step: int) -> str:
+    return f"{voice.checkpoint_dir}/step-{step:012d}"
 
 
 @lru_cache(maxsize=1024)

@@ -267,6 +267,7 @@ class SimulatedBackend:
             grace_us=round(request.grace_s * _SECOND),
             lead_us=request.signal_lead_s * _SECOND,
             after=request.after,
+            after_any=request.after_any,
             accepted_us=accepted_us,
             ready_us=accepted_us + wait_us,
         )

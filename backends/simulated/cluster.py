@@ -110,11 +110,11 @@ class Cluster:
         heapq.heappush(self._events, _Event(job.ready_us, _JOB_READY, job.order, job.version))
 
     def _unmet(self, job: SimJob) -> list[NativeId]:
-        return [
-            native_id
-            for native_id in job.after
-            if native_id in self.jobs and self.jobs[native_id].reason is not EndReason.COMPLETED
-        ]
+        failed = [one for one in self._known(job.after) if self.jobs[one].reason is not EndReason.COMPLETED]
+        return failed + [one for one in self._known(job.after_any) if self.jobs[one].stage is not Stage.ENDED]
+
+    def _known(self, others: Iterable[NativeId]) -> list[NativeId]:
+        return [native_id for native_id in others if native_id in self.jobs]
 
     def restore(self, jobs: Iterable[SimJob], down: Mapping[int, int]) -> None:
         """Take up a course of events where it was written down."""
@@ -239,8 +239,7 @@ class Cluster:
         return speed / faults.slow_factor if self._dice.happens(faults.slow, "slow", job.order) else speed
 
     def _resume(self, job: SimJob) -> None:
-        job.saved = max(job.saved, job.program.resume_step)
-        job.base_us = job.program.work_of(job.saved)
+        job.resume_at(job.program.resume_step)
         job.saves = job.beats = 0
 
     def _foresee(self, job: SimJob) -> None:

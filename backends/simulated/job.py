@@ -85,9 +85,10 @@ def shape_of(request: JobRequest, partition: str) -> Shape:
 class SimJob:
     """A job. Times are microseconds since the epoch; `order` counts acceptances; `version` dates what is planned for it.
 
-    `saved` is the step of its newest checkpoint, `saves` how many it announced in this incarnation, `beats` likewise.
-    Where several attempts share it, `members` are their programs, of which `program` is the one at number `turn`, which
-    began at `started_us`; the job itself began at `native_us`. `dropped` attempts did not finish.
+    `saved` is the step of its newest checkpoint, `began_step` the one that it began from, `saves` how many it announced in
+    this incarnation, `beats` likewise. Where several attempts share it, `members` are their programs, of which `program`
+    is the one at number `turn`, which began at `started_us`; the job itself began at `native_us`. `dropped` attempts did
+    not finish.
     """
 
     id: NativeId
@@ -126,12 +127,19 @@ class SimJob:
     turn: int = 0
     native_us: int = 0
     dropped: tuple[str, ...] = ()
+    began_step: int = 0
+    after_any: tuple[NativeId, ...] = ()
 
     @property
     def attempt_now(self) -> str:
         """The attempt whose program runs, or ran last."""
         voice = self.program.voice
         return voice.attempt if voice is not None else self.attempt
+
+    def resume_at(self, step: int) -> None:
+        """Begin with the work up to `step` done."""
+        self.saved = self.began_step = max(self.saved, step)
+        self.base_us = self.program.work_of(self.saved)
 
     @property
     def is_up(self) -> bool:
@@ -216,12 +224,13 @@ class SimJob:
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> SimJob:
         """Read back what `to_row` returned."""
-        values = dict(zip(_FIELDS, row, strict=True))
+        values = dict(zip(_FIELDS, row, strict=False))  # an older elisa knew fewer
         values["program"] = decode(Program, values["program"])
         values["members"] = tuple(decode(Program, member) for member in values["members"])
         values["dropped"] = tuple(values["dropped"])
         values["shape"] = Shape._make(_frozen(value) for value in values["shape"])
-        values["nodes"], values["after"] = tuple(values["nodes"]), tuple(values["after"])
+        for name in ("nodes", "after", "after_any"):
+            values[name] = tuple(values.get(name, ()))
         values["stage"], values["cause"] = Stage(values["stage"]), Cause(values["cause"])
         values["reason"] = EndReason(values["reason"]) if values["reason"] else None
         return cls(**values)

@@ -46,6 +46,7 @@ class Voice:
     checkpoint_dir: str
     walltime_us: int = 0
     behind: tuple[str, ...] = ()
+    continues: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,7 @@ def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -
             checkpoint_dir=job.checkpoint_dir,
             walltime_us=round(job.walltime_s * _SECOND),
             behind=job.behind,
+            continues=job.continues,
         ),
     )
 

@@ -25,7 +25,14 @@ def description_of_job(
     (`--kill-on-invalid-dep=no`).
     """
     is_usual = options.gpu_style is GpuStyle.GRES and options.memory_style is MemoryStyle.NODE
-    if request.extras or request.after or request.resources.components or options.cluster or not is_usual:
+    if (
+        request.extras
+        or request.after
+        or request.after_any
+        or request.resources.components
+        or options.cluster
+        or not is_usual
+    ):
         return None
     return {**_own(request, instance, script, base), **dict(_wishes(request, options))}
 

@@ -130,7 +130,7 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
         "reservation": request.reservation,
         "exclude": ",".join(_excluded(request)),
         "nodelist": "" if "nodelist" in dict(request.extras) else ",".join(request.resources.nodelist),
-        "dependency": _dependency(request.after),
+        "dependency": ",".join(_dependencies(request)),
     }
     yield from (f"--{name}={value}" for name, value in named.items() if value)
     yield from _resources(request.resources, options, {name for name, _ in request.extras})
@@ -152,13 +152,13 @@ def _excluded(request: JobRequest) -> Iterator[str]:
     yield from (name for name in request.exclude_nodes if name not in wanted)
 
 
-def _dependency(after: tuple[NativeId, ...]) -> str:
-    if not after:
-        return ""
-    known = [split_native_id(native_id) for native_id in after]
-    if None in known:
-        raise Rejected("a dependency on a job that is not Slurm's", why=", ".join(after))
-    return "afterok:" + ":".join(parts[0].number for parts in known if parts)
+def _dependencies(request: JobRequest) -> Iterator[str]:
+    for kind, others in (("afterok", request.after), ("afterany", request.after_any)):
+        known = [split_native_id(native_id) for native_id in others]
+        if None in known:
+            raise Rejected("a dependency on a job that is not Slurm's", why=", ".join(others))
+        if known:
+            yield f"{kind}:" + ":".join(parts[0].number for parts in known if parts)
 
 
 def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json
 from elisa.model import layout
 from elisa.model.errors import UsageError
-from elisa.model.task import Attempt
+from elisa.model.task import Attempt, own_attempts
 from elisa.model.text import clean
 from elisa.report.names import resolve_task
 from elisa.store.reader import Reader
@@ -47,7 +47,7 @@ def _find(reader: Reader, home: Path, name: str, number: int | None, stream: str
         )
     task = reader.task(resolve_task(reader, name))
     attempts = reader.attempts_of(task.id)
-    chosen = [one for one in attempts if number is None or one.number == number]
+    chosen = own_attempts(attempts) if number is None else [one for one in attempts if one.number == number]
     if not chosen:
         why = f"it has {len(attempts)} attempts" if attempts else "it has not been started yet"
         raise UsageError(f"there is no such attempt at `{name}`", why, f"see `elisa explain {task.id}`")

@@ -13,6 +13,7 @@ from elisa.store.migrations import (
     v0005_ranks,
     v0006_bundles,
     v0007_energy,
+    v0008_segments,
 )
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
@@ -35,6 +36,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=5, name="ranks", run=v0005_ranks.run),
     Migration(version=6, name="bundles", run=v0006_bundles.run),
     Migration(version=7, name="energy", run=v0007_energy.run),
+    Migration(version=8, name="segments", run=v0008_segments.run),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -43,14 +43,19 @@ def broken(world: World) -> Iterator[str]:
 
 def _several_live(reader: Reader) -> Iterator[str]:
     live: dict[TaskId, list[str]] = defaultdict(list)
-    for attempt in reader.live_attempts():
+    for attempt in _own(reader.live_attempts()):
         live[attempt.task].append(attempt.id)
     yield from (f"I2: {attempts} live at once" for attempts in live.values() if len(attempts) > 1)
 
 
+def _own(attempts: Iterable[Attempt]) -> Iterator[Attempt]:
+    """Leave out what is queued ahead, or was so in vain: it is no attempt at its task before the one in front has ended."""
+    return (attempt for attempt in attempts if attempt.continues is None)
+
+
 def _without_attempt(reader: Reader) -> Iterator[str]:
     active = {row.id for row in reader.task_rows(states=(TaskState.ACTIVE,))}
-    busy = {attempt.task for attempt in reader.live_attempts()}
+    busy = {attempt.task for attempt in _own(reader.live_attempts())}
     yield from (f"I1: {task} is active and has no live attempt" for task in sorted(active - busy))
     yield from (f"I1: {task} has a live attempt and is not active" for task in sorted(busy - active))
 
@@ -93,7 +98,7 @@ def _stale_resumes(world: World, reader: Reader) -> Iterator[str]:
     saved = {run.attempt: run.saved for run in world.recorder.runs.values()}
     for row in reader.task_rows():
         newest = -1
-        for attempt in reader.attempts_of(row.id):
+        for attempt in _own(reader.attempts_of(row.id)):
             begun = attempt.resume_from.step if attempt.resume_from else -1
             if begun < newest:
                 yield f"I6: {attempt.id} begins at step {begun}, there was a checkpoint of step {newest}"

@@ -194,6 +194,18 @@ def short_chain(world: World) -> None:
     world.submit(job("a", **short), job("b", after("a"), fails=failing, **short), job("c", after("b"), **short))
 
 
+def long_work(world: World) -> None:
+    world.submit(job("a", lasts_s=300, walltime_s=120, saves_every_s=30, expected_s=300), job("b", after("a")))
+    world.cluster.fail_submit(Fate.ACCEPTED, Fate.ACCEPT_LOST, Fate.ACCEPT_LATE)
+
+
+def long_work_that_runs(world: World) -> None:
+    world.submit(job("a", lasts_s=300, walltime_s=120, saves_every_s=30, expected_s=300))
+    world.tick()
+    world.pass_time(5)
+    world.tick()
+
+
 def wide(world: World) -> None:
     world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
 
@@ -255,6 +267,17 @@ STORIES = {
         act=hold_the_middle,
         again=lambda w: release(w.workspace(), [w.tasks()["b"].id]),
         ends=(all_of(SUCCEEDED, *"abc"),),
+        make=chaining,
+    ),
+    "long work": Story(prepare=long_work, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"ab"),), make=chaining),
+    "a lost node under long work": Story(
+        prepare=long_work_that_runs, act=lose_the_node, again=nothing, ends=(all_of(SUCCEEDED, "a"),), make=chaining
+    ),
+    "a cancel of long work": Story(
+        prepare=long_work_that_runs,
+        act=cancel_all,
+        again=lambda w: cancel(w.workspace(), [task.id for task in w.tasks().values()]),
+        ends=(all_of(CANCELLED, "a"),),
         make=chaining,
     ),
     "a drain": Story(

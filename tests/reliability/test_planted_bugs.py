@@ -15,7 +15,7 @@ import pytest
 from elisa.backends.simulated.agent import Agent
 from elisa.backends.simulated.backend import Fate, SimulatedBackend
 from elisa.backends.simulated.job import SimJob, Stage
-from elisa.engine import advance, commands, handover, settle, stop
+from elisa.engine import advance, commands, handover, segments, settle, stop
 from elisa.engine import tick as tick_module
 from elisa.engine.advance import Evidence
 from elisa.engine.fence import claimed
@@ -210,6 +210,17 @@ def a_manager_that_lets_go_behind_a_failure() -> None:
         assert_sound(world)
 
 
+def a_manager_that_lets_the_next_attempt_go() -> None:
+    """Have the cluster start what was queued ahead while the one before it runs."""
+    with scratch_folder() as folder:
+        world = chaining(Path(folder) / "home")
+        inside = world.cluster._cluster
+        inside._unmet = lambda waiting: [one for one in waiting.after if one in inside.jobs]  # type: ignore[method-assign]
+        world.submit(job("a", lasts_s=300, walltime_s=120, saves_every_s=30, expected_s=300))
+        world.run()
+        assert_sound(world)
+
+
 def a_full_cluster() -> None:
     with a_world() as world:
         world.cluster.fail_submit(Fate.BUSY, Fate.REJECTED)
@@ -298,6 +309,18 @@ def agents_ignore_the_fence(patch: Patch) -> None:
 
 def agents_do_not_look_for_marks(patch: Patch) -> None:
     patch.setattr(Agent, "_is_done", lambda *_: True)
+
+
+def the_next_attempt_does_not_look(patch: Patch) -> None:
+    patch.setattr(Agent, "_go_on", lambda *_: "")
+
+
+def nobody_sees_that_the_next_attempt_runs(patch: Patch) -> None:
+    patch.setattr(segments, "claimed", lambda *_: False)
+
+
+def what_is_queued_ahead_is_anybodys_attempt(patch: Patch) -> None:
+    patch.setattr(segments.Ahead, "own", lambda _self, ended: ended)
 
 
 def a_broken_chain_is_a_cancel(patch: Patch) -> None:
@@ -482,6 +505,15 @@ BUGS = {
         plant=agents_do_not_look_for_marks, hunt=a_manager_that_lets_go_behind_a_failure
     ),
     "a broken chain is a cancel": Bug(plant=a_broken_chain_is_a_cancel, hunt=partial(live_through, "a broken chain")),
+    "the next attempt does not look": Bug(
+        plant=the_next_attempt_does_not_look, hunt=a_manager_that_lets_the_next_attempt_go
+    ),
+    "nobody sees that the next attempt runs": Bug(
+        plant=nobody_sees_that_the_next_attempt_runs, hunt=partial(live_through, "long work")
+    ),
+    "what is queued ahead is anybody's attempt": Bug(
+        plant=what_is_queued_ahead_is_anybodys_attempt, hunt=partial(live_through, "a cancel of long work")
+    ),
     "agents ignore the fence": Bug(plant=agents_ignore_the_fence, hunt=accept_late),
     "nobody raises the fence": Bug(plant=nobody_raises_the_fence, hunt=accept_late),
     "no grace and no fence": Bug(plant=no_grace_and_no_fence, hunt=partial(accept_late, 90)),

@@ -111,7 +111,9 @@ def test_every_wish_has_its_option() -> None:
         extras=(("project", "p1"), ("place", "free"), ("resource.filesystems", "home"), ("chunk.cpu", "rome")),
     )
     options = PbsOptions(umask="0027")
+    going_on = replace(request, after=(), after_any=(NativeId("9.vm.t000000001.1"),))
 
+    assert option(going_on, "-W", options) == ["umask=0027", "depend=afterany:9.vm"]
     assert option(request, "-q", options) == ["long"]
     assert option(request, "-A", options) == ["physics"]
     assert option(request, "-P", options) == ["p1"]

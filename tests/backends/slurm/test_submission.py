@@ -212,6 +212,15 @@ def test_number_that_slurm_would_wrap_around_is_refused(resources: Resources) ->
         submit_argv("sbatch", a_request(resources=resources), INSTANCE, SlurmOptions())
 
 
+def test_job_that_goes_on_where_another_ends_waits_for_any_end() -> None:
+    first = NativeId("12.t000000002.1")
+
+    assert "--dependency=afterany:12" in options_of(a_request(after_any=(first,)))
+    assert "--dependency=afterok:13,afterany:12" in options_of(
+        a_request(after=(NativeId("13.t000000003.1"),), after_any=(first,))
+    )
+
+
 def test_dependency_on_another_backends_job_is_refused() -> None:
     with pytest.raises(Rejected, match="not Slurm's"):
         submit_argv("sbatch", a_request(after=(NativeId("local-7"),)), INSTANCE, SlurmOptions())

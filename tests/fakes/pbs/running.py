@@ -75,9 +75,14 @@ def start(home: Path, state: State, number: str) -> None:
 
 
 def settle_dependency(state: State, job: Job) -> None:
-    """Release what waited for success; a job whose predecessor failed or is unknown ends without having run."""
-    befores = [state["jobs"].get(number_in(pbs_id)) for pbs_id in job["depend"].split(":")[1:]]
-    if any(before is None or (before["state"] == "F" and before.get("exit_status") != 0) for before in befores):
+    """Release what waited for success, or for any end; a job whose predecessor failed or is unknown ends without having run."""
+    kind, *names = job["depend"].split(":")
+    befores = [state["jobs"].get(number_in(pbs_id)) for pbs_id in names]
+    if kind == "afterany" and all(before is None or before["state"] == "F" for before in befores):
+        job.update(state="Q", substate=10, holds="n")
+    elif kind != "afterany" and any(
+        before is None or (before["state"] == "F" and before.get("exit_status") != 0) for before in befores
+    ):
         job.update(state="F", substate=92, mtime=now())
     elif all(before is not None and before["state"] == "F" for before in befores):
         job.update(state="Q", substate=10, holds="n")

@@ -155,6 +155,9 @@ def may_start(state: dict[str, Any], job: Job) -> bool:
     if not kind:
         return True
     ends = [state["jobs"].get(number, {"state": "COMPLETED"})["state"] for number in numbers.split(":")]
+    if kind == "afterany":
+        job["reason"] = "Dependency"
+        return all(end in DEAD for end in ends)
     job["reason"] = "DependencyNeverSatisfied" if any(e in DEAD and e != "COMPLETED" for e in ends) else "Dependency"
     return all(end == "COMPLETED" for end in ends)
 
