@@ -251,6 +251,9 @@ def _hardened(project: ProjectPolicy) -> ProjectPolicy:
         project,
         caps=tuple(replace(cap, is_hard=True) for cap in project.caps),
         user_caps=tuple(replace(cap, is_hard=True) for cap in project.user_caps),
+        member_caps=tuple(
+            (uid, tuple(replace(cap, is_hard=True) for cap in caps)) for uid, caps in project.member_caps
+        ),
     )
 
 

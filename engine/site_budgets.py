@@ -11,11 +11,12 @@ from elisa.engine.roles import User, uid_of
 from elisa.engine.site_kinds import Count, Memory, Moment, Section, Weight
 from elisa.model.ids import BackendName, ProjectName, RuleId
 from elisa.model.pipeline import PriorityClass
-from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, Reservation, ServiceClass
+from elisa.model.site import Allowance, Cap, Grant, Loan, Metered, ProjectPolicy, Reservation, ServiceClass
 
 __all__ = [
     "Amounts",
     "AtOnce",
+    "Budget",
     "GrantConfig",
     "Limits",
     "LoanConfig",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+Every = Annotated[str, Field(pattern=r"^(day|week|month|[1-9][0-9]{0,2}d)$")]
 PositiveCount = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -60,6 +62,43 @@ class Amounts(Section):
         )
 
 
+class Budget(Amounts):
+    """The same for ever, or anew in every period: what is spent counts on the day of its booking, in UTC."""
+
+    every: Every | None = Field(
+        default=None,
+        description="`day`, `week` or `month` of the calendar, or `30d`: the last thirty days. In all if left out.",
+    )
+    carry_over: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="The part of what is left of a day, week or month that the next one adds."
+    )
+
+    @model_validator(mode="after")
+    def _can_carry(self) -> Budget:
+        if self.carry_over and self.every is not None and self.every[0].isdigit():
+            raise ValueError(f"nothing is left over from the last {self.every}: carry_over needs day, week or month")
+        return self
+
+    def allowances(self, *, is_hard: bool) -> tuple[Allowance, ...]:
+        """Return what begins anew, none if it counts for ever."""
+        return tuple(
+            Allowance(
+                resource=cap.resource,
+                amount=cap.limit,
+                every=self.every,
+                gpu_type=cap.gpu_type,
+                carry_over=self.carry_over,
+                is_hard=is_hard,
+            )
+            for cap in super().caps(is_hard=is_hard)
+            if self.every is not None
+        )
+
+    def caps(self, *, is_hard: bool) -> tuple[Cap, ...]:
+        """Return what counts for ever."""
+        return () if self.every is not None else super().caps(is_hard=is_hard)
+
+
 class AtOnce(Section):
     """What live attempts may hold together at one moment. Those that wait in a native queue count too."""
 
@@ -88,13 +127,17 @@ class AtOnce(Section):
 class Limits(Section):
     """Limits of a project, or of each of its users."""
 
-    budget: Amounts = Field(default=Amounts(), description="What may be used in all: never exceeded.")
-    soft_budget: Amounts = Field(default=Amounts(), description="Work beyond it comes after everybody else's.")
+    budget: Budget = Field(default=Budget(), description="What may be used, in all or in a period: never exceeded.")
+    soft_budget: Budget = Field(default=Budget(), description="Work beyond it comes after everybody else's.")
     at_once: AtOnce = Field(default=AtOnce(), description="What may be held at one moment: never exceeded.")
 
     def caps(self) -> tuple[Cap, ...]:
         """Return all of them."""
         return (*self.budget.caps(is_hard=True), *self.soft_budget.caps(is_hard=False), *self.at_once.caps())
+
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Return what begins anew in every period."""
+        return (*self.budget.allowances(is_hard=True), *self.soft_budget.allowances(is_hard=False))
 
 
 class GrantConfig(Section):
@@ -153,6 +196,8 @@ class ProjectConfig(Limits):
             shares=self.shares,
             caps=self.caps(),
             user_caps=self.per_user.caps(),
+            allowances=self.allowances(),
+            user_allowances=self.per_user.allowances(),
             grants=tuple(grant for config in self.grants for grant in config.grants()),
             highest=self.highest,
             service=self.service,

@@ -176,12 +176,16 @@ class UsageRow(NamedTuple):
 
 
 class PastUse(NamedTuple):
-    """What was spent in one slice of time (a day, say) that ended `age_s` seconds ago: the memory of fair share."""
+    """What was spent in one slice of time that ended `age_s` seconds ago: the memory of fair share.
+
+    `day` is that of the slice, in UTC, counted from the epoch on.
+    """
 
     project: str
     owner_uid: int
     age_s: float
     spent: Charge
+    day: int = 0
 
 
 class ProjectUsage(NamedTuple):

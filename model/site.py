@@ -14,6 +14,7 @@ from .pipeline import PriorityClass
 __all__ = [
     "CLASS_RANK",
     "UNTIL_LIFTED",
+    "Allowance",
     "BackfillTimes",
     "Billing",
     "Cap",
@@ -80,12 +81,30 @@ class ServiceClass(StrEnum):
 class Cap:
     """A limit on one thing. A hard cap is never exceeded; a soft one only with what nobody else asks for.
 
-    `gpu_type` narrows `gpu_s` and `gpus` to one type; "" counts all types together.
+    `gpu_type` narrows `gpu_s` and `gpus` to one type; "" counts all types together. One that begins anew `every` period
+    counts everything ever used like the others: `before` of it, and of its limit, lies before the running period.
     """
 
     resource: Metered
     limit: int
     gpu_type: str = ""
+    is_hard: bool = True
+    before: int = 0
+    every: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """An amount for `every` `day`, `week` or `month`, or for the last days (`30d`), in UTC.
+
+    `carry_over` (0 to 1) is the part of what was left of the period before that the running one adds.
+    """
+
+    resource: Metered
+    amount: int
+    every: str
+    gpu_type: str = ""
+    carry_over: float = 0.0
     is_hard: bool = True
 
 
@@ -125,7 +144,8 @@ class Loan:
 class ProjectPolicy:
     """One project: its place in the share tree, what it may use, and how high its members may rank their work.
 
-    `group` is a path such as `physics/lattice`. `user_caps` hold for each member on their own. `queue_limit` bounds its
+    `group` is a path such as `physics/lattice`. `user_caps` hold for each member on their own, but for those who have
+    `member_caps`, by uid, in their place; `allowances` become caps of both kinds. `queue_limit` bounds its
     unfinished tasks, `importance_limit` how far importance may go up; 0 is no bound.
     """
 
@@ -134,12 +154,19 @@ class ProjectPolicy:
     shares: float = 1.0
     caps: tuple[Cap, ...] = ()
     user_caps: tuple[Cap, ...] = ()
+    member_caps: tuple[tuple[int, tuple[Cap, ...]], ...] = ()
+    allowances: tuple[Allowance, ...] = ()
+    user_allowances: tuple[Allowance, ...] = ()
     grants: tuple[Grant, ...] = ()
     highest: PriorityClass = PriorityClass.HIGH
     service: ServiceClass = ServiceClass.BURSTABLE
     queue_limit: int = 0
     importance_limit: float = 0.0
     may_lend: bool = False
+
+    def caps_of(self, uid: int) -> tuple[Cap, ...]:
+        """Return the caps on one member."""
+        return next((caps for who, caps in self.member_caps if who == uid), self.user_caps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

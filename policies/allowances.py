@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -15,17 +15,19 @@ from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.site import Cap, Grant, Loan, ProjectPolicy, SitePolicy
 from elisa.policies.budgets import Meter, amount_of, meter_words, use_of
+from elisa.policies.periods import with_allowances
 
 __all__ = ["Moved", "check_loan", "effective", "is_active", "lent", "moved_now", "needed_back", "recalled"]
 
 
 def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolicy:
-    """Return the site's rules with every grant and loan turned into caps as they stand at `now`.
+    """Return the site's rules with every grant, loan and amount for a period turned into caps as they stand at `now`.
 
     What lenders and borrowers may use together is never made more by a loan. What is returned holds no grants or
-    loans any more, so that doing it twice is doing it once.
+    loans any more, so that doing it twice is doing it once. Unlisted projects that used something get rules of their own
+    where those for unlisted ones have amounts for periods.
     """
-    if not site.loans and not any(project.grants for project in site.projects):
+    if not site.loans and not any(_varies(project) for project in (*site.projects, site.unlisted)):
         return site
     rows: dict[ProjectName, list[UsageRow]] = defaultdict(list)
     for row in usage.rows:
@@ -33,9 +35,27 @@ def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolic
     past: dict[ProjectName, list[PastUse]] = defaultdict(list)
     for slice_ in usage.past:
         past[ProjectName(slice_.project)].append(slice_)
-    granted = tuple(_with_grants(project, rows[project.name], past[project.name], now) for project in site.projects)
+    projects = [*site.projects, *_unlisted(site, rows)]
+    granted = tuple(_granted_to(project, rows[project.name], past[project.name], now) for project in projects)
     policies, _ = _with_loans(granted, site.loans, rows, now)
-    return replace(site, projects=policies, loans=())
+    return replace(site, projects=policies, unlisted=with_allowances(site.unlisted, (), (), now), loans=())
+
+
+def _varies(project: ProjectPolicy) -> bool:
+    return bool(project.grants or project.allowances or project.user_allowances)
+
+
+def _unlisted(site: SitePolicy, used: Iterable[ProjectName]) -> Iterator[ProjectPolicy]:
+    """Yield rules for each unlisted project that used something, if what it may use depends on that."""
+    if site.unlisted.allowances or site.unlisted.user_allowances:
+        listed = {project.name for project in site.projects}
+        yield from (replace(site.unlisted, name=name) for name in sorted(used) if name not in listed)
+
+
+def _granted_to(
+    project: ProjectPolicy, rows: Sequence[UsageRow], past: Sequence[PastUse], now: datetime
+) -> ProjectPolicy:
+    return with_allowances(_with_grants(project, rows, past, now), rows, past, now)
 
 
 def moved_now(site: SitePolicy, usage: ProjectUsage, now: datetime) -> tuple[Moved, ...]:

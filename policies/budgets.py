@@ -145,10 +145,12 @@ def refusal_of(row: CapRow, asked: int, left: int) -> Reason:
         "project": row.owner.project,
         "resource": meter_words(row.meter),
         "asked": asked,
-        "cap": row.cap.limit,
+        "cap": row.cap.limit - row.cap.before,
     }
     if row.owner.uid >= 0:
         facts["user"] = row.owner.uid
+    if row.cap.every:
+        facts["every"] = row.cap.every
     if row.cap.resource.is_cumulative:
         return because(ReasonCode.BUDGET_EXHAUSTED, left=left, **facts)
     return because(ReasonCode.CONCURRENCY_CAP, in_use=row.cap.limit - left, **facts)

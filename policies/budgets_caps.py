@@ -89,10 +89,17 @@ def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow
     ruled = [policies.get(name, site.unlisted) for name in number]
     project = [number[owner.project] for owner in owners]
     bearers = (*map(Owner, number), *owners)
-    caps = [*(policy.caps for policy in ruled), *(ruled[place].user_caps for place in project)]
+    own = [dict(policy.member_caps) for policy in ruled]
+    caps = [
+        *(policy.caps for policy in ruled),
+        *(
+            own[place].get(owner.uid, ruled[place].user_caps) if own[place] else ruled[place].user_caps
+            for place, owner in zip(project, owners, strict=True)
+        ),
+    ]
     first = [0, *accumulate(map(len, caps))]
     meters: dict[tuple[Metered, str], int] = {}
-    # By project: all its members have the same caps.
+    # By project: caps on all its members count the same things.
     of_project, of_member = ([_numbered(of(policy), meters) for policy in ruled] for of in (_CAPS, _USER_CAPS))
     meter = [*chain.from_iterable(of_project), *chain.from_iterable(of_member[place] for place in project)]
     totals = _Totals(usage, bearers).on(tuple(Meter(*key) for key in meters))

@@ -12,6 +12,7 @@ from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import Meter, Owner, demand_of, use_of
 from elisa.policies.inputs import PlanInputs
+from elisa.policies.periods import next_period
 
 __all__ = ["Relief", "relief_of"]
 
@@ -51,15 +52,17 @@ def relief_of(inputs: PlanInputs, reason: Reason, walltime_s: int) -> Relief | N
         resource=meter.resource,
         gpu_type=gpu_type,
         short=short,
-        at=_when_the_cap_rises(inputs, owner, meter, cap + short),
+        at=_when_the_cap_rises(inputs, owner, meter, short),
         ends_at=None if is_time else _when_enough_has_ended(inputs, owner, meter, short),
         lenders=tuple(_lenders(inputs, owner, meter, short)) if is_time and owner.uid < 0 else (),
         walltime_s=walltime_s * left // asked if is_time and left > 0 else 0,
     )
 
 
-def _when_the_cap_rises(inputs: PlanInputs, owner: Owner, meter: Meter, wanted: int) -> datetime | None:
-    """Return the first moment at which a grant or a loan, as they stand, brings the cap to `wanted`."""
+def _when_the_cap_rises(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> datetime | None:
+    """Return the first moment at which a grant, a loan or another period, as they stand, raises the cap by `short`."""
+    present = _cap(effective(inputs.site, inputs.usage, inputs.now), owner, meter)
+    wanted = (present.limit if present is not None else 0) + short
     for moment in sorted(set(_turns(inputs.site, inputs.now))):
         cap = _cap(effective(inputs.site, inputs.usage, moment), owner, meter)
         if cap is None or cap.limit >= wanted:
@@ -70,12 +73,19 @@ def _when_the_cap_rises(inputs: PlanInputs, owner: Owner, meter: Meter, wanted: 
 def _turns(site: SitePolicy, now: datetime) -> Iterator[datetime]:
     ends = [(one.starts_at, one.ends_at) for project in site.projects for one in project.grants]
     ends += [(loan.starts_at, loan.due_at) for loan in site.loans]
-    return (moment for pair in ends for moment in pair if moment > now)
+    yield from (moment for pair in ends for moment in pair if moment > now)
+    policies = (*site.projects, site.unlisted)
+    for every in {one.every for policy in policies for one in (*policy.allowances, *policy.user_allowances)}:
+        moment = next_period(every, now)
+        # Of the last days one is forgotten each day, until none is left that was used up to now.
+        for _ in range(int(every.removesuffix("d")) if every[0].isdigit() else 1):
+            yield moment
+            moment = next_period(every, moment)
 
 
 def _cap(site: SitePolicy, owner: Owner, meter: Meter) -> Cap | None:
     policy = site.project(owner.project)
-    caps = policy.caps if owner.uid < 0 else policy.user_caps
+    caps = policy.caps if owner.uid < 0 else policy.caps_of(owner.uid)
     return _lowest(caps, meter)
 
 

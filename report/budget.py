@@ -22,7 +22,10 @@ _AMOUNTS = tuple(one for one in Metered if one.is_cumulative)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One cap of a project, or (`uid`) of one member of it. `lent` and `borrowed` are in `limit` already."""
+    """One cap of a project, or (`uid`) of one member of it. `lent` and `borrowed` are in `limit` already.
+
+    Of one that begins anew `every` period, limit and use are those of the running one.
+    """
 
     project: ProjectName
     uid: int | None
@@ -33,6 +36,7 @@ class Limit:
     used: int
     lent: int = 0
     borrowed: int = 0
+    every: str = ""
 
     @property
     def left(self) -> int:
@@ -97,8 +101,9 @@ def _limit(row: CapRow, moves: Iterable[Moved]) -> Limit:
         resource=row.cap.resource,
         gpu_type=row.cap.gpu_type,
         is_hard=row.cap.is_hard,
-        limit=row.cap.limit,
-        used=row.used,
+        limit=row.cap.limit - row.cap.before,
+        used=row.used - row.cap.before,
+        every=row.cap.every,
         lent=sum(one.given for one in own if one.loan.lender == row.owner.project),
         borrowed=sum(one.kept for one in own if one.loan.borrower == row.owner.project),
     )

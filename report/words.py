@@ -24,8 +24,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.NO_ROOM: "{backend} has no room now: it asks for {asked} {resource}, {free} are free",
     _C.NEVER_FITS: "it can never start: it asks for {asked} {resource}, the most there is on a node is {largest}",
     _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {where}, where at most {window} may",
-    _C.BUDGET_EXHAUSTED: "project {project} has {left} {resource} left of {cap}, this asks for {asked}",
-    _C.CONCURRENCY_CAP: "project {project} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
+    _C.BUDGET_EXHAUSTED: "{bearer} has {left} {resource} left of {cap}{per}, this asks for {asked}",
+    _C.CONCURRENCY_CAP: "{bearer} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
     _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
     _C.HELD_FOR: "{backend} holds {what} for {holder}: it asks for {walltime_s}",
     _C.AFFINITY: "{affinity}",
@@ -95,9 +95,9 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
-    facts |= {**_where(reason.facts), **_closed(reason), **_held(reason), **_affinity(reason)}
+    facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason)}
     try:
-        sentence = _SENTENCES[reason.code].format_map(facts)
+        sentence = _SENTENCES[reason.code].format_map({**facts, **_held(reason), **_bearer(reason)})
     except KeyError:
         told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
@@ -139,6 +139,16 @@ def _closed(reason: Reason) -> Mapping[str, str]:
     why = f" ({told['why']})" if told["why"] else ""
     pinned = ", and may run nowhere else" if reason.facts.get("pinned") else ""
     return {"closed": f"{place} {begins}{ends}{why}", "pinned": pinned}
+
+
+def _bearer(reason: Reason) -> Mapping[str, str]:
+    """Name whose limit it is, and how often it begins anew."""
+    if "project" not in reason.facts:
+        return {}
+    user, every = reason.facts.get("user"), str(reason.facts.get("every", ""))
+    per = f" in {every.removesuffix('d')} days" if every[:1].isdigit() else f" a {every}"
+    bearer = f"project {reason.facts['project']}"
+    return {"bearer": bearer if user is None else f"user {user} of {bearer}", "per": per if every else ""}
 
 
 def _held(reason: Reason) -> Mapping[str, str]:

@@ -50,6 +50,7 @@ _ALLOCATION = (
 _MONEY = (
     "policies/claims*.py",
     "policies/heldroom*.py",
+    "policies/periods*.py",
     "policies/power*.py",
     "policies/relief*.py",
     "policies/reservations*.py",

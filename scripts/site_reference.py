@@ -25,6 +25,7 @@ _TITLES = {
     "AtOnce": "At once",
     "BackendConfig": "A backend",
     "BillingConfig": "Billing",
+    "Budget": "A budget",
     "FactorsConfig": "Factors",
     "FairShareConfig": "Fair share",
     "GrantConfig": "A grant",

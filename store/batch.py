@@ -15,7 +15,7 @@ from elisa.model.reasons import Reason
 from elisa.store.audit import AuditTrail
 from elisa.store.connection import Row
 
-__all__ = ["AccountKey", "Batch", "CapRow", "Names", "because_facts"]
+__all__ = ["ANYBODY", "AccountKey", "Batch", "CapRow", "Names", "because_facts"]
 
 _DAY_US = 86_400_000_000
 
@@ -26,11 +26,19 @@ Names = Mapping[str, tuple[str, ...]]
 """The ids of the tasks of a pipeline by name, and by the group that instances of a matrix share."""
 
 
+ANYBODY = -1
+"""The owner of caps that are on no member alone."""
+
+
 class CapRow(NamedTuple):
-    """One hard cap; `per_user` caps hold for each member on their own, `gpu_type` "" for all types together."""
+    """One hard cap; `per_user` caps hold for each member on their own, `gpu_type` "" for all types together.
+
+    Who has caps with an `owner_uid` has these in place of all others for each member.
+    """
 
     project: str
     per_user: int
+    owner_uid: int
     resource: str
     gpu_type: str
     cap: int

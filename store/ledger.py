@@ -12,7 +12,7 @@ from elisa.model.charge import Charge
 from elisa.model.errors import PolicyError
 from elisa.model.resources import Resources
 from elisa.model.site import Metered
-from elisa.store.batch import AccountKey, Batch, CapRow
+from elisa.store.batch import ANYBODY, AccountKey, Batch, CapRow
 from elisa.store.connection import Row
 from elisa.store.convert import CHARGES
 from elisa.store.schema import AccountTable, DailyUseTable, LedgerTable
@@ -102,8 +102,11 @@ def _remember(batch: Batch, attempt: Row, used: Mapping[str, int]) -> None:
 def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:
     project = attempt["project"]
     governed = project if batch.projects.get(project) else ""
-    for cap in batch.caps:
-        if cap.project == governed and cap.resource in asked and cap.gpu_type in {"", attempt["gpu_type"]}:
+    caps = [cap for cap in batch.caps if cap.project == governed and cap.owner_uid in {ANYBODY, attempt["owner_uid"]}]
+    has_own = any(cap.owner_uid != ANYBODY for cap in caps)
+    for cap in caps:
+        is_for_others = has_own and cap.per_user and cap.owner_uid == ANYBODY
+        if not is_for_others and cap.resource in asked and cap.gpu_type in {"", attempt["gpu_type"]}:
             used = sum(_used(row, Metered(cap.resource)) for row in _accounts_under(batch, attempt, cap))
             if used > cap.cap:
                 raise _refusal(project, cap, used)

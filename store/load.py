@@ -162,7 +162,7 @@ def _load_accounts(connection: Connection, batch: Batch) -> None:
     columns = tuple(account_row(("", 0, "")))
     for row in _named(columns, connection.rows(f"SELECT {', '.join(columns)} FROM account")):
         batch.accounts[row["project"], row["owner_uid"], row["gpu_type"]] = row
-    budget = connection.rows("SELECT project, per_user, resource, gpu_type, cap FROM budget")
+    budget = connection.rows("SELECT project, per_user, owner_uid, resource, gpu_type, cap FROM budget")
     batch.caps = tuple(CapRow(*row) for row in budget)
     names = ("project", "owner_uid", "gpu_type", "day", *CHARGES)
     query = f"SELECT {', '.join(names)} FROM daily_use WHERE day = ?"

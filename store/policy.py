@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from elisa.model.site import Cap, ProjectPolicy, SitePolicy
-from elisa.store.batch import Batch, CapRow
+from elisa.store.batch import ANYBODY, Batch, CapRow
 from elisa.store.connection import Connection
 from elisa.store.schema import BudgetTable, ProjectTable
 
@@ -14,7 +14,10 @@ __all__ = ["is_stored", "store_policy"]
 
 def is_stored(connection: Connection, site: SitePolicy) -> bool:
     """Tell whether the database has just these caps and projects."""
-    caps = {CapRow(*row) for row in connection.rows("SELECT project, per_user, resource, gpu_type, cap FROM budget")}
+    caps = {
+        CapRow(*row)
+        for row in connection.rows("SELECT project, per_user, owner_uid, resource, gpu_type, cap FROM budget")
+    }
     named = {row[0] for row in connection.rows("SELECT name FROM project WHERE in_policy = 1")}
     return caps == set(_caps(site)) and named == _named(site)
 
@@ -42,10 +45,18 @@ def _caps(site: SitePolicy) -> Iterator[CapRow]:
 
 
 def _caps_of(project: ProjectPolicy) -> Iterator[CapRow]:
-    hard = [(0, cap) for cap in project.caps if cap.is_hard] + [(1, cap) for cap in project.user_caps if cap.is_hard]
-    lowest: dict[tuple[int, str, str], Cap] = {}
-    for per_user, cap in hard:
-        key = (per_user, cap.resource.value, cap.gpu_type)
-        lowest[key] = min(lowest.get(key, cap), cap, key=lambda one: one.limit)
-    for (per_user, resource, gpu_type), cap in lowest.items():
-        yield CapRow(project.name, per_user, resource, gpu_type, cap.limit)
+    bearers = [(0, ANYBODY, project.caps), (1, ANYBODY, project.user_caps)]
+    bearers += [(1, uid, caps) for uid, caps in project.member_caps]
+    for per_user, uid, caps in bearers:
+        for cap in _lowest(caps):
+            yield CapRow(project.name, per_user, uid, cap.resource.value, cap.gpu_type, cap.limit)
+
+
+def _lowest(caps: Iterable[Cap]) -> Iterable[Cap]:
+    """Return the tightest hard cap on each thing."""
+    lowest: dict[tuple[str, str], Cap] = {}
+    for cap in caps:
+        if cap.is_hard:
+            key = (cap.resource.value, cap.gpu_type)
+            lowest[key] = min(lowest.get(key, cap), cap, key=lambda one: one.limit)
+    return lowest.values()

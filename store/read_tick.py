@@ -204,7 +204,7 @@ class TickQueries(TaskQueries):
         today_s = now.timestamp()
         query = f"SELECT project, owner_uid, gpu_type, day, {', '.join(CHARGES)} FROM daily_use ORDER BY 1, 2, 3, 4"
         past = tuple(
-            PastUse(row[0], row[1], max(0.0, today_s - (row[3] + 1) * _DAY_S), _charge(row[4:], row[2]))
+            PastUse(row[0], row[1], max(0.0, today_s - (row[3] + 1) * _DAY_S), _charge(row[4:], row[2]), row[3])
             for row in self._db.rows(query)
         )
         return ProjectUsage(rows, past)

@@ -92,12 +92,16 @@ class ProjectTable(_Table, table=True):
 
 
 class BudgetTable(_Table, table=True):
-    """Hard caps. Project "" holds for projects outside the policy; `per_user` 1 caps each member on their own."""
+    """Hard caps. Project "" holds for projects outside the policy; `per_user` 1 caps each member on their own.
+
+    With an `owner_uid` other than -1 that one member alone, in place of what caps each.
+    """
 
     __tablename__ = "budget"
 
     project: str = Field(primary_key=True, sa_type=Text)
     per_user: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
+    owner_uid: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     resource: str = Field(primary_key=True, sa_type=Text)
     gpu_type: str = Field(primary_key=True, sa_type=Text)
     cap: int = Field(sa_type=BigInteger)

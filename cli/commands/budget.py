@@ -108,7 +108,8 @@ def _limits_table(caps: Iterable[Limit]) -> Table:
     table = table_of("project", "whose", "what", "limit", "used", "left", "lent", "borrowed", whole=("project",))
     for one in caps:
         amounts = (one.limit, one.used, one.left, one.lent, one.borrowed)
-        what = unit_of(one.resource, one.gpu_type) + ("" if one.is_hard else " (soft)")
+        per = f" every {one.every}" if one.every else ""
+        what = unit_of(one.resource, one.gpu_type) + per + ("" if one.is_hard else " (soft)")
         table.add_row(
             clean(one.project),
             clean(_user(one.uid) or "all"),

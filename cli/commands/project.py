@@ -20,7 +20,7 @@ from elisa.model.amounts import in_units, unit_of
 from elisa.model.codec import encode
 from elisa.model.errors import ExitCode, UsageError
 from elisa.model.rules import Rule, RuleKind
-from elisa.model.site import Cap, Loan
+from elisa.model.site import Allowance, Cap, Loan
 from elisa.model.text import clean
 
 __all__ = [
@@ -48,7 +48,8 @@ def project_list(*, home: str | None, json: bool) -> int:
         return _DONE
     table = table_of("project", "shares", "highest", "service", "limits", "set by command", whole=("project",))
     for one in known:
-        limits = ", ".join(_limit(cap) for cap in one.policy.caps) or "-"
+        amounts = [*map(_limit, one.policy.caps), *map(_allowed, one.policy.allowances)]
+        limits = ", ".join(amounts) or "-"
         policy = one.policy
         shares, own = f"{policy.shares:g}", str(len(one.rules) or "-")
         table.add_row(clean(one.name), shares, policy.highest.value, policy.service.value, clean(limits), own)
@@ -250,6 +251,10 @@ def _rules_table(known: Known) -> Table:
     for whose, caps in (("", policy.caps), (" of each user", policy.user_caps)):
         for cap in caps:
             table.add_row(f"{_kind(cap)}{whose}", clean(_amount(cap.resource, cap.gpu_type, cap.limit)))
+    for whose, allowances in (("", policy.allowances), (" of each user", policy.user_allowances)):
+        for allowance in allowances:
+            name = "budget" if allowance.is_hard else "soft budget"
+            table.add_row(f"{name}{whose}", clean(_allowed(allowance)))
     for one in policy.grants:
         amount = clean(_amount(one.resource, one.gpu_type, one.amount))
         table.add_row("grant", f"{amount} from {one.starts_at:%Y-%m-%d %H:%M} until {one.ends_at:%Y-%m-%d %H:%M}")
@@ -264,6 +269,11 @@ def _kind(cap: Cap) -> str:
 
 def _amount(resource: str, gpu_type: str, amount: int) -> str:
     return f"{in_units(resource, amount)} {unit_of(resource, gpu_type)}"
+
+
+def _allowed(one: Allowance) -> str:
+    amount = _amount(one.resource, one.gpu_type, one.amount)
+    return f"{amount} every {one.every}" + (f", {one.carry_over:g} of the rest carried over" if one.carry_over else "")
 
 
 def _limit(cap: Cap) -> str:

@@ -14,6 +14,7 @@ from elisa.store.migrations import (
     v0006_bundles,
     v0007_energy,
     v0008_segments,
+    v0009_member_caps,
 )
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
@@ -37,6 +38,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=6, name="bundles", run=v0006_bundles.run),
     Migration(version=7, name="energy", run=v0007_energy.run),
     Migration(version=8, name="segments", run=v0008_segments.run),
+    Migration(version=9, name="member caps", run=v0009_member_caps.run),
 )
 
 

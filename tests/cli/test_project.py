@@ -110,3 +110,16 @@ def test_what_cannot_be_reserved_is_told_with_status_2(elisa: Elisa, home: Path)
     refused = elisa("project", "reserve", "vision", "local", "cpus=300", "--until", "2d")
 
     assert (refused.code, refused.err.splitlines()[0]) == (2, "error: local cannot hold 300 cpus")
+
+
+def test_an_amount_for_every_week_is_set_shown_and_counted(elisa: Elisa, home: Path) -> None:
+    assert elisa("project", "set", "vision", "budget.every=week", "per_user.budget.cpu_hours=3").code == 0
+    assert elisa("project", "set", "vision", "per_user.budget.every=30d", "budget.carry_over=0.5").code == 0
+
+    shown = elisa("project", "show", "vision").out
+    assert "30 gpu-h every week, 0.5 of the rest carried over" in shown
+    assert "3 core-h every 30d" in shown
+    assert "30 gpu-h every week" in elisa("project", "list").out
+    assert "gpu-h every week" in elisa("budget", "vision").out
+    (limit,) = elisa("budget", "vision", "--json").data["limits"]
+    assert (limit["every"], limit["limit"], limit["used"]) == ("week", 45 * 3600, 0)

@@ -114,8 +114,8 @@ def test_what_was_spent_is_remembered_by_day(ready: Writer, clock: FakeClock) ->
 
     # 9 o'clock: the day before ended nine hours ago, today has not ended.
     assert ready.usage(clock.now()).past == (
-        PastUse("nlp", OWNER_UID, 9 * 3600.0, Charge(node_s=30)),
-        PastUse("nlp", OWNER_UID, 0.0, Charge(node_s=40)),
+        PastUse("nlp", OWNER_UID, 9 * 3600.0, Charge(node_s=30), day=20514),
+        PastUse("nlp", OWNER_UID, 0.0, Charge(node_s=40), day=20515),
     )
 
 
@@ -210,7 +210,10 @@ def test_a_policy_is_audited_when_it_changes_and_only_then(ready: Writer) -> Non
     ready.set_policy(site)
 
     (row,) = [row for row in ready.audit() if row.kind == "policy.set"]
-    assert row.facts == {"caps": [["nlp", 0, "gpus", "a100", 3], ["nlp", 0, "jobs", "", 5]], "projects": ["nlp"]}
+    assert row.facts == {
+        "caps": [["nlp", 0, -1, "gpus", "a100", 3], ["nlp", 0, -1, "jobs", "", 5]],
+        "projects": ["nlp"],
+    }
 
 
 amounts = st.builds(Charge, **{name: st.integers(0, 10**9) for name in CHARGES})
