@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain, compress, repeat
+from itertools import accumulate, chain, compress
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,13 +104,13 @@ def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow
     of_project, of_member = ([_numbered(of(policy), meters) for policy in ruled] for of in (_CAPS, _USER_CAPS))
     meter = [*chain.from_iterable(of_project), *chain.from_iterable(of_member[place] for place in project)]
     totals = _Totals(usage, bearers).on(tuple(Meter(*key) for key in meters))
-    bearer = chain.from_iterable(map(repeat, range(len(caps)), map(len, caps)))
+    bearer = np.repeat(np.arange(len(caps)), np.diff(first))
     return Caps(
         bearers=bearers,
         project=project,
         first=first,
         cap=list(chain.from_iterable(caps)),
-        used=[totals[kind][who] for kind, who in zip(meter, bearer, strict=True)],
+        used=totals[np.array(meter, dtype=np.int64), bearer].tolist(),
         meter=meter,
         meters=tuple(Meter(*key) for key in meters),
     )
@@ -123,28 +124,35 @@ def _numbered(caps: Sequence[Cap], meters: dict[tuple[Metered, str], int]) -> li
 
 
 class _Totals:
-    """Use by bearers of caps, added up once for each meter, in integers without bound."""
+    """Use by bearers of caps, added up once for each meter."""
 
     def __init__(self, usage: Sequence[UsageRow], bearers: Sequence[Owner]) -> None:
         self._usage = usage
         self._count = len(bearers)
         place: dict[tuple[str, int], int] = {owner: number for number, owner in enumerate(bearers)}
         # One more place, for all of whom no cap binds.
-        self._members = [place.get((row.project, row.owner_uid), self._count) for row in usage]
-        self._projects = [place.get((row.project, -1), self._count) for row in usage]
+        members = [place.get((row.project, row.owner_uid), self._count) for row in usage]
+        projects = [place.get((row.project, -1), self._count) for row in usage]
+        self._members, self._projects = np.array(members, dtype=np.int64), np.array(projects, dtype=np.int64)
 
-    def on(self, meters: Sequence[Meter]) -> list[list[int]]:
-        """Return, for each meter, what each bearer uses."""
-        used = {resource: uses(self._usage, resource) for resource in {meter.resource for meter in meters}}
-        return [self._added_up(meter, used[meter.resource]) for meter in meters]
+    def on(self, meters: Sequence[Meter]) -> npt.NDArray[Any]:
+        """Return what each bearer uses, a row for each meter."""
+        used = {resource: _exact(uses(self._usage, resource)) for resource in {meter.resource for meter in meters}}
+        rows = [self._added_up(meter, used[meter.resource]) for meter in meters]
+        return np.array(rows).reshape(len(meters), self._count + 1)
 
-    def _added_up(self, meter: Meter, used: Sequence[int]) -> list[int]:
-        totals = [0] * (self._count + 1)
-        for row, amount, member, project in zip(self._usage, used, self._members, self._projects, strict=True):
-            if amount and meter.counts(row.gpu_type):
-                totals[member] += amount
-                totals[project] += amount
+    def _added_up(self, meter: Meter, used: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if meter.gpu_type:
+            used = used * [meter.counts(row.gpu_type) for row in self._usage]
+        totals = np.zeros(self._count + 1, dtype=used.dtype)
+        np.add.at(totals, self._members, used)
+        np.add.at(totals, self._projects, used)
         return totals
+
+
+def _exact(amounts: Sequence[int]) -> npt.NDArray[Any]:
+    """Return amounts so that they are added up without rounding: as they are where 64 bits might not hold their sum."""
+    return np.array(amounts, dtype=np.int64 if sum(map(abs, amounts)) < _UNLIMITED else object)
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ def _slack(snapshot: Snapshot) -> npt.NDArray[np.generic]:
 
 
 def _age(snapshot: Snapshot) -> npt.NDArray[np.generic]:
-    return snapshot.tasks.ready_s
+    return snapshot.tasks.ready_us
 
 
 def _size(snapshot: Snapshot) -> npt.NDArray[np.generic]:
@@ -57,7 +57,7 @@ def _size(snapshot: Snapshot) -> npt.NDArray[np.generic]:
 
 
 def _fifo(snapshot: Snapshot) -> npt.NDArray[np.generic]:
-    return snapshot.tasks.submitted_s
+    return snapshot.tasks.submitted_us
 
 
 def _multifactor(snapshot: Snapshot) -> npt.NDArray[np.generic]:

@@ -26,7 +26,7 @@ def ranks_of(key: npt.NDArray[np.generic]) -> Ranks:
     whole = _whole(key)
     if whole is not None:
         return whole
-    order = np.argsort(key)
+    order = _order(key)
     ordered = key[order]
     step = np.zeros(len(key), dtype=_SMALL)
     np.cumsum(ordered[1:] != ordered[:-1], out=step[1:])
@@ -45,6 +45,17 @@ def _whole(key: npt.NDArray[np.generic]) -> Ranks | None:
         return None
     whole -= int(low)
     return Ranks(whole.astype(_SMALL), int(high - low) + 1)
+
+
+def _order(key: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Return the rows in the order of a key, equals in any order; whole numbers are sorted with their rows packed in."""
+    if key.dtype.kind == "i":
+        whole = key.astype(np.int64)
+        low = int(whole.min())
+        size = int(whole.max()) - low + 1
+        if size << len(whole).bit_length() < _MOST:
+            return order_of(Ranks(whole - low, size))
+    return np.argsort(key)
 
 
 def packed(keys: Iterable[Ranks], count: int) -> Ranks:

@@ -52,7 +52,8 @@ class TaskTable:
     `predicted_s` and `path_s` fall back to the walltime asked for. `brief_s` is how long a task is expected to run that
     may share a native job, infinite for all others.
 
-    Columns that only some orders look at are made from `told` when one does.
+    `ready_us` is what `ready_s` is in whole microseconds: those are sorted faster. Columns that only some orders look at
+    are made from `told` when one does.
     """
 
     told: ReadyColumns
@@ -62,7 +63,7 @@ class TaskTable:
     project: Smalls
     priority: npt.NDArray[np.int8]
     importance: Floats
-    ready_s: Floats
+    ready_us: Ints
     deadline_s: Floats
     shape: Smalls
     gang: Smalls
@@ -78,8 +79,16 @@ class TaskTable:
         return np.array([one.uid for one in self.owners], dtype=np.int64)[self.owner]
 
     @cached_property
+    def ready_s(self) -> Floats:
+        return _seconds(self.ready_us)
+
+    @cached_property
+    def submitted_us(self) -> Ints:
+        return _ints(self.told.submitted_us)
+
+    @cached_property
     def submitted_s(self) -> Floats:
-        return _seconds(_ints(self.told.submitted_us))
+        return _seconds(self.submitted_us)
 
     @cached_property
     def predicted_s(self) -> Floats:
@@ -287,7 +296,7 @@ def _table(ready: ReadyColumns, owner: Smalls, owners: Sequence[Owner], project:
         project=project[owner],
         priority=np.maximum(_ints(ready.priority), _best_ranks(ready, owner, bounds)).astype(np.int8),
         importance=np.minimum(_floats(ready.importance, count), bounds.importance[owner]),
-        ready_s=_seconds(_ints(ready.ready_us)),
+        ready_us=_ints(ready.ready_us),
         deadline_s=_deadlines(_ints(ready.deadline_us)),
         shape=shape,
         gang=_ints(ready.gang).astype(np.int32) if len(ready.gang) else _throughout(np.int32(-1), count),

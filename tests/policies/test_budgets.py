@@ -22,7 +22,8 @@ from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, SitePolic
 from elisa.model.states import EndReason
 from elisa.model.task import CheckpointRef
 from elisa.policies.allowances import check_loan, effective, is_active, lent, needed_back, recalled
-from elisa.policies.budgets import Meter, amount_of, charge_of, demand_of, use_of
+from elisa.policies.budgets import Meter, Owner, amount_of, charge_of, demand_of, use_of
+from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.lifecycle import LifecycleRules, observe
 from elisa.policies.plan import plan
 from elisa.policies.refunds import RefundRules
@@ -97,6 +98,16 @@ class TestCharges:
         assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 50, 0, 0, 0, 0, 0]
         assert use_of([row], Meter(Metered.GPUS, "a100")) == 0
         assert amount_of(row.spent, Meter(Metered.GPU_S, "a100")) == 0
+
+
+class TestUse:
+    def test_what_64_bits_cannot_hold_is_added_up_exactly(self) -> None:
+        site = SitePolicy(projects=(a_project("a", cpu_cap(2**64)),))
+        usage = [spent("a", 2**63 - 1), spent("a", 2**63 - 1), spent("b", 7)]
+
+        caps = cap_rows(site, [Owner(A, 1), Owner(B, 1)], usage)
+
+        assert [(row.owner, row.used, row.left) for row in caps] == [(Owner(A), 2**64 - 2, 2)]
 
 
 class TestGrants:

@@ -125,7 +125,7 @@ BUGS: Mapping[str, Bug] = {
     "what was used is forgotten": Bug(
         budgets_caps._Totals,
         "_added_up",
-        lambda self, *_: [0] * (self._count + 1),
+        lambda self, *_: np.zeros(self._count + 1, dtype=np.int64),
         planning.TestBudgets().test_what_a_member_used_before_counts_for_that_member_alone,
     ),
     "a loan never ends": Bug(

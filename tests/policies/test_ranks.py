@@ -34,6 +34,13 @@ def test_more_keys_than_fit_into_one_integer_still_sort() -> None:
     assert np.array_equal(order_of(code), np.lexsort(columns[::-1]))
 
 
+@given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 2**40), min_size=1, max_size=8))
+def test_whole_numbers_of_any_range_keep_their_order(key: list[int]) -> None:
+    ranks = ranks_of(np.array(key, dtype=np.int64))
+
+    assert (ranks.of[:, None] < ranks.of).tolist() == [[one < other for other in key] for one in key]
+
+
 @given(column)
 def test_rows_are_ordered_by_their_code_and_equals_stay_as_they_were(key: list[float]) -> None:
     ranks = ranks_of(np.array(key))
