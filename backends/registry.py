@@ -61,6 +61,7 @@ def _open_slurm(opening: Opening) -> Backend:
         instance=opening.instance,
         clock=opening.clock,
         memory=layout.slurm_library(opening.home, opening.name),
+        topology=layout.slurm_topology(opening.home, opening.name),
     )
 
 

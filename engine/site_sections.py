@@ -221,6 +221,9 @@ class PlacementConfig(Section):
     affinity: Weight = Field(
         default=_PLACEMENT.affinity, description="Has nodes beside, and apart from, the tasks that it prefers."
     )
+    switches: Weight = Field(
+        default=_PLACEMENT.switches, description="Spreads work on several nodes over the fewest switches."
+    )
 
     def policy(self) -> PlacementWeights:
         """Return it as the rules of a policy."""

@@ -46,6 +46,7 @@ __all__ = [
     "simulated_state",
     "site_file",
     "slurm_library",
+    "slurm_topology",
     "spool",
     "spool_dir",
     "spool_sentinel",
@@ -107,6 +108,11 @@ def backend_health(home: P) -> P:
 def slurm_library(home: P, backend: str) -> P:
     """Return the file that remembers whether pyslurm can be used for a backend."""
     return home / f"pyslurm-{backend}.json"
+
+
+def slurm_topology(home: P, backend: str) -> P:
+    """Return the file that remembers on which switches the nodes of a backend hang."""
+    return home / f"topology-{backend}.json"
 
 
 def plans(home: P) -> P:

@@ -174,6 +174,7 @@ class NodeView:
     """One node. `gpus` and `free_gpus` count by type, such as `(("a100", 4),)`.
 
     `booted_at` is None where the resource manager does not tell; `is_off`: it says that the node has no power.
+    `switch` is its leaf switch, if that is known.
     """
 
     name: str
@@ -189,6 +190,7 @@ class NodeView:
     state: NodeState = NodeState.UP
     booted_at: datetime | None = None
     is_off: bool = False
+    switch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,8 @@ class Resources:
     heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
     of them. An `elastic` one will do with other numbers of nodes, too: `nodes` is the least of them in what a task asks for,
     and the number that was chosen in what an attempt does.
+    Its nodes hang on at most `switches` leaf switches (0: on as few as it happens); Slurm waits for that up to
+    `switches_wait_s`, 0 as long as it lets a job wait.
     `nodelist` names the very nodes, once a plan chose them because their names matter.
     `watts` and `gpu_watts` are what all of it is expected to draw, without its GPUs and by them: 0 until a plan prices it,
     and where the site says nothing.
@@ -87,6 +89,8 @@ class Resources:
     exclusive: bool = False
     components: tuple[Component, ...] = ()
     elastic: Elastic | None = None
+    switches: int = 0
+    switches_wait_s: int = 0
     nodelist: tuple[str, ...] = ()
     watts: int = 0
     gpu_watts: int = 0

@@ -220,6 +220,7 @@ class PlacementWeights:
     `wish`: the author's first choice of GPU. `default`: the resource manager's own default partition. `finish`: ends
     soonest, wait and speed together. `cost`: is billed least. `load`: is least full. `energy`: draws least. `near`: has the
     input data. `fit`: leaves the fewest GPUs idle beside it. `affinity`: has nodes beside and apart from those that it prefers.
+    `switches`: spreads it over the fewest.
     """
 
     wish: float = 10.0
@@ -231,6 +232,7 @@ class PlacementWeights:
     near: float = 1.0
     fit: float = 0.5
     affinity: float = 4.0
+    switches: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

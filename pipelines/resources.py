@@ -65,12 +65,19 @@ _GPUS = Record(
 )
 
 
-def _resources(*, nodes: int | Elastic = 1, memory_mib_per_cpu: int = 0, **asked: Any) -> Resources:  # noqa: ANN401 - what the fields read
+def _resources(
+    *,
+    nodes: int | Elastic = 1,
+    memory_mib_per_cpu: int = 0,
+    switches: tuple[int, int] = (0, 0),
+    **asked: Any,  # noqa: ANN401 - what the fields read
+) -> Resources:
     """Return what is asked for; memory for each core is memory on each node, and a range of nodes begins with the least."""
     if isinstance(nodes, Elastic):
         asked["elastic"] = nodes if nodes.least < nodes.most else None
         nodes = nodes.least
-    resources = Resources(nodes=nodes, **asked)
+    most, wait_s = switches
+    resources = Resources(nodes=nodes, switches=most, switches_wait_s=wait_s, **asked)
     if not memory_mib_per_cpu:
         return resources
     return replace(resources, memory_mib_per_node=memory_mib_per_cpu * resources.cpus_per_node)
@@ -95,6 +102,19 @@ def _check_memory(node: MapNode, problems: Problems) -> None:
         hint = "keep one of the two: `memory` is for each node"
         problems.add(per_cpu.key.mark, "`resources` has both `memory` and `memory_per_cpu`", "memory_per_cpu", hint)
 
+
+_SWITCH_COUNT = Integer(least=1, most=10_000)
+_SWITCHES = Record(
+    title="switches",
+    fields={
+        "most": Field(kind=_SWITCH_COUNT, about="At most so many leaf switches.", required=True),
+        "wait": Field(
+            kind=duration(), about="Slurm waits for that no longer than this; then any nodes will do.", to="wait_s"
+        ),
+    },
+    build=lambda most, wait_s=0: (most, wait_s),
+    aliases=(("max", "most"), ("count", "most"), ("max_wait", "wait")),
+)
 
 # What people try in its place.
 _ALIASES = (
@@ -168,6 +188,10 @@ RESOURCES = Record(
             kind=OneOrMany(kind=SITE_WORD), about="Taints that a node may have, of those that the site gave to nodes."
         ),
         "constraint": _NODES["constraint"],
+        "switches": Field(
+            kind=Either(short=_SWITCH_COUNT, long=_SWITCHES, widen=lambda most: (most, 0)),
+            about="The nodes hang on at most so many leaf switches: a number, or `most` and `wait`.",
+        ),
         "exclusive": Field(kind=Boolean(), about="Share the nodes with no other job."),
         "components": Field(
             kind=ListOf(kind=_COMPONENT),

@@ -5,7 +5,8 @@ A *pool* is one partition of one backend. An *option* is a way to run a shape: a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import SHARD, Resources
 from elisa.model.site import Taint
 from elisa.model.units import format_duration, format_memory
+from elisa.policies.topology import least_switches
 
 __all__ = [
     "NodeColumns",
@@ -29,10 +31,13 @@ __all__ = [
     "Pool",
     "Way",
     "fitting_nodes",
+    "most_on",
     "node_columns",
     "options_of",
     "pools_of",
     "reachable_pools",
+    "switch_words",
+    "switches_of",
     "tainted",
 ]
 
@@ -56,6 +61,8 @@ class NodeColumns:
     is_up: _Bools
     features: Mapping[str, _Bools]
     taints: Mapping[str, _Bools] = field(default_factory=lambda: MappingProxyType({}))
+    switches: tuple[int, ...] = ()
+    """The number of each node's leaf switch, -1 where it is not known; empty where none is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,8 +135,14 @@ def node_columns(nodes: Sequence[NodeView], taints: Sequence[Taint] = ()) -> Nod
         features={
             feature: np.array([feature in node.features for node in nodes], dtype=np.bool_) for feature in features
         },
+        switches=_switch_numbers([node.switch for node in nodes]),
         taints={taint.name: np.array([node.name in taint.nodes for node in nodes], dtype=np.bool_) for taint in taints},
     )
+
+
+def _switch_numbers(names: Sequence[str]) -> tuple[int, ...]:
+    number = {name: place for place, name in enumerate(sorted(set(names) - {""}))}
+    return tuple(number.get(name, -1) for name in names) if number else ()
 
 
 def _ints(values: Sequence[int]) -> _Ints:
@@ -253,8 +266,20 @@ def _types_that_fit(request: Resources, pool: Pool) -> list[tuple[int, str]]:
     return [
         (rank, gpu_type)
         for rank, gpu_type in _acceptable(request, pool.nodes)
-        if int(fitting_nodes(request, gpu_type, pool, free=False).size) >= request.nodes
+        if _are_enough(fitting_nodes(request, gpu_type, pool, free=False), request, pool)
     ]
+
+
+def _are_enough(nodes: _Ints, request: Resources, pool: Pool) -> bool:
+    """Tell whether these nodes are as many as a request needs, on as few switches as it asks for where they are known."""
+    if nodes.size < request.nodes or not (request.switches and pool.nodes.switches):
+        return int(nodes.size) >= request.nodes
+    return 0 < switches_of(nodes, request, pool) <= request.switches
+
+
+def switches_of(nodes: _Ints, request: Resources, pool: Pool) -> int:
+    """Return on how many switches a request is spread at the least on some of these nodes; 0 if they are too few."""
+    return least_switches([pool.nodes.switches[node] for node in nodes.tolist()], request.nodes)
 
 
 def _acceptable(request: Resources, nodes: NodeColumns) -> list[tuple[int, str]]:
@@ -325,11 +350,24 @@ def _too_large(request: Resources, pool: Pool) -> Reason:
     if taints and tainted(request, pool).issuperset(nodes.names[node] for node in members.tolist()):
         what = f"node without the taint {'/'.join(taints)}"
         return because(ReasonCode.NEVER_FITS, resource=what, asked="a", largest="none", **names)
-    enough = max(
-        (fitting_nodes(request, gpu_type, pool, free=False).size for _, gpu_type in _acceptable(request, nodes)),
-        default=0,
-    )
+    fitting = [fitting_nodes(request, gpu_type, pool, free=False) for _, gpu_type in _acceptable(request, nodes)]
+    enough = max((some.size for some in fitting), default=0)
+    if enough >= request.nodes:
+        what = switch_words(request.switches)
+        largest = max(most_on(some.tolist(), request.switches, nodes) for some in fitting)
+        return because(ReasonCode.NEVER_FITS, resource=what, asked=request.nodes, largest=largest, **names)
     return because(ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=enough, **names)
+
+
+def most_on(some: Iterable[int], switches: int, nodes: NodeColumns) -> int:
+    """Return how many of some nodes hang on so many switches at the most; one whose switch is not known is on its own."""
+    sizes = Counter(nodes.switches[node] if nodes.switches[node] >= 0 else f"of {node}" for node in some)
+    return sum(sorted(sizes.values(), reverse=True)[:switches])
+
+
+def switch_words(switches: int) -> str:
+    """Name what is asked for where nodes must hang on few switches."""
+    return "nodes on one switch" if switches == 1 else f"nodes on {switches} switches"
 
 
 def _maxima(request: Resources, nodes: NodeColumns, members: _Ints) -> list[tuple[str, int, int]]:

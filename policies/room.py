@@ -14,8 +14,9 @@ from elisa.model.resources import Resources
 from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.closing import Closing
-from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
+from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes, most_on, switch_words
 from elisa.policies.reservations import QueueLimits
+from elisa.policies.topology import on_few_switches
 
 __all__ = ["Bounds", "Room", "Taken"]
 
@@ -59,6 +60,10 @@ class Room:
     ) -> None:
         self._future, self._closing, self._reserved, self._presence = bounds
         self._tied = bounds.presence.tied
+        self._gang: _Together | None = None
+        self._grouped = frozenset(
+            number for number, way in enumerate(ways) if _is_grouped(way.request, pools[way.pool])
+        )
         self._pools = pools
         self._ways = ways
         self._limit = submits_per_tick
@@ -80,8 +85,9 @@ class Room:
         nodes = self._fit(way)
         if nodes is None:
             return None
-        taken = self._take(Taken(way, nodes))
-        return taken if way not in self._tied else self._bound(way, nodes)
+        is_chosen = not pool.keeps_queue and (way in self._grouped or self._gathers(pool))
+        taken = self._take(Taken(way, nodes, nodes if is_chosen else ()))
+        return taken if way not in self._tied else self._bound(way, nodes, is_chosen=is_chosen)
 
     def _take(self, taken: Taken) -> Taken:
         request, number, gpu_type, _ = self._ways[taken.way]
@@ -91,12 +97,19 @@ class Room:
         self._future.take(taken.way, taken.nodes)
         return taken
 
-    def _bound(self, way: int, nodes: tuple[int, ...]) -> Taken:
+    def gather(self, nodes: int) -> None:
+        """Place what comes next, so many nodes in all, on as few switches as there can be; 0 ends that."""
+        self._gang = _Together(nodes) if nodes else None
+
+    def _gathers(self, pool: Pool) -> bool:
+        return self._gang is not None and bool(pool.nodes.switches) and not pool.keeps_queue
+
+    def _bound(self, way: int, nodes: tuple[int, ...], *, is_chosen: bool) -> Taken:
         """Note where a task is that is tied to others, and pin it there if that was chosen for their sake."""
         shape, pool = self._tied[way], self._pools[self._ways[way].pool]
         self._presence.take(shape, pool, nodes)
         is_wish = not pool.keeps_queue and self._presence.preference(shape, pool) is not None
-        return Taken(way, nodes, nodes if is_wish or self._presence.is_held(shape) else ())
+        return Taken(way, nodes, nodes if is_chosen or is_wish or self._presence.is_held(shape) else ())
 
     def widen(self, way: int, nodes: tuple[int, ...]) -> bool:
         """Take as much again on the same nodes, by no submission of its own; tell whether it is free there."""
@@ -174,18 +187,20 @@ class Room:
         return other
 
     def _fit(self, way: int) -> tuple[int, ...] | None:
-        request, number, gpu_type, _ = self._ways[way]
+        request, number, *_ = self._ways[way]
         pool = self._pools[number]
         free = self._free[number]
         if not pool.members.size or not free.has_licences(request):
             return None
         check = (lambda node: self._future.fits(way, node)) if self._future.watches(number) else None
+        if way in self._grouped or self._gathers(pool):
+            return self._on_few_switches(way, check)
         if way in self._tied:
             return _first_fits(self._beside_and_apart(way), request.nodes, self._has_enough(way), check)
         candidates = self._candidates.get(way)
         if candidates is None:
             # The last comes first: taking from the end of a list is cheap.
-            candidates = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)[::-1].tolist()
+            candidates = self._free_now(way)[::-1].tolist()
             self._candidates[way] = candidates
         return _first_fits(candidates, request.nodes, self._has_enough(way), check)
 
@@ -197,11 +212,33 @@ class Room:
             fits = self._fits[way] = self._free[number].fits(request, gpu_type)
         return fits
 
+    def _on_few_switches(self, way: int, check: Callable[[int], bool] | None) -> tuple[int, ...] | None:
+        request, number, *_ = self._ways[way]
+        pool, fits = self._pools[number], self._has_enough(way)
+        tried = self._beside_and_apart(way) if way in self._tied else self._free_now(way)[::-1].tolist()
+        nodes = [node for node in reversed(tried) if fits(node) and (check is None or check(node))]
+        gang = self._gang or _Together(0)
+        chosen = on_few_switches(
+            nodes,
+            pool.nodes.switches,
+            request.nodes,
+            most=request.switches,
+            favoured=gang.switches.get(id(pool.nodes), ()),
+            in_all=gang.nodes,
+        )
+        if chosen is not None:
+            gang.enter(id(pool.nodes), [pool.nodes.switches[node] for node in chosen])
+        return chosen
+
+    def _free_now(self, way: int) -> _Ints:
+        request, number, gpu_type, _ = self._ways[way]
+        pool = self._pools[number]
+        return self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)
+
     def _beside_and_apart(self, way: int) -> list[int]:
         """Return the nodes to try for a task that is tied to others, what it prefers last: others may come and go meanwhile."""
-        request, number, gpu_type, _ = self._ways[way]
-        shape, pool = self._tied[way], self._pools[number]
-        nodes = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)
+        shape, pool = self._tied[way], self._pools[self._ways[way].pool]
+        nodes = self._free_now(way)
         nodes = nodes[self._presence.allowed(shape, pool)[nodes]]
         parts = self._presence.preference(shape, pool)
         if parts is not None:
@@ -256,7 +293,30 @@ class Room:
         if self._future.watches(number) and self._free[number].has_room(request, gpu_type, pool):
             promise = self._future.promise(number)
             return because(ReasonCode.RESERVED_FOR_HIGHER, task=promise.holder, starts_at=promise.starts_at, **names)
+        if request.switches and way in self._grouped and self._free[number].has_room(request, gpu_type, pool):
+            fits = self._has_enough(way)
+            free = most_on(filter(fits, self._free_now(way).tolist()), request.switches, pool.nodes)
+            what = switch_words(request.switches)
+            return because(ReasonCode.NO_ROOM, resource=what, asked=request.nodes, free=free, **names)
         return self._free[number].refusal(request, gpu_type, pool, names)
+
+
+class _Together:
+    """A gang that is being placed: how many nodes it needs still, and on which switches of which cluster it is already."""
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+        self.switches: dict[int, set[int]] = {}
+
+    def enter(self, cluster: int, switches: Sequence[int]) -> None:
+        """Note that one of it was placed on nodes of these switches."""
+        self.nodes -= len(switches)
+        self.switches.setdefault(cluster, set()).update(switches)
+
+
+def _is_grouped(request: Resources, pool: Pool) -> bool:
+    """Tell whether elisa chooses among switches: where it places work itself, or must know if enough is free on few."""
+    return request.nodes > 1 and bool(pool.nodes.switches) and (not pool.keeps_queue or request.switches > 0)
 
 
 class _Free:

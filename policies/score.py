@@ -14,7 +14,7 @@ from elisa.model.columns import Shape
 from elisa.policies.affinity import Presence
 from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed
-from elisa.policies.placement import Option, Pool, fitting_nodes
+from elisa.policies.placement import Option, Pool, fitting_nodes, switches_of
 from elisa.policies.snapshot import Snapshot
 
 __all__ = ["Scored", "rank_options"]
@@ -40,6 +40,7 @@ class _Facts(NamedTuple):
     near: float
     idle_gpus: float
     affinity: float
+    switches: float
 
 
 def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot: Snapshot) -> tuple[Scored, ...]:
@@ -71,7 +72,16 @@ def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot, presen
         near=outlook.near.get((number, pool.backend), 0.0),
         idle_gpus=_idle_gpus(shape, option, pool) if snapshot.site.placement.fit else 0.0,
         affinity=_preferred(number, pool, presence),
+        switches=_switches(shape, option, pool),
     )
+
+
+def _switches(shape: Shape, option: Option, pool: Pool) -> float:
+    """Return on how many switches it would be spread on what is free now; 1 where that makes no difference."""
+    if shape.request.nodes == 1 or not pool.nodes.switches:
+        return 1.0
+    free = fitting_nodes(shape.request, option.gpu_type, pool, free=True)
+    return float(switches_of(free, shape.request, pool) or shape.request.nodes)
 
 
 def _preferred(number: int, pool: Pool, presence: Presence | None) -> float:
@@ -114,4 +124,5 @@ _TERMS: Mapping[str, Callable[[_Facts, Sequence[_Facts]], float]] = {
     "near": lambda own, _: own.near,
     "fit": lambda own, _: 1 / (1 + max(0.0, own.idle_gpus)),
     "affinity": lambda own, _: own.affinity,
+    "switches": lambda own, _: 1 / own.switches,
 }

@@ -370,11 +370,8 @@ class Walk:
         return True
 
     def _keep_room(self, row: int, shape: int) -> None:
-        """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape.
-
-        Nobody can tell where those will be then that it is tied to.
-        """
-        promise = None if self.presence.is_held(shape) else self._reserve([self.ways_of[shape]], row)
+        """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape."""
+        promise = self._reserve([self.ways_of[shape]], row) if self._is_foreseen(shape) else None
         if promise is None:
             self._is_open[shape] = False
         else:
@@ -410,6 +407,9 @@ class Walk:
         starts: list[Start] = []
         refusal: Reason | None = None
         self.on_trial = True
+        self.room.gather(
+            sum(self.snapshot.shapes[shape].request.nodes for shape in self.snapshot.tasks.shape[rows].tolist())
+        )
         for row in rows if len(rows) >= needed else ():
             start = self._place_member(row)
             if isinstance(start, Start):
@@ -417,6 +417,7 @@ class Walk:
             else:
                 refusal = refusal or start
         self.on_trial = False
+        self.room.gather(0)
         if refusal is not None or len(starts) < needed:
             self.refusals.of_gang[gang] = refusal or because(ReasonCode.GANG_INCOMPLETE, ready=len(rows), needed=needed)
         if len(starts) >= needed:
@@ -430,10 +431,14 @@ class Walk:
     def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
         shapes = self.snapshot.tasks.shape[rows].tolist()
         ways = [self.ways_of[shape] for shape in shapes]
-        is_held = any(map(self.presence.is_held, shapes))
-        promise = self._reserve(ways, rows[0]) if all(ways) and not is_held else None
+        is_foreseen = all(ways) and all(map(self._is_foreseen, shapes))
+        promise = self._reserve(ways, rows[0]) if is_foreseen else None
         if promise is not None:
             self.refusals.of_gang[gang] = _with_start(self.refusals.of_gang[gang], promise)
+
+    def _is_foreseen(self, shape: int) -> bool:
+        """Tell whether a later start can be worked out: nobody knows where others will be then, or which switches have room."""
+        return not (self.presence.is_held(shape) or self.snapshot.shapes[shape].request.switches)
 
     def _place_member(self, row: int) -> Start | Reason:
         tasks = self.snapshot.tasks

@@ -65,6 +65,7 @@ PBS: Mapping[str, Option] = {
     "umask": Option("text, octal", "The umask of jobs; empty: that of whoever runs elisa."),
     "gpu": Option("text", "The resource that counts GPUs."),
     "gpu_type": Option("text", "The resource that names the type of a node's GPUs, if there is one."),
+    "switch": Option("text", "The resource that names a node's switch, if there is one."),
     "name_limit": Option("count", "The longest job name that this PBS takes: 15 on old releases."),
     "priority_step": Option("count", "How much `-p` goes down from each priority class to the next lower one."),
     "array_size": Option(
@@ -106,6 +107,7 @@ SIMULATED: Mapping[str, Mapping[str, Option]] = {
         "features": Option("list of text", "What tasks may ask for under `features`."),
         "partitions": Option("list of text", "The partitions it belongs to.", "all"),
         "speed": Option("number above 0", "2 does the work of a task in half the time.", "`1`"),
+        "per_switch": Option("count", "How many of them hang on one leaf switch; 0: that is not known.", "`0`"),
     },
     "A partition": {
         "default": Option(

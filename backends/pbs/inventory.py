@@ -71,6 +71,7 @@ def _node(host: str, vnodes: Sequence[Attributes], queues: Sequence[Queue], opti
         features=tuple(dict.fromkeys(feature for vnode in vnodes for feature in _features(vnode))),
         partitions=tuple(name for name, queue in queues if any(_serves(queue, name, vnode) for vnode in vnodes)),
         state=_state(vnodes),
+        switch=vnodes[0].get(f"{_AVAILABLE}{options.switch}", "") if options.switch else "",
     )
 
 

@@ -186,7 +186,7 @@ def _resources(request: JobRequest, options: PbsOptions, dialect: Dialect) -> It
         yield from _torque_nodes(request)
     else:
         yield f"select={_on_hosts(asked, ':'.join(_chunk(request, options)))}"
-        yield f"place={_place(request)}"
+        yield f"place={_place(request, options)}"
     yield f"walltime={asked.walltime_s}"
     yield from (f"{name}={count}" for name, count in asked.licences)
     yield from (f"{name}={value}" for name, value in _named(request, "resource"))
@@ -227,12 +227,24 @@ def _gpus(asked: Resources, options: PbsOptions) -> Iterator[str]:
         yield f"{options.gpu_type}={kind}"
 
 
-def _place(request: JobRequest) -> str:
+def _place(request: JobRequest, options: PbsOptions) -> str:
     wish = dict(request.extras).get("place", "")
     if wish:
         return wish
     arrangement = "scatter" if request.resources.nodes > 1 else "pack"
-    return f"{arrangement}:exclhost" if request.resources.exclusive else arrangement
+    sharing = ("exclhost",) if request.resources.exclusive else ()
+    return ":".join((arrangement, *sharing, *_group(request.resources, options)))
+
+
+def _group(asked: Resources, options: PbsOptions) -> Iterator[str]:
+    if not asked.switches or asked.nodes == 1:
+        return
+    if not options.switch:
+        hint = "set `switch` of the pbs backend to the resource that names a node's switch"
+        raise Rejected("this PBS is not told how to keep a job on few switches", hint=hint)
+    if asked.switches > 1:
+        raise Rejected(f"PBS keeps a job on one switch, not on {asked.switches}", hint="ask for `switches: 1`")
+    yield f"group={options.switch}"
 
 
 def _torque_nodes(request: JobRequest) -> Iterator[str]:

@@ -59,6 +59,7 @@ class Shape(NamedTuple):
     exclusive: bool
     excluded: tuple[str, ...]
     nodelist: tuple[str, ...]
+    switches: int
 
 
 def shape_of(request: JobRequest, partition: str) -> Shape:
@@ -78,6 +79,7 @@ def shape_of(request: JobRequest, partition: str) -> Shape:
         exclusive=asked.exclusive,
         excluded=request.exclude_nodes,
         nodelist=asked.nodelist,
+        switches=asked.switches,
     )
 
 

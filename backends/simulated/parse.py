@@ -135,6 +135,7 @@ _NODE: Readers = {
     "features": ("features", _names),
     "partitions": ("partitions", _names),
     "speed": ("speed", _positive),
+    "per_switch": ("per_switch", _count),
 }
 _PARTITION: Readers = {
     "default": ("is_default", _flag),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from elisa.backends.simulated.job import Shape
@@ -25,12 +26,24 @@ class Place(NamedTuple):
 class Node:
     """One node and what jobs have left of it. `down_until_us` 0: it is up."""
 
-    __slots__ = ("down_until_us", "free_cpus", "free_gpus", "free_memory_mib", "index", "jobs", "kind", "name", "view")
+    __slots__ = (
+        "down_until_us",
+        "free_cpus",
+        "free_gpus",
+        "free_memory_mib",
+        "index",
+        "jobs",
+        "kind",
+        "name",
+        "switch",
+        "view",
+    )
 
-    def __init__(self, index: int, name: str, kind: NodeType) -> None:
+    def __init__(self, index: int, name: str, kind: NodeType, switch: str = "") -> None:
         self.index = index
         self.name = name
         self.kind = kind
+        self.switch = switch
         self.down_until_us = 0
         self.jobs = 0
         self.free_cpus = kind.cpus
@@ -71,6 +84,7 @@ class Node:
             features=self.kind.features,
             partitions=partitions,
             state=NodeState.DOWN if self.down_until_us else NodeState.UP,
+            switch=self.switch,
         )
         return self.view
 
@@ -80,8 +94,11 @@ class Room:
 
     def __init__(self, spec: ClusterSpec) -> None:
         everywhere = tuple(partition.name for partition in spec.partitions)
-        kinds = [(f"{kind.name}{number:04d}", kind) for kind in spec.nodes for number in range(1, kind.count + 1)]
-        self.nodes = tuple(Node(index, name, kind) for index, (name, kind) in enumerate(kinds))
+        kinds = [(number, kind) for kind in spec.nodes for number in range(1, kind.count + 1)]
+        self.nodes = tuple(
+            Node(index, f"{kind.name}{number:04d}", kind, _switch(kind, number))
+            for index, (number, kind) in enumerate(kinds)
+        )
         self._partitions = {kind.name: kind.partitions or everywhere for kind in spec.nodes}
         self._members = {
             name: tuple(node for node in self.nodes if name in self._partitions[node.kind.name]) for name in everywhere
@@ -95,12 +112,12 @@ class Room:
         if any(self.licences[name] < count for name, count in shape.licences):
             return None
         for gpu_type in self._gpu_types(shape):
-            found: list[int] = []
-            for node in self._candidates(shape.partition):
-                if node.fits(shape, gpu_type) and _suits(node, shape):
-                    found.append(node.index)
-                    if len(found) == shape.nodes:
-                        return Place(tuple(found), gpu_type)
+            fitting = (
+                node for node in self._candidates(shape.partition) if node.fits(shape, gpu_type) and _suits(node, shape)
+            )
+            found = _first(fitting, shape)
+            if len(found) == shape.nodes:
+                return Place(tuple(found), gpu_type)
         return None
 
     def _candidates(self, partition: str) -> Sequence[Node]:
@@ -126,7 +143,8 @@ class Room:
     def _has_enough(self, shape: Shape) -> bool:
         members = [node for node in self._members[shape.partition] if _suits(node, shape)]
         return any(
-            sum(_is_large_enough(node.kind, shape, gpu_type) for node in members) >= shape.nodes
+            len(_first((node for node in members if _is_large_enough(node.kind, shape, gpu_type)), shape))
+            == shape.nodes
             for gpu_type in self._gpu_types(shape)
         )
 
@@ -146,6 +164,21 @@ class Room:
     def describe(self) -> tuple[NodeView, ...]:
         """Say what the resource manager says of every node."""
         return tuple(node.view or node.describe(self._partitions[node.kind.name]) for node in self.nodes)
+
+
+def _switch(kind: NodeType, number: int) -> str:
+    return f"{kind.name}-leaf{(number - 1) // kind.per_switch + 1}" if kind.per_switch else ""
+
+
+def _first(fitting: Iterable[Node], shape: Shape) -> Sequence[int]:
+    """Return the first nodes that are enough, all of them on as many switches as the job allows."""
+    if not shape.switches:
+        return [node.index for node in islice(fitting, shape.nodes)]
+    groups: dict[str, list[int]] = {}
+    for node in fitting:
+        groups.setdefault(node.switch, []).append(node.index)
+    largest = sorted(groups.values(), key=len, reverse=True)[: shape.switches]
+    return [index for group in largest for index in group][: shape.nodes]
 
 
 def _suits(node: Node, shape: Shape) -> bool:

@@ -14,7 +14,10 @@ _AN_HOUR_OR_SO = Distribution(kind="lognormal", numbers=(3600.0, 0.5))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeType:
-    """`count` nodes that are alike. `speed` 2 does the work of a job in half the time. No partitions: in all of them."""
+    """`count` nodes that are alike. `speed` 2 does the work of a job in half the time. No partitions: in all of them.
+
+    `per_switch` of them hang on each leaf switch; 0: on which is not known.
+    """
 
     name: str
     count: int = 1
@@ -25,6 +28,7 @@ class NodeType:
     features: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     speed: float = 1.0
+    per_switch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

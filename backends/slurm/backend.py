@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from elisa.backends.protocol import Advice, Description
 from elisa.backends.runner import Completed, Runner
@@ -17,6 +18,7 @@ from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.states import Record, describe
 from elisa.backends.slurm.submission import nice_of, parse_number, parse_submit, render_script, submit_argv
+from elisa.backends.slurm.topology import remembered, topology_argv
 from elisa.model.errors import Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
@@ -28,6 +30,7 @@ from elisa.model.native import (
     Gone,
     JobRequest,
     NativeState,
+    NodeView,
     Observation,
     Poll,
     Seen,
@@ -46,7 +49,8 @@ _CHAIN_AHEAD = 16
 class SlurmBackend:
     """One Slurm cluster, used as the user `uid`.
 
-    The runner's environment is the job's: see `open_slurm` for the one it ought to have.
+    The runner's environment is the job's: see `open_slurm` for the one it ought to have. `topology` is the file that remembers
+    on which switches the nodes hang.
     """
 
     name: BackendName
@@ -56,6 +60,7 @@ class SlurmBackend:
     clock: Clock
     uid: int
     pyslurm: PyslurmHere = field(default_factory=PyslurmHere)
+    topology: Path | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -165,11 +170,20 @@ class SlurmBackend:
             raise Unavailable("scontrol named no nodes or no partitions")
         return ClusterView(
             backend=self.name,
-            nodes=nodes,
+            nodes=self._with_switches(nodes),
             partitions=partitions,
             licences=inventory.parse_licences(answer(inventory.licences_argv(scontrol, self.options))),
             seen_at=self.clock.now(),
         )
+
+    def _with_switches(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
+        if self.topology is None:
+            return tuple(nodes)
+        argv = topology_argv(self._client.program("scontrol"), self.options)
+        names = [node.name for node in nodes]
+        # Without a tree nothing is printed, and the exit code is 0: an empty answer is one, too.
+        switches = remembered(self.topology, names, self.clock.now(), lambda: self._client.ask(argv).stdout)
+        return tuple(replace(node, switch=switches.get(node.name, "")) for node in nodes)
 
     def describe(self) -> Description:
         """Return what a new site.yaml says of this cluster. Raises Unavailable."""

@@ -21,7 +21,7 @@ __all__ = ["client_environment", "open_slurm"]
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def open_slurm(
+def open_slurm(  # noqa: PLR0913 - each of these opens the backend to a part of the world
     name: BackendName,
     options: Mapping[str, object],
     *,
@@ -29,10 +29,12 @@ def open_slurm(
     clock: Clock,
     runner: Runner | None = None,
     memory: Path | None = None,
+    topology: Path | None = None,
 ) -> SlurmBackend:
     """Return the backend that a configuration describes. Raises UsageError for options that can't be; asks nothing yet.
 
     `memory` is the file that remembers whether pyslurm can be used. With a runner of one's own it is not looked for.
+    `topology` is the file that remembers on which switches the nodes hang.
     """
     read = SlurmOptions.read(options)
     if not read.path:
@@ -50,6 +52,7 @@ def open_slurm(
         clock=clock,
         uid=os.getuid(),
         pyslurm=PyslurmHere(runner=programs if looks else None, environment=environment, memory=memory),
+        topology=topology,
     )
 
 

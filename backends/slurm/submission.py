@@ -179,6 +179,9 @@ def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Ite
         yield "--licenses=" + ",".join(f"{name}:{count}" for name, count in asked.licences)
     if asked.exclusive:
         yield "--exclusive"
+    if asked.switches and "switches" not in extras:
+        minutes, seconds = divmod(asked.switches_wait_s, 60)
+        yield f"--switches={asked.switches}" + (f"@{minutes}:{seconds:02}" if asked.switches_wait_s else "")
 
 
 def _refuse_what_overflows(asked: Resources) -> None:

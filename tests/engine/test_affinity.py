@@ -122,3 +122,35 @@ def test_tasks_with_ties_are_neither_chained_nor_share_a_job(tmp_path: Path) -> 
 def test_what_may_share_jobs_and_what_may_not(tmp_path: Path) -> None:
     assert tied(job("a", walltime_s=30), Affinity(tasks=("b",))).brief_s == 0
     assert job("a", walltime_s=30).brief_s == 30
+
+
+LEAVES = ClusterSpec(nodes=(NodeType(name="n", count=6, cpus=4, per_switch=3),))
+
+
+@pytest.mark.parametrize("spec", [LEAVES, replace(LEAVES, queue=False)])
+def test_work_that_must_be_on_one_switch_waits_for_it(tmp_path: Path, spec: ClusterSpec) -> None:
+    world = a_world(tmp_path, spec)
+    world.submit(*[job(f"fill{n}", cpus=4, lasts_s=600) for n in range(4)])
+    world.tick()
+    world.pass_time(60)
+    wide = job("wide", cpus=4)
+    world.submit(replace(wide, resources=replace(wide.resources, nodes=2, switches=1)))
+
+    world.run()
+
+    (ran,) = nodes(world, "wide")
+    assert {(int(name[1:]) - 1) // 3 for name in ran.split(",")} in ({0}, {1})
+
+
+def test_without_a_queue_work_on_several_nodes_prefers_one_switch(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(LEAVES, queue=False))
+    wide = job("wide", cpus=4, lasts_s=600)
+    world.submit(
+        job("fill", cpus=4, lasts_s=600, importance=9.0), replace(wide, resources=replace(wide.resources, nodes=3))
+    )
+
+    world.tick()
+    world.pass_time(60)
+    world.tick()
+
+    assert nodes(world, "fill", "wide") == ["n0001", "n0004,n0005,n0006"]

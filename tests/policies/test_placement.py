@@ -20,7 +20,9 @@ from elisa.policies.plan import Plan
 from elisa.policies.score import rank_options
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
 
-NOTHING = dict.fromkeys(("wish", "default", "finish", "cost", "load", "energy", "near", "fit", "affinity"), 0.0)
+NOTHING = dict.fromkeys(
+    ("wish", "default", "finish", "cost", "load", "energy", "near", "fit", "affinity", "switches"), 0.0
+)
 EITHER = a_request(1, ("a100", "h100"))
 MIXED = [a_node("n1", gpus={"a100": 4}), a_node("n2", gpus={"h100": 4})]
 

@@ -40,8 +40,8 @@ class SlurmCluster:
     `accounting` adds slurmdbd and MariaDB (3 s more). `scheduling` is SchedulerParameters: quick unless told otherwise,
     empty for Slurm's own defaults (a job waits 2 s for its start, a preemption up to 30 s). With `memory_limits` the
     kernel ends jobs that grow too large; it needs cgroups v1 (`has_memory_cgroup`), and one such cluster at a time.
-    `extra` are further lines of slurm.conf. `parent` is where the folder is made: short, because a socket's path is at
-    most 107 bytes. A process that is killed takes its cluster with it.
+    `extra` are further lines of slurm.conf, `topology` is all of topology.conf. `parent` is where the folder is made:
+    short, because a socket's path is at most 107 bytes. A process that is killed takes its cluster with it.
     """
 
     def __init__(
@@ -53,13 +53,16 @@ class SlurmCluster:
         message_timeout_s: int = 10,
         scheduling: str = QUICK,
         extra: Sequence[str] = (),
+        topology: str = "",
         parent: Path | None = None,
     ) -> None:
         self._accounting = accounting
         self._memory_limits = memory_limits
         self._min_job_age_s = min_job_age_s
         self._message_timeout_s = message_timeout_s
-        self._extra = (*([f"SchedulerParameters={scheduling}"] if scheduling else []), *extra)
+        tree = ["TopologyPlugin=topology/tree"] if topology else []
+        self._extra = (*([f"SchedulerParameters={scheduling}"] if scheduling else []), *tree, *extra)
+        self._topology = topology
         self._parent = parent
         self._pids: dict[str, int] = {}
 
@@ -262,6 +265,7 @@ class SlurmCluster:
             "cgroup.conf": render_cgroup(self._plan),
             "slurmdbd.conf": render_slurmdbd(self._plan),
             **{f"gpu{index}": "" for index in range(4)},
+            **({"topology.conf": self._topology} if self._topology else {}),
         }
         for name, text in files.items():
             (self.folder / name).write_text(text)

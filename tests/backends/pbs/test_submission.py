@@ -102,6 +102,21 @@ def test_nodes_that_a_plan_chose_are_a_chunk_each() -> None:
     assert wishes(request, dialect=Dialect.TORQUE) == ["nodes=n1:ppn=4+n2:ppn=4,walltime=3600"]
 
 
+def test_one_switch_is_asked_for_as_a_group_of_nodes() -> None:
+    request = a_request(resources=Resources(nodes=4, switches=1, exclusive=True))
+
+    assert "place=scatter:exclhost:group=rack" in wishes(request, PbsOptions(switch="rack"))
+    assert "place=pack" in wishes(a_request(resources=Resources(switches=1)))
+
+
+@pytest.mark.parametrize(("switches", "switch"), [(1, ""), (2, "rack")])
+def test_switches_that_pbs_cannot_count_are_rejected(switches: int, switch: str) -> None:
+    request = a_request(resources=Resources(nodes=4, switches=switches))
+
+    with pytest.raises(Rejected, match="switch"):
+        wishes(request, PbsOptions(switch=switch))
+
+
 def test_every_wish_has_its_option() -> None:
     request = replace(
         a_request(),

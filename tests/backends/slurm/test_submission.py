@@ -143,6 +143,14 @@ def test_site_may_prefer_the_newer_gpu_option() -> None:
     assert "--gpus-per-node=h100:2" in options_of(request, SlurmOptions(gpu_style=GpuStyle.GPUS_PER_NODE))
 
 
+def test_switches_are_limited_in_slurms_own_words() -> None:
+    asked = Resources(nodes=4, switches=2, switches_wait_s=90)
+
+    assert "--switches=2@1:30" in options_of(a_request(resources=asked))
+    assert "--switches=1" in options_of(a_request(resources=Resources(nodes=4, switches=1)))
+    assert "--switches=3" in options_of(a_request(resources=asked, extras=(("switches", "3"),)))
+
+
 def test_nodes_that_a_plan_chose_are_named_unless_the_author_named_others() -> None:
     chosen = Resources(nodes=2, nodelist=("n1", "n2"))
 
