@@ -51,6 +51,7 @@ _ELISA = "elisa"
 _NOTHING = frozenset({"none", "null"})
 # What a manager may set: how the project's means are shared out between its members.
 _OF_MANAGERS = "per_user."
+_AT_ONCE = "at_once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,9 +242,12 @@ def setting_rule(ws: Workspace, project: ProjectName, path: str, text: str) -> R
 
 def loan_rule(ws: Workspace, lender: ProjectName, borrower: str, terms: Terms) -> Rule:
     """Return the rule that makes this loan; UsageError if it is none."""
+    lent = dict(amount_body(terms.amount))
+    at_once = lent.pop(_AT_ONCE, {})
     body: dict[str, object] = {
         "borrower": named_project(borrower),
-        "amount": amount_body(terms.amount),
+        "amount": lent,
+        _AT_ONCE: at_once,
         "from": terms.begin.isoformat(),
         "until": terms.end.isoformat(),
         "recallable": terms.recallable,

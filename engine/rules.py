@@ -100,6 +100,8 @@ def _read(kind: type[S], body: object, what: str) -> S:
             hint = nearest(name, known_settings()) or "see docs/reference/site.md"
             raise UsageError(f"a project has no setting {where}", f"`{what}` was given", hint) from err
         why = found["msg"].removeprefix("Value error, ")
+        if isinstance(found["input"], Mapping) and found["type"] == "value_error":
+            raise UsageError(f"{where} says too little, or too much", why, "see docs/reference/site.md") from err
         raise UsageError(f"{where} cannot be {found['input']}", why, "see docs/reference/site.md") from err
 
 

@@ -208,11 +208,17 @@ class ProjectConfig(Limits):
 
 
 class LoanConfig(Section):
-    """What one project lends another until a moment. Both need a hard budget of the thing, and the lender `may_lend`."""
+    """What one project lends another until a moment. Both need a hard limit on the thing, and the lender `may_lend`."""
 
     lender: str = Field(description="The project that gives.")
     borrower: str = Field(description="The project that takes.")
-    amount: Amounts = Field(description="How much: so much less for the lender, so much more for the borrower.")
+    amount: Amounts = Field(
+        default=Amounts(),
+        description="How much of a budget: so much less for the lender, so much more for the borrower.",
+    )
+    at_once: AtOnce = Field(
+        default=AtOnce(), description="How much more the borrower may hold at one moment, likewise."
+    )
     starts_at: Moment = Field(alias="from", description="From when on.")
     due_at: Moment = Field(alias="until", description="When what was not used goes back.")
     recallable: bool = Field(default=True, description="Whether the lender may call it back before.")
@@ -220,6 +226,15 @@ class LoanConfig(Section):
         default=True,
         description="Whether a recallable loan goes back by itself as soon as work of the lender is refused for want of it.",
     )
+
+    @model_validator(mode="after")
+    def _is_something(self) -> LoanConfig:
+        if not self._lent():
+            raise ValueError("name what is lent, such as gpu_hours=20 or at_once.gpus=4")
+        return self
+
+    def _lent(self) -> tuple[Cap, ...]:
+        return (*self.amount.caps(is_hard=True), *self.at_once.caps())
 
     @property
     def name(self) -> RuleId:
@@ -241,7 +256,7 @@ class LoanConfig(Section):
                 on_need=self.on_need,
                 id=name or self.name,
             )
-            for cap in self.amount.caps(is_hard=True)
+            for cap in self._lent()
         )
 
 

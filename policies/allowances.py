@@ -19,6 +19,8 @@ from elisa.policies.periods import with_allowances
 
 __all__ = ["Moved", "check_loan", "effective", "is_active", "lent", "moved_now", "needed_back", "recalled"]
 
+_BY_CAPS = frozenset({ReasonCode.BUDGET_EXHAUSTED, ReasonCode.CONCURRENCY_CAP})
+
 
 def effective(site: SitePolicy, usage: ProjectUsage, now: datetime) -> SitePolicy:
     """Return the site's rules with every grant, loan and amount for a period turned into caps as they stand at `now`.
@@ -192,7 +194,7 @@ def needed_back(site: SitePolicy, refusals: Iterable[Reason], now: datetime) -> 
     wanted = {
         (str(one.facts["project"]), str(one.facts["resource"]))
         for one in refusals
-        if one.code is ReasonCode.BUDGET_EXHAUSTED and "user" not in one.facts
+        if one.code in _BY_CAPS and "user" not in one.facts
     }
     return tuple(
         loan

@@ -54,7 +54,7 @@ def relief_of(inputs: PlanInputs, reason: Reason, walltime_s: int) -> Relief | N
         short=short,
         at=_when_the_cap_rises(inputs, owner, meter, short),
         ends_at=None if is_time else _when_enough_has_ended(inputs, owner, meter, short),
-        lenders=tuple(_lenders(inputs, owner, meter, short)) if is_time and owner.uid < 0 else (),
+        lenders=tuple(_lenders(inputs, owner, meter, short)) if owner.uid < 0 else (),
         walltime_s=walltime_s * left // asked if is_time and left > 0 else 0,
     )
 

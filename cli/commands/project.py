@@ -222,9 +222,8 @@ def _tell_ended(command: str, loans: Sequence[Loan], *, json: bool) -> int:
     else:
         for loan in loans:
             amount = _amount(loan.resource, loan.gpu_type, loan.amount)
-            print_plain(
-                f"{loan.id}: {amount} of {loan.lender} are no longer with {loan.borrower}, but for what it used"
-            )
+            kept = ", but for what it used" if loan.resource.is_cumulative else ""
+            print_plain(f"{loan.id}: {amount} of {loan.lender} are no longer with {loan.borrower}{kept}")
     return _DONE
 
 
@@ -294,7 +293,7 @@ def _loans_table(loans: Iterable[Loan]) -> Table:
 def _set_table(rules: Iterable[Rule]) -> Table:
     table = table_of("what", "value", "by", whole=("what",))
     for rule in (one for one in rules if one.kind is not RuleKind.RESERVATION):
-        value = rule.body.get("value", rule.body.get("amount", ""))
+        value = rule.body.get("value", rule.body.get("amount") or rule.body.get("at_once", ""))
         what = rule.body.get("path") or f"{rule.kind.value} {rule.id}"
         table.add_row(clean(str(what)), clean("none" if value is None else str(value)), clean(rule.by))
     return table

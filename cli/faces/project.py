@@ -93,7 +93,10 @@ def project_lend(
     borrower: Annotated[
         str, typer.Argument(metavar="BORROWER", help="The project that takes.", autocompletion=complete_project)
     ],
-    amount: options.Amount,
+    amount: Annotated[
+        list[str],
+        typer.Argument(metavar="AMOUNT...", help="Such as gpu_hours=500, or at_once.gpus=4.", show_default=False),
+    ],
     end: options.Until,
     begin: options.Since = None,
     firm: Annotated[bool, typer.Option("--firm", help="It cannot be called back before it is due.")] = False,
@@ -103,7 +106,7 @@ def project_lend(
     home: options.Home = None,
     json: options.Json = False,
 ) -> int:
-    """Lend budget to another project.
+    """Lend budget to another project, or what may be held at once.
 
     For a manager of the lender, which must have `may_lend`.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine import projects
 from elisa.engine.commands import cancel
 from elisa.engine.config import Site
@@ -324,3 +325,39 @@ def test_energy_is_reserved_by_the_estimate_and_what_was_not_used_goes_back(tmp_
         [row] = reader.usage(world.clock.now()).rows
     assert 0.3 * 3_600_000 <= row.spent.watt_s + row.reserved.watt_s <= 0.4 * 3_600_000
     assert_sound(world)
+
+
+def test_what_may_be_held_at_once_is_lent_and_goes_back_when_the_lender_needs_it(tmp_path: Path) -> None:
+    rules = {"vision": {"at_once": {"cpus": 4}, "may_lend": True}, "nlp": {"at_once": {"cpus": 2}}}
+    site = {"backends": {"sim": {"kind": "simulated"}}, "jobs": {"self_fence": "60s"}, "fusion": {"enabled": False}}
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=16),), heartbeat_s=30)
+    lending = World.make(tmp_path / "lending", spec=spec, site=Site.model_validate({**site, "projects": rules}))
+    boss = seen_by(lending, BOSS)
+    now = boss.clock.now()
+    terms = projects.Terms(amount={"at_once.cpus": "2"}, begin=now, end=now + timedelta(days=1))
+    lending.submit(*(job(f"n{n}", cpus=2, lasts_s=5 * HOUR, walltime_s=6 * HOUR, saves_every_s=600) for n in range(2)))
+    lending.tick()
+    assert sorted(lending.states().values()) == [TaskState.ACTIVE, TaskState.READY]
+    refused = next(name for name, state in lending.states().items() if state is TaskState.READY)
+    assert why_it_waits(lending, refused) == "project nlp uses 2 cpus of the 2 it may use at once, this asks for 2"
+
+    projects.lend(boss, "vision", "nlp", terms)
+
+    lending.tick()
+    assert set(lending.states().values()) == {TaskState.ACTIVE}
+    with pytest.raises(PolicyError, match="vision has 2 cpus left to lend, not 3 cpus"):
+        projects.lend(boss, "vision", "nlp", replace(terms, amount={"at_once.cpus": "3"}))
+    with pytest.raises(UsageError, match="loan says too little"):
+        projects.lend(boss, "vision", "nlp", replace(terms, amount={}))
+    lending.pass_time(HOUR)
+    lending.submit(*(job(f"v{n}", cpus=2, lasts_s=60, walltime_s=600) for n in range(2)), project="vision")
+    for _ in range(4):
+        lending.tick()
+        lending.pass_time(60)
+
+    states = lending.states()
+    assert (states["v0"], states["v1"]) == (TaskState.SUCCEEDED, TaskState.SUCCEEDED)
+    assert sorted(states[f"n{n}"] for n in range(2)) == [TaskState.ACTIVE, TaskState.READY]
+    lending.run(step_s=600)
+    assert all(lending.tasks()[f"n{n}"].failures == 0 for n in range(2))
+    assert_sound(lending)

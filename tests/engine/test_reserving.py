@@ -171,7 +171,7 @@ def test_site_yaml_reserves_too_and_a_project_knows_what_it_has(tmp_path: Path) 
     ("fields", "what"),
     [
         ({"amount": {"nodes": "3"}}, "sim cannot hold 3 nodes"),
-        ({"amount": {}}, "amount cannot be"),
+        ({"amount": {}}, "amount says too little"),
         ({"amount": {"nodes": "0"}}, "amount.nodes cannot be 0"),
         ({"backend": "slim"}, "there is no backend slim"),
         ({"native": "maint"}, "sim has no reservations of its own"),

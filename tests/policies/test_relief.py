@@ -122,3 +122,11 @@ def test_a_members_own_limit_is_nothing_that_others_could_lend() -> None:
 @pytest.mark.parametrize("code", [ReasonCode.NO_ROOM, ReasonCode.WINDOW_FULL, ReasonCode.CHOSEN])
 def test_against_other_refusals_no_budget_helps(code: ReasonCode) -> None:
     assert relief_of(some_inputs(), because(code), HOUR_S) is None
+
+
+def test_another_project_may_lend_what_is_held_at_once() -> None:
+    usage = ProjectUsage(rows=[UsageRow("a", 1000, "", Charge(), Charge(), jobs=1, cpus=6)])
+    cores = a_project(A, Cap(resource=Metered.CPUS, limit=6))
+    rich = a_project(B, Cap(resource=Metered.CPUS, limit=2), may_lend=True)
+
+    assert refused(some_inputs(cores, rich, usage=usage)).lenders == (B,)
