@@ -17,6 +17,7 @@ from elisa.engine.facts_windows import shortened
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.fusing import Fused, fuse
 from elisa.engine.health import HealthBook
+from elisa.engine.livelock import with_protection
 from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
 from elisa.engine.rules import policy_of
@@ -65,7 +66,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
     ready = priced(shortened(ready, reader, policy, ws.backends.keys(), now), policy.power)
     ready, company = with_company(ready, reader)
-    held = reader.running(now) if live else ()
+    held = with_protection(reader.running(now), reader, now) if live else ()
     due = due_now(ready, held, reader, left, now)
     ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)
     running = with_urgency(held, due, now)

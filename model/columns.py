@@ -98,7 +98,8 @@ class RunningRow(NamedTuple):
     `saves_on_request` loses nothing when it is asked to leave. `slack_s` is what its deadline leaves it, infinite without
     one. `may_resize`: it is elastic, saves, and is alone; it gave way to the tasks of `gave_way_to` before, has had room to
     grow since `roomy_us` (0: it has none), and had `grew_from` nodes when it was last to grow (0: it shrank since).
-    `is_leaving`: it was asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun.
+    `is_protected`: nobody may take its place, for it came back too often without getting any further. `is_leaving`: it was
+    asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun.
     """
 
     attempt: str
@@ -118,6 +119,7 @@ class RunningRow(NamedTuple):
     is_leaving: bool = False
     is_queued: bool = False
     partition: str = ""
+    is_protected: bool = False
     may_resize: bool = False
     gave_way_to: tuple[str, ...] = ()
     roomy_us: int = 0

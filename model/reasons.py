@@ -54,6 +54,7 @@ class ReasonCode(StrEnum):
     CHAIN_BROKEN = "chain_broken"  # behind: it did not begin, and its needs are looked at again
     RETRY = "retry"  # end, failures, limit, resume_step
     RESUME = "resume"  # end, resume_step
+    SPINS = "spins"  # times, within_s, causes, not_before, resume_step
     IN_CIRCLE = "in_circle"  # circle
     RETRIES_USED_UP = "retries_used_up"  # end, failures, limit
     NOT_RETRYABLE = "not_retryable"  # end

@@ -36,6 +36,10 @@ class Tip(NamedTuple):
     depth: int = 0
 
 
+# Who was queued behind the same jobs and taken back so often waits for them outside of the queue.
+_OFTEN = 5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A task to be queued on `backend` behind live attempts, as number `depth` of the jobs that wait for one another.
@@ -115,7 +119,10 @@ def link_of(
     ):
         return None
     behind = tuple(sorted(tip.attempt for tip in known))
+    earlier = tuple(earlier)
     if any(_was_refused(attempt, behind) for attempt in earlier):
+        return None
+    if sum(_was_taken_back(attempt, behind) for attempt in earlier) >= _OFTEN:
         return None
     return Link(task=task.id, behind=behind, backend=known[0].backend, depth=1 + max(tip.depth for tip in known))
 
@@ -161,6 +168,11 @@ def _was_refused(attempt: Attempt, behind: tuple[AttemptId, ...]) -> bool:
     if attempt.behind != behind or attempt.end is None or attempt.claimed or attempt.cancel_sent:
         return False
     return attempt.native_id is not None or attempt.end.reason is EndReason.REJECTED
+
+
+def _was_taken_back(attempt: Attempt, behind: tuple[AttemptId, ...]) -> bool:
+    """Tell whether an attempt behind the same jobs was withdrawn for others before it began."""
+    return attempt.behind == behind and attempt.cancel_sent and not attempt.claimed
 
 
 def stranded(live: Mapping[AttemptId, Attempt], before: Mapping[AttemptId, Attempt]) -> tuple[Attempt, ...]:

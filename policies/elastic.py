@@ -58,7 +58,7 @@ def has_claim(one: Standing, other: Standing) -> bool:
 
 def is_settled(row: RunningRow, rules: PreemptionRules, now_s: float) -> bool:
     """Tell whether an attempt is elastic work that saves, and has run long enough to be asked to change its size."""
-    is_there = bool(row.nodes) and not (row.is_queued or row.is_leaving)
+    is_there = bool(row.nodes) and not (row.is_queued or row.is_leaving or row.is_protected)
     return row.may_resize and is_there and now_s - row.started_us / 1e6 >= rules.minimum_run_s
 
 

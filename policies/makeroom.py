@@ -217,7 +217,7 @@ class _Maker:
 
     def _may_withdraw(self, one: RunningRow, pool: Pool, standing: Standing) -> bool:
         is_there = (one.backend, one.partition) == (pool.backend, pool.partition.name)
-        if not (one.is_queued and is_there) or one.is_leaving or one.attempt in self._asked:
+        if not (one.is_queued and is_there) or one.is_leaving or one.is_protected or one.attempt in self._asked:
             return False
         return may_preempt(standing, self._standings[one.attempt], self._snapshot.site.preemption)
 

@@ -107,7 +107,7 @@ def victims_of(
 
 def _is_fair_game(row: RunningRow, rules: PreemptionRules, now_s: float) -> bool:
     """Tell whether an attempt is neither protected, nor leaving, nor too young, nor stopped too often before."""
-    if row.is_leaving or row.is_queued or not row.is_preemptible:
+    if row.is_leaving or row.is_queued or row.is_protected or not row.is_preemptible:
         return False
     return now_s - row.started_us / 1e6 >= rules.minimum_run_s and row.times_preempted < rules.times
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil
 
@@ -15,6 +15,7 @@ from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task
 from elisa.policies.chaining import NEVER_STARTS
 from elisa.policies.inbundle import had_its_turn
+from elisa.policies.livelock import SpinRules, got_further, rounds_of
 
 __all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]
 
@@ -27,12 +28,14 @@ class RecoveryRules:
 
     `fence_s` is how long a successor waits after a claimed job was lost with its node: longer than the agent takes to
     stop itself when it cannot write. `barren` infrastructure ends in a row, without a new checkpoint, are the most.
-    `alike` own failures in a row at the same step are proof that trying again is no use.
+    `alike` own failures in a row at the same step are proof that trying again is no use. After a livelock as `spins` tells it
+    the next run waits.
     """
 
     fence_s: float = 120.0
     barren: int = 10
     alike: int = 2
+    spins: SpinRules = field(default_factory=SpinRules)
 
 
 def after_end(  # noqa: PLR0913, PLR0917 - the order in which a reader asks: whose, what, before, when, chance
@@ -131,6 +134,9 @@ def _not_begun(case: _Case) -> TaskMoved | None:
     """Give a task back at no cost whose turn in a shared native job did not come."""
     if had_its_turn(case.attempt):
         return None
+    spun = _after_livelock(case)
+    if spun is not None:
+        return replace(spun, resume_from=case.task.resume_from)
     after = TaskState.WAITING if case.attempt.behind else TaskState.READY
     moved = _move(case, after, because(ReasonCode.NOT_BEGUN, why=case.end.detail))
     return replace(moved, resume_from=case.task.resume_from)
@@ -151,6 +157,8 @@ def _blameless(case: _Case) -> TaskMoved | None:
     """Try again without using up a retry: the allocation was taken away, or the time ran out over real progress."""
     if not _is_infrastructure(case) and not _ran_out_of_time_with_progress(case):
         return None
+    if _made_room(case.attempt) and (spun := _after_livelock(case)) is not None:
+        return spun
     barren = _barren_ends(case)
     if barren >= case.rules.barren:
         facts: dict[str, Fact] = {"end": case.end.reason.value, "failures": barren, "limit": case.rules.barren}
@@ -161,6 +169,21 @@ def _blameless(case: _Case) -> TaskMoved | None:
     return _again(case, _resume_reason(case), pause_s)
 
 
+def _after_livelock(case: _Case) -> TaskMoved | None:
+    """Let a task wait that came back too often without getting any further, the longer the more often; None for any other."""
+    spun = rounds_of((*case.before, case.attempt), case.now, case.rules.spins)
+    if spun is None:
+        return None
+    # Not as its author says: he knows how his program fails, not what goes on around it.
+    pause_s = backoff_s(Backoff(), spun.times - case.rules.spins.rounds + 1, case.fraction)
+    later = case.now + timedelta(seconds=pause_s)
+    facts = {**spun.facts(case.now), "not_before": later.isoformat(timespec="seconds")}
+    resume = _resume(case)
+    if resume is not None:
+        facts["resume_step"] = resume.step
+    return _again(case, because(ReasonCode.SPINS, **facts), pause_s)
+
+
 def _is_infrastructure(case: _Case) -> bool:
     return _broke_down(case.attempt) or _made_room(case.attempt)
 
@@ -168,21 +191,14 @@ def _is_infrastructure(case: _Case) -> bool:
 def _ran_out_of_time_with_progress(case: _Case) -> bool:
     """Tell whether the time ran out over real progress, or was less than the task asks for: its place was to close."""
     was_shortened = case.attempt.request.walltime_s < case.task.request.walltime_s
-    return case.end.reason is EndReason.TIMEOUT and (_progressed(case.attempt) or was_shortened)
-
-
-def _progressed(attempt: Attempt) -> bool:
-    """Tell whether the attempt left a checkpoint beyond the one it began from."""
-    if attempt.last_checkpoint is None:
-        return False
-    return attempt.resume_from is None or attempt.last_checkpoint.step > attempt.resume_from.step
+    return case.end.reason is EndReason.TIMEOUT and (got_further(case.attempt) or was_shortened)
 
 
 def _barren_ends(case: _Case) -> int:
     """Count the breakdowns in a row, this one included, that brought no progress; preemptions are none and count nothing."""
     count = 0
     for attempt in filter(had_its_turn, (case.attempt, *reversed(case.before))):
-        if _progressed(attempt) or not (_broke_down(attempt) or _made_room(attempt)):
+        if got_further(attempt) or not (_broke_down(attempt) or _made_room(attempt)):
             break
         count += _broke_down(attempt)
     return count if _broke_down(case.attempt) else 0

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from elisa.model.ids import PipelineId, TaskId
-from elisa.model.reasons import Reason, ReasonCode
+from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.rows import PipelineSummary, StoreMeta, TaskRow
 from elisa.model.site import Closure
 from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.units import format_duration
+from elisa.policies.livelock import SpinRules, rounds_of
 from elisa.store.reader import Reader
 
 from .chains import queued_behind
@@ -159,12 +160,29 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
     if row.hold_requested:
         return "will be held"
     if row.state is TaskState.ACTIVE:
-        return _active_note(row, now, queued_behind(reader, row.behind))
+        return _active_note(row, now, queued_behind(reader, row.behind)) + _left_alone(reader, row, now)
+    if row.reason == ReasonCode.BACKING_OFF and (spun := _spin(reader, row, now)) is not None:
+        return in_words(spun)
     if row.reason:
         verdict = reader.verdict(row.id)
         words = in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
         return parked_words(row.reason, row.end_reason, row.saved_step) + words
     return row.end_reason.replace("_", " ") if row.state is TaskState.FAILED else ""
+
+
+def _left_alone(reader: Reader, row: TaskRow, now: datetime) -> str:
+    is_due = row.attempts > SpinRules().rounds and row.saved_step is None
+    spun = rounds_of(reader.attempts_of(row.id), now) if is_due else None
+    return "" if spun is None else f"; left alone, for it came back {spun.times} times without getting any further"
+
+
+def _spin(reader: Reader, row: TaskRow, now: datetime) -> Reason | None:
+    """Return the livelock for which a task waits, None for any other wait."""
+    spun = rounds_of(reader.attempts_of(row.id), now)
+    verdict = reader.verdict(row.id)
+    if spun is None or verdict is None:
+        return None
+    return because(ReasonCode.SPINS, **spun.facts(now), not_before=verdict.facts["not_before"])
 
 
 def _active_note(row: TaskRow, now: datetime, behind: str) -> str:

@@ -52,6 +52,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.SUCCEEDED: "it finished",
     _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
     _C.RESUME: "it goes on after {end}, which cost it no retry",
+    _C.SPINS: "it came back {times} times in {within_s} without getting any further ({causes}): it waits until {not_before},"
+    " and once it runs it is left alone until it has",
     _C.IN_CIRCLE: "it gave way, because none could begin before another: {circle}",
     _C.RETRIES_USED_UP: "it failed for good: {end}, and its {limit} retries are used up",
     _C.NOT_RETRYABLE: "it failed for good: after {end} a retry would not help or is not wanted",

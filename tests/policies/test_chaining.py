@@ -313,3 +313,12 @@ def test_what_ran_and_failed_is_tried_again_but_has_its_needs_looked_at() -> Non
     moved = fate(ran, is_broken=True)
 
     assert (moved.after, moved.reason.code, moved.not_before) == (TaskState.WAITING, ReasonCode.RESUME, None)
+
+
+def test_who_was_taken_back_five_times_behind_the_same_jobs_is_not_queued_behind_them_again() -> None:
+    taken_back = [REPORT.having(number=number, behind=(PREP.id,), cancel_sent=True).build() for number in range(1, 6)]
+    report, lacks = a_task("report"), need(target("prep"))
+
+    assert link(report, lacks, earlier=taken_back[:4]) is not None
+    assert link(report, lacks, earlier=taken_back) is None
+    assert link(report, lacks, earlier=[replace(one, behind=(TRAIN.id,)) for one in taken_back]) is not None

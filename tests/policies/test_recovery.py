@@ -84,7 +84,35 @@ def test_preemption_never_uses_up_anything() -> None:
 
     moved = fate(a_retrying_task(retry={"limit": 0}), ended(EndReason.PREEMPTED, "t1.40"), *before)
 
-    assert (moved.after, moved.not_before, moved.counts_as_failure) == (TaskState.READY, None, False)
+    assert (moved.after, moved.counts_as_failure) == (TaskState.WAITING, False)
+
+
+def test_who_comes_back_five_times_without_getting_further_waits_the_longer_the_more_often() -> None:
+    def nth(count: int) -> Any:
+        before = [ended(EndReason.CANCELLED, f"t1.{number}", cancel_sent=True) for number in range(1, count)]
+        return fate(a_retrying_task(), ended(EndReason.PREEMPTED, f"t1.{count}"), *before)
+
+    assert [nth(count).not_before for count in (4, 5, 6, 7)] == [None, after(30), after(60), after(120)]
+    assert nth(5).reason == because(
+        ReasonCode.SPINS,
+        times=5,
+        within_s=3600,
+        causes="asked to leave 4x, taken off by the resource manager 1x",
+        not_before=after(30).isoformat(),
+    )
+
+
+def test_a_turn_that_never_comes_makes_a_task_wait_too() -> None:
+    missed = {"leader": AttemptId("t9.1"), "started_at": None}
+    before = [ended(EndReason.NOT_BEGUN, f"t1.{number}", **missed) for number in range(1, 5)]
+
+    moved = fate(a_retrying_task(), ended(EndReason.NOT_BEGUN, "t1.5", **missed), *before)
+
+    assert (moved.after, moved.not_before, moved.reason.facts["causes"]) == (
+        TaskState.WAITING,
+        after(30),
+        "turn did not come 5x",
+    )
 
 
 @pytest.mark.parametrize("reason", sorted(INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED}))
