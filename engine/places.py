@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from elisa.engine.managers import Managers
 from elisa.engine.workspace import Workspace
@@ -29,11 +30,18 @@ _MOVES = 4
 _LOWEST = CLASS_RANK[PriorityClass.SCAVENGER]
 
 
+class _Known(NamedTuple):
+    """The place that a job was given, and its number in elisa's order when it was asked for."""
+
+    place: int
+    asked: int
+
+
 def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snapshot, now: datetime) -> int:
     """Give waiting jobs new places where their managers would serve them in another order; return how many were moved.
 
-    `plan_of` is what the tick's plan looked at: the same rules order what waits already. Which place a job has is
-    remembered in a file; losing it costs a few calls.
+    `plan_of` is what the tick's plan looked at: the same rules order what waits already. Which place a job has, and in which
+    order it was asked for, is remembered in a file; losing it costs a few calls.
     """
     able = {name for name, backend in ws.backends.items() if backend.capabilities.reorders} - set(managers.unreachable)
     live = native_jobs(reader.live_attempts()) if able else ()
@@ -45,17 +53,23 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     rank = ranks_of(reader, tasks, plan_of, now)
     classes = {task.id: CLASS_RANK[task.spec.priority] for task in reader.tasks(tasks).values()}
     # The class that a job was submitted with: a person may change the task's later on.
-    fresh = {one.id: classes[one.task] for queue in queues.values() for one in queue if one.id not in known}
+    fresh = {
+        one.id: _Known(classes[one.task], rank.get(one.task, len(rank)))
+        for queue in queues.values()
+        for one in queue
+        if one.id not in known
+    }
     known |= fresh
-    moved: dict[AttemptId, int] = {}
+    moved: dict[AttemptId, _Known] = {}
     for (name, _), queue in sorted(queues.items()):
         in_order = sorted(queue, key=lambda attempt: rank.get(attempt.task, len(rank)))
-        arrived = as_asked(sorted(queue, key=_arrival), in_order, ws.backends[name].capabilities.submits_at_once)
+        once = sorted(queue, key=lambda attempt: known[attempt.id].asked)
+        arrived = as_asked(sorted(queue, key=_arrival), once, ws.backends[name].capabilities.submits_at_once)
         arrivals = {attempt.id: number for number, attempt in enumerate(arrived)}
-        waiting = [Waiting(attempt.id, known[attempt.id], arrivals[attempt.id]) for attempt in in_order]
+        waiting = [Waiting(attempt.id, known[attempt.id].place, arrivals[attempt.id]) for attempt in in_order]
         places = new_places(waiting, moves=_MOVES)
         if places and managers.reorder(name, _priorities(queue, places)):
-            moved |= places
+            moved |= {attempt: known[attempt]._replace(place=place) for attempt, place in places.items()}
     if moved or fresh:
         _write(ws, {**known, **moved}, {attempt.id for attempt in live})
     return len(moved)
@@ -79,12 +93,13 @@ def ranks_of(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: da
     return {TaskId(ids[row]): number for number, row in enumerate(ranking(snapshot).order.tolist())}
 
 
-def as_asked(arrived: Sequence[Attempt], in_order: Sequence[Attempt], at_once: int) -> Sequence[Attempt]:
-    """Return jobs as they came into a queue, but in elisa's order those that it was asked for side by side.
+def as_asked(arrived: Sequence[Attempt], once: Sequence[Attempt], at_once: int) -> Sequence[Attempt]:
+    """Return jobs as they came into a queue, but those that it was asked for side by side in the order of `once`.
 
-    Of `at_once` such jobs none was overtaken by more than all others, and which came first is nobody's wish.
+    That is elisa's order as it was then: since, somebody may have changed it. Of `at_once` such jobs none was overtaken by
+    more than all others, and which came first is nobody's wish.
     """
-    rank = {attempt.id: number for number, attempt in enumerate(in_order)}
+    rank = {attempt.id: number for number, attempt in enumerate(once)}
     left, overtaken, asked = list(arrived), Counter[AttemptId](), list[Attempt]()
     while left:
         oldest = left[0]
@@ -109,14 +124,14 @@ def _priorities(queue: Iterable[Attempt], places: Mapping[AttemptId, int]) -> Ma
     return {a.native_id: _LOWEST - places[a.id] for a in queue if a.native_id is not None and a.id in places}
 
 
-def _read(ws: Workspace) -> dict[AttemptId, int]:
+def _read(ws: Workspace) -> dict[AttemptId, _Known]:
     try:
         content = json.loads(ws.files.read(layout.queue_places(ws.home)) or b"{}")
-        return {AttemptId(attempt): int(place) for attempt, place in content.items()}
+        return {AttemptId(attempt): _Known(int(place), int(asked)) for attempt, (place, asked) in content.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _write(ws: Workspace, places: Mapping[AttemptId, int], live: set[AttemptId]) -> None:
+def _write(ws: Workspace, places: Mapping[AttemptId, _Known], live: set[AttemptId]) -> None:
     kept = {attempt: place for attempt, place in sorted(places.items()) if attempt in live}
-    ws.files.write(layout.queue_places(ws.home), json.dumps(kept, indent=1).encode())
+    ws.files.write(layout.queue_places(ws.home), json.dumps(kept).encode())

@@ -38,7 +38,7 @@ class Reordering:
 
     @property
     def capabilities(self) -> Capabilities:
-        return replace(self._cluster.capabilities, reorders=True)
+        return replace(self._cluster.capabilities, reorders=True, submits_at_once=4)
 
     def reorder(self, priorities: Mapping[NativeId, int]) -> None:
         if self.is_away:
@@ -104,6 +104,23 @@ def test_job_that_more_were_asked_for_after_than_may_run_beside_it_is_out_of_ord
     came = [wanted[11], *wanted[:11]]
 
     assert as_asked(came, wanted, 4) == [*wanted[:3], wanted[11], *wanted[3:11]]
+
+
+def test_jobs_that_were_asked_for_side_by_side_follow_a_later_change_of_the_rules(tmp_path: Path) -> None:
+    world = World.make(tmp_path / "home", spec=ONE_NODE, site=site("fifo"))
+    world.extra["sim"] = Reordering(world.cluster)  # type: ignore[assignment]
+    world.submit(job("busy", cpus=4, lasts_s=7200, walltime_s=14400))
+    world.tick()
+    world.submit(*(job(f"w{number}", cpus=4, importance=float(number == 0)) for number in range(4)))
+    world.tick()
+    before = list(queue(world).asked)
+
+    world.site = site("importance", "fifo")
+    for _ in range(3):
+        world.tick()
+
+    assert len({world.attempts(f"w{number}")[0].submitted_at for number in range(4)}) == 1
+    assert (before, queue(world).asked) == ([], [{native(world, "w0"): 4}])
 
 
 def test_job_of_another_tick_was_not_asked_for_side_by_side(world: World) -> None:

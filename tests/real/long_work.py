@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.real.elisa_on_slurm import ElisaOnSlurm
 
-__all__ = ["gaps_s", "is_done", "run_without_ticks", "steps", "submit_long_work"]
+__all__ = ["LEAD_S", "WALLTIME_S", "gaps_s", "is_done", "run_without_ticks", "steps", "submit_long_work"]
 
 # Writes down when it begins and leaves, and each step that it does; saves every one, and goes on from the newest.
 _PROGRAM = """\
@@ -33,12 +33,12 @@ try:
 finally:
     note("parts", time.time())
 """
-WALLTIME_S = 4
+WALLTIME_S = 3
 LEAD_S = 1
 
 
 def submit_long_work(elisa: ElisaOnSlurm, count: int, *, expected_s: int) -> None:
-    """Submit work of `count` steps, four a second, in parts of four seconds at most."""
+    """Submit work of `count` steps, four a second, in parts of three seconds at most."""
     text = f"""
         name: long
         project: demo

@@ -23,7 +23,7 @@ def elisa(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_work_of_several_time_limits_goes_on_without_a_tick_and_does_no_step_twice(elisa: ElisaOnSlurm) -> None:
-    submit_long_work(elisa, 30, expected_s=24)
+    submit_long_work(elisa, 18, expected_s=16)
 
     run_without_ticks(elisa)
     elisa.tick_to_the_end()
@@ -32,8 +32,8 @@ def test_work_of_several_time_limits_goes_on_without_a_tick_and_does_no_step_twi
     own = [one.end and one.end.reason for one in elisa.attempts("long") if one.continues is None]
     assert own == [EndReason.TIMEOUT] * (len(own) - 1) + [EndReason.COMPLETED]
     assert len(own) >= 3
-    assert steps(elisa.folder) == list(range(30))
-    assert (elisa.folder / "sum").read_text().split() == [str(sum(range(30)))]
+    assert steps(elisa.folder) == list(range(18))
+    assert (elisa.folder / "sum").read_text().split() == [str(sum(range(18)))]
     assert all(0 <= gap < GAP_S for gap in gaps_s(elisa.folder)), gaps_s(elisa.folder)
     assert elisa.states() == {"long": "succeeded"}
     assert elisa.cluster.run(["squeue", "-h"]).stdout == ""
