@@ -13,6 +13,7 @@ from elisa.engine.site_kinds import Count, Duration, Section, Weight, told_probl
 from elisa.engine.site_sections import (
     BackendConfig,
     ClosureConfig,
+    DataConfig,
     FactorsConfig,
     FairShareConfig,
     FusionConfig,
@@ -60,6 +61,7 @@ class Site(Section):
     )
     fusion: FusionConfig = Field(default=FusionConfig(), description="Which short tasks share a native job.")
     closures: tuple[ClosureConfig, ...] = Field(default=(), description="Times in which nodes must be empty.")
+    data: Mapping[str, DataConfig] = Field(default={}, description="Which data sets lie where, by name.")
     default_window: Count = Field(
         default=_POLICY.default_window, description="How many of elisa's jobs may wait in one native queue."
     )
@@ -113,6 +115,7 @@ class Site(Section):
             placement=self.placement.policy(),
             fusion=self.fusion.policy(),
             taints=tuple(taint for name, config in sorted(self.backends.items()) for taint in config.marks(name)),
+            data=tuple(config.policy(name) for name, config in sorted(self.data.items())),
             closures=tuple(config.policy() for config in self.closures),
             loans=tuple(loan for config in self.loans for loan in config.loans()),
             reservations=tuple(one for config in self.reservations for one in config.reservations()),

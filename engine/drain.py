@@ -165,7 +165,8 @@ def _elsewhere(ws: Workspace, closure: Closure) -> tuple[Pool, ...]:
     """Return what the other backends that answer have."""
     views = [_view(ws, name)[0] for name in sorted(ws.backends) if name != closure.backend]
     queueing = [name for name, backend in ws.backends.items() if backend.capabilities.queues]
-    return reachable_pools([view for view in views if view is not None], queueing, {}, ws.site.policy().taints)
+    site, known = ws.site.policy(), [view for view in views if view is not None]
+    return reachable_pools(known, queueing, {}, site.taints, data=site.data)
 
 
 def _where_to(elsewhere: Sequence[Pool], closure: Closure, wish: SitePlacement, attempt: Attempt) -> str:

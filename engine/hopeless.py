@@ -25,7 +25,9 @@ def hopeless_tasks(ws: Workspace, pipeline: Pipeline) -> Iterator[tuple[str, Rea
     managers = Managers(ws.backends, HealthBook(ws.files, ws.home), ws.random, ws.clock.now())
     clusters = managers.clusters()
     queueing = [name for name, backend in ws.backends.items() if backend.capabilities.queues]
-    pools = reachable_pools(clusters, queueing, {}, ws.site.policy().taints)
+    unexcluding = [name for name, backend in ws.backends.items() if not backend.capabilities.excludes]
+    site = ws.site.policy()
+    pools = reachable_pools(clusters, queueing, {}, site.taints, unexcluding, data=site.data)
     for spec in pipeline.tasks:
         wish = spec.placement.backend
         if managers.unreachable and wish in {"", *managers.unreachable}:

@@ -14,6 +14,8 @@ from elisa.model.ids import BackendName
 from elisa.model.site import (
     Billing,
     Closure,
+    DataPlace,
+    DataSet,
     Factors,
     FairShare,
     FusionRules,
@@ -31,6 +33,8 @@ __all__ = [
     "BackendConfig",
     "BillingConfig",
     "ClosureConfig",
+    "DataConfig",
+    "DataPlaceConfig",
     "FactorsConfig",
     "FairShareConfig",
     "FusionConfig",
@@ -216,7 +220,7 @@ class PlacementConfig(Section):
     cost: Weight = Field(default=_PLACEMENT.cost, description="Is billed least.")
     load: Weight = Field(default=_PLACEMENT.load, description="Is least full.")
     energy: Weight = Field(default=_PLACEMENT.energy, description="Draws least.")
-    near: Weight = Field(default=_PLACEMENT.near, description="Has the input data.")
+    near: Weight = Field(default=_PLACEMENT.near, description="Has the data that it reads.")
     fit: Weight = Field(default=_PLACEMENT.fit, description="Leaves the fewest GPUs idle beside it.")
     affinity: Weight = Field(
         default=_PLACEMENT.affinity, description="Has nodes beside, and apart from, the tasks that it prefers."
@@ -267,6 +271,35 @@ class ClosureConfig(Section):
             ends_at=self.ends_at,
             nodes=tuple(expand_hosts(self.nodes)),
         )
+
+
+class DataPlaceConfig(Section):
+    """Where a data set is."""
+
+    backend: str = Field(description="The backend whose nodes hold it.")
+    partition: str = Field(default="", description="Those of this partition; of all if left out.")
+    nodes: str = Field(default="", description="These nodes, such as `n[1-4],gpu7`; all if left out.")
+
+    def policy(self) -> DataPlace:
+        """Return it as the rules of a policy."""
+        return DataPlace(
+            backend=BackendName(self.backend), partition=self.partition, nodes=tuple(expand_hosts(self.nodes))
+        )
+
+
+class DataConfig(Section):
+    """A data set that tasks may name under `data` of their `resources`."""
+
+    paths: tuple[str, ...] = Field(
+        default=(), description="Its folders: a task may name a path in one of them instead."
+    )
+    size: Memory = Field(default=0, description="How large it is; the term `near` counts bytes.")
+    at: tuple[DataPlaceConfig, ...] = Field(default=(), description="Where it is.")
+
+    def policy(self, name: str) -> DataSet:
+        """Return it as the rules of a policy."""
+        places = tuple(place.policy() for place in self.at)
+        return DataSet(name=name, paths=self.paths, size_mib=self.size, places=places)
 
 
 class RefundsConfig(Section):

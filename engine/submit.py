@@ -106,5 +106,9 @@ def _warnings(ws: Workspace, pipeline: Pipeline) -> Iterator[str]:
     wanted = {spec.placement.backend for spec in pipeline.tasks if spec.placement.backend}
     for name in sorted(wanted - set(ws.site.backends)):
         yield f"no backend is called `{name}`: its tasks will wait until site.yaml has one"
+    folders = [path for config in ws.site.data.values() for path in config.paths]
+    read = {wish.name for spec in pipeline.tasks for wish in spec.resources.data}
+    for name in sorted(name for name in read - set(ws.site.data) if not name.startswith(tuple(folders))):
+        yield f"site.yaml does not say where the data `{name}` are: no place is preferred for them"
     if ws.site.projects and pipeline.project not in ws.site.projects:
         yield f"site.yaml knows no project `{pipeline.project}`: the rules for unlisted projects hold"

@@ -148,14 +148,13 @@ class Outlook(NamedTuple):
     """What is known about places beyond what they offer. Everything may be left out.
 
     `speeds`: how fast a shape (by its number) runs on a type of GPU, measured, 1 being the slowest known or unknown.
-    `waits_s`: the expected wait in a partition of a backend. `watts`: the draw of one GPU of a type. `near`: which part
-    (0 to 1) of a shape's input data a backend already has. `company` is who runs where of those that others are tied to.
+    `waits_s`: the expected wait in a partition of a backend. `watts`: the draw of one GPU of a type. `company` is who
+    runs where of those that others are tied to.
     """
 
     speeds: Mapping[tuple[int, str], float] = MappingProxyType({})
     waits_s: Mapping[tuple[str, str], float] = MappingProxyType({})
     watts: Mapping[str, float] = MappingProxyType({})
-    near: Mapping[tuple[int, str], float] = MappingProxyType({})
     company: Company = Company()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_WALLTIME_S", "SHARD", "Component", "Elastic", "GpuRequest", "Resources"]
+__all__ = ["DEFAULT_WALLTIME_S", "SHARD", "Component", "DataWish", "Elastic", "GpuRequest", "Resources"]
 
 DEFAULT_WALLTIME_S = 3600
 SHARD = "shard"
@@ -61,6 +61,14 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataWish:
+    """Data that a task reads: a data set of the site by its name, or a path. `required`: it runs nowhere else."""
+
+    name: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """What one attempt asks a resource manager for.
 
@@ -69,8 +77,8 @@ class Resources:
     heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
     of them. An `elastic` one will do with other numbers of nodes, too: `nodes` is the least of them in what a task asks for,
     and the number that was chosen in what an attempt does.
-    Its nodes hang on at most `switches` leaf switches (0: on as few as it happens); Slurm waits for that up to
-    `switches_wait_s`, 0 as long as it lets a job wait.
+    `data` is what it reads. Its nodes hang on at most `switches` leaf switches (0: on any number); Slurm waits for that for
+    `switches_wait_s`, with 0 for as long as it lets a job wait.
     `nodelist` names the very nodes, once a plan chose them because their names matter.
     `watts` and `gpu_watts` are what all of it is expected to draw, without its GPUs and by them: 0 until a plan prices it,
     and where the site says nothing.
@@ -89,6 +97,7 @@ class Resources:
     exclusive: bool = False
     components: tuple[Component, ...] = ()
     elastic: Elastic | None = None
+    data: tuple[DataWish, ...] = ()
     switches: int = 0
     switches_wait_s: int = 0
     nodelist: tuple[str, ...] = ()

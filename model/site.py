@@ -19,6 +19,8 @@ __all__ = [
     "Billing",
     "Cap",
     "Closure",
+    "DataPlace",
+    "DataSet",
     "Factors",
     "FairShare",
     "FusionRules",
@@ -370,6 +372,25 @@ class Taint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlace:
+    """Where data are: all nodes of a backend, of one of its partitions, or the named ones."""
+
+    backend: BackendName
+    partition: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """Data that tasks read, by a name and the folders it lies in. `size_mib` 0: nobody says."""
+
+    name: str
+    paths: tuple[str, ...] = ()
+    size_mib: int = 0
+    places: tuple[DataPlace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SitePolicy:
     """All rules of a site.
 
@@ -402,6 +423,7 @@ class SitePolicy:
     closures: tuple[Closure, ...] = ()
     reservations: tuple[Reservation, ...] = ()
     taints: tuple[Taint, ...] = ()
+    data: tuple[DataSet, ...] = ()
     power: Power = Power()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
     fusion: FusionRules = FusionRules()

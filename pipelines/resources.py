@@ -11,7 +11,7 @@ from elisa.model.pipeline import (
     Gang,
     SitePlacement,
 )
-from elisa.model.resources import SHARD, Component, Elastic, GpuRequest, Resources
+from elisa.model.resources import SHARD, Component, DataWish, Elastic, GpuRequest, Resources
 from elisa.pipelines.kinds import (
     Boolean,
     Integer,
@@ -103,6 +103,16 @@ def _check_memory(node: MapNode, problems: Problems) -> None:
         problems.add(per_cpu.key.mark, "`resources` has both `memory` and `memory_per_cpu`", "memory_per_cpu", hint)
 
 
+_DATA_NAME = Text(words="a data set's name or an absolute path", pattern=r"[A-Za-z0-9_/][^\x00-\x1f\x7f]{0,1023}")
+_DATA = Record(
+    title="data",
+    fields={
+        "name": Field(kind=_DATA_NAME, about="The data set's name in site.yaml, or an absolute path.", required=True),
+        "required": Field(kind=Boolean(), about="It runs nowhere else than where these data are."),
+    },
+    build=DataWish,
+    aliases=(("path", "name"), ("dataset", "name"), ("must", "required")),
+)
 _SWITCH_COUNT = Integer(least=1, most=10_000)
 _SWITCHES = Record(
     title="switches",
@@ -123,6 +133,7 @@ _ALIASES = (
     ("time_limit", "walltime"), ("gpu", "gpus"), ("ngpus", "gpus"), ("ntasks_per_node", "tasks_per_node"),
     ("ranks", "tasks_per_node"), ("licenses", "licences"), ("license", "licences"), ("node", "nodes"),
     ("constraints", "constraint"), ("mem_per_cpu", "memory_per_cpu"), ("memory_per_core", "memory_per_cpu"),
+    ("inputs", "data"), ("datasets", "data"),
 )  # fmt: skip
 
 
@@ -188,6 +199,10 @@ RESOURCES = Record(
             kind=OneOrMany(kind=SITE_WORD), about="Taints that a node may have, of those that the site gave to nodes."
         ),
         "constraint": _NODES["constraint"],
+        "data": Field(
+            kind=OneOrMany(kind=Either(short=_DATA_NAME, long=_DATA, widen=lambda name: DataWish(name=name))),
+            about="Data sets of the site that it reads, by name, or paths; it runs near them where it can.",
+        ),
         "switches": Field(
             kind=Either(short=_SWITCH_COUNT, long=_SWITCHES, widen=lambda most: (most, 0)),
             about="The nodes hang on at most so many leaf switches: a number, or `most` and `wait`.",

@@ -20,8 +20,9 @@ from elisa.model.ids import BackendName
 from elisa.model.native import ClusterView, NodeState, NodeView, PartitionView
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import SHARD, Resources
-from elisa.model.site import Taint
+from elisa.model.site import DataSet, Taint
 from elisa.model.units import format_duration, format_memory
+from elisa.policies.locality import Holding, holdings_of, missing_data, part_held, required_here
 from elisa.policies.topology import least_switches
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Pool",
     "Way",
     "fitting_nodes",
+    "is_local",
     "most_on",
     "node_columns",
     "options_of",
@@ -39,6 +41,7 @@ __all__ = [
     "switch_words",
     "switches_of",
     "tainted",
+    "without_data",
 ]
 
 _Ints = npt.NDArray[np.int64]
@@ -70,7 +73,7 @@ class Pool:
     """One partition of one backend. `keeps_queue`: jobs may wait there; else a job must fit at once.
 
     `members` are its nodes as indices into `nodes`; a pool without any known node is judged by its limits alone. `excludes`:
-    a job that waits there can be kept off nodes.
+    a job that waits there can be kept off nodes. `data` is what of the site's data its nodes hold.
     `queued` counts elisa's own jobs that wait in it, `window` how many may.
     """
 
@@ -83,6 +86,7 @@ class Pool:
     queued: int = 0
     licences: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     excludes: bool = True
+    data: Mapping[str, Holding] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def tightest(self) -> _Ints:
@@ -159,7 +163,12 @@ def _gpu_table(gpus: Sequence[Sequence[tuple[str, int]]], gpu_types: Sequence[st
 
 
 def pools_of(
-    view: ClusterView, *, keeps_queue: bool, taints: Sequence[Taint] = (), excludes: bool = True
+    view: ClusterView,
+    *,
+    keeps_queue: bool,
+    taints: Sequence[Taint] = (),
+    excludes: bool = True,
+    data: Sequence[DataSet] = (),
 ) -> tuple[Pool, ...]:
     """Return the pools of a cluster, the ones to try first in front; a cluster without partitions is one nameless pool."""
     nodes = node_columns(view.nodes, [taint for taint in taints if taint.backend == view.backend])
@@ -177,6 +186,7 @@ def pools_of(
             keeps_queue=keeps_queue,
             licences=view.licences,
             excludes=excludes,
+            data=holdings_of(data, view.backend, partition.name, nodes.names),
         )
         for partition in ordered
     )
@@ -197,6 +207,7 @@ def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[Backend
             _limit(shape.request, pools[number])
             or _of_components(shape.request, pools[number])
             or _of_affinity(shape, pools[number])
+            or _of_data(shape.request, pools[number])
         )
         if refusal is not None:
             refusals.append((0, refusal))
@@ -258,6 +269,16 @@ def _of_affinity(shape: Shape, pool: Pool) -> Reason | None:
     return because(ReasonCode.NEVER_FITS, resource="node with a name", asked="a", largest="none", **names)
 
 
+def _of_data(request: Resources, pool: Pool) -> Reason | None:
+    """Return which data that a request cannot do without is not in a pool, or not where its manager can keep it to."""
+    wholly = not pool.members.size or (pool.keeps_queue and not pool.excludes)
+    missing = missing_data(request, pool.data, wholly=wholly) if request.data else ""
+    if not missing:
+        return None
+    names = {"backend": pool.backend, "partition": pool.partition.name}
+    return because(ReasonCode.NEVER_FITS, resource=f"node with the data {missing}", asked="a", largest="none", **names)
+
+
 def _types_that_fit(request: Resources, pool: Pool) -> list[tuple[int, str]]:
     """Return the types of GPU with which enough nodes could hold the request if they were empty, ranked by its wishes."""
     if not pool.members.size:
@@ -293,14 +314,16 @@ def _acceptable(request: Resources, nodes: NodeColumns) -> list[tuple[int, str]]
 def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) -> _Ints:
     """Return the pool's nodes, as indices into its `nodes`, that can hold one node's part of the request.
 
-    With `free`, only what is free on nodes that are up counts, and the tightest node comes first, so that whole nodes
-    stay whole for larger requests; else the nodes are taken as empty and up.
+    With `free`, only what is free on nodes that are up counts, and the node comes first that holds most of what the request
+    reads, of equals the tightest, so that whole nodes stay whole for larger requests; else the nodes are taken as empty and up.
     """
     nodes = pool.nodes
     cpus, memory = (nodes.free_cpus, nodes.free_memory_mib) if free else (nodes.cpus, nodes.memory_mib)
     fits = (cpus >= request.cpus_per_node) & (memory >= request.memory_mib_per_node)
     if request.nodelist:
         fits &= np.array([name in request.nodelist for name in nodes.names], dtype=np.bool_)
+    if request.data:
+        fits &= required_here(request, pool.data, len(nodes.names))
     for feature in request.features:
         fits &= nodes.features.get(feature, False)
     for taint, has_it in nodes.taints.items():
@@ -315,8 +338,23 @@ def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) 
         # Most resource managers do not say how much memory a GPU has: 0 is unknown, and no ground to refuse.
         has_memory = (nodes.gpu_memory_mib >= request.gpus.memory_mib) | (nodes.gpu_memory_mib == 0)
         fits &= (gpus >= request.gpus.per_node) & has_memory
-    members = pool.tightest if free else pool.members
+    members = _nearest_first(request, pool) if free else pool.members
     return members[fits[members]]
+
+
+def _nearest_first(request: Resources, pool: Pool) -> _Ints:
+    if not is_local(request, pool):
+        return pool.tightest
+    parts = part_held(request, pool.data, len(pool.nodes.names))[pool.tightest]
+    return pool.tightest[np.argsort(-parts, kind="stable")]
+
+
+def is_local(request: Resources, pool: Pool) -> bool:
+    """Tell whether some nodes of a pool hold more of what a request reads than others."""
+    if not request.data or not pool.members.size:
+        return False
+    parts = part_held(request, pool.data, len(pool.nodes.names))[pool.members]
+    return bool(parts.min() < parts.max())
 
 
 def _tightest_first(nodes: NodeColumns, members: _Ints) -> _Ints:
@@ -394,6 +432,8 @@ def reachable_pools(
     avoid: Mapping[BackendName, Collection[str]],
     taints: Sequence[Taint] = (),
     unexcluding: Collection[BackendName] = (),
+    *,
+    data: Sequence[DataSet] = (),
 ) -> tuple[Pool, ...]:
     """Return the pools of all clusters that answered, by backend name; nodes of a backend to `avoid` count as drained.
 
@@ -407,6 +447,7 @@ def reachable_pools(
             keeps_queue=view.backend in queueing,
             taints=taints,
             excludes=view.backend not in unexcluding,
+            data=data,
         )
     )
 
@@ -415,6 +456,12 @@ def tainted(request: Resources, pool: Pool) -> frozenset[str]:
     """Return the names of the nodes whose taints a request does not tolerate."""
     masks = [mask for taint, mask in pool.nodes.taints.items() if taint not in request.tolerations]
     return frozenset(pool.nodes.names[node] for mask in masks for node in np.flatnonzero(mask).tolist())
+
+
+def without_data(request: Resources, pool: Pool) -> frozenset[str]:
+    """Return the names of the nodes that lack data which a request cannot do without."""
+    lacking = ~required_here(request, pool.data, len(pool.nodes.names)) if request.data else ()
+    return frozenset(pool.nodes.names[node] for node in np.flatnonzero(lacking).tolist())
 
 
 def _without(view: ClusterView, avoid: Collection[str]) -> ClusterView:

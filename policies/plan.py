@@ -24,7 +24,7 @@ from elisa.policies.growing import NO_GROWTH, growth
 from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
-from elisa.policies.placement import Pool, options_of, tainted
+from elisa.policies.placement import Pool, options_of, tainted, without_data
 from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot
@@ -182,10 +182,10 @@ class Plan:
     def kept_off(self, task: TaskId, own_bad: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the nodes that a task which starts must not get; KeyError for any other.
 
-        Those that close too soon; those with a taint that it does not tolerate; those of tasks that it must be apart from;
-        those on which room is kept or reserved for others, unless it was fitted there; and, as far as enough are left,
-        `own_bad` and what the snapshot says to avoid. Rules may name nodes that do not exist: see `known`. One that names its
-        own nodes is kept off none.
+        Those that close too soon; those with a taint that it does not tolerate, or without data that it needs; those of tasks
+        that it must be apart from; those on which room is kept or reserved for others, unless it was fitted there; and, as far
+        as enough are left, `own_bad` and what the snapshot says to avoid. Rules may name nodes that do not exist: see `known`.
+        One that names its own nodes is kept off none.
         """
         start = self._starts[self._row(task)]
         if start.taken.pinned:
@@ -193,7 +193,12 @@ class Plan:
         pool = self.snapshot.pools[start.way.pool]
         off = kept_off(start.way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
         promised = self._future.promised_nodes(start.taken.way).difference(start.taken.nodes)
-        off = (*off, *tainted(start.way.request, pool), *self._apart(start, pool))
+        off = (
+            *off,
+            *tainted(start.way.request, pool),
+            *without_data(start.way.request, pool),
+            *self._apart(start, pool),
+        )
         return tuple(sorted({*off, *(pool.nodes.names[node] for node in promised)}))
 
     def _apart(self, start: Start, pool: Pool) -> Iterator[str]:

@@ -14,7 +14,7 @@ from elisa.model.resources import Resources
 from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.closing import Closing
-from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes, most_on, switch_words
+from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes, is_local, most_on, switch_words
 from elisa.policies.reservations import QueueLimits
 from elisa.policies.topology import on_few_switches
 
@@ -61,6 +61,9 @@ class Room:
         self._future, self._closing, self._reserved, self._presence = bounds
         self._tied = bounds.presence.tied
         self._gang: _Together | None = None
+        self._local = frozenset(
+            number for number, way in enumerate(ways) if way.request.data and is_local(way.request, pools[way.pool])
+        )
         self._grouped = frozenset(
             number for number, way in enumerate(ways) if _is_grouped(way.request, pools[way.pool])
         )
@@ -85,7 +88,7 @@ class Room:
         nodes = self._fit(way)
         if nodes is None:
             return None
-        is_chosen = not pool.keeps_queue and (way in self._grouped or self._gathers(pool))
+        is_chosen = not pool.keeps_queue and (way in self._grouped or way in self._local or self._gathers(pool))
         taken = self._take(Taken(way, nodes, nodes if is_chosen else ()))
         return taken if way not in self._tied else self._bound(way, nodes, is_chosen=is_chosen)
 

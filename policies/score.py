@@ -14,6 +14,7 @@ from elisa.model.columns import Shape
 from elisa.policies.affinity import Presence
 from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed
+from elisa.policies.locality import part_held
 from elisa.policies.placement import Option, Pool, fitting_nodes, switches_of
 from elisa.policies.snapshot import Snapshot
 
@@ -69,11 +70,20 @@ def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot, presen
         billed=billed(charge_of(request, round(run_s), kind), snapshot.site.fair_share.billing),
         load=_load(pool),
         watts=outlook.watts.get(kind, 0.0) * request.gpu_count * run_s,
-        near=outlook.near.get((number, pool.backend), 0.0),
+        near=_near(shape, pool),
         idle_gpus=_idle_gpus(shape, option, pool) if snapshot.site.placement.fit else 0.0,
         affinity=_preferred(number, pool, presence),
         switches=_switches(shape, option, pool),
     )
+
+
+def _near(shape: Shape, pool: Pool) -> float:
+    """Return which part of the bytes that it reads the best node of the pool holds; where none is known, all of them do."""
+    if not shape.request.data:
+        return 0.0
+    if not pool.members.size:
+        return float(part_held(shape.request, {name: one.spread(1) for name, one in pool.data.items()}, 1)[0])
+    return float(part_held(shape.request, pool.data, len(pool.nodes.names))[pool.members].max())
 
 
 def _switches(shape: Shape, option: Option, pool: Pool) -> float:

@@ -189,7 +189,9 @@ class Snapshot:
             policies=policies,
             usage=usage,
             caps=caps,
-            pools=_with_windows(reachable_pools(clusters, queueing, avoid or {}, site.taints, unexcluding), live, site),
+            pools=_with_windows(
+                reachable_pools(clusters, queueing, avoid or {}, site.taints, unexcluding, data=site.data), live, site
+            ),
             live=live,
             unreachable=unreachable or {},
             uid=uid,

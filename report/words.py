@@ -104,7 +104,7 @@ def in_words(reason: Reason) -> str:
         told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
     if reason.facts.get("on"):
-        sentence += f", on {reason.facts['on']} as affinity wants"
+        sentence += f", on {reason.facts['on']}"
     if reason.facts.get("kept_off"):
         sentence += f", but not on {reason.facts['kept_off']}"
     if reason.facts.get("shortened_s"):

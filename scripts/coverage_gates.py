@@ -43,8 +43,10 @@ _ALLOCATION = (
     "policies/affinity*.py",
     "policies/budgets*.py",
     "policies/elastic*.py",
+    "policies/locality*.py",
     "policies/placement*.py",
     "policies/preemption*.py",
+    "policies/topology*.py",
 )
 # What else decides about money and rights.
 _MONEY = (

@@ -34,6 +34,8 @@ _TITLES = {
     "LoanConfig": "A loan",
     "PlacementConfig": "Placement",
     "ClosureConfig": "A closure",
+    "DataConfig": "A data set",
+    "DataPlaceConfig": "A place of data",
     "PowerConfig": "Power",
     "PreemptionConfig": "Preemption",
     "FusionConfig": "Short tasks in one job",

@@ -15,7 +15,7 @@ from elisa.model.reasons import ReasonCode
 from elisa.model.resources import SHARD, Component, GpuRequest, Resources
 from elisa.model.site import Billing, Cap, FairShare, Metered, PlacementWeights, ProjectPolicy, SitePolicy, Taint
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
-from elisa.policies.placement import Option, options_of, pools_of
+from elisa.policies.placement import Option, node_columns, options_of, pools_of
 from elisa.policies.plan import Plan
 from elisa.policies.score import rank_options
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
@@ -90,14 +90,6 @@ class TestScore:
     def test_the_shorter_wait_is_preferred_if_the_end_counts(self) -> None:
         assert self.partition_of(finish=1, outlook=Outlook(waits_s={(HERE, "p"): 60.0})) == "q"
 
-    def test_work_goes_to_its_data(self) -> None:
-        site = SitePolicy(placement=PlacementWeights(**{**NOTHING, "near": 1}))
-        far, near = a_cluster(a_node("n1"), backend="far"), a_cluster(a_node("n2"), backend="near")
-
-        made = a_plan(Ready().add("t1"), far, near, site=site, outlook=Outlook(near={(0, "near"): 0.9}))
-
-        assert made.decisions[0].backend == "near"  # type: ignore[union-attr]
-
     def test_work_without_gpus_leaves_nodes_with_gpus_alone(self) -> None:
         nodes = [a_node("n1", gpus={"a100": 4}, partitions=("p",)), a_node("n2", partitions=("q",))]
 
@@ -107,7 +99,7 @@ class TestScore:
         snapshot = a_snapshot(
             Ready().add("t1", EITHER),
             a_cluster(*MIXED),
-            outlook=Outlook(speeds={(0, "h100"): 1.2}, watts={"a100": 9.0}, near={(0, HERE): 1.0}),
+            outlook=Outlook(speeds={(0, "h100"): 1.2}, watts={"a100": 9.0}),
         )
         options = options_of(snapshot.shapes[0], snapshot.pools, {}).ways
 
@@ -195,6 +187,12 @@ class TestShards:
 
         assert len(started(made)) == 2
         assert made.charge(TaskId(started(made)[0])) == Charge(node_s=3600, cpu_s=3600, gpu_s=3600, gpu_type=SHARD)
+
+
+def test_what_is_free_of_a_type_that_no_node_has_counts_for_nothing() -> None:
+    columns = node_columns([a_node("n1", gpus={"a100": 2}, free_gpus=(("a100", 1), ("ghost", 3)))])
+
+    assert (columns.gpu_types, columns.free_gpus.tolist()) == (("a100",), [[1]])
 
 
 class TestTaints:
