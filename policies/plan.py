@@ -66,6 +66,7 @@ class Plan:
         self.notes = ranked.notes
         self._starts = {start.row: start for start in walk.starts}
         self._refusals = walk.refusals
+        self._reasons = walk.reasons
         self._closing = walk.closing
         self._future = walk.future
         self._presence = walk.presence
@@ -120,13 +121,11 @@ class Plan:
 
     def passed_over_groups(self) -> Iterator[tuple[Reason, tuple[TaskId, ...]]]:
         """Give each reason once, with all tasks that share it, in the order of the queue."""
-        groups: dict[int, tuple[Reason, list[TaskId]]] = {}
-        for row in self.order.tolist():
-            if row not in self._starts:
-                reason = self._refusal(row)
-                groups.setdefault(id(reason), (reason, []))[1].append(TaskId(self.snapshot.tasks.ids[row]))
-        for reason, tasks in groups.values():
-            yield reason, tuple(tasks)
+        waits = np.ones(len(self.order), dtype=np.bool_)
+        waits[list(self._starts)] = False
+        ids = self.snapshot.tasks.ids
+        for reason, rows in self._reasons(self.order[waits[self.order]]):
+            yield reason, tuple([TaskId(ids[row]) for row in rows])
 
     def rank(self, task: TaskId) -> int:
         """Return the task's place in the queue, from 1; KeyError if it was not ready."""

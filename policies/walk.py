@@ -7,7 +7,7 @@ the walk costs about as much as there are starts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -63,8 +63,7 @@ class Refusals:
         """Return the first rule that refused a task."""
         gang, owner, shape = int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
         reason = self.of_user.get(int(tasks.uid[row])) or self.of_gang.get(gang) or self.of_row.get(row)
-        reason = reason or self.of_owner.get((owner, shape))
-        return reason or self.of_shape.get(shape) or self.explain(owner, shape)
+        return reason or self.of_owner.get((owner, shape)) or self.explain(owner, shape)
 
 
 class Walk:
@@ -251,19 +250,50 @@ class Walk:
 
     def is_refused_by_caps(self, tasks: TaskTable) -> npt.NDArray[np.bool_]:
         """Tell for each task whether hard caps refuse it, before or during the walk: want of room is another thing."""
-        refused: npt.NDArray[np.bool_] = self._is_refused[tasks.owner, tasks.shape]
+        refused = self._is_refused.copy()
         for owner, shape in self.refusals.of_owner:
-            refused |= (tasks.owner == owner) & (tasks.shape == shape)
-        return refused
+            refused[shape, owner] = True
+        return refused[tasks.shape, tasks.owner]
 
     def explain(self, owner: int, shape: int) -> Reason:
         """Return, and remember, why nothing of a shape starts for an owner: a cap at the start, or else want of room."""
-        way = self.ways_of[shape].start
         if self._is_refused[shape, owner]:
+            way = self.ways_of[shape].start
             reason = self.refusals.of_owner[owner, shape] = self.admission.first_refusal(owner, way)
-        else:
-            reason = self.refusals.of_shape[shape] = self.room.refusal(way)
+            return reason
+        return self._want_of_room(shape)
+
+    def _want_of_room(self, shape: int) -> Reason:
+        reason = self.refusals.of_shape.get(shape)
+        if reason is None:
+            reason = self.refusals.of_shape[shape] = self.room.refusal(self.ways_of[shape].start)
         return reason
+
+    def reasons(self, rows: Ints) -> Iterator[tuple[Reason, list[int]]]:
+        """Give the first rule that refused each of some tasks, once with all that share it, in the order of `rows`."""
+        lacks_room = ~self._has_own_reason()[rows]
+        shape = self.snapshot.tasks.shape[rows]
+        places = np.flatnonzero(lacks_room)
+        places = places[np.argsort(shape[places], kind="stable")]
+        of_shape = np.split(places, np.flatnonzero(np.diff(shape[places])) + 1) if len(places) else []
+        groups: dict[int, tuple[Reason, list[int]]] = {}
+        for one in of_shape:
+            reason = self._want_of_room(int(shape[one[0]]))
+            groups.setdefault(id(reason), (reason, []))[1].extend(one.tolist())
+        for place in np.flatnonzero(~lacks_room).tolist():
+            reason = self.refusals.by(int(rows[place]), self.snapshot.tasks)
+            groups.setdefault(id(reason), (reason, []))[1].append(place)
+        in_order = [(reason, sorted(found)) for reason, found in groups.values()]
+        for reason, found in sorted(in_order, key=lambda group: group[1][0]):
+            yield reason, rows[found].tolist()
+
+    def _has_own_reason(self) -> npt.NDArray[np.bool_]:
+        """Tell which tasks (by row) something else refuses than want of room for all of their shape."""
+        tasks, refusals = self.snapshot.tasks, self.refusals
+        has_own = self.is_refused_by_caps(tasks)
+        has_own[list(refusals.of_row)] = True
+        has_own |= np.isin(tasks.uid, list(refusals.of_user)) | np.isin(tasks.gang, list(refusals.of_gang))
+        return has_own
 
     def _try(self, row: int, owner: int, shape: int) -> None:
         gang = int(self.snapshot.tasks.gang[row]) if self._has_gangs else -1

@@ -15,7 +15,8 @@ from elisa.model.resources import GpuRequest, Resources
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy, Window
 from elisa.model.states import AttemptState
 from elisa.policies.plan import Plan
-from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, an_attempt, started
+from elisa.policies.walk import Walk
+from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, an_attempt, started
 
 WHOLE = a_request(cpus_per_task=8)
 
@@ -309,6 +310,24 @@ class TestBudgets:
         assert reason(made, "t2") == because(
             ReasonCode.CONCURRENCY_CAP, project="vision", resource="jobs", asked=1, cap=2, in_use=2
         )
+
+    def test_a_used_up_budget_is_told_though_others_who_ask_for_the_same_lack_room(self) -> None:
+        poor = ProjectPolicy(name=ProjectName("poor"), caps=(Cap(resource=Metered.CPU_S, limit=1),))
+        ready = Ready()
+        for id_, project in (("t1", "rich"), ("t2", "rich"), ("t3", "poor")):
+            ready.add(id_, a_request(cpus_per_task=8), project=project, owner_uid=len(ready.rows))
+        made = a_plan(ready, a_cluster(a_node(cpus=8)), site=SitePolicy(projects=(poor,), backfill_depth=0))
+
+        codes = {tasks: why.code for why, tasks in made.passed_over_groups()}
+        assert codes == {("t2",): ReasonCode.NO_ROOM, ("t3",): ReasonCode.BUDGET_EXHAUSTED}
+        assert reason(made, "t3").code is ReasonCode.BUDGET_EXHAUSTED
+
+    def test_whom_caps_refuse_is_known_for_each_owner(self) -> None:
+        poor = ProjectPolicy(name=ProjectName("poor"), caps=(Cap(resource=Metered.CPU_S, limit=1),))
+        ready = Ready().add("t1", project="a").add("t2", project="b").add("t3", project="poor")
+        snapshot = a_snapshot(ready, site=SitePolicy(projects=(poor,)))
+
+        assert Walk(snapshot).is_refused_by_caps(snapshot.tasks).tolist() == [False, False, True]
 
     def test_a_cap_on_one_type_of_gpu_leaves_the_others_alone(self) -> None:
         nodes = [a_node("n1", gpus={"a100": 4}), a_node("n2", gpus={"v100": 4})]
