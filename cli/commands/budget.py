@@ -13,6 +13,7 @@ from elisa.cli.draw import table_of
 from elisa.cli.home import existing_home
 from elisa.cli.moments import parse_moment
 from elisa.cli.output import note, print_json, show
+from elisa.cli.played import played_data, played_parts
 from elisa.cli.settings import parse_settings
 from elisa.engine.rules import policy_of
 from elisa.engine.whatif import Supposed, Supposition, suppose
@@ -161,14 +162,20 @@ def _show_supposed(found: Supposed, *, json: bool) -> int:
     rows = list(_supposed_rows(found))
     if not rows:
         note("nothing would be different at this moment")
-        return int(ExitCode.DONE)
+    else:
+        show(_supposed_table(found, rows))
+    if difference.no_longer or difference.leave:
+        note("some of what runs or would start gives way")
+    if found.played is not None:
+        show("", *played_parts(found.played, found.names))
+    return int(ExitCode.DONE)
+
+
+def _supposed_table(found: Supposed, rows: Iterable[tuple[str, str, str]]) -> Table:
     table = table_of("would", "task", "name", "because", whole=("would", "task"))
     for verb, task, why in rows:
         table.add_row(verb, clean(task), clean(found.names.get(TaskId(task.partition(".")[0]), "")), clean(why))
-    show(table)
-    if difference.no_longer or difference.leave:
-        note("some of what runs or would start gives way")
-    return int(ExitCode.DONE)
+    return table
 
 
 def _supposed_rows(found: Supposed) -> Iterator[tuple[str, str, str]]:
@@ -193,4 +200,5 @@ def _supposed_data(found: Supposed) -> dict[str, object]:
         },
         "leave": {attempt: in_words(reason) for attempt, reason in difference.leave.items()},
         "names": dict(found.names),
+        "played": None if found.played is None else played_data(found.played),
     }

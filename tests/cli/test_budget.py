@@ -98,6 +98,28 @@ def test_work_that_is_not_submitted_yet_is_supposed(elisa: Elisa, home: Path, wr
     assert len(elisa("status", "--all", "--json").data["pipelines"]) == 1
 
 
+def test_new_work_is_played_through_to_the_end_of_its_budget(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
+    tasks = """\
+  first: {command: [x], resources: {gpus: 1, walltime: 1h}}
+  second: {command: [x], needs: [first], expected: 15m, resources: {gpus: 1, walltime: 1h}}
+  third: {command: [x], needs: [second], resources: {gpus: 1, walltime: 1h}}
+"""
+    path = Path(write(tasks))
+    path.write_text(path.read_text(encoding="utf-8").replace("vision", "nlp"), encoding="utf-8")
+
+    played = elisa("budget", "nlp", "--what-if", f"submit:{path}", "--json").data["played"]
+    shown = " ".join(elisa("budget", "nlp", "--what-if", f"submit:{path}").out.split())
+
+    first, second = (played["tasks"][f"study/{name}"] for name in ("first", "second"))
+    assert first["ends_at"] == second["begins_at"]
+    assert played["until"] == second["ends_at"]
+    assert played["never"] == {"study/third": "project nlp has 0.75 gpu-h left of 2, this asks for 1"}
+    assert "2 of 3 tasks would have run by" in shown
+    assert "supposed: all of them succeed" in shown
+
+
 def test_a_loan_is_supposed_if_it_could_be_made(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     path = Path(write(TASKS.replace("[4, 5, 6]", "[3]")))
     path.write_text(path.read_text(encoding="utf-8").replace("vision", "nlp"), encoding="utf-8")
