@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     HELD_FOR = "held_for"  # project, users, backend, partition, what, begins_at, until, walltime_s, reservation
     AFFINITY = "affinity"  # wants, whom, state, nodes, backend, partition
     CLOSED = "closed"  # backend, partition, nodes, starts_at, ends_at, why, walltime_s, pinned
+    GANG_TOO_LARGE = "gang_too_large"  # gang, needed, largest
     GANG_INCOMPLETE = "gang_incomplete"  # gang, ready, needed
     BACKEND_UNREACHABLE = "backend_unreachable"  # backend, since, error
     BACKEND_BUSY = "backend_busy"  # backend, words

@@ -30,6 +30,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.HELD_FOR: "{backend} holds {what} for {holder}: it asks for {walltime_s}",
     _C.AFFINITY: "{affinity}",
     _C.CLOSED: "{closed}: it asks for {walltime_s}{pinned}",
+    _C.GANG_TOO_LARGE: "its gang {gang} can never start: {needed} members must run at once, and were all nodes free,"
+    " {largest} would fit",
     _C.GANG_INCOMPLETE: "its gang {gang} has {ready} of the {needed} members it needs",
     _C.BACKEND_UNREACHABLE: "{backend} does not answer: {error}",
     _C.BACKEND_BUSY: "{backend} asks us to come back later: {words}",

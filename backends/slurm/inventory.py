@@ -6,6 +6,7 @@ https://slurm.schedmd.com/scontrol.html, `show node`, `show partition` and `show
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -28,6 +29,7 @@ __all__ = [
 # Values with blanks in them (OS, Reason) are cut short: none of those is read.
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+)=(\S*)")
 _GRES = re.compile(r"\b(gpu|shard)(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
+_SHARDS_USED = re.compile(r"\bshard(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)(?:\(([^)]*)\))?")
 _CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d+):(\d+)$")
 _MARKS = "*~#!%$@^-"
 _DOWN = {"DOWN", "ERROR", "FAIL", "FAILING", "NOT_RESPONDING", "POWERED_DOWN*", "INVALID_REG", "UNKNOWN_REG"}
@@ -112,9 +114,36 @@ def _used(record: Mapping[str, str]) -> dict[str, int]:
     whole = {kind: count for kind, count in gpus.items() if kind != SHARD}
     per_gpu = max(1, gpus[SHARD] // max(1, sum(whole.values())))
     taken = sum(used.get(kind, 0) for kind in whole)
-    broken = -(-used.get(SHARD, 0) // per_gpu)
-    spread = {kind: used.get(kind, 0) + (broken if len(whole) == 1 else 0) for kind in whole}
+    broken = _broken(record.get("GresUsed", ""), whole, per_gpu)
+    spread = {kind: used.get(kind, 0) + broken[kind] for kind in whole}
     return {**spread, SHARD: used.get(SHARD, 0) + taken * per_gpu}
+
+
+def _broken(gres_used: str, whole: Mapping[str, int], per_gpu: int) -> Counter[str]:
+    """Return how many GPUs of each type have shards in use.
+
+    22.05 says `shard:a100:2(IDX:0-1)`, with the places of the GPUs and their number, newer releases `shard:a100:5(4/4,1/4)`
+    with what is used of each. Where neither is said, and of which type neither, any of them may be: none is promised.
+    """
+    type_of = [kind for kind, count in whole.items() for _ in range(count)]
+    broken: Counter[str] = Counter()
+    for kind, count, details in _SHARDS_USED.findall(gres_used):
+        uses = [int(part) for part in re.findall(r"(\d+)/", details)]
+        places = [place for place, use in enumerate(uses) if use] if uses else _places(details)
+        if kind in whole and (places or details):
+            broken[kind] += len(places)
+        elif details:
+            broken.update(type_of[place] for place in places if place < len(type_of))
+        else:
+            least = -(-int(count) // per_gpu)
+            broken.update(dict.fromkeys([kind] if kind in whole else whole, least))
+    return broken
+
+
+def _places(details: str) -> list[int]:
+    """Return the numbers in `IDX:0-1,3`; none in `IDX:N/A`."""
+    spans = re.findall(r"(\d+)(?:-(\d+))?", details.removeprefix("IDX:"))
+    return [place for first, last in spans for place in range(int(first), int(last or first) + 1)]
 
 
 def node_state(text: str) -> NodeState:

@@ -135,3 +135,27 @@ def test_question_can_name_a_cluster() -> None:
         "show",
         "node",
     )
+
+
+@pytest.mark.parametrize(
+    ("used", "a100", "h100"),
+    [
+        # as 22.05 says it, with 16 shards on four GPUs and nothing, 3, 3 + 3 and then 4 of them in use
+        ("gpu:a100:0(IDX:N/A),gpu:h100:0(IDX:N/A),shard:a100:0(IDX:N/A),shard:h100:0(IDX:N/A)", 2, 2),
+        ("gpu:a100:0(IDX:N/A),gpu:h100:0(IDX:N/A),shard:a100:1(IDX:0),shard:h100:0(IDX:N/A)", 1, 2),
+        ("gpu:a100:0(IDX:N/A),gpu:h100:0(IDX:N/A),shard:a100:2(IDX:0-1),shard:h100:0(IDX:N/A)", 0, 2),
+        ("gpu:a100:0(IDX:N/A),gpu:h100:1(IDX:3),shard:a100:2(IDX:0-1),shard:h100:1(IDX:2)", 0, 0),
+        # as newer releases do
+        ("gpu:a100:0,gpu:h100:1(IDX:3),shard:a100:3(0/4,3/4),shard:h100:0(0/4,0/4)", 1, 1),
+        ("gpu:a100:0,gpu:h100:0,shard:5(0/4,0/4,4/4,1/4)", 2, 0),
+        ("gpu:a100:0,gpu:h100:0,shard:2(IDX:1,3)", 1, 1),
+        # without telling which
+        ("gpu:a100:0,gpu:h100:0,shard:h100:5", 2, 0),
+        ("gpu:a100:0,gpu:h100:0,shard:3", 1, 1),
+    ],
+)
+def test_shards_break_gpus_of_the_type_they_are_of(used: str, a100: int, h100: int) -> None:
+    view = node(f"Gres=gpu:a100:2,gpu:h100:2,shard:a100:8,shard:h100:8 GresUsed={used} State=MIXED")
+
+    free = dict(view.free_gpus)
+    assert (free["a100"], free["h100"]) == (a100, h100)
