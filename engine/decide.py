@@ -72,7 +72,8 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     running = with_urgency(held, due, now)
     avoided = learnt(reader, now) if ready.task else ()
     keep_off_gpus(ws.backends, avoided)
-    clusters = managers.clusters() if looks or ready.task or _may_help(policy, running) else ()
+    looks = looks or bool(ready.task) or _may_help(policy, running) or _may_be_short(ws, running)
+    clusters = managers.clusters() if looks else ()
     fenced = _fenced(ws, policy, health, now)
     inputs = PlanInputs(
         ready=ready,
@@ -132,3 +133,9 @@ def _may_help(policy: SitePolicy, running: Sequence[RunningRow]) -> bool:
     """
     may_move = bool(policy.preemption.enabled or policy.reservations) and any(row.is_queued for row in running)
     return may_move or any(row.may_resize for row in running)
+
+
+def _may_be_short(ws: Workspace, running: Sequence[RunningRow]) -> bool:
+    """Tell whether something runs on a backend that promises more than it has."""
+    names = {name for name, backend in ws.backends.items() if backend.capabilities.overcommits}
+    return any(row.backend in names for row in running)

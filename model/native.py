@@ -143,7 +143,8 @@ class Capabilities:
 
     `reorders`: jobs that wait there can be given other places. `excludes`: a job can be kept off nodes. `chain_ahead` is
     how many stages of a pipeline are best queued behind a job that has not ended, unless the site says otherwise (only
-    with `dependencies`). `submits_at_once` is how many submissions may run side by side.
+    with `dependencies`). `submits_at_once` is how many submissions may run side by side. `overcommits`: its nodes promise
+    more than they have.
     """
 
     queues: bool
@@ -158,6 +159,7 @@ class Capabilities:
     excludes: bool = True
     chain_ahead: int = 0
     submits_at_once: int = 1
+    overcommits: bool = False
 
 
 class NodeState(StrEnum):
@@ -174,7 +176,8 @@ class NodeView:
     """One node. `gpus` and `free_gpus` count by type, such as `(("a100", 4),)`.
 
     `booted_at` is None where the resource manager does not tell; `is_off`: it says that the node has no power.
-    `switch` is its leaf switch, if that is known.
+    `switch` is its leaf switch, if that is known. One that promises more than it has counts cores and memory as `promised`,
+    in percent of what is there; `short_mib` of memory are missing there now, as was measured.
     """
 
     name: str
@@ -191,6 +194,8 @@ class NodeView:
     booted_at: datetime | None = None
     is_off: bool = False
     switch: str = ""
+    promised: tuple[int, int] = (100, 100)
+    short_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

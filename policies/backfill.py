@@ -18,6 +18,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.claims import Claims
 from elisa.policies.heldroom import Held, held_rooms
+from elisa.policies.overcommit import PLAIN, footprint, is_firm
 from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
 from elisa.policies.profile import Hold, Need, Profile, Slot, members_that_fit, need_of
 from elisa.policies.snapshot import Ints, KeptRoom, Snapshot
@@ -267,15 +268,17 @@ def _holds(snapshot: Snapshot, pool: Pool, of: Collection[str] | None = None) ->
     """
     number = {name: place for place, name in enumerate(pool.nodes.names)}
     needs: dict[tuple[Resources, str], Need] = {}
+    firm = _firm(snapshot) if pool.promised != PLAIN else frozenset()
     holds = []
     for attempt in snapshot.live:
         is_wanted = of is None or attempt.id in of
         if attempt.backend == pool.backend and attempt.state is AttemptState.RUNNING and is_wanted:
             nodes = tuple(number[name] for name in attempt.nodes.split(",") if name in number)
             kind = _gpu_type(attempt, nodes, pool.nodes)
-            if (attempt.request, kind) not in needs:
-                needs[attempt.request, kind] = need_of(attempt.request, kind, pool.nodes)
-            holds.append(Hold(needs[attempt.request, kind], nodes, _end_s(attempt, snapshot.ends, snapshot.now_s)))
+            request = footprint(attempt.request, pool.promised) if attempt.id in firm else attempt.request
+            if (request, kind) not in needs:
+                needs[request, kind] = need_of(request, kind, pool.nodes)
+            holds.append(Hold(needs[request, kind], nodes, _end_s(attempt, snapshot.ends, snapshot.now_s)))
     return holds
 
 
@@ -292,3 +295,8 @@ def _end_s(attempt: Attempt, predicted: Mapping[AttemptId, float], now_s: float)
     limit_s = began_s + attempt.request.walltime_s
     guess_s = predicted.get(attempt.id, limit_s)
     return guess_s if now_s < guess_s < limit_s else limit_s
+
+
+def _firm(snapshot: Snapshot) -> frozenset[str]:
+    """Return the attempts that are never overcommitted."""
+    return frozenset(row.attempt for row in snapshot.running if is_firm(snapshot.site, row.project))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from elisa.model.columns import Outlook, ReadyColumns
@@ -25,23 +25,34 @@ def current(site: SitePolicy, now_s: float) -> SitePolicy:
 
 
 def claiming(
-    ready: ReadyColumns, outlook: Outlook, reservations: Sequence[Reservation]
+    ready: ReadyColumns, outlook: Outlook, reservations: Sequence[Reservation], firm: Collection[str] = ()
 ) -> tuple[ReadyColumns, Outlook]:
-    """Return the columns with shapes of their own for work that may use reserved room, and what is known of those, too."""
-    of_owner = [_claims(reservations, project, uid) for project, uid in ready.owners]
-    if not any(of_owner):
+    """Return the columns with shapes of their own for work with a claim to room, and what is known of those, too.
+
+    That may use what is reserved, or belongs to one of the `firm` projects, which are never overcommitted.
+    """
+    of_owner = [(_claims(reservations, project, uid), project in firm) for project, uid in ready.owners]
+    if not any(claims or is_firm for claims, is_firm in of_owner):
         return ready, outlook
-    numbers: dict[tuple[int, Claims], int] = {(shape, ()): shape for shape in range(len(ready.shapes))}
+    numbers: dict[tuple[int, tuple[Claims, bool]], int] = {
+        (shape, ((), False)): shape for shape in range(len(ready.shapes))
+    }
     keys = [(shape, of_owner[owner]) for shape, owner in zip(ready.shape, ready.owner, strict=True)]
     column = [numbers.setdefault(key, len(numbers)) for key in keys]
-    shapes = [ready.shapes[shape]._replace(claims=claims) for shape, claims in numbers]
-    speeds = {
-        (number, gpu_type): speed
+    shapes = [ready.shapes[shape]._replace(claims=claims, is_firm=is_firm) for shape, (claims, is_firm) in numbers]
+    return ready._replace(shape=column, shapes=shapes), outlook._replace(speeds=_for_all(outlook.speeds, numbers))
+
+
+def _for_all(
+    known: Mapping[tuple[int, str], float], numbers: Mapping[tuple[int, tuple[Claims, bool]], int]
+) -> Mapping[tuple[int, str], float]:
+    """Return what is known of shapes, by number and type of GPU, for those that were made of them."""
+    return {
+        (number, gpu_type): value
         for (shape, _), number in numbers.items()
-        for (known, gpu_type), speed in outlook.speeds.items()
-        if known == shape
+        for (of, gpu_type), value in known.items()
+        if of == shape
     }
-    return ready._replace(shape=column, shapes=shapes), outlook._replace(speeds=speeds)
 
 
 def _claims(reservations: Sequence[Reservation], project: str, uid: int) -> Claims:

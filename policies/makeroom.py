@@ -104,12 +104,12 @@ class _Maker:
             withdrawn = self._withdraw(row, pool, standing)
             if withdrawn and self.may_clear:
                 # It will be first in the queue in a minute: whoever has to make room then is asked now.
-                self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]))
+                self._clear_nodes(self._walk.counted[way], standing, TaskId(self._snapshot.tasks.ids[row]))
             return withdrawn
         if not self.may_clear:
             return False
         reserved = self._walk.future.reserved_nodes(way)
-        return self._clear_nodes(self._walk.ways[way], standing, TaskId(self._snapshot.tasks.ids[row]), reserved)
+        return self._clear_nodes(self._walk.counted[way], standing, TaskId(self._snapshot.tasks.ids[row]), reserved)
 
     def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int] = ()) -> bool:
         """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room.

@@ -23,6 +23,7 @@ from elisa.model.resources import SHARD, Resources
 from elisa.model.site import DataSet, Taint
 from elisa.model.units import format_duration, format_memory
 from elisa.policies.locality import Holding, holdings_of, missing_data, part_held, required_here
+from elisa.policies.overcommit import PLAIN, Ratio, ratio_of
 from elisa.policies.topology import least_switches
 
 __all__ = [
@@ -87,6 +88,7 @@ class Pool:
     licences: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     excludes: bool = True
     data: Mapping[str, Holding] = field(default_factory=lambda: MappingProxyType({}))
+    promised: Ratio = PLAIN
 
     @cached_property
     def tightest(self) -> _Ints:
@@ -187,6 +189,7 @@ def pools_of(
             licences=view.licences,
             excludes=excludes,
             data=holdings_of(data, view.backend, partition.name, nodes.names),
+            promised=ratio_of(view.nodes),
         )
         for partition in ordered
     )
@@ -252,7 +255,28 @@ def _limit(request: Resources, pool: Pool) -> Reason | None:
         return because(
             ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=partition.max_nodes, **names
         )
-    return None
+    return _beyond_what_is_there(request, pool) if pool.promised != PLAIN else None
+
+
+def _beyond_what_is_there(request: Resources, pool: Pool) -> Reason | None:
+    """Return why one job asks for more than a node really has, however much all together are promised."""
+    cpus, memory_mib = (
+        int(column[pool.members].max(initial=0)) * 100 // percent
+        for column, percent in zip((pool.nodes.cpus, pool.nodes.memory_mib), pool.promised, strict=True)
+    )
+    asked = (
+        ("cpus a node", request.cpus_per_node, cpus),
+        ("memory MiB a node", request.memory_mib_per_node, memory_mib),
+    )
+    names = {"backend": pool.backend, "partition": pool.partition.name}
+    return next(
+        (
+            because(ReasonCode.NEVER_FITS, resource=what, asked=wanted, largest=largest, **names)
+            for what, wanted, largest in asked
+            if wanted > largest
+        ),
+        None,
+    )
 
 
 def _of_components(request: Resources, pool: Pool) -> Reason | None:

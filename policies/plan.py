@@ -24,6 +24,7 @@ from elisa.policies.growing import NO_GROWTH, growth
 from elisa.policies.hibernation import due
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
+from elisa.policies.overcommit import pressed
 from elisa.policies.placement import Pool, options_of, tainted, without_data
 from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
@@ -40,6 +41,7 @@ def plan(snapshot: Snapshot) -> Plan:
     walk.run(ranked.order)
     parked = due(snapshot.site, snapshot.usage.rows, snapshot.running, snapshot.now_s)
     parked = (*parked, *to_take_back(snapshot, walk.reserved, but_not={one.attempt for one in parked}))
+    parked += pressed(snapshot.clusters, snapshot.running, snapshot.site, {one.attempt for one in parked})
     going = {one.attempt for one in parked}
     room = [one for one in make_room(snapshot, ranked.order, walk) if one.attempt not in going]
     grown = growth(snapshot, walk, going.union(one.attempt for one in room)) if snapshot.running else NO_GROWTH

@@ -26,6 +26,7 @@ from elisa.policies.budgets_caps import Caps, cap_rows
 from elisa.policies.claims import claiming, current
 from elisa.policies.fusion import native_jobs
 from elisa.policies.inheritance import Urged
+from elisa.policies.overcommit import PLAIN, as_promised, is_firm, ratio_of
 from elisa.policies.placement import Pool, reachable_pools
 from elisa.policies.rights import best_rank
 
@@ -135,6 +136,7 @@ class Snapshot:
     outlook: Outlook
     avoid: Mapping[BackendName, Sequence[str]]
     urged: Mapping[TaskId, Urged]
+    clusters: Sequence[ClusterView]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -169,7 +171,10 @@ class Snapshot:
         `unexcluding` backends cannot keep a job off a node.
         """
         site = current(effective(site, usage, now), now.timestamp())
-        ready, outlook = claiming(_by_id(ready), outlook or Outlook(), site.reservations)
+        clusters = as_promised(clusters, running, site)
+        overcommits = any(ratio_of(view.nodes) != PLAIN for view in clusters)
+        firm = {project for project, _ in ready.owners if is_firm(site, project)} if overcommits else set()
+        ready, outlook = claiming(_by_id(ready), outlook or Outlook(), site.reservations, firm)
         ready = _as_urged(ready, urged or {})
         live = native_jobs(live)
         owners, owner = _in_order(ready.owners, ready.owner)
@@ -202,6 +207,7 @@ class Snapshot:
             outlook=outlook,
             avoid=avoid or {},
             urged=urged or {},
+            clusters=clusters,
         )
 
     def queued_jobs(self) -> Iterator[tuple[Attempt, int]]:

@@ -24,6 +24,7 @@ from elisa.policies.claims import Claims
 from elisa.policies.closing import Closing, open_options
 from elisa.policies.elastic import sized, sizes_above
 from elisa.policies.fusion import Filling, Pot
+from elisa.policies.overcommit import PLAIN, footprint
 from elisa.policies.placement import Way, options_of
 from elisa.policies.reservations import QueueLimits
 from elisa.policies.room import Bounds, Room, Taken
@@ -77,6 +78,7 @@ class Walk:
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
         self._claims: list[Claims] = []
+        self._is_firm: list[bool] = []
         self.presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company)
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
         self._larger: dict[int, range] = {}
@@ -84,10 +86,11 @@ class Walk:
         self._full: set[int] = set()
         self._open_shapes()
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
-        self.future = Backfill(snapshot, self.ways, self._claims)
-        self.reserved = QueueLimits(snapshot, self.ways, self._claims)
+        self.counted = counted = self._counted()
+        self.future = Backfill(snapshot, counted, self._claims)
+        self.reserved = QueueLimits(snapshot, counted, self._claims)
         bounds = Bounds(self.future, self.closing, self.reserved, self.presence)
-        self.room = Room(snapshot.pools, self.ways, snapshot.site.submits_per_tick, bounds)
+        self.room = Room(snapshot.pools, counted, snapshot.site.submits_per_tick, bounds)
         self._reservations_left = snapshot.site.backfill_depth
         self._due_left = snapshot.site.backfill_due
         self._is_due = np.isfinite(snapshot.tasks.deadline_s)
@@ -116,6 +119,7 @@ class Walk:
                 for way in self.ways_of[number]:
                     self._open_larger(way)
             self._claims += [shape.claims] * (len(self.ways) - first)
+            self._is_firm += [shape.is_firm] * (len(self.ways) - first)
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:
                 self.refusals.of_shape[number] = options.refusal
@@ -130,6 +134,16 @@ class Walk:
             Way(sized(request, size), number, gpu_type, duration_s) for size in sizes_above(request) if size <= most
         ]
         self._larger[way] = range(first, len(self.ways))
+
+    def _counted(self) -> Sequence[Way]:
+        """Return the ways with what each counts for where nodes promise more than they have."""
+        if all(pool.promised == PLAIN for pool in self.snapshot.pools):
+            return self.ways
+        pools = self.snapshot.pools
+        return [
+            way._replace(request=footprint(way.request, pools[way.pool].promised)) if is_firm else way
+            for way, is_firm in zip(self.ways, self._is_firm, strict=True)
+        ]
 
     def run(self, order: Ints) -> None:
         tasks = self.snapshot.tasks

@@ -88,6 +88,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CLEARED: "it has to leave: {closed}",
     _C.SHRINKS: "it saves and starts again on fewer nodes than {was}, {size} or more, so that {task} can start",
     _C.GROWS: "it saves and starts again on {size} nodes in place of {was}: they have stood idle for {idle_s}",
+    _C.PRESSED: "it saves and leaves: {node} is short of {short_mib} of memory, and {service} work leaves first",
     _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
     _C.UNCHAINED: "it was taken back from the queue: {behind}, which it was queued behind, will not let it begin",
     _C.CAP_CUT: "it was taken back from the queue, for project {project} may not have as much any more",
@@ -206,7 +207,7 @@ def _fact(name: str, fact: Fact) -> str:
         return f"{fact:g}" if isinstance(fact, float) else str(fact)
     if name in _MOMENTS:
         return _moment(fact) if fact else fact
-    return fact.replace("_", " ") if name == "end" else fact
+    return fact.replace("_", " ") if name in {"end", "service"} else fact
 
 
 _MOMENTS = frozenset({"not_before", "since", "starts_at"})

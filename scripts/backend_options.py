@@ -24,6 +24,11 @@ LOCAL: Mapping[str, Option] = {
     "gpu_parts": Option(
         "mapping from index to count", "GPUs that so many jobs share, each with a shard of it.", "none is shared"
     ),
+    "overcommit": Option(
+        "mapping of `cpus` and `memory` to ratios",
+        "How often cores (a whole number) and memory are promised to work that is not guaranteed.",
+        "once",
+    ),
 }
 
 SLURM: Mapping[str, Option] = {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from elisa.backends.local import supervisor
 from elisa.backends.local.job import Life, LocalJob, held_of, split_native_id
+from elisa.backends.local.pressure import PLENTY, memory_left
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign, free_gpus
 from elisa.backends.protocol import refuse_components, tag_of
 from elisa.model import layout
@@ -27,6 +28,7 @@ from elisa.model.native import (
     Found,
     Gone,
     JobRequest,
+    NodeState,
     NodeView,
     Observation,
     PartitionView,
@@ -48,8 +50,6 @@ class LocalBackend:
     that is there, so an answer is never uncertain for longer than it takes to look.
     """
 
-    capabilities = Capabilities(queues=False)
-
     def __init__(
         self,
         home: Path,
@@ -68,6 +68,7 @@ class LocalBackend:
         self._clock = clock
         self._crash = crash
         self._avoided = Held(cpus=0, memory_mib=0)
+        self.capabilities = Capabilities(queues=False, overcommits=slots.promised != (100, 100))
 
     def avoid_gpus(self, gpus: Collection[int]) -> None:
         """Give these to no job from now on, and count them as taken."""
@@ -115,7 +116,8 @@ class LocalBackend:
             taken = (*self._taken(), self._avoided)
         except OSError as err:
             raise Unavailable("local jobs cannot be looked up", f"{err.strerror}: {err.filename}") from err
-        slots, host = self._slots, supervisor.host_name()
+        slots, host = self._slots.all_promised, supervisor.host_name()
+        left = memory_left(self._slots) if self.capabilities.overcommits else PLENTY
         node = NodeView(
             name=host,
             cpus=slots.cpus,
@@ -126,6 +128,9 @@ class LocalBackend:
             free_gpus=_count(tuple(slots.kind_of(gpu) for gpu in free_gpus(slots, taken))),
             gpu_memory_mib=slots.gpu_memory_mib,
             partitions=("local",),
+            state=NodeState.UP if left.is_enough else NodeState.DRAINED,
+            promised=slots.promised,
+            short_mib=left.short_mib,
         )
         partition = PartitionView(name="local", is_default=True)
         return ClusterView(backend=self.name, nodes=(node,), partitions=(partition,), seen_at=self._clock.now())

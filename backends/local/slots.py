@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elisa.backends.runner import Runner
@@ -20,7 +20,8 @@ class LocalSlots:
     """What jobs may use of this machine.
 
     `gpus` names the type of each GPU, in the order of their indices. Where `parts` has a number above 1 for a GPU, that many
-    jobs share it: it is then given away in shards only.
+    jobs share it: it is then given away in shards only. `promised` is what jobs together may ask for of cores and memory, in
+    percent of what is there; one alone never gets more than that.
     """
 
     cpus: int
@@ -28,6 +29,13 @@ class LocalSlots:
     gpus: tuple[str, ...] = ()
     gpu_memory_mib: int = 0  # of each; 0: not known
     parts: tuple[int, ...] = ()
+    promised: tuple[int, int] = (100, 100)
+
+    @property
+    def all_promised(self) -> LocalSlots:
+        """What jobs may ask for together."""
+        cpus, memory = self.promised
+        return replace(self, cpus=self.cpus * cpus // 100, memory_mib=-(-self.memory_mib * memory // 100))
 
     def kind_of(self, gpu: int) -> str:
         """Return the type by which a GPU is given away."""
@@ -70,7 +78,7 @@ def assign(slots: LocalSlots, taken: Iterable[Held], asked: Resources) -> Held |
     everything = _choose(slots, (), asked)
     if isinstance(everything, NoRoom):
         return NeverFits(resource=everything.resource, asked=everything.asked, largest=everything.free)
-    return _choose(slots, tuple(taken), asked)
+    return _choose(slots.all_promised, tuple(taken), asked)
 
 
 def _choose(slots: LocalSlots, taken: tuple[Held, ...], asked: Resources) -> Held | NoRoom:

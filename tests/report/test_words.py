@@ -84,3 +84,9 @@ def test_whose_limit_it_is_and_how_often_it_begins_anew_are_told() -> None:
     assert in_words(because(ReasonCode.BUDGET_EXHAUSTED, every="30d", **facts)) == (
         "project x has 1 gpu-h left of 10 in 30 days, this asks for 2"
     )
+
+
+def test_who_leaves_for_want_of_memory_is_told_where_and_why() -> None:
+    reason = because(ReasonCode.PRESSED, backend="here", node="n1", short_mib=300, service="best_effort")
+
+    assert in_words(reason) == "it saves and leaves: n1 is short of 300MiB of memory, and best effort work leaves first"
