@@ -19,6 +19,7 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Elastic, Resources
 from elisa.model.site import Cap, Metered, PreemptionRules, Reservation, SitePolicy
 from elisa.model.states import AttemptState
+from elisa.policies.elastic import spare_of
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
 from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_plan, an_attempt, started
@@ -149,6 +150,13 @@ class TestShrinking:
         made = a_plan(ready, machine(8), queueing=[HERE])
 
         assert (started(made), made.request(TaskId("t1")).nodes) == (["t1", "t2"], 2)
+
+    def test_what_is_more_than_the_least_is_given_where_it_is_wanted(self) -> None:
+        part = spare_of(self.WIDE, {"n00", "n01"})
+
+        assert part is not None
+        assert {"n00", "n01"} < set(part.nodes)
+        assert (len(part.nodes), spare_of(running("f1", whole(4), 4), ())) == (6, None)
 
 
 class TestGrowing:
