@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -21,10 +21,11 @@ from elisa.model.decisions import Submit
 from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
 from elisa.model.native import ClusterView
 from elisa.model.needs import ResolvedNeed
-from elisa.model.site import ProjectPolicy, SitePolicy
+from elisa.model.reasons import ReasonCode
+from elisa.model.site import Cap, ProjectPolicy, SitePolicy
 from elisa.model.states import FINAL_TASK_STATES, AttemptState
 from elisa.model.task import Attempt, Task
-from elisa.policies.chaining import Link, job_words, link_of, tips_of
+from elisa.policies.chaining import Link, job_words, link_of, tips_of, with_heirs
 from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
 from elisa.policies.power import priced
@@ -49,7 +50,7 @@ class Ground(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Chaining:
-    """Chaining in one tick, whose plan looked at `seen` and `due`: chained jobs get what the plan's own submissions left."""
+    """Chaining in one tick, whose plan looked at `seen` and `due`: chained jobs get what that plan, as `decided`, left."""
 
     ws: Workspace
     reader: Reader
@@ -57,14 +58,14 @@ class Chaining:
     seen: Snapshot
     due: Due
     now: datetime
+    decided: Plan
 
     def carry_out(self, submitting: Submitting) -> None:
         """Queue tasks behind the jobs they wait for, level by level, as far as site, windows and budgets go."""
         limits = depth_limits(self.ws, self.managers)
         for _ in range(max(limits.values(), default=0)):
             ground = Ground(self.reader.live_attempts(), self.reader.usage(self.now), len(submitting.acted.submitted))
-            links = [*self._links(self.reader.next_in_line(_CANDIDATES), ground, set(limits))]
-            groups = _by_backend([*links, *self._next_links(ground)], limits)
+            groups = self._groups(self.reader.next_in_line(_CANDIDATES), ground, limits)
             if not sum(submitting.chain(self._plan(group, ground), group) for group in groups):
                 return
 
@@ -78,8 +79,7 @@ class Chaining:
             candidates = self.reader.waiting_for([attempt.task for attempt in ground.live])
             fresh = [task for task in candidates if task not in {one.task for one in found}]
             before = len(found)
-            next_ones = [link for link in self._next_links(ground) if link.task not in {one.task for one in found}]
-            for group in _by_backend([*self._links(fresh, ground, set(limits)), *next_ones], limits):
+            for group in self._groups(fresh, ground, limits, {one.task for one in found}):
                 chained = self._plan(group, ground)
                 found += [replace(one, reason=group[one.task].reason_for(one.reason)) for one in _submits(chained)]
                 ground = self._with(ground, chained, group)
@@ -87,12 +87,32 @@ class Chaining:
                 break
         return tuple(found)
 
+    def _groups(
+        self,
+        candidates: Sequence[TaskId],
+        ground: Ground,
+        limits: Mapping[BackendName, int],
+        known: Collection[TaskId] = (),
+    ) -> Iterator[Mapping[TaskId, Link]]:
+        """Yield what may be queued behind others, in the groups that a plan is made for; without what is `known` already."""
+        links = [*self._links(candidates, ground, set(limits)), *self._next_links(ground)]
+        links = [link for link in links if link.task not in known]
+        if links:
+            tasks = self.reader.tasks([link.task for link in links])
+            free = [link for link in links if tasks[link.task].project not in self.wanting]
+            found = [
+                *with_heirs(free, tasks, {attempt.id: attempt for attempt in ground.live}),
+                *(link for link in links if tasks[link.task].project in self.wanting),
+            ]
+            yield from _by_backend([link for link in found if link.inherits is not None], limits)
+            yield from _by_backend([link for link in found if link.inherits is None], limits)
+
     def _with(self, ground: Ground, decided: Plan, links: Mapping[TaskId, Link]) -> Ground:
         """Return the ground once all that a plan submits were accepted."""
         submits = _submits(decided)
         tasks = self.reader.tasks([one.task for one in submits])
         pretended = [_accepted(tasks[one.task], one, decided, links, self.now) for one in submits]
-        held = [_held(tasks[one.task], decided) for one in submits]
+        held = [_held(tasks[one.task], decided, links.get(one.task)) for one in submits]
         return Ground(
             (*ground.live, *pretended),
             ground.usage._replace(rows=(*ground.usage.rows, *held)),
@@ -142,6 +162,12 @@ class Chaining:
         return {task: left_s for task, left_s in known.items() if left_s is not None}
 
     @cached_property
+    def wanting(self) -> Collection[str]:
+        """The projects whose ready tasks wait for what is used at once: nothing is to take that over before them."""
+        groups = self.decided.passed_over_groups()
+        return {str(why.facts["project"]) for why, _ in groups if why.code is ReasonCode.CONCURRENCY_CAP}
+
+    @cached_property
     def work(self) -> WorkLeft:
         """What is known of work that is left."""
         return WorkLeft(self.reader, self.reader.live_attempts(), self.now)
@@ -152,13 +178,14 @@ class Chaining:
     def _plan(self, links: Mapping[TaskId, Link], ground: Ground) -> Plan:
         """Return the plan for links to one backend: places in its queues, not nodes, for nobody knows what is free then."""
         names = {link.backend for link in links.values()}
+        are_heirs = all(link.inherits is not None for link in links.values())
         return plan(
             Snapshot.build(
                 with_paths(priced(self.reader.columns_of(links), self.seen.site.power), self.due),
                 ground.usage,
                 [_occupied(view) for view in self.managers.clusters() if view.backend in names],
                 ground.live,
-                _strict(self.seen.site, used=ground.used),
+                _strict(self.seen.site, used=ground.used, are_heirs=are_heirs),
                 self.now,
                 queueing=names,
                 uid=self.ws.uid,
@@ -201,10 +228,10 @@ def _accepted(task: Task, decision: Submit, decided: Plan, links: Mapping[TaskId
     )
 
 
-def _held(task: Task, decided: Plan) -> UsageRow:
+def _held(task: Task, decided: Plan, link: Link | None) -> UsageRow:
     """Return what the intent of one task would hold."""
     request, charge = decided.request(task.id), decided.charge(task.id)
-    return UsageRow(
+    row = UsageRow(
         task.project,
         task.owner_uid,
         charge.gpu_type,
@@ -216,6 +243,7 @@ def _held(task: Task, decided: Plan) -> UsageRow:
         memory_mib=request.memory_mib,
         gpus=request.gpu_count,
     )
+    return row if link is None or link.inherits is None else row._replace(jobs=0, nodes=0, cpus=0, memory_mib=0, gpus=0)
 
 
 def _unfinished(needs: Mapping[TaskId, Sequence[ResolvedNeed]]) -> Sequence[TaskId]:
@@ -234,26 +262,30 @@ def _by_backend(links: Sequence[Link], limits: Mapping[BackendName, int]) -> Ite
             yield group
 
 
-def _strict(site: SitePolicy, *, used: int) -> SitePolicy:
-    """Return rules under which soft caps hold too, and as much may be submitted as this tick has left."""
+def _strict(site: SitePolicy, *, used: int, are_heirs: bool) -> SitePolicy:
+    """Return rules under which soft caps hold too, and as much may be submitted as this tick has left.
+
+    What may be used at once does not bind heirs: what they will use is held already.
+    """
     return replace(
         site,
-        projects=tuple(_hardened(project) for project in site.projects),
-        unlisted=_hardened(site.unlisted),
+        projects=tuple(_hardened(project, are_heirs=are_heirs) for project in site.projects),
+        unlisted=_hardened(site.unlisted, are_heirs=are_heirs),
         submits_per_tick=max(0, site.submits_per_tick - used),
         # what waits behind different jobs is not one job
         fusion=replace(site.fusion, enabled=False),
     )
 
 
-def _hardened(project: ProjectPolicy) -> ProjectPolicy:
+def _hardened(project: ProjectPolicy, *, are_heirs: bool) -> ProjectPolicy:
+    def hardened(caps: Iterable[Cap]) -> tuple[Cap, ...]:
+        return tuple(replace(cap, is_hard=True) for cap in caps if cap.resource.is_cumulative or not are_heirs)
+
     return replace(
         project,
-        caps=tuple(replace(cap, is_hard=True) for cap in project.caps),
-        user_caps=tuple(replace(cap, is_hard=True) for cap in project.user_caps),
-        member_caps=tuple(
-            (uid, tuple(replace(cap, is_hard=True) for cap in caps)) for uid, caps in project.member_caps
-        ),
+        caps=hardened(project.caps),
+        user_caps=hardened(project.user_caps),
+        member_caps=tuple((uid, hardened(caps)) for uid, caps in project.member_caps),
     )
 
 

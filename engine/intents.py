@@ -135,6 +135,7 @@ class Intents:
             intended_at=self._now,
             behind=() if is_next else behind,
             continues=behind[0] if is_next else None,
+            inherits=link.inherits if link is not None else None,
             leader=leader,
             resume_from=link.resume_from if link is not None and is_next else task.resume_from,
         )

@@ -60,7 +60,7 @@ def preview(ws: Workspace, *, looks: bool = False) -> Preview:
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
         plan, due, inputs, fused = decide(ws, reader, managers, health, reader.live_attempts(), now, looks=looks)
-        chaining = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now)
+        chaining = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now, decided=plan)
         chained = tuple(one for one in chaining.foreseen(plan) if one.task not in fused.ahead)
         later = reader.tasks([*fused.ahead, *(one.task for one in chained)])
         ready = reader.task_rows(states=(TaskState.READY,))

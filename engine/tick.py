@@ -130,7 +130,8 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stopped = send_stops(ws, writer, managers, stops)
     submitting = Submitting(ws, writer, health, plan, now, fused)
     acted = submitting.carry_out()
-    Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now).carry_out(submitting)
+    chaining = Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now, decided=plan)
+    chaining.carry_out(submitting)
     keep_order(ws, writer, managers, plan.snapshot, now)
     health.save()
     report = TickReport(

@@ -108,7 +108,9 @@ class Attempt:
     `behind` are the attempts whose success its native job waits for: it was queued before its task's needs were met.
     `continues` is the attempt at the same task whose end its native job waits for, to go on from what that saved: until
     that end is known it is not the task's own attempt, and if it is not wanted then, it never becomes that.
-    `leader` is set where its native job is shared: the first of the attempts that run in it, by whose name it is known.
+    `inherits` is the one of those in front whose place under what may be used at once it will take over: until that ends it
+    holds none itself. `leader` is set where its native job is shared: the first of the attempts that run in it, by whose
+    name it is known.
     """
 
     id: AttemptId
@@ -121,6 +123,7 @@ class Attempt:
     intended_at: datetime
     behind: tuple[AttemptId, ...] = ()
     continues: AttemptId | None = None
+    inherits: AttemptId | None = None
     leader: AttemptId | None = None
     native_id: NativeId | None = None
     submitted_at: datetime | None = None

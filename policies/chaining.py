@@ -7,7 +7,7 @@ certain if their success alone is what its task still lacks: whatever could deci
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from elisa.model.conditions import evaluate
@@ -15,11 +15,24 @@ from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import NeedKind, RestartWhen
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.resources import Resources
 from elisa.model.states import FINAL_ATTEMPT_STATES, AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, Task, in_front
+from elisa.policies.budgets import charge_of
 from elisa.policies.readiness import condition_of, is_met, lookup_of
 
-__all__ = ["NEVER_STARTS", "Link", "Tip", "has_failed", "is_chained", "job_words", "link_of", "stranded", "tips_of"]
+__all__ = [
+    "NEVER_STARTS",
+    "Link",
+    "Tip",
+    "has_failed",
+    "is_chained",
+    "job_words",
+    "link_of",
+    "stranded",
+    "tips_of",
+    "with_heirs",
+]
 
 _QUEUED = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
 
@@ -45,7 +58,8 @@ class Link:
     """A task to be queued on `backend` behind live attempts, as number `depth` of the jobs that wait for one another.
 
     `words` names those attempts for a person. `is_next`: the attempt behind which it is queued is at this very task, and
-    the next one is to go on where that ends, at the present from `resume_from`.
+    the next one is to go on where that ends, at the present from `resume_from`. `inherits` is the one of these whose place
+    under what may be used at once it takes over.
     """
 
     task: TaskId
@@ -55,6 +69,7 @@ class Link:
     words: str = ""
     is_next: bool = False
     resume_from: CheckpointRef | None = None
+    inherits: AttemptId | None = None
 
     def reason_for(self, chosen: Reason) -> Reason:
         """Return why a plan that chose the place submits the task before its needs are met."""
@@ -161,6 +176,33 @@ def _condition_holds(task: Task, needs: Sequence[ResolvedNeed]) -> bool:
     condition, lookup = condition_of(task.spec.when), lookup_of(needs)
     spoken_of = [target for name in condition.names for target in lookup(name)]
     return all(one.state is TaskState.SUCCEEDED for one in spoken_of) and evaluate(condition, lookup) is True
+
+
+def with_heirs(
+    links: Sequence[Link], tasks: Mapping[TaskId, Task], live: Mapping[AttemptId, Attempt]
+) -> Sequence[Link]:
+    """Return the links with those that take over what an attempt in front of them holds, one of each attempt at most.
+
+    A job that begins only after another one has ended never uses anything beside that one: if it needs no more, it counts
+    for nothing under what may be used at once until then.
+    """
+    taken = {attempt.inherits for attempt in live.values()}
+    found = []
+    for link in links:
+        request = tasks[link.task].request
+        place = next((one for one in link.behind if one not in taken and _has_room(live[one].request, request)), None)
+        taken.add(place)
+        found.append(replace(link, inherits=place))
+    return found
+
+
+def _has_room(held: Resources, wanted: Resources) -> bool:
+    """Tell whether what one request takes at a time is enough for another, whatever is chosen for that."""
+    is_fixed = wanted.elastic is None and len(wanted.gpus.types) <= 1
+    has_enough = all(
+        getattr(wanted, name) <= getattr(held, name) for name in ("node_count", "cpus", "memory_mib", "gpu_count")
+    )
+    return is_fixed and has_enough and charge_of(wanted, 0).gpu_type == charge_of(held, 0).gpu_type
 
 
 def _was_refused(attempt: Attempt, behind: tuple[AttemptId, ...]) -> bool:

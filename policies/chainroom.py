@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from elisa.model.ids import AttemptId, TaskId
@@ -25,7 +26,9 @@ class Holder(NamedTuple):
     depth: int = 0
 
     def holds(self, meter: Meter) -> int:
-        """Return what it has taken of one thing that is counted."""
+        """Return what it has taken of one thing that is counted: nothing at once while one in front of it holds that."""
+        if self.attempt.inherits is not None and not meter.resource.is_cumulative:
+            return 0
         kinds = self.attempt.request.gpus.types
         kind = kinds[0] if kinds else ""
         return demand_of(self.attempt.request, kind)[meter.resource] if meter.counts(kind) else 0
@@ -43,6 +46,7 @@ def give_way(refused: Sequence[Refused], holders: Iterable[Holder]) -> Iterator[
     """Yield the jobs to withdraw, each with the ready task in front of it that this helps: the last in order go first.
 
     For a place in a queue one of that queue, for a budget as many of the project as free enough; none if all would not.
+    Where what may be used at once is in use, those go that would take it over.
     """
     left = _last_first(holders)
     for one in sorted(refused, key=lambda refused: refused.rank):
@@ -71,7 +75,16 @@ def _enough(reason: Reason, behind: Sequence[Holder]) -> Sequence[Holder]:
         return ()
     resource, _, gpu_type = str(reason.facts["resource"]).partition(":")
     owner = Owner(str(reason.facts["project"]), int(reason.facts.get("user", -1)))  # type: ignore[arg-type]
-    return _until(_missing(reason), Meter(Metered(resource), gpu_type), owner, behind)
+    meter = Meter(Metered(resource), gpu_type)
+    return _until(_missing(reason), meter, owner, behind) or _heirs(_missing(reason), meter, owner, behind)
+
+
+def _heirs(missing: int, meter: Meter, owner: Owner, behind: Sequence[Holder]) -> Sequence[Holder]:
+    """Return the next in line of running work that would take over what is missing, so that it is free when that ends."""
+    next_ones = [holder for holder in behind if holder.attempt.inherits is not None and holder.depth == 0]
+    as_own = [holder._replace(attempt=replace(holder.attempt, inherits=None)) for holder in next_ones]
+    found = {holder.attempt.id for holder in _until(missing, meter, owner, as_own)}
+    return [holder for holder in next_ones if holder.attempt.id in found]
 
 
 def _missing(reason: Reason) -> int:

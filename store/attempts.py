@@ -16,7 +16,7 @@ from elisa.model.task import Attempt, in_front
 from elisa.store.batch import Batch, because_facts
 from elisa.store.connection import Row
 from elisa.store.convert import optional_json, resources_from, to_us
-from elisa.store.ledger import NO_CHARGE, reserve, settle, spend
+from elisa.store.ledger import NO_CHARGE, check_heir, reserve, settle, spend
 from elisa.store.new_rows import attempt_row
 from elisa.store.schema import AttemptTable
 from elisa.store.tasks import enter_state, stay_active
@@ -49,6 +49,8 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
     batch.attempts[attempt.id] = row
     batch.created.add(attempt.id)
     batch.inserts[AttemptTable].append(row)
+    if attempt.inherits is not None:
+        check_heir(batch, row, attempt.request)
     reserve(batch, row, attempt.request, change.reserve)
     place = {"backend": attempt.backend, "partition": attempt.partition, "reserve": change.reserve}
     if attempt.behind:

@@ -48,7 +48,8 @@ class CapRow(NamedTuple):
 class Batch:
     """The unit of work: rows by key as they were read, changed in place; new rows by table.
 
-    `ranks` are how urgent tasks are, `due` when pipelines must end; `ranked` names those of both that change.
+    `heirs` are the live attempts that take over what others hold, by those. `ranks` are how urgent tasks are, `due` when
+    pipelines must end; `ranked` names those of both that change.
     `task_states` and `attempt_states` hold the state that each changed row has in the database. `seen_revision` and
     `seen_us` are when the writer last listed the tasks to check. `marks` are tasks whose dependents must look at their
     needs again.
@@ -66,6 +67,7 @@ class Batch:
     ranks: dict[str, Row] = field(default_factory=dict)
     due: dict[str, Row] = field(default_factory=dict)
     attempts: dict[str, Row] = field(default_factory=dict)
+    heirs: dict[str, str] = field(default_factory=dict)
     accounts: dict[AccountKey, Row] = field(default_factory=dict)
     daily: dict[tuple[object, ...], Row] = field(default_factory=dict)
     caps: tuple[CapRow, ...] = ()

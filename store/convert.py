@@ -47,7 +47,7 @@ TASK_COLUMNS = (
 ATTEMPT_COLUMNS = (
     "id, task, number, backend, partition_name, request, state, intended_at, native_id, submitted_at, started_at,"
     " ended_at, incarnation, absences, quiet_ticks, cancel_sent, claimed, nodes, resume_from, last_checkpoint, usage, ending,"
-    " native_detail, behind, leader, continues"
+    " native_detail, behind, leader, continues, inherits"
 )
 PIPELINE_COLUMNS = "id, spec, owner_uid, owner, submitted_at, source"
 
@@ -187,4 +187,5 @@ def attempt_from(row: Sequence[Any]) -> Attempt:
         behind=tuple(AttemptId(one) for one in json.loads(row[23])),
         leader=None if row[24] is None else AttemptId(row[24]),
         continues=None if row[25] is None else AttemptId(row[25]),
+        inherits=None if row[26] is None else AttemptId(row[26]),
     )

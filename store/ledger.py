@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from elisa.model.charge import Charge
-from elisa.model.errors import PolicyError
+from elisa.model.errors import PolicyError, StaleChange
 from elisa.model.resources import Resources
 from elisa.model.site import Metered
 from elisa.store.batch import ANYBODY, AccountKey, Batch, CapRow
 from elisa.store.connection import Row
-from elisa.store.convert import CHARGES
+from elisa.store.convert import CHARGES, resources_from
 from elisa.store.schema import AccountTable, DailyUseTable, LedgerTable
 
-__all__ = ["NO_CHARGE", "account_row", "reserve", "settle", "spend"]
+__all__ = ["NO_CHARGE", "account_row", "check_heir", "reserve", "settle", "spend"]
 
 NO_CHARGE = Charge()
 _HOLDINGS = ("jobs", "nodes", "cpus", "memory_mib", "gpus")
@@ -34,7 +34,8 @@ def reserve(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> N
     """Reserve for a new attempt. Raises PolicyError if a hard cap would be exceeded."""
     account = _account(batch, attempt)
     wanted = {name: getattr(charge, name) for name in CHARGES}
-    holdings = _holdings(request)
+    # An heir holds nothing as long as the one in front does, for it begins after that.
+    holdings = dict.fromkeys(_HOLDINGS, 0) if attempt["inherits"] else _holdings(request)
     for name, amount in wanted.items():
         account[f"reserved_{name}"] += amount
     for name, amount in holdings.items():
@@ -67,9 +68,41 @@ def settle(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> No
     for name, amount in left.items():
         attempt[f"held_{name}"] = 0
         account[f"reserved_{name}"] -= amount
-    for name, amount in _holdings(request).items():
-        account[name] -= amount
+    _give_up_holdings(batch, attempt, request, account)
     _book(batch, attempt, "refund", left)
+
+
+def _give_up_holdings(batch: Batch, attempt: Row, request: Resources, account: Row) -> None:
+    """Let go of what an ended attempt held, but for what its heir needs, which is no more and of the same account."""
+    held = dict.fromkeys(_HOLDINGS, 0) if attempt["inherits"] else _holdings(request)
+    heir = batch.heirs.pop(attempt["id"], None)
+    if heir is not None:
+        row = batch.change_attempt(heir)
+        row["inherits"] = attempt["inherits"]
+        if row["inherits"]:
+            batch.heirs[row["inherits"]] = heir
+        else:
+            needed = _holdings(resources_from(row["request"]))
+            held = {name: amount - needed[name] for name, amount in held.items()}
+    elif attempt["inherits"]:
+        batch.heirs.pop(attempt["inherits"], None)
+    for name, amount in held.items():
+        account[name] -= amount
+
+
+def check_heir(batch: Batch, attempt: Row, request: Resources) -> None:
+    """Note that an attempt takes over what another holds; raises StaleChange if that is too little, another's, or taken."""
+    other = batch.attempt(attempt["inherits"])
+    whose = ("project", "owner_uid", "gpu_type")
+    held, wanted = _holdings(resources_from(other["request"])), _holdings(request)
+    is_too_little = any(wanted[name] > held[name] for name in _HOLDINGS)
+    if is_too_little or other["id"] in batch.heirs or any(attempt[name] != other[name] for name in whose):
+        raise StaleChange(
+            f"{attempt['id']} cannot take over what {other['id']} holds",
+            "it asks for more, is another's, or another does already",
+            "read again and decide again",
+        )
+    batch.heirs[other["id"]] = attempt["id"]
 
 
 def _holdings(request: Resources) -> Mapping[str, int]:

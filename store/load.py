@@ -33,6 +33,7 @@ from elisa.model.changes import (
 )
 from elisa.model.codec import decode
 from elisa.model.pipeline import Pipeline
+from elisa.model.states import FINAL_ATTEMPT_STATES, AttemptState
 from elisa.model.task import in_front
 from elisa.store.batch import Batch, CapRow
 from elisa.store.connection import Connection, Row
@@ -51,7 +52,8 @@ _TASK = (
 _ATTEMPT = (
     "id", "task", "project", "owner_uid", "request", "gpu_type", "state", "native_id", "native_detail", "submitted_at",
     "started_at", "ended_at", "incarnation", "absences", "quiet_ticks", "cancel_sent", "claimed", "nodes",
-    "last_checkpoint", "usage", "end_reason", "ending", "continues", "resume_from", *(f"held_{name}" for name in CHARGES),
+    "last_checkpoint", "usage", "end_reason", "ending", "continues", "inherits", "resume_from",
+    *(f"held_{name}" for name in CHARGES),
 )  # fmt: skip
 _RANK = ("id", "priority", "importance", "spec", "ranked_by")
 _DUE = ("id", "deadline", "spec")
@@ -104,6 +106,8 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
     kinds = {type(change) for change in changes}
     batch.tasks = {row["id"]: row for row in _tasks(connection, keys["task"])}
     batch.attempts = {row["id"]: row for row in _by_key(connection, "attempt", "id", _ATTEMPT, keys["attempt"])}
+    if kinds & {AttemptIntended, AttemptMoved}:
+        _load_heirs(connection, batch, keys["attempt"])
     batch.verdicts = {row["task"]: row for row in _by_key(connection, "verdict", "task", _VERDICT, keys["verdict"])}
     batch.cursors = {row["file"]: row for row in _by_key(connection, "event_cursor", "file", _CURSOR, keys["cursor"])}
     batch.closures = {row["id"]: row for row in _by_key(connection, "closure", "id", _CLOSURE, keys["closure"])}
@@ -122,6 +126,14 @@ def load(connection: Connection, batch: Batch, changes: Sequence[Change]) -> Non
     templates = [change.template for change in changes if isinstance(change, TasksAdded)]
     for pipeline in {batch.task(template)["pipeline"] for template in templates}:
         _load_pipeline(connection, batch, pipeline)
+
+
+def _load_heirs(connection: Connection, batch: Batch, attempts: Collection[str]) -> None:
+    """Read the live attempts that take over what one of these holds."""
+    found = {row["id"]: row for row in _by_key(connection, "attempt", "inherits", _ATTEMPT, attempts)}
+    live = {key: row for key, row in found.items() if AttemptState(row["state"]) not in FINAL_ATTEMPT_STATES}
+    batch.heirs = {row["inherits"]: key for key, row in live.items()}
+    batch.attempts = {**live, **batch.attempts}
 
 
 def _tasks(connection: Connection, keys: Collection[str]) -> Iterator[Row]:

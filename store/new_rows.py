@@ -100,4 +100,5 @@ def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
         "behind": to_json(attempt.behind),
         "leader": attempt.leader,
         "continues": attempt.continues,
+        "inherits": attempt.inherits,
     }

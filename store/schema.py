@@ -191,7 +191,8 @@ class AttemptTable(_Table, table=True):
     """An attempt. `held_*` is what of its reservation is not booked yet: zero from its end on.
 
     `behind` lists the attempts that its native job was queued behind, `leader` is the first of those that share it.
-    `continues` names the one before it as long as, and if, it did not become its task's own.
+    `continues` names the one before it as long as, and if, it did not become its task's own; `inherits` the one whose
+    holdings it takes over, as long as that one has them.
     """
 
     __tablename__ = "attempt"
@@ -199,6 +200,9 @@ class AttemptTable(_Table, table=True):
         Index("attempt_by_task", "task", "number", unique=True),
         _index_where(
             "one_live_attempt_a_task", "task", "state NOT IN ('ended', 'lost') AND continues IS NULL", unique=True
+        ),
+        _index_where(
+            "one_heir_an_attempt", "inherits", "inherits IS NOT NULL AND state NOT IN ('ended', 'lost')", unique=True
         ),
         Index("attempt_by_native_id", "native_id"),
         _index_where("attempt_by_end", "ended_at", "ended_at IS NOT NULL"),
@@ -239,6 +243,7 @@ class AttemptTable(_Table, table=True):
     leader: str | None = Field(default=None, sa_type=Text)
     held_watt_s: int = Field(default=0, sa_type=BigInteger)
     continues: str | None = Field(default=None, sa_type=Text)
+    inherits: str | None = Field(default=None, sa_type=Text)
 
 
 class CheckpointTable(_Table, table=True):

@@ -43,7 +43,7 @@ _TASK = (
 _ATTEMPT = (
     "state", "native_id", "native_detail", "submitted_at", "started_at", "ended_at", "incarnation", "absences",
     "quiet_ticks", "cancel_sent", "claimed", "nodes", "last_checkpoint", "usage", "end_reason", "ending", "continues",
-    "resume_from", "held_node_s", "held_cpu_s", "held_memory_mib_s", "held_gpu_s", "held_watt_s",
+    "inherits", "resume_from", "held_node_s", "held_cpu_s", "held_memory_mib_s", "held_gpu_s", "held_watt_s",
 )  # fmt: skip
 _OVER = frozenset(state.value for state in FINAL_ATTEMPT_STATES)
 _RANK = ("priority", "importance", "spec", "ranked_by")

@@ -15,6 +15,7 @@ from elisa.store.migrations import (
     v0007_energy,
     v0008_segments,
     v0009_member_caps,
+    v0010_heirs,
 )
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
@@ -39,6 +40,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=7, name="energy", run=v0007_energy.run),
     Migration(version=8, name="segments", run=v0008_segments.run),
     Migration(version=9, name="member caps", run=v0009_member_caps.run),
+    Migration(version=10, name="heirs", run=v0010_heirs.run),
 )
 
 

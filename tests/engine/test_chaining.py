@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.commands import cancel, hold, release
 from elisa.engine.config import Site
 from elisa.engine.plan import preview
+from elisa.model.columns import UsageRow
 from elisa.model.decisions import Submit
 from elisa.model.errors import Unavailable
-from elisa.model.ids import NativeId
+from elisa.model.ids import NativeId, task_of
 from elisa.model.native import JobRequest
 from elisa.model.pipeline import NeedKind, TaskSpec
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt
 from elisa.report.words import in_words
+from elisa.store.reader import Reader
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
 from tests.reliability.world import World, scratch_folder
@@ -304,6 +306,100 @@ def test_chained_jobs_reserve_and_a_cap_stops_the_chain(make: Callable[..., Worl
     assert [name for name, state in states.items() if state is ACTIVE] == ["s0", "s1", "s2"]
     assert set(world.states().values()) == {SUCCEEDED}
     assert_sound(world)
+
+
+def test_what_may_be_used_at_once_is_not_counted_twice_for_jobs_that_never_run_together(
+    make: Callable[..., World],
+) -> None:
+    world = make(projects={"nlp": {"at_once": {"jobs": 1, "cpus": 2}}})
+    world.submit(*stages(4, cpus=2))
+
+    world.tick()
+    states = world.states()
+    held = [(row.jobs, row.cpus) for row in usage(world)]
+    world.run()
+
+    chained = [newest(world, name).inherits for name in ("s1", "s2", "s3")]
+    assert sorted(name for name, state in states.items() if state is ACTIVE) == ["s0", "s1", "s2", "s3"]
+    assert held == [(1, 2)]
+    assert chained == [None, None, None]  # each took over when the one in front of it ended
+    assert set(world.states().values()) == {SUCCEEDED}
+    assert most_at_once(world) == 1
+    assert_sound(world)
+
+
+def test_stage_that_asks_for_more_than_the_one_in_front_counts_by_itself(make: Callable[..., World]) -> None:
+    world = make(projects={"nlp": {"at_once": {"cpus": 3}}})
+    world.submit(job("small", cpus=1), job("large", after("small"), cpus=3), job("fits", after("small"), cpus=1))
+
+    world.tick()
+
+    assert world.states() == {"small": ACTIVE, "large": WAITING, "fits": ACTIVE}
+    assert newest(world, "fits").inherits == newest(world, "small").id
+    world.run()
+    assert set(world.states().values()) == {SUCCEEDED}
+    assert_sound(world)
+
+
+def test_ready_task_in_front_gets_what_a_stage_would_take_over(make: Callable[..., World]) -> None:
+    world = make(projects={"nlp": {"at_once": {"jobs": 1}}}, order=["importance", "fifo"])
+    world.submit(*stages(4, lasts_s=300))
+    world.tick()
+    world.pass_time(60)
+    world.submit(job("urgent", importance=5))
+
+    for _ in range(50):
+        world.tick()
+        assert_sound(world)
+        world.pass_time(30)
+
+    began = {task_of(run.attempt): run.began_us for run in world.recorder.runs.values()}
+    order = sorted(world.tasks(), key=lambda name: began[world.tasks()[name].id])
+    assert order == ["s0", "urgent", "s1", "s2", "s3"]
+    assert most_at_once(world) == 1
+    assert set(world.states().values()) == {SUCCEEDED}
+
+
+def test_one_of_several_stages_takes_over_what_the_one_in_front_holds(make: Callable[..., World]) -> None:
+    world = make(projects={"nlp": {"at_once": {"jobs": 2}}})
+    world.submit(job("a"), *(job(name, after("a")) for name in ("b", "c", "d")))
+
+    world.tick()
+    queued = [name for name in "bcd" if world.states()[name] is ACTIVE]
+    world.run()
+
+    assert len(queued) == 2
+    assert most_at_once(world) == 2
+    assert set(world.states().values()) == {SUCCEEDED}
+    assert_sound(world)
+
+
+def test_chain_that_breaks_gives_back_what_it_would_have_taken_over(make: Callable[..., World]) -> None:
+    world = make(projects={"nlp": {"at_once": {"jobs": 1}}})
+    world.submit(job("s0", fails={"exit_code": 1, "at": 0.5, "times": 1}), *stages(4)[1:])
+    world.tick()
+
+    while not world.is_over():
+        world.pass_time(30)
+        world.tick()
+        assert_sound(world)
+
+    assert [(row.jobs, row.cpus) for row in usage(world)] == [(0, 0)]
+    assert most_at_once(world) == 1
+
+
+def usage(world: World) -> Sequence[UsageRow]:
+    with Reader.open(world.home) as reader:
+        return reader.usage(world.clock.now()).rows
+
+
+def most_at_once(world: World) -> int:
+    """Return how many programs ran at the same moment."""
+    runs = world.recorder.runs.values()
+    return max(
+        sum(one.began_us <= run.began_us and (one.ended_us or run.began_us + 1) > run.began_us for one in runs)
+        for run in runs
+    )
 
 
 def test_soft_cap_stops_the_chain_too(make: Callable[..., World]) -> None:

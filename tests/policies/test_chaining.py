@@ -11,6 +11,7 @@ from elisa.model.ids import AttemptId, BackendName, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import Need, NeedKind, RestartWhen, RetryPolicy
 from elisa.model.reasons import ReasonCode
+from elisa.model.resources import Elastic, GpuRequest, Resources
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt, Task
 from elisa.policies.chaining import (
@@ -23,6 +24,7 @@ from elisa.policies.chaining import (
     link_of,
     stranded,
     tips_of,
+    with_heirs,
 )
 from elisa.policies.recovery import after_end
 from tests.builders import NOW, OWNER_UID, AttemptBuilder, TaskBuilder, a_task, an_attempt
@@ -322,3 +324,49 @@ def test_who_was_taken_back_five_times_behind_the_same_jobs_is_not_queued_behind
     assert link(report, lacks, earlier=taken_back[:4]) is not None
     assert link(report, lacks, earlier=taken_back) is None
     assert link(report, lacks, earlier=[replace(one, behind=(TRAIN.id,)) for one in taken_back]) is not None
+
+
+def asking(cpus: int = 1, **more: Any) -> Resources:
+    return Resources(cpus_per_task=cpus, **more)
+
+
+def heirs(wanted: dict[str, Resources], held: Resources, *others: Attempt) -> dict[str, AttemptId | None]:
+    """Return whose place each of these stages behind `prep` takes over."""
+    front = PREP.having(request=held).build()
+    links = [Link(task=an_attempt(name).task, behind=(front.id,), backend=CLUSTER, depth=1) for name in wanted]
+    tasks = {an_attempt(name).task: a_task(name).having(request=request).build() for name, request in wanted.items()}
+    found = with_heirs(links, tasks, {one.id: one for one in (front, *others)})
+    return {name: link.inherits for name, link in zip(wanted, found, strict=True)}
+
+
+def test_first_that_asks_for_no_more_takes_over_the_place_of_the_one_in_front() -> None:
+    assert heirs({"large": asking(5), "train": asking(4), "report": asking(1)}, asking(4)) == {
+        "large": None,
+        "train": PREP.id,
+        "report": None,
+    }
+
+
+def test_place_that_is_promised_already_is_taken_over_by_nobody_else() -> None:
+    promised = TRAIN.having(inherits=PREP.id, behind=(PREP.id,)).build()
+
+    assert heirs({"report": asking()}, asking(), promised) == {"report": None}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_heir"),
+    [
+        (asking(gpus=GpuRequest(per_node=2, types=("a100",))), True),
+        (asking(gpus=GpuRequest(per_node=2, types=("v100",))), False),
+        (asking(gpus=GpuRequest(per_node=2, types=("a100", "v100"))), False),
+        (asking(gpus=GpuRequest(per_node=3, types=("a100",))), False),
+        (asking(), False),
+        (asking(nodes=2), False),
+        (asking(gpus=GpuRequest(per_node=1, types=("a100",)), elastic=Elastic(least=1, most=2)), False),
+    ],
+    ids=["the same", "another type", "any of two types", "more", "none", "more nodes", "elastic"],
+)
+def test_place_with_gpus_is_taken_over_by_what_is_booked_alike(wanted: Resources, *, is_heir: bool) -> None:
+    held = asking(gpus=GpuRequest(per_node=2, types=("a100",)))
+
+    assert (heirs({"report": wanted}, held)["report"] is not None) == is_heir

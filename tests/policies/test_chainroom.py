@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,3 +146,39 @@ def test_what_is_given_is_enough_and_none_of_it_too_much(cpus: list[int], lackin
     freed = sum(one.holds(CPU_S) for one in given_)
     assert all(one.rank > rank for one in given_)
     assert not given_ or freed >= lacking > freed - given_[-1].holds(CPU_S)
+
+
+def at_once(asked: int) -> Reason:
+    facts: dict[str, str | int] = {"project": "nlp", "resource": "cpus", "asked": asked, "cap": 4, "in_use": 4}
+    return because(ReasonCode.CONCURRENCY_CAP, **facts)
+
+
+def heir(name: str, rank: int, *, cpus: int = 1, depth: int = 0) -> Holder:
+    plain = holder(name, rank, cpus=cpus)
+    return plain._replace(attempt=replace(plain.attempt, inherits=an_attempt("front").id), depth=depth)
+
+
+def test_heir_holds_nothing_at_once_and_all_that_it_will_use_of_a_budget() -> None:
+    one = heir("a", 1, cpus=2)
+
+    assert (one.holds(Meter(Metered.CPUS)), one.holds(CPU_S)) == (0, 20)
+
+
+def test_for_what_is_used_at_once_those_go_that_would_take_it_over_next() -> None:
+    holders = [heir("next", 1, cpus=2), heir("other", 3, cpus=2), heir("after", 5, cpus=2, depth=1), heir("first", 0)]
+
+    assert names(give_way([urgent(at_once(2))], holders)) == ids("other")
+    assert names(give_way([urgent(at_once(4))], holders)) == ids("other", "next")
+    assert names(give_way([urgent(at_once(5))], holders)) == []
+
+
+def test_what_frees_a_place_now_goes_before_what_would_take_one_over() -> None:
+    holders = [heir("next", 5, cpus=2), holder("apart", 1, cpus=2)]
+
+    assert names(give_way([urgent(at_once(2))], holders)) == ids("apart")
+
+
+def test_cut_of_what_may_be_used_at_once_takes_back_nobody_who_uses_nothing() -> None:
+    cap = Cap(resource=Metered.CPUS, limit=1)
+
+    assert names(beyond_caps([CapRow(NLP, cap, 3)], [heir("next", 1), holder("apart", 1, cpus=2)])) == ids("apart")

@@ -62,7 +62,9 @@ def _without_attempt(reader: Reader) -> Iterator[str]:
 
 def _still_held(world: World, reader: Reader) -> Iterator[str]:
     """What is over holds nothing: as many jobs are booked as are live, and nothing is reserved without one."""
-    usage, live = reader.usage(world.clock.now()).rows, len(reader.live_attempts())
+    # What begins only after another has ended holds no place of its own until then.
+    usage = reader.usage(world.clock.now()).rows
+    live = sum(attempt.inherits is None for attempt in reader.live_attempts())
     booked = sum(row.jobs for row in usage)
     if booked != live:
         yield f"I4: {booked} jobs are booked, {live} are live"

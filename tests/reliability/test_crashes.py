@@ -206,6 +206,22 @@ def long_work_that_runs(world: World) -> None:
     world.tick()
 
 
+def chaining_one_at_a_time(home: Path) -> World:
+    site = {
+        "backends": {"sim": {"kind": "simulated", "chain": 4}},
+        "projects": {"nlp": {"at_once": {"jobs": 1}}},
+        "jobs": {"self_fence": "60s"},
+    }
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), heartbeat_s=30)
+    return World.make(home, spec=spec, site=Site.model_validate(site))
+
+
+def heirs_of_a_failure(world: World) -> None:
+    fails = {"exit_code": 1, "at": 0.5, "times": 1}
+    world.submit(job("a", fails=fails), job("b", after("a")), job("c", after("b")), job("d"))
+    world.cluster.fail_submit(Fate.ACCEPTED, Fate.ACCEPT_LOST)
+
+
 def wide(world: World) -> None:
     world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
 
@@ -268,6 +284,13 @@ STORIES = {
         again=lambda w: release(w.workspace(), [w.tasks()["b"].id]),
         ends=(all_of(SUCCEEDED, *"abc"),),
         make=chaining,
+    ),
+    "heirs of a failure": Story(
+        prepare=heirs_of_a_failure,
+        act=run,
+        again=nothing,
+        ends=(all_of(SUCCEEDED, *"abcd"),),
+        make=chaining_one_at_a_time,
     ),
     "long work": Story(prepare=long_work, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"ab"),), make=chaining),
     "a lost node under long work": Story(
