@@ -77,8 +77,9 @@ class Resources:
     heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
     of them. An `elastic` one will do with other numbers of nodes, too: `nodes` is the least of them in what a task asks for,
     and the number that was chosen in what an attempt does.
-    `data` is what it reads. Its nodes hang on at most `switches` leaf switches (0: on any number); Slurm waits for that for
-    `switches_wait_s`, with 0 for as long as it lets a job wait.
+    With `numa` a node's part of it is kept on one NUMA node, as far as can be. `data` is what it reads. Its nodes hang on at
+    most `switches` leaf switches (0: on any number); Slurm waits for that for `switches_wait_s`, with 0 for as long as it lets
+    a job wait.
     `nodelist` names the very nodes, once a plan chose them because their names matter.
     `watts` and `gpu_watts` are what all of it is expected to draw, without its GPUs and by them: 0 until a plan prices it,
     and where the site says nothing.
@@ -97,6 +98,7 @@ class Resources:
     exclusive: bool = False
     components: tuple[Component, ...] = ()
     elastic: Elastic | None = None
+    numa: bool = False
     data: tuple[DataWish, ...] = ()
     switches: int = 0
     switches_wait_s: int = 0

@@ -203,6 +203,10 @@ RESOURCES = Record(
             kind=OneOrMany(kind=Either(short=_DATA_NAME, long=_DATA, widen=lambda name: DataWish(name=name))),
             about="Data sets of the site that it reads, by name, or paths; it runs near them where it can.",
         ),
+        "numa": Field(
+            kind=Boolean(),
+            about="A hint: keep its cores, memory and GPUs on each node close together, on one NUMA node.",
+        ),
         "switches": Field(
             kind=Either(short=_SWITCH_COUNT, long=_SWITCHES, widen=lambda most: (most, 0)),
             about="The nodes hang on at most so many leaf switches: a number, or `most` and `wait`.",

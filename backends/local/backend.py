@@ -14,6 +14,7 @@ from pathlib import Path
 
 from elisa.backends.local import supervisor
 from elisa.backends.local.job import Life, LocalJob, held_of, split_native_id
+from elisa.backends.local.numa import ANYWHERE
 from elisa.backends.local.pressure import PLENTY, memory_left
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign, free_gpus
 from elisa.backends.protocol import refuse_components, tag_of
@@ -167,7 +168,7 @@ class LocalBackend:
         self._crash("local.submit.request")
         gpus = ",".join(str(gpu) for gpu in held.gpus)
         supervisor.write_fields(
-            str(self._marker(job)), {"cpus": held.cpus, "memory_mib": held.memory_mib, "gpus": gpus}
+            str(self._marker(job)), {"cpus": held.cpus, "memory_mib": held.memory_mib, "gpus": gpus, "numa": held.numa}
         )
         self._crash("local.submit.marked")
         if job.life() is Life.VOID:
@@ -188,10 +189,13 @@ class LocalBackend:
         return held
 
     def _environment(self, request: JobRequest, held: Held) -> Mapping[str, str]:
-        if not self._slots.gpus:
-            return dict(request.environment)
-        # Given to jobs without GPUs too: what was not asked for must not be used.
-        return {**dict(request.environment), "CUDA_VISIBLE_DEVICES": ",".join(dict.fromkeys(map(str, held.gpus)))}
+        more: dict[str, str] = {}
+        if held.numa != ANYWHERE:
+            more[supervisor.CORES] = ",".join(map(str, self._slots.numa[held.numa]))
+        if self._slots.gpus:
+            # Given to jobs without GPUs too: what was not asked for must not be used.
+            more["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(map(str, held.gpus)))
+        return {**dict(request.environment), **more}
 
     def _launch(self, job: LocalJob) -> None:
         launcher = _spawn(str(job.folder))

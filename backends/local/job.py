@@ -11,6 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from elisa.backends.local import supervisor
+from elisa.backends.local.numa import ANYWHERE
 from elisa.backends.local.slots import Held
 from elisa.model.ids import AttemptId, NativeId, is_attempt_id
 from elisa.model.native import JobRequest, NativeState, Seen
@@ -221,4 +222,5 @@ def _time(fields: Mapping[str, str]) -> datetime | None:
 def held_of(fields: Mapping[str, str]) -> Held:
     """Return what the marker of a live job says it holds."""
     gpus = tuple(int(gpu) for gpu in fields.get("gpus", "").split(",") if gpu)
-    return Held(cpus=int(fields["cpus"]), memory_mib=int(fields["memory_mib"]), gpus=gpus)
+    numa = int(fields.get("numa", ANYWHERE))
+    return Held(cpus=int(fields["cpus"]), memory_mib=int(fields["memory_mib"]), gpus=gpus, numa=numa)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from elisa.backends.local.numa import ANYWHERE, choose_numa, numa_nodes
 from elisa.backends.runner import Runner
 from elisa.model.resources import SHARD, GpuRequest, Resources
 
@@ -21,7 +22,8 @@ class LocalSlots:
 
     `gpus` names the type of each GPU, in the order of their indices. Where `parts` has a number above 1 for a GPU, that many
     jobs share it: it is then given away in shards only. `promised` is what jobs together may ask for of cores and memory, in
-    percent of what is there; one alone never gets more than that.
+    percent of what is there; one alone never gets more than that. `numa` are the cores of each NUMA node, empty if there is
+    but one.
     """
 
     cpus: int
@@ -30,6 +32,7 @@ class LocalSlots:
     gpu_memory_mib: int = 0  # of each; 0: not known
     parts: tuple[int, ...] = ()
     promised: tuple[int, int] = (100, 100)
+    numa: tuple[tuple[int, ...], ...] = ()
 
     @property
     def all_promised(self) -> LocalSlots:
@@ -48,11 +51,15 @@ class LocalSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What one job holds. `gpus` are indices; one comes as often as the job has parts of it."""
+    """What one job holds.
+
+    `gpus` are indices; one comes as often as the job has parts of it. `numa` is the NUMA node that it is kept on.
+    """
 
     cpus: int
     memory_mib: int
     gpus: tuple[int, ...] = ()
+    numa: int = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +102,8 @@ def _choose(slots: LocalSlots, taken: tuple[Held, ...], asked: Resources) -> Hel
     gpus = _choose_gpus(slots, taken, asked.gpus)
     if isinstance(gpus, NoRoom):
         return gpus
-    return Held(cpus=cpus, memory_mib=asked.memory_mib_per_node, gpus=gpus)
+    numa = choose_numa(slots.numa, [(held.numa, held.cpus) for held in taken], cpus) if asked.numa else ANYWHERE
+    return Held(cpus=cpus, memory_mib=asked.memory_mib_per_node, gpus=gpus, numa=numa)
 
 
 def _choose_gpus(slots: LocalSlots, taken: tuple[Held, ...], asked: GpuRequest) -> tuple[int, ...] | NoRoom:
@@ -120,7 +128,11 @@ def detect_slots(runner: Runner, *, look_for_gpus: bool = True) -> LocalSlots:
     # Where there is no nvidia-smi, looking for it costs nothing; where there is one, it may take a second.
     gpus, gpu_memory_mib = _detect_gpus(runner) if look_for_gpus and shutil.which("nvidia-smi") else ((), 0)
     return LocalSlots(
-        cpus=len(os.sched_getaffinity(0)), memory_mib=_memory_mib(), gpus=gpus, gpu_memory_mib=gpu_memory_mib
+        cpus=len(os.sched_getaffinity(0)),
+        memory_mib=_memory_mib(),
+        gpus=gpus,
+        gpu_memory_mib=gpu_memory_mib,
+        numa=numa_nodes(),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 __all__ = [
+    "CORES",
     "Request",
     "boot_id",
     "host_name",
@@ -39,6 +40,8 @@ __all__ = [
 
 # What a job's processes are known by, wherever they hide: the name of a variable in their environment.
 MARK = b"ELISA_NATIVE_ID"
+CORES = "ELISA_CORES"
+"""The variable that names the cores a job is kept on."""
 # As the agent's own exit status for a program that cannot be started.
 CANNOT_START = 73
 # The agent enforces the limit itself; the supervisor comes after it, for agents that are stuck.
@@ -130,7 +133,16 @@ def _take_shape(request: Request) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(handle, target)
     _prefer_as_oom_victim()
+    _keep_on_cores(request.environment.get(os.fsencode(CORES), b""))
     os.chdir(request.workdir)
+
+
+def _keep_on_cores(cores: bytes) -> None:
+    try:
+        if cores:
+            os.sched_setaffinity(0, [int(core) for core in cores.split(b",")])
+    except OSError:  # they were taken away meanwhile: only a hint
+        pass
 
 
 def _prefer_as_oom_victim() -> None:

@@ -20,9 +20,9 @@ def description_of_job(
 ) -> dict[str, object] | None:
     """Return the arguments that say what sbatch's command line would; None where only sbatch can.
 
-    That is: heterogeneous jobs, limits on switches, options passed on as they are, another cluster, other ways to ask for
-    memory and GPUs than the usual ones; and dependencies, for pyslurm can't say that a job whose predecessor fails is to
-    stay (`--kill-on-invalid-dep=no`).
+    That is: heterogeneous jobs, limits on switches, hints at NUMA, options passed on as they are, another cluster, other
+    ways to ask for memory and GPUs than the usual ones; and dependencies, for pyslurm can't say that a job whose
+    predecessor fails is to stay (`--kill-on-invalid-dep=no`).
     """
     is_usual = options.gpu_style is GpuStyle.GRES and options.memory_style is MemoryStyle.NODE
     asked = request.resources
@@ -32,6 +32,7 @@ def description_of_job(
         or request.after_any
         or asked.components
         or asked.switches
+        or asked.numa
         or options.cluster
         or not is_usual
     ):

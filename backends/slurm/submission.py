@@ -41,9 +41,9 @@ EXTRAS = frozenset(
     {
         "acctg-freq", "batch", "bb", "begin", "cluster-constraint", "comment", "container", "contiguous", "core-spec",
         "cores-per-socket", "cpu-freq", "cpus-per-gpu", "deadline", "delay-boot", "distribution", "gpu-bind", "gpu-freq",
-        "gpus-per-socket", "gpus-per-task", "gres-flags", "hint", "mail-type", "mail-user", "mcs-label", "mem-per-cpu",
-        "mem-per-gpu", "network", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "oversubscribe",
-        "power", "prefer", "profile", "segment", "sockets-per-node", "spread-job", "switches", "thread-spec",
+        "gpus-per-socket", "gpus-per-task", "gres-flags", "hint", "mail-type", "mail-user", "mcs-label", "mem-bind",
+        "mem-per-cpu", "mem-per-gpu", "network", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket",
+        "oversubscribe", "power", "prefer", "profile", "segment", "sockets-per-node", "spread-job", "switches", "thread-spec",
         "threads-per-core", "time-min", "tmp", "tres-bind", "tres-per-task", "use-min-nodes", "wckey",
     }
 )  # fmt: skip
@@ -179,9 +179,19 @@ def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Ite
         yield "--licenses=" + ",".join(f"{name}:{count}" for name, count in asked.licences)
     if asked.exclusive:
         yield "--exclusive"
+    if asked.numa:
+        yield from (f"--{name}={value}" for name, value in _close_together(asked) if name not in extras)
     if asked.switches and "switches" not in extras:
         minutes, seconds = divmod(asked.switches_wait_s, 60)
         yield f"--switches={asked.switches}" + (f"@{minutes}:{seconds:02}" if asked.switches_wait_s else "")
+
+
+def _close_together(asked: Resources) -> Iterator[tuple[str, str]]:
+    """Yield what makes Slurm fill one socket after another, and bind the steps of a job to what is near."""
+    yield "distribution", "block:block"
+    yield "mem-bind", "local"
+    if asked.gpus.per_node:
+        yield "gpu-bind", "closest"
 
 
 def _refuse_what_overflows(asked: Resources) -> None:

@@ -151,6 +151,17 @@ def test_switches_are_limited_in_slurms_own_words() -> None:
     assert "--switches=3" in options_of(a_request(resources=asked, extras=(("switches", "3"),)))
 
 
+def test_a_hint_at_numa_is_said_in_slurms_own_words() -> None:
+    asked = Resources(cpus_per_task=4, numa=True)
+    on_gpus = Resources(gpus=GpuRequest(per_node=1), numa=True)
+
+    assert {"--distribution=block:block", "--mem-bind=local"} <= options_of(a_request(resources=asked))
+    assert "--gpu-bind=closest" in options_of(a_request(resources=on_gpus))
+    assert "--gpu-bind=closest" not in options_of(a_request(resources=asked))
+    own = options_of(a_request(resources=asked, extras=(("distribution", "cyclic"),)))
+    assert ("--distribution=cyclic" in own, "--distribution=block:block" in own) == (True, False)
+
+
 def test_nodes_that_a_plan_chose_are_named_unless_the_author_named_others() -> None:
     chosen = Resources(nodes=2, nodelist=("n1", "n2"))
 
