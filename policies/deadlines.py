@@ -7,11 +7,11 @@ parallel slots is Graham's (Bounds on multiprocessing timing anomalies, SIAM J. 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from elisa.model.columns import UnfinishedRow
 from elisa.model.ids import PipelineId, TaskId
@@ -48,52 +48,68 @@ class DeadlineVerdict:
     slots: int
 
 
+class _Paths(NamedTuple):
+    """For each task the seconds from its start to the end of the longest chain that begins with it, and who is next in it."""
+
+    seconds: Mapping[TaskId, float]
+    next: Mapping[TaskId, TaskId]
+
+
 def longest_paths(work: Iterable[Work]) -> Mapping[TaskId, float]:
     """Return for each task the seconds from its start to the end of the longest chain that begins with it.
 
     Raises ValueError if the needs run in a circle.
     """
-    tasks = {one.id: one for one in work}
-    dependents: dict[TaskId, list[TaskId]] = defaultdict(list)
-    for one in tasks.values():
-        for need in one.needs:
-            if need in tasks:
-                dependents[need].append(one.id)
+    return _paths_of(tuple(work)).seconds
+
+
+def _paths_of(work: Sequence[Work]) -> _Paths:
+    return _paths({one.id: one.needs for one in work}, {one.id: one.remaining_s for one in work})
+
+
+def _paths(needs: Mapping[TaskId, Sequence[TaskId]], left_s: Mapping[TaskId, float]) -> _Paths:
+    """Go from the ends of all chains to their beginnings; of chains of the same length the one with smaller ids counts."""
+    waited_for = dict.fromkeys(needs, 0)
+    for wanted in needs.values():
+        for need in wanted:
+            if need in waited_for:
+                waited_for[need] += 1
     paths: dict[TaskId, float] = {}
-    for id_ in reversed(_topological(tasks, dependents)):
-        paths[id_] = tasks[id_].remaining_s + max((paths[other] for other in dependents[id_]), default=0.0)
-    return paths
-
-
-def _topological(tasks: Mapping[TaskId, Work], dependents: Mapping[TaskId, Sequence[TaskId]]) -> list[TaskId]:
-    waiting = {id_: sum(need in tasks for need in one.needs) for id_, one in tasks.items()}
-    order = [id_ for id_, count in waiting.items() if not count]
+    follows: dict[TaskId, TaskId] = {}
+    order = [id_ for id_, count in waited_for.items() if not count]
     for id_ in order:
-        for dependent in dependents.get(id_, ()):
-            waiting[dependent] -= 1
-            if not waiting[dependent]:
-                order.append(dependent)
-    if len(order) < len(tasks):
-        circle = sorted(id_ for id_, count in waiting.items() if count)
+        after = follows.get(id_)
+        path_s = paths[id_] = left_s[id_] + (0.0 if after is None else paths[after])
+        for need in needs[id_]:
+            if need not in waited_for:
+                continue
+            other = follows.get(need)
+            if other is None or (-path_s, id_) < (-paths[other], other):
+                follows[need] = id_
+            waited_for[need] -= 1
+            if not waited_for[need]:
+                order.append(need)
+    if len(order) < len(needs):
+        circle = sorted(id_ for id_, count in waited_for.items() if count)
         raise ValueError(f"the needs of {', '.join(circle)} run in a circle")
-    return order
+    return _Paths(paths, follows)
 
 
-def judge(
-    work: Sequence[Work], deadline: datetime, now: datetime, paths: Mapping[TaskId, float] | None = None
-) -> DeadlineVerdict:
-    """Return whether the unfinished `work` of one pipeline, with its longest `paths`, can end by its deadline."""
-    paths = longest_paths(work) if paths is None else paths
-    longest_s = max(paths.values(), default=0.0)
+def judge(work: Sequence[Work], deadline: datetime, now: datetime) -> DeadlineVerdict:
+    """Return whether the unfinished `work` of one pipeline can end by its deadline."""
+    return _verdict(_paths_of(work), sum(one.remaining_s for one in work), deadline, now)
+
+
+def _verdict(paths: _Paths, total_s: float, deadline: datetime, now: datetime) -> DeadlineVerdict:
+    longest_s = max(paths.seconds.values(), default=0.0)
     left_s = (deadline - now).total_seconds()
     slack_s = left_s - longest_s
-    total_s = sum(one.remaining_s for one in work)
     return DeadlineVerdict(
         deadline=deadline,
         is_reachable=slack_s >= 0,
         slack_s=slack_s,
         earliest_end=now + timedelta(seconds=longest_s),
-        critical=_critical(work, paths),
+        critical=tuple(_critical(paths, longest_s)),
         cut_s=max(0.0, -slack_s),
         slots=_ceiling(total_s, left_s) if left_s > 0 else 0,
     )
@@ -111,19 +127,17 @@ def due_of(rows: Iterable[UnfinishedRow], left_s: Mapping[TaskId, float], now: d
 
     A pipeline whose needs run in a circle is left out: submission refuses those, and no plan may fail for one.
     """
-    of_pipeline: dict[tuple[str, int], list[Work]] = defaultdict(list)
+    of_pipeline: dict[tuple[str, int], dict[TaskId, Sequence[TaskId]]] = defaultdict(dict)
     for row in rows:
-        id_ = TaskId(row.task)
-        one = Work(id=id_, remaining_s=left_s[id_], needs=tuple(TaskId(need) for need in row.needs))
-        of_pipeline[row.pipeline, row.deadline_us].append(one)
+        of_pipeline[row.pipeline, row.deadline_us][TaskId(row.task)] = cast("tuple[TaskId, ...]", row.needs)
     paths: dict[TaskId, float] = {}
     verdicts: dict[PipelineId, DeadlineVerdict] = {}
-    for (pipeline, deadline_us), work in of_pipeline.items():
+    for (pipeline, deadline_us), needs in of_pipeline.items():
         with suppress(ValueError):
-            own = longest_paths(work)
-            paths |= own
+            own = _paths(needs, left_s)
+            paths |= own.seconds
             deadline = datetime.fromtimestamp(deadline_us * _MICRO, UTC)
-            verdicts[PipelineId(pipeline)] = judge(work, deadline, now, own)
+            verdicts[PipelineId(pipeline)] = _verdict(own, sum(left_s[id_] for id_ in needs), deadline, now)
     return Due(paths, verdicts)
 
 
@@ -131,19 +145,12 @@ def _ceiling(total_s: float, left_s: float) -> int:
     return max(1, int(-(-total_s // left_s))) if total_s > 0 else 0
 
 
-def _critical(work: Sequence[Work], paths: Mapping[TaskId, float]) -> tuple[TaskId, ...]:
-    """Return the tasks of the longest chain, first to last; of chains of the same length the one with smaller ids."""
-    dependents: dict[TaskId, list[TaskId]] = defaultdict(list)
-    for one in work:
-        for need in one.needs:
-            dependents[need].append(one.id)
-    chain: list[TaskId] = []
-    choices: Sequence[TaskId] = list(paths)
-    while choices:
-        best = min(choices, key=lambda id_: (-paths[id_], id_))
-        chain.append(best)
-        choices = dependents[best]
-    return tuple(chain)
+def _critical(paths: _Paths, longest_s: float) -> Iterator[TaskId]:
+    """Yield the tasks of the longest chain, first to last; of chains of the same length the one with smaller ids."""
+    id_ = min((id_ for id_, path_s in paths.seconds.items() if path_s == longest_s), default=None)
+    while id_ is not None:
+        yield id_
+        id_ = paths.next.get(id_)
 
 
 def urgency(path_s: float, left_s: float) -> float:
