@@ -25,10 +25,14 @@ def main(argv: list[str]) -> int:
             from elisa.runtime.call import run_call
 
             return run_call(argv[2])
-    if argv[:1] in (["launch"], ["ray-node"]):
-        from elisa.runtime.launch import run_launch, run_ray_node
+    if argv[:1] == ["launch"]:
+        from elisa.runtime.launch import run_launch
 
-        return (run_launch if argv[0] == "launch" else run_ray_node)(argv[1:], dict(os.environ))
+        return run_launch(argv[1:], dict(os.environ))
+    if argv[:1] == ["ray-node"]:
+        from elisa.runtime.raynode import run_ray_node
+
+        return run_ray_node(argv[1:], dict(os.environ))
     sys.stderr.write("usage: python -m elisa.runtime run|bundle|call --job FILE | launch NAME PROGRAM...\n")
     return _USAGE
 

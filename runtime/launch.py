@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import sys
-import time
 import zlib
 from typing import Callable, Mapping, NamedTuple, Sequence
 
@@ -21,21 +19,22 @@ __all__ = [
     "horovod",
     "layout_of",
     "mpi",
+    "node_rank",
     "ray",
     "rendezvous",
     "run_launch",
-    "run_ray_node",
     "torchrun",
 ]
 
 _FIRST_PORT = 20_000
 _PORTS = 20_000  # below the ports that Linux hands out by itself
-_RAY_WAIT_S = 120.0
-_RAY_JOINED_S = 10.0  # a worker that finds no head gives up sooner
 
 
 class Layout(NamedTuple):
-    """Where a job runs. `spread` is the command that starts one process on each node."""
+    """Where a job runs. `spread` is the command that starts one process on each node.
+
+    `address` is by what name the others reach the first node.
+    """
 
     hosts: tuple[str, ...]
     tasks_per_node: int
@@ -44,11 +43,7 @@ class Layout(NamedTuple):
     id: str
     port: int
     spread: tuple[str, ...]
-
-    @property
-    def head(self) -> str:
-        """The node on which the first process runs."""
-        return self.hosts[0]
+    address: str
 
     @property
     def processes_per_node(self) -> int:
@@ -74,8 +69,13 @@ def _expand(before: str, ranges: str, after: str) -> list[str]:
     return names
 
 
-def layout_of(env: Mapping[str, str], read: Callable[[str], str] | None = None) -> Layout:
-    """Return the layout of the job that `env` describes; outside of any, of this host alone."""
+def layout_of(
+    env: Mapping[str, str], read: Callable[[str], str] | None = None, is_known: Callable[[str], bool] | None = None
+) -> Layout:
+    """Return the layout of the job that `env` describes; outside of any, of this host alone.
+
+    `is_known` tells whether a name is one of the network's. To be asked first on the first node: the others are told.
+    """
     hosts, spread = _hosts(env, read or _read)
     return Layout(
         hosts=hosts,
@@ -83,9 +83,22 @@ def layout_of(env: Mapping[str, str], read: Callable[[str], str] | None = None) 
         gpus_per_node=_number(env, "ELISA_GPUS_PER_NODE", 0),
         cpus_per_task=_number(env, "ELISA_CPUS_PER_TASK", 1),
         id=env.get("ELISA_ATTEMPT", "elisa"),
-        port=_FIRST_PORT + zlib.crc32(env.get("ELISA_ATTEMPT", "").encode()) % _PORTS,
+        port=_number(env, "MASTER_PORT", _FIRST_PORT + zlib.crc32(env.get("ELISA_ATTEMPT", "").encode()) % _PORTS),
         spread=spread,
+        address=env.get("MASTER_ADDR") or _address(hosts, is_known or _is_known),
     )
+
+
+def _address(hosts: Sequence[str], is_known: Callable[[str], bool]) -> str:
+    """Return the first node's name; what it calls itself where its manager's name for it is none of the network's."""
+    return hosts[0] if len(hosts) == 1 or is_known(hosts[0]) else socket.gethostname()
+
+
+def _is_known(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 def _hosts(env: Mapping[str, str], read: Callable[[str], str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -113,7 +126,7 @@ def rendezvous(env: Mapping[str, str]) -> dict[str, str]:
     """Return the variables by which the processes of a distributed job find each other."""
     layout = layout_of(env)
     return {
-        "MASTER_ADDR": layout.head,
+        "MASTER_ADDR": layout.address,
         "MASTER_PORT": str(layout.port),
         "ELISA_HOSTS": ",".join(layout.hosts),
         "ELISA_NNODES": str(len(layout.hosts)),
@@ -126,7 +139,7 @@ def torchrun(layout: Layout, program: Sequence[str]) -> list[str]:
     where = ["--standalone"]
     if layout.spread:
         where = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={layout.id}"]
-        where.append(f"--rdzv-endpoint={layout.head}:{layout.port}")
+        where.append(f"--rdzv-endpoint={layout.address}:{layout.port}")
     # A process that fails ends the job: elisa starts it anew, from its checkpoint, on nodes that are well.
     argv = [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts=0"]
     return [*layout.spread, *argv, f"--nproc-per-node={layout.processes_per_node}", *program]
@@ -136,8 +149,9 @@ def mpi(layout: Layout, program: Sequence[str]) -> list[str]:
     """Return the command for MPI: under Slurm its own launcher, which knows the library of the site."""
     count = len(layout.hosts) * layout.tasks_per_node
     if layout.spread[:1] == ("srun",):
-        nodes = str(len(layout.hosts))
-        return ["srun", f"--nodes={nodes}", f"--ntasks={count}", f"--ntasks-per-node={layout.tasks_per_node}", *program]
+        where = [f"--nodes={len(layout.hosts)}", f"--ntasks={count}", f"--ntasks-per-node={layout.tasks_per_node}"]
+        # By itself srun lets the others wait for a rank that has died until the walltime is over.
+        return ["srun", *where, "--kill-on-bad-exit=1", *program]
     return ["mpirun", "-np", str(count), "--host", _slots(layout, layout.tasks_per_node), *program]
 
 
@@ -171,40 +185,14 @@ def run_launch(argv: Sequence[str], env: Mapping[str, str]) -> int:
         return 64
     command = LAUNCHERS[argv[0]](layout_of(env), argv[1:])
     try:
-        os.execvpe(command[0], command, {**env, **rendezvous(env)})  # noqa: S606  (a list of words)
+        os.execvpe(command[0], command, {**rendezvous(env), **env})  # noqa: S606  (a list of words)
     except OSError as error:
         sys.stderr.write(f"elisa: {command[0]} cannot be started: {error.strerror}\n")
     return 127
 
 
-def run_ray_node(program: Sequence[str], env: Mapping[str, str], run: Callable[..., int] | None = None) -> int:
-    """Do one node's part in a Ray cluster: on the first, start the head, then the program; on others, a worker."""
-    call = run or subprocess.call
-    layout = layout_of(env)
-    address = f"{layout.head}:{layout.port}"
-    resources = [f"--num-cpus={layout.tasks_per_node * layout.cpus_per_task}", f"--num-gpus={layout.gpus_per_node}"]
-    if _node_rank(env, layout) != 0:
-        return _join_ray(call, ["ray", "start", f"--address={address}", *resources, "--block"])
-    status = call(["ray", "start", "--head", f"--port={layout.port}", *resources])
-    if status == 0:
-        status = call(list(program), env={**env, "RAY_ADDRESS": address})
-    call(["ray", "stop"])
-    return status
-
-
-def _join_ray(call: Callable[..., int], argv: list[str], clock: Callable[[], float] = time.monotonic) -> int:
-    """Run a worker until the head stops; the head may take a while to come up."""
-    deadline = clock() + _RAY_WAIT_S
-    while True:
-        joined_at = clock()
-        status = call(argv)
-        if clock() - joined_at > _RAY_JOINED_S:
-            return 0  # it was in, and the head has ended
-        if clock() > deadline:
-            return status
-
-
-def _node_rank(env: Mapping[str, str], layout: Layout) -> int:
+def node_rank(env: Mapping[str, str], layout: Layout) -> int:
+    """Return which of the job's nodes this is, the first being 0."""
     for name in ("SLURM_NODEID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"):
         if env.get(name, "").isdigit():
             return int(env[name])

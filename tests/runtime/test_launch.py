@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from elisa.runtime import launch
 from elisa.runtime.__main__ import main
-from elisa.runtime.launch import LAUNCHERS, Layout, expand_hosts, layout_of, rendezvous, run_launch, run_ray_node
+from elisa.runtime.launch import LAUNCHERS, Layout, expand_hosts, layout_of, rendezvous, run_launch
 from tests.runtime.agent_cases import Case
 
 SLURM = {
@@ -21,6 +22,39 @@ SLURM = {
     "ELISA_ATTEMPT": "t000000001.1",
 }
 HERE = socket.gethostname()
+
+
+# Every step adds its number to each of 15 elements, spread over the ranks: 15 * 28 in the end.
+DIES_AT = 4
+RANKS = f"""
+import os, signal
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from elisa import checkpoint
+
+dist.init_process_group("gloo")
+rank, size = dist.get_rank(), dist.get_world_size()
+mesh = init_device_mesh("cpu", (size,))
+state = {{"w": distribute_tensor(torch.zeros(15), mesh, [Shard(0)])}}
+with checkpoint.run(interval_s=0) as ckpt:
+    saved, began = ckpt.load(), ckpt.step
+    if saved:
+        saved["model"].load_into(state)
+    for step in ckpt.steps(8):
+        if step == {DIES_AT} and rank == 1 and os.environ["ELISA_ATTEMPT"].endswith(".1"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        dist.barrier()
+        state["w"] += step
+        ckpt.save(step, lambda: {{"model": checkpoint.Sharded(state)}})
+    print(f"{{rank}} of {{size}}: {{began}} {{int(state['w'].full_tensor().sum())}}", flush=True)
+dist.destroy_process_group()
+"""
+
+
+def known(_host: str) -> bool:
+    return True
 
 
 @pytest.mark.parametrize(
@@ -60,7 +94,7 @@ def test_outside_of_a_job_there_is_this_host() -> None:
 
 
 def test_what_every_launcher_is_told() -> None:
-    layout = layout_of(SLURM)
+    layout = layout_of(SLURM, is_known=known)
     said = {name: " ".join(make(layout, ["train.py", "--lr", "1"])) for name, make in LAUNCHERS.items()}
 
     spread = "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1"
@@ -68,14 +102,14 @@ def test_what_every_launcher_is_told() -> None:
     assert said == {
         "torchrun": f"{spread} {sys.executable} -m torch.distributed.run --nnodes=2 {rendezvous_at} --max-restarts=0"
         " --nproc-per-node=4 train.py --lr 1",
-        "mpi": "srun --nodes=2 --ntasks=4 --ntasks-per-node=2 train.py --lr 1",
+        "mpi": "srun --nodes=2 --ntasks=4 --ntasks-per-node=2 --kill-on-bad-exit=1 train.py --lr 1",
         "horovod": "horovodrun -np 8 -H gpu01:4,gpu02:4 train.py --lr 1",
         "ray": f"{spread} {sys.executable} -m elisa.runtime ray-node train.py --lr 1",
     }
 
 
 def test_on_one_host_nothing_is_spread() -> None:
-    layout = Layout((HERE,), 2, 0, 1, "x", 20_000, ())
+    layout = Layout((HERE,), 2, 0, 1, "x", 20_000, (), HERE)
 
     assert LAUNCHERS["torchrun"](layout, ["a.py"])[1:] == [
         "-m", "torch.distributed.run", "--standalone", "--max-restarts=0", "--nproc-per-node=2", "a.py",
@@ -83,61 +117,36 @@ def test_on_one_host_nothing_is_spread() -> None:
     assert LAUNCHERS["mpi"](layout, ["a"]) == ["mpirun", "-np", "2", "--host", f"{HERE}:2", "a"]
 
 
+def test_the_first_node_is_reached_by_the_name_it_calls_itself_where_the_manager_s_is_none_of_the_network() -> None:
+    assert layout_of(SLURM, is_known=known).address == "gpu01"
+    assert layout_of(SLURM, is_known=lambda _: False).address == HERE
+    assert layout_of({**SLURM, "SLURM_JOB_NODELIST": "x.invalid,y.invalid"}).address == HERE
+    assert layout_of({**SLURM, "SLURM_JOB_NODELIST": "localhost,y.invalid"}).address == "localhost"
+
+
+def test_what_the_first_node_or_the_author_said_of_address_and_port_holds_on_all() -> None:
+    env = {**SLURM, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "7"}
+
+    assert (layout_of(env).address, layout_of(env).port) == ("10.0.0.1", 7)
+    assert rendezvous(env)["MASTER_PORT"] == "7"
+
+
 def test_processes_find_each_other(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.run(case.job(argv=["env"], nodes=2, env={"MASTER_PORT": "7"}), SLURM_JOB_NODELIST="n[1-2]")
 
     env = dict(line.split("=", 1) for line in case.printed.splitlines())
-    assert (env["MASTER_ADDR"], env["ELISA_HOSTS"], env["ELISA_NNODES"]) == ("n1", "n1,n2", "2")
+    assert (env["MASTER_ADDR"], env["ELISA_HOSTS"], env["ELISA_NNODES"]) == (HERE, "n1,n2", "2")
     assert env["MASTER_PORT"] == "7"  # the author's word is the last
 
 
-class TestRay:
-    def record(self, env: dict[str, str], *statuses: int) -> tuple[int, list[list[str]]]:
-        left, ran = list(statuses), []
+def test_a_node_knows_itself_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "nodes").write_text(f"a\n{HERE}\n")
+    env = {"PBS_NODEFILE": str(tmp_path / "nodes")}
 
-        def call(argv: list[str], **_: Any) -> int:
-            ran.append(argv)
-            return left.pop(0)
-
-        return run_ray_node(["train.py"], env, call), ran
-
-    def test_on_the_first_node_the_head_and_then_the_program_run(self) -> None:
-        status, ran = self.record({**SLURM, "SLURM_NODEID": "0"}, 0, 5, 0)
-
-        assert status == 5
-        assert [argv[:3] for argv in ran] == [["ray", "start", "--head"], ["train.py"], ["ray", "stop"]]
-        assert ran[0][-2:] == ["--num-cpus=16", "--num-gpus=4"]
-
-    def test_without_a_head_no_program_runs(self) -> None:
-        status, ran = self.record({**SLURM, "SLURM_NODEID": "0"}, 1, 0)
-
-        assert (status, [argv[:2] for argv in ran]) == (1, [["ray", "start"], ["ray", "stop"]])
-
-    def test_a_worker_waits_for_the_head(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        now = [0.0]
-
-        def call(_argv: list[str]) -> int:
-            now[0] += 1 if now[0] < 5 else 100
-            return 1
-
-        assert launch._join_ray(call, ["ray"], lambda: now[0]) == 0
-        monkeypatch.setattr(launch, "_RAY_WAIT_S", 3.0)
-        now[0] = 0.0
-        assert launch._join_ray(call, ["ray"], lambda: now[0]) == 1
-
-    def test_other_nodes_are_workers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(launch, "_RAY_WAIT_S", -1.0)
-        status, ran = self.record({**SLURM, "SLURM_NODEID": "1"}, 3)
-
-        assert (status, ran[0][2], ran[0][-1]) == (3, f"--address=gpu01:{layout_of(SLURM).port}", "--block")
-
-    def test_a_node_knows_itself_by_its_name(self, tmp_path: Path) -> None:
-        (tmp_path / "nodes").write_text(f"a\n{HERE}\n")
-        env = {"PBS_NODEFILE": str(tmp_path / "nodes")}
-
-        assert launch._node_rank(env, layout_of(env)) == 1
-        assert launch._node_rank({}, layout_of({})) == 0
+    assert launch.node_rank(env, layout_of(env)) == 1
+    assert launch.node_rank({}, layout_of({})) == 0
+    assert launch.node_rank({"SLURM_NODEID": "3"}, layout_of({})) == 3
 
 
 class TestCommand:
@@ -163,12 +172,24 @@ class TestCommand:
         assert run_launch(["mpi", "a.out"], dict(os.environ)) == 127
         assert capsys.readouterr().err == "elisa: mpirun cannot be started: No such file or directory\n"
 
-    def test_torchrun_really_runs(self, tmp_path: Path) -> None:
-        pytest.importorskip("torch", reason="torch is not here; get it with: make frameworks")
-        case = Case(tmp_path)
-        (tmp_path / "p.py").write_text("import os; print(os.environ['RANK'], os.environ['WORLD_SIZE'], flush=True)")
-        argv = [sys.executable, "-m", "elisa.runtime", "launch", "torchrun", str(tmp_path / "p.py")]
-        env = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    @pytest.mark.slow
+    def test_ranks_of_torchrun_end_with_the_one_that_dies_and_another_number_of_them_goes_on(
+        self, tmp_path: Path, require_real: Callable[..., None]
+    ) -> None:
+        require_real("torch")
+        case = Case(tmp_path, {"env": {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "GLOO_SOCKET_IFNAME": "lo"}})
+        (tmp_path / "ranks.py").write_text(RANKS)
+        argv = [sys.executable, "-W", "ignore", "-m", "elisa.runtime", "launch", "torchrun", str(tmp_path / "ranks.py")]
+        checkpoint = {"interval_s": 0, "keep": 2}
 
-        assert case.run(case.job(argv=argv, tasks_per_node=2, env=env)) == 0
-        assert sorted(case.printed.split("\n")) == ["", "0 2", "1 2"]
+        assert case.run(case.job(argv=argv, tasks_per_node=2, checkpoint=checkpoint)) == 1
+        assert case.printed == ""
+        newest = max(record.data["step"] for record in case.events() if record.kind == "checkpoint")
+        assert newest < DIES_AT
+        assert case.run(case.job(2, argv=argv, tasks_per_node=3, checkpoint=checkpoint)) == 0
+        assert sorted(case.printed.split("\n")) == [
+            "",
+            f"0 of 3: {newest} 420",
+            f"1 of 3: {newest} 420",
+            f"2 of 3: {newest} 420",
+        ]
