@@ -92,8 +92,13 @@ def _over_cap(world: World, reader: Reader) -> Iterator[str]:
             else:
                 # What a job used beyond its walltime is booked as it was; only reservations are up to us.
                 held = sum(getattr(row.reserved, column) for row in rows)
-            if cap.is_hard and held > cap.limit:
+            if cap.is_hard and held > cap.limit and _has_admitted(world, reader):
                 yield f"I3: {project.name} holds {held} {cap.resource.value}, its cap is {cap.limit}"
+
+
+def _has_admitted(world: World, reader: Reader) -> bool:
+    """Tell whether anything that is live was admitted under the caps as they are now."""
+    return world.cut_at is None or any(one.intended_at >= world.cut_at for one in reader.live_attempts())
 
 
 def _stale_resumes(world: World, reader: Reader) -> Iterator[str]:

@@ -16,6 +16,8 @@ from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.commands import cancel, hold, release, retry
 from elisa.engine.config import Site
 from elisa.engine.drain import drain
+from elisa.engine.projects import change
+from elisa.model.pipeline import PriorityClass
 from elisa.model.ports import no_crash
 from elisa.model.states import TaskState
 from elisa.store.reader import Reader
@@ -118,14 +120,43 @@ def growing(world: World) -> None:
     )
 
 
-def capped(home: Path) -> World:
+def capped(home: Path, cpu_hours: float = 3) -> World:
     site = {
         "backends": {"sim": {"kind": "simulated"}},
-        "projects": {"nlp": {"budget": {"cpu_hours": 3}}},
+        "projects": {"nlp": {"budget": {"cpu_hours": cpu_hours}}},
         "jobs": {"self_fence": "60s"},
     }
     spec = ClusterSpec(nodes=(NodeType(name="node", count=8, cpus=4),), heartbeat_s=30)
     return World.make(home, spec=spec, site=Site.model_validate(site))
+
+
+def two_that_save(world: World) -> None:
+    saving = {"lasts_s": 240, "walltime_s": 600, "saves_every_s": 60, "cpus": 4}
+    world.submit(job("low", priority=PriorityClass.LOW, **saving), job("high", priority=PriorityClass.HIGH, **saving))
+    world.tick()
+    world.pass_time(90)
+    world.tick()
+
+
+def cut(world: World) -> None:
+    """Allow half of what is used at once: one of the two saves, leaves and parks, and wakes when the other is through."""
+    world.cut_at = world.clock.now()
+    change(world.workspace(), "nlp", {"at_once.cpus": "4"})
+
+
+def cut_and_restore(world: World) -> None:
+    """Leave of the budget less than is used and reserved, so that neither may go on; then give all of it back."""
+    world.cut_at = world.clock.now()
+    change(world.workspace(), "nlp", {"budget.cpu_hours": "0.2"})
+    for _ in range(3):
+        world.tick()
+        world.pass_time(60)
+    restore(world)
+    world.run()
+
+
+def restore(world: World) -> None:
+    change(world.workspace(), "nlp", {"budget.cpu_hours": "30"})
 
 
 def close_a_node(world: World) -> None:
@@ -310,6 +341,20 @@ STORIES = {
         ends=(all_of(SUCCEEDED, "train", "report"),),
     ),
     "a shared job": Story(prepare=short_chain, act=run, again=nothing, ends=(all_of(SUCCEEDED, *"abc"),)),
+    "parking under a cap that was cut": Story(
+        prepare=two_that_save,
+        act=lambda w: (cut(w), run(w)),
+        again=cut,
+        ends=(all_of(SUCCEEDED, "low", "high"),),
+        make=lambda home: capped(home, 30),
+    ),
+    "parking until a budget is back": Story(
+        prepare=two_that_save,
+        act=cut_and_restore,
+        again=restore,
+        ends=(all_of(SUCCEEDED, "low", "high"),),
+        make=lambda home: capped(home, 30),
+    ),
     "a budget": Story(
         prepare=wide, act=run, again=nothing, ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(5))),), make=capped
     ),

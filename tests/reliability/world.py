@@ -166,7 +166,10 @@ class SideBySide:
 
 @dataclass(slots=True, kw_only=True)
 class World:
-    """Everything a test drives. `crash` is what the next workspace is opened with."""
+    """Everything a test drives. `crash` is what the next workspace is opened with.
+
+    `cut_at` is when a cap was lowered last: what was admitted before may stand above it.
+    """
 
     home: Path
     clock: VirtualClock
@@ -177,6 +180,7 @@ class World:
     crash: CrashPoint = no_crash
     files: Callable[[CrashPoint], Files] = CopiedFiles
     extra: dict[str, Backend] = field(default_factory=dict)
+    cut_at: datetime | None = None
 
     @classmethod
     def make(cls, home: Path, *, seed: int = 0, spec: ClusterSpec | None = None, site: Site = _SITE) -> World:
