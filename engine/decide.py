@@ -21,6 +21,7 @@ from elisa.engine.livelock import with_protection
 from elisa.engine.managers import Managers
 from elisa.engine.plugins import FencedPlugins
 from elisa.engine.rules import policy_of
+from elisa.engine.unpinning import is_pinned
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import Outlook, RunningRow
 from elisa.model.ids import TaskId
@@ -72,7 +73,13 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     running = with_urgency(held, due, now)
     avoided = learnt(reader, now) if ready.task else ()
     keep_off_gpus(ws.backends, avoided)
-    looks = looks or bool(ready.task) or _may_help(policy, running) or _may_be_short(ws, running)
+    looks = (
+        looks
+        or bool(ready.task)
+        or _may_help(policy, running)
+        or any(map(is_pinned, live))
+        or _may_be_short(ws, running)
+    )
     clusters = managers.clusters() if looks else ()
     fenced = _fenced(ws, policy, health, now)
     inputs = PlanInputs(

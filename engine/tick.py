@@ -31,6 +31,7 @@ from elisa.engine.spool import Reading, SpoolNews, read_new
 from elisa.engine.stop import cancel_idle, send_stops, stops_due, stops_of
 from elisa.engine.ticklog import rotate
 from elisa.engine.unchaining import unchaining_stops
+from elisa.engine.unpinning import unpinning_stops
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import AttemptNoted
@@ -125,6 +126,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stops += clearing_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += [one for one in unchaining_stops(writer, by_id, plan, now) if one.attempt.id not in leaving]
+    stops += unpinning_stops(by_id, plan.snapshot, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
     stopped = send_stops(ws, writer, managers, stops)

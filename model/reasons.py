@@ -89,6 +89,7 @@ class ReasonCode(StrEnum):
     CAP_CUT = "cap_cut"  # project: what it held in advance is more than its project may have now
     GAVE_PLACE = "gave_place"  # task, why: what it held in advance is needed by a task that comes before it
     GAVE_BACK = "gave_back"  # gang, running, size, waited_s
+    NODES_LOST = "nodes_lost"  # backend, nodes: it waited for nodes that take no jobs now
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
     SHRINKS = "shrinks"  # task, was, size
     GROWS = "grows"  # was, size, idle_s

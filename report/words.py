@@ -85,6 +85,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.DUPLICATE_CANCELLED: "a second native job, {native_id}, carried its tag and was cancelled",
     _C.PREEMPTED_FOR: "it made room for {task}",
     _C.GAVE_BACK: "its gang {gang} had only {running} of {size} members running for {waited_s}: all of it starts anew",
+    _C.NODES_LOST: "it was taken back from the queue, for {nodes} of {backend}, which it waited for, take no jobs now",
     _C.CLEARED: "it has to leave: {closed}",
     _C.SHRINKS: "it saves and starts again on fewer nodes than {was}, {size} or more, so that {task} can start",
     _C.GROWS: "it saves and starts again on {size} nodes in place of {was}: they have stood idle for {idle_s}",

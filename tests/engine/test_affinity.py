@@ -154,3 +154,25 @@ def test_without_a_queue_work_on_several_nodes_prefers_one_switch(tmp_path: Path
     world.tick()
 
     assert nodes(world, "fill", "wide") == ["n0001", "n0004,n0005,n0006"]
+
+
+def test_a_job_that_waits_for_a_node_which_fails_is_taken_back_and_runs_elsewhere(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    world.submit(job("server", cpus=4, lasts_s=1200), tied(job("client"), Affinity(tasks=("server",))))
+    for _ in range(3):
+        world.tick()
+        world.pass_time(60)
+    (first,) = nodes(world, "server")
+    assert world.attempts("client")[0].request.nodelist == (first,)
+
+    world.cluster.fail_nodes(first, for_s=86_400)
+    world.run()
+
+    taken_back, *_ = world.attempts("client")
+    with Reader.open(world.home) as reader:
+        told = [row.facts for row in reader.audit(subject=taken_back.id) if row.kind == "cancel.sent"]
+    assert [(facts["reason"], facts["because"]) for facts in told] == [
+        ("nodes_lost", {"backend": "sim", "nodes": first})
+    ]
+    assert nodes(world, "client")[-1] not in {first, ""}
+    assert world.tasks()["client"].failures == 0

@@ -19,26 +19,31 @@ from elisa.policies import (
     order,
     placement,
     preemption,
+    room,
     score,
     snapshot,
     tiers,
     walk,
 )
 from elisa.policies import profile as profiles
+from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill
 from elisa.policies.budgets import Meter
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.room import Room, Taken, _Free
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.walk import Walk
+from tests.policies import test_affinity as tying
 from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
 from tests.policies import test_fairness as sharing
+from tests.policies import test_locality as reading
 from tests.policies import test_order as ordering
 from tests.policies import test_placement as placing
 from tests.policies import test_plan as planning
 from tests.policies import test_plan_laws as laws
 from tests.policies import test_preemption as preempting
+from tests.policies import test_topology as switching
 from tests.policies.build import a_request
 
 Patch = pytest.MonkeyPatch
@@ -104,12 +109,36 @@ def features_do_not_matter(request: Any, gpu_type: str, pool: Any, *, free: bool
     return _fitting_nodes(replace(request, features=()), gpu_type, pool, free=free)
 
 
+def goes_anywhere(self: Presence, number: int, pool: Any) -> Any:
+    return np.ones(len(pool.nodes.names), dtype=np.bool_)
+
+
+def first_come(nodes: Any, switch_of: Any, count: int, **_: Any) -> Any:
+    return tuple(nodes[:count]) if len(nodes) >= count else None
+
+
+def wherever(request: Any, holdings: Any, count: int) -> Any:
+    return np.ones(count, dtype=np.bool_)
+
+
 _finish_term = score._TERMS["finish"]
 _take, _cost_of, _fitting_nodes = Admission.take, preemption.cost_of, placement.fitting_nodes
 
 LAWS = {keeps_room_beside_what_starts: backfilling.test_no_promised_start_is_ever_delayed_with_perfect_estimates}
 
 BUGS: Mapping[str, Bug] = {
+    "who must be apart is put together": Bug(
+        Presence, "allowed", goes_anywhere, tying.TestApart().test_peers_get_a_node_each
+    ),
+    "who is shunned does not know": Bug(
+        Presence, "allowed", goes_anywhere, tying.TestApart().test_who_is_shunned_everywhere_is_told_so
+    ),
+    "switches do not matter": Bug(
+        room, "on_few_switches", first_come, switching.TestFewest().test_all_go_to_the_tightest_switch_that_holds_them
+    ),
+    "data that are needed are not asked for": Bug(
+        placement, "required_here", wherever, reading.TestRequired().test_it_runs_on_no_node_without_them
+    ),
     "caps are not booked": Bug(
         Admission, "take", takes_nothing, planning.TestBudgets().test_a_budget_is_reserved_for_the_whole_walltime
     ),
