@@ -14,6 +14,7 @@ from elisa.model.pipeline import Pipeline
 from elisa.model.reasons import Reason
 from elisa.store.audit import AuditTrail
 from elisa.store.connection import Row
+from elisa.store.convert import to_json
 
 __all__ = ["ANYBODY", "AccountKey", "Batch", "CapRow", "Names", "because_facts"]
 
@@ -88,11 +89,18 @@ class Batch:
     looked_at: set[str] = field(default_factory=set)
     ranked: set[str] = field(default_factory=set)
     marks: set[str] = field(default_factory=set)
+    _told: tuple[Reason, str] | None = None
 
     @property
     def today(self) -> int:
         """Days since the epoch."""
         return self.now_us // _DAY_US
+
+    def facts_text(self, reason: Reason) -> str:
+        """Return the facts of a reason as they are stored: those who share one come one after the other."""
+        if self._told is None or self._told[0] is not reason:
+            self._told = reason, to_json(reason.facts)
+        return self._told[1]
 
     def task(self, task: str) -> Row:
         """Return the row of a task, to be read. Raises StaleChange if there is none."""

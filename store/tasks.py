@@ -123,7 +123,7 @@ def request_hold(batch: Batch, change: HoldRequested) -> None:
 def pass_over(batch: Batch, change: PassedOver) -> None:
     """Store a verdict that differs from the stored one; the task has now looked at its needs."""
     batch.looked_at.add(change.task)
-    code, facts = change.reason.code.value, to_json(change.reason.facts)
+    code, facts = change.reason.code.value, batch.facts_text(change.reason)
     known = batch.verdicts.get(change.task)
     if known and (known["code"], known["facts"]) == (code, facts):
         return
