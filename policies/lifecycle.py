@@ -32,6 +32,8 @@ _MOVES_TO: Mapping[NativeState, AttemptState] = {
 }
 _RANK: Mapping[AttemptState, int] = {state: rank for rank, state in enumerate(AttemptState)}
 _SILENT = Heard()
+# What the agent calls an end that a signal from outside brought about.
+_STOPPED = "stopped"
 # A clock that was set back to before the submission says nothing about grace: ask for so many times the listings instead.
 _CLOCK_SET_BACK = 4
 
@@ -258,12 +260,23 @@ def _linger(draft: _Draft, attempt: Attempt, heard: Heard, seen: Observation | N
     if attempt.quiet_ticks < draft.rules.linger_ticks:
         draft.changes.append(AttemptNoted(attempt=attempt.id, quiet_ticks=attempt.quiet_ticks + 1))
         return
-    end = replace(own, reason=EndReason.CANCELLED) if _was_stopped(attempt, own) else own
+    end = _why_stopped(attempt, seen, own)
     _end(draft, attempt, heard, end, _said(end))
 
 
-def _was_stopped(attempt: Attempt, own: End) -> bool:
-    return attempt.cancel_sent and own.reason is not EndReason.COMPLETED
+def _why_stopped(attempt: Attempt, seen: Observation, own: End) -> End:
+    """Return the job's word, or what it comes to where a signal from outside stopped the job.
+
+    Elisa may have asked for it. If the manager has no record, it may have been somebody's wish, but also a node that was
+    shut down or another job that needed the place: it was not the program's fault.
+    """
+    if own.reason is EndReason.COMPLETED:
+        return own
+    if attempt.cancel_sent:
+        return replace(own, reason=EndReason.CANCELLED)
+    if isinstance(seen, Gone) and own.detail == _STOPPED:
+        return replace(own, reason=EndReason.LOST, detail="told to stop, and the resource manager has no record of why")
+    return own
 
 
 def _count_absence(draft: _Draft, attempt: Attempt, heard: Heard, *, since: datetime) -> None:

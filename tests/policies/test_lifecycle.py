@@ -288,6 +288,30 @@ def test_a_clock_that_jumps_expires_nothing_alone(jump: timedelta) -> None:
     assert observed.ended == ()
 
 
+STOPPED = End(reason=EndReason.FAILED, signal=15, detail="stopped")
+
+
+def test_job_that_somebody_stopped_and_that_its_manager_forgot_is_lost_and_not_failed() -> None:
+    end = end_of(watch(an_attempt(end=STOPPED, claimed=True, quiet_ticks=2), polls=answered(gone())))
+
+    assert end is not None
+    assert (end.reason, end.signal) == (EndReason.LOST, 15)
+    assert "no record" in end.detail
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        End(reason=EndReason.FAILED, signal=11),
+        End(reason=EndReason.OUT_OF_MEMORY, signal=15, detail="memory"),
+        End(reason=EndReason.COMPLETED, exit_code=0, detail="stopped"),
+    ],
+    ids=["its own signal", "its agent", "done all the same"],
+)
+def test_of_a_job_that_its_manager_forgot_its_own_word_stands(own: End) -> None:
+    assert end_of(watch(an_attempt(end=own, claimed=True, quiet_ticks=2), polls=answered(gone()))) == own
+
+
 def test_a_clock_set_back_does_not_keep_a_lost_job_for_ever() -> None:
     attempt = an_attempt(absences=11, quiet_ticks=11, submitted_at=after(10**7))
 
