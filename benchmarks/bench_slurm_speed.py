@@ -7,14 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
 from benchmarks.figure import Figure
-from benchmarks.slurm_others import Peers, children_cpu_s, wait_for
+from benchmarks.slurm_cost import Cost, cost_of, wait_for
+from benchmarks.slurm_others import Peers, children_cpu_s
 from benchmarks.slurm_peers import peers_folder
 from elisa.engine.outcome import TickReport
 from elisa.engine.tick import tick
@@ -28,9 +29,15 @@ __all__ = ["FIGURES", "measure"]
 
 FIGURES = (
     "slurm_accept_100_s",
+    "slurm_accept_100_calls",
+    "slurm_accept_100_cpu_s",
+    "slurm_accept_100_peak_mib",
     "slurm_accept_array_1000_s",
     "slurm_tick_array_1000_s",
     "slurm_dag_10x10_s",
+    "slurm_dag_10x10_calls",
+    "slurm_dag_10x10_cpu_s",
+    "slurm_dag_10x10_peak_mib",
     "slurm_agent_cpu_s",
 )
 _RUNS = 3
@@ -59,13 +66,50 @@ def _figure(cluster: SlurmCluster, name: str, run: Callable[[], float], *, goal:
     return Figure(figure=name, value=median(values), unit="s", goal=goal, runs=runs)
 
 
+def _measured(cluster: SlurmCluster, run: Callable[[], Cost]) -> Cost:
+    cost = run()
+    cluster.clear()
+    return cost
+
+
+def _peer(name: str, peer: str, *costs: Cost) -> Iterator[Figure]:
+    """Yield what a peer took, in seconds, questions, processor time and memory."""
+    yield Figure(figure=f"{name}_s/{peer}", value=median(cost.seconds for cost in costs), unit="s", runs=len(costs))
+    yield from _others(name, f"/{peer}", costs)
+
+
+def _others(name: str, peer: str, costs: Sequence[Cost]) -> Iterator[Figure]:
+    runs = len(costs)
+    yield Figure(figure=f"{name}_calls{peer}", value=median(cost.calls for cost in costs), unit="RPCs", runs=runs)
+    yield Figure(figure=f"{name}_cpu_s{peer}", value=median(cost.cpu_s for cost in costs), unit="s", runs=runs)
+    yield Figure(figure=f"{name}_peak_mib{peer}", value=median(cost.peak_mib for cost in costs), unit="MiB", runs=runs)
+
+
 def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
-    name = "slurm_accept_100_s"
-    loop = _figure(cluster, f"{name}/sbatch", peers.loop_accept_100_s)
-    yield _figure(cluster, name, lambda: _tick_s(cluster, _distinct(100)), goal=f"<={loop.value:.3g}")
-    yield loop
-    yield _figure(cluster, f"{name}/submitit", peers.submitit_accept_100_s, runs=1)
-    yield _figure(cluster, f"{name}/snakemake", peers.snakemake_accept_100_s, runs=1)
+    """Both are measured in turn, so that whatever else the machine does slows them alike."""
+    name = "slurm_accept_100"
+    own, loop = [], []
+    for _ in range(_RUNS):
+        loop.append(_measured(cluster, peers.loop_accept_100))
+        own.append(_tick_s(cluster, _distinct(100)))
+        cluster.clear()
+    goal = f"<={median(cost.seconds for cost in loop):.3g}"
+    yield Figure(figure=f"{name}_s", value=median(own), unit="s", goal=goal, runs=_RUNS)
+    yield from _peer(name, "sbatch", *loop)
+    yield from _process(cluster, name, _distinct(100))
+    yield from _peer(name, "submitit", _measured(cluster, peers.submitit_accept_100))
+    yield from _peer(name, "snakemake", _measured(cluster, peers.snakemake_accept_100))
+
+
+def _process(cluster: SlurmCluster, name: str, pipeline: str) -> Iterator[Figure]:
+    """Yield what `elisa tick` costs as a process of its own, which submits this pipeline."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        elisa = _ready(cluster, folder, pipeline)
+        env = {**os.environ, "ELISA_HOME": str(elisa.home)}
+        cost = cost_of(cluster, [sys.executable, "-m", "elisa.cli", "tick"], folder=elisa.folder, env=env)
+        cluster.clear()
+    yield Figure(figure=f"{name}_s/process", value=cost.seconds, unit="s")
+    yield from _others(name, "", [cost])
 
 
 def _arrays(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
@@ -73,18 +117,19 @@ def _arrays(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
     asked: list[float] = []
     whole = _figure(cluster, "slurm_tick_array_1000_s", lambda: _tick_s(cluster, _matrix(1000), asked=asked))
     yield Figure(figure=name, value=median(asked), unit="s", goal="<=0.5", runs=len(asked))
-    yield _figure(cluster, f"{name}/sbatch", peers.sbatch_array_1000_s)
-    yield _figure(cluster, f"{name}/submitit", peers.submitit_array_1000_s)
+    yield _figure(cluster, f"{name}/sbatch", lambda: peers.sbatch_array_1000().seconds)
+    yield _figure(cluster, f"{name}/submitit", lambda: peers.submitit_array_1000().seconds)
     yield whole
 
 
 def _graph(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
-    name = "slurm_dag_10x10_s"
-    yield _figure(cluster, name, lambda: _graph_s(cluster, fuse=True), goal="<=2")
-    yield _figure(cluster, f"{name}/unfused", lambda: _graph_s(cluster, fuse=False), runs=1)
-    yield _figure(cluster, f"{name}/sbatch", peers.loop_dag_s, runs=1)
-    yield _figure(cluster, f"{name}/submitit", peers.submitit_dag_s, runs=1)
-    yield _figure(cluster, f"{name}/snakemake", peers.snakemake_dag_s, runs=1)
+    name = "slurm_dag_10x10"
+    yield _figure(cluster, f"{name}_s", lambda: _graph_s(cluster, fuse=True), goal="<=2")
+    yield _figure(cluster, f"{name}_s/unfused", lambda: _graph_s(cluster, fuse=False), runs=1)
+    yield from _process(cluster, name, _graph_of(fuse=True))
+    yield from _peer(name, "sbatch", _measured(cluster, peers.loop_dag))
+    yield from _peer(name, "submitit", _measured(cluster, peers.submitit_dag))
+    yield from _peer(name, "snakemake", _measured(cluster, peers.snakemake_dag))
 
 
 def _in_job(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:

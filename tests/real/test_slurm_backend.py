@@ -172,9 +172,20 @@ def test_job_that_grew_over_its_memory_is_told(tmp_path: Path, slurm_installed: 
 def test_job_that_could_not_be_launched_is_told(world: SlurmWorld) -> None:
     native_id = world.submit("true", stdout="/proc/no/such/folder/log")
 
-    # from 24.05 on, a missing folder is made, and a job whose log can't be opened runs without one
-    expected = EndReason.BOOT_FAILURE if world.cluster.version < (24, 5) else EndReason.COMPLETED
-    assert world.end_of(native_id).end_reason is expected
+    assert world.end_of(native_id).end_reason is EndReason.BOOT_FAILURE
+
+
+def test_node_that_never_comes_up_is_told_as_a_node_that_failed(tmp_path: Path, slurm_installed: None) -> None:
+    """Slurm calls it NODE_FAIL, not BOOT_FAIL (22.05 and 24.11)."""
+    saving = ("SuspendProgram=/bin/true", "ResumeProgram=/bin/true", "SuspendTimeout=1", "ResumeTimeout=2")
+    with SlurmCluster(extra=(*saving, "SuspendTime=100000")) as cluster:
+        world = a_world(cluster, tmp_path)
+        cluster.run(["scontrol", "update", "nodename=n4", "state=power_down_force"])
+        cluster.kill_node("n4")
+
+        seen = world.end_of(world.submit("true", extras=(("nodelist", "n4"),)), within_s=60)
+
+    assert (seen.end_reason, seen.detail) == (EndReason.NODE_FAILURE, "NODE_FAIL NodeDown")
 
 
 def test_requeue_by_an_administrator_is_refused_or_seen(world: SlurmWorld) -> None:
