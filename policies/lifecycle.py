@@ -260,23 +260,19 @@ def _linger(draft: _Draft, attempt: Attempt, heard: Heard, seen: Observation | N
     if attempt.quiet_ticks < draft.rules.linger_ticks:
         draft.changes.append(AttemptNoted(attempt=attempt.id, quiet_ticks=attempt.quiet_ticks + 1))
         return
-    end = _why_stopped(attempt, seen, own)
-    _end(draft, attempt, heard, end, _said(end))
+    if _was_stopped(attempt, own):
+        own = replace(own, reason=EndReason.CANCELLED)
+    elif isinstance(seen, Gone) and own.reason is EndReason.FAILED and own.detail == _STOPPED:
+        # Somebody's wish, or a node that was shut down, or another job that needed the place: not the program's fault.
+        lost = replace(own, reason=EndReason.LOST, detail="told to stop, and the resource manager has no record of why")
+        reason = because(ReasonCode.GONE_AFTER_GRACE, absences=attempt.quiet_ticks, grace_s=draft.rules.grace_s)
+        _end(draft, attempt, heard, lost, reason)
+        return
+    _end(draft, attempt, heard, own, _said(own))
 
 
-def _why_stopped(attempt: Attempt, seen: Observation, own: End) -> End:
-    """Return the job's word, or what it comes to where a signal from outside stopped the job.
-
-    Elisa may have asked for it. If the manager has no record, it may have been somebody's wish, but also a node that was
-    shut down or another job that needed the place: it was not the program's fault.
-    """
-    if own.reason is EndReason.COMPLETED:
-        return own
-    if attempt.cancel_sent:
-        return replace(own, reason=EndReason.CANCELLED)
-    if isinstance(seen, Gone) and own.detail == _STOPPED:
-        return replace(own, reason=EndReason.LOST, detail="told to stop, and the resource manager has no record of why")
-    return own
+def _was_stopped(attempt: Attempt, own: End) -> bool:
+    return attempt.cancel_sent and own.reason is not EndReason.COMPLETED
 
 
 def _count_absence(draft: _Draft, attempt: Attempt, heard: Heard, *, since: datetime) -> None:

@@ -84,7 +84,7 @@ def render_slurm(plan: ClusterPlan) -> str:
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_Core_Memory",
         "SchedulerType=sched/backfill",
-        # the default until 24.05; the multifactor of later releases gives every job 1 where a site sets no weights, whatever its nice
+        # by default 24.11 takes multifactor, which without weights makes all jobs equal, whatever their nice
         "PriorityType=priority/basic",
         "GresTypes=gpu",
         "Licenses=matlab:2",
