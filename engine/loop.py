@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from elisa.engine.outcome import TickReport
 from elisa.engine.reserving import people_s
@@ -11,6 +12,8 @@ from elisa.engine.tick import tick
 from elisa.engine.waiting import Jumps, Wait, jump, wait_for
 from elisa.engine.workspace import Workspace
 from elisa.model.errors import StaleChange, StoreBusy
+from elisa.model.reasons import ReasonCode
+from elisa.model.states import TaskState
 from elisa.store.reader import Reader
 
 __all__ = ["Done", "loop", "once", "until", "until_idle"]
@@ -34,17 +37,23 @@ def once(ws: Workspace) -> TickReport:
 
 def until_idle(ws: Workspace, *, on_tick: Callable[[TickReport], None] | None = None) -> TickReport:
     """Tick until nothing runs and nothing will change by itself; return the last report."""
-    return until(ws, _is_idle, on_tick=on_tick)
+    return until(ws, partial(_is_idle, ws), on_tick=on_tick)
 
 
-def _is_idle(reader: Reader, report: TickReport) -> bool:
+def _is_idle(ws: Workspace, reader: Reader, report: TickReport) -> bool:
     if report.live or report.unsettled or report.alarms or (report.did_something and report.waiting):
         return False
     # Tasks may wait for a moment, for a manager that does not answer now, or for a closed or reserved place.
     if reader.next_look_at() is not None or (report.unreachable and report.waiting):
         return False
     closed = any(not one.is_open_ended for one in reader.closures(report.at))
-    return not (report.waiting and (closed or people_s(reader, report.at)))
+    return not (report.waiting and (closed or people_s(reader, report.at) or _opens_again(ws, reader, report)))
+
+
+def _opens_again(ws: Workspace, reader: Reader, report: TickReport) -> bool:
+    """Tell whether a task waits for a place to open that the site's own rules have closed."""
+    is_closed = any(one.ends_at > report.at for one in ws.site.policy().closures)
+    return is_closed and any(row.reason == ReasonCode.CLOSED for row in reader.task_rows(states=(TaskState.READY,)))
 
 
 def until(

@@ -111,6 +111,8 @@ def in_words(reason: Reason) -> str:
         sentence += f", on {reason.facts['on']}"
     if reason.facts.get("kept_off"):
         sentence += f", but not on {reason.facts['kept_off']}"
+    if reason.code in _KEPT_ROOM and reason.facts.get("nodes") and reason.facts.get("starts_at"):
+        sentence += f"; room is kept for it from {_moment(str(reason.facts['starts_at']))} on"
     if reason.facts.get("shortened_s"):
         sentence += f", for {facts['shortened_s']} of the {facts['asked_s']} it asks for, because its place closes"
     if reason.facts.get("most"):
@@ -121,6 +123,8 @@ def in_words(reason: Reason) -> str:
     return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
 
 
+# Who has room kept is told when, on top of why it does not start now.
+_KEPT_ROOM = frozenset({_C.NO_ROOM, _C.RESERVED_FOR_HIGHER})
 _PARKS = frozenset({_C.BUDGET_EXHAUSTED, _C.CONCURRENCY_CAP})
 
 

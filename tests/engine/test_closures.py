@@ -10,6 +10,7 @@ import pytest
 
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
+from elisa.engine.loop import until_idle
 from elisa.model.changes import ClosureAdded, ClosureLifted
 from elisa.model.ids import BackendName, new_closure_id
 from elisa.model.reasons import Reason, ReasonCode
@@ -187,6 +188,16 @@ def test_the_sites_own_closures_hold_like_those_of_people(tmp_path: Path) -> Non
     assert waited
     [attempt] = world.attempts("long")
     assert attempt.intended_at.isoformat() >= "2026-03-02T12"
+
+
+def test_whoever_ticks_until_idle_waits_until_the_sites_own_closure_is_over(tmp_path: Path) -> None:
+    begins, ends = "2026-03-02T10:00:00Z", "2026-03-02T12:00:00Z"
+    world = a_world(tmp_path / "home", closures=[{"backend": "sim", "from": begins, "until": ends}])
+    world.submit(long())
+
+    until_idle(world.workspace())
+
+    assert world.is_over()
 
 
 def test_a_node_that_nobody_has_closes_nothing(tmp_path: Path) -> None:

@@ -25,6 +25,19 @@ def test_every_code_reads_as_a_sentence_even_without_its_facts(code: ReasonCode)
             id="a budget",
         ),
         pytest.param(
+            because(
+                ReasonCode.NO_ROOM,
+                backend="dream",
+                resource="nodes",
+                asked=4,
+                free=2,
+                starts_at="2001-01-01T02:00:00+00:00",
+                nodes="n1,n2",
+            ),
+            "dream has no room now: it asks for 4 nodes, 2 are free; room is kept for it from 01-01 02:00:00 on",
+            id="room that is kept",
+        ),
+        pytest.param(
             because(ReasonCode.RESUME, end="node_failure", resume_step=1200),
             "it goes on after node failure, which cost it no retry; it resumes from step 1200",
             id="resuming after a node failed",
