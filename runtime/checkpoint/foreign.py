@@ -58,7 +58,7 @@ class Resumed(NamedTuple):
 
 
 class RestartFiles:
-    """Watches for the files that match `rules.pattern` in `folder`, and keeps copies of them in `kept_in`.
+    """Watches for the files that match `rules.pattern` in `folder` or directly in `kept_in`, and keeps copies in `kept_in`.
 
     A file is complete when what `rules.complete_when` names is there ("{}" stands for the file), no older than the file.
     Without it: when the file is sound, for formats that show it; else when it has not changed between two looks.
@@ -117,24 +117,46 @@ class RestartFiles:
         return Resumed(path, restored.generation.step)
 
     def _recall(self) -> None:
-        """Remember, of each sound checkpoint, which file it is a copy of: that need not be copied again."""
+        """Remember, of each sound checkpoint, which file it is a copy of: that need not be copied again.
+
+        Nor may what is older than all of these: its copy was removed, and a new one would pass for the newest.
+        """
         for generation in self._saver.generations.newest_first():
             try:
                 tree = _decode(generation, verify(generation.path))
             except (DamagedError, OSError):
                 continue
             self._kept.setdefault(os.path.join(self._folder, tree["path"]), _Print(tree["size"], tree["mtime_ns"]))
+        newest_ns = max((kept.mtime_ns for kept in self._kept.values()), default=0)
+        for path in self._matching():
+            found = _print(path)
+            if found is not None and found.mtime_ns < newest_ns:
+                self._kept.setdefault(path, found)
 
     def _matching(self) -> list[str]:
         """Return the files of the pattern, the oldest first."""
-        pattern = os.path.join(glob.escape(self._folder), self._rules.pattern)
-        found = [(_print(path), path) for path in glob.glob(pattern, recursive=True)]
+        kept_in = self._saver.generations.root
+        own = glob.glob(os.path.join(glob.escape(self._folder), self._rules.pattern), recursive=True)
+        paths = [path for path in own if not _is_below(path, kept_in)]
+        if os.path.basename(self._rules.pattern) == self._rules.pattern:
+            paths += glob.glob(os.path.join(glob.escape(kept_in), self._rules.pattern))
+        found = [(_print(path), path) for path in paths]
         return [path for seen, path in sorted(found, key=lambda pair: (pair[0] or _NOTHING).mtime_ns) if seen]
+
+    def _name(self, path: str) -> str:
+        """Return a file's name as the pattern has it."""
+        kept_in = self._saver.generations.root
+        return os.path.relpath(path, kept_in if _is_below(path, kept_in) else self._folder)
+
+    def _marker(self, path: str) -> str:
+        """Return the file that says that another is complete."""
+        name = self._name(path)
+        root = path[: len(path) - len(name)]
+        return os.path.join(root, self._rules.complete_when.replace("{}", name))
 
     def _is_complete(self, path: str, found: _Print, *, is_quiet: bool) -> bool:
         if self._rules.complete_when:
-            name = os.path.relpath(path, self._folder)
-            marker = _print(os.path.join(self._folder, self._rules.complete_when.replace("{}", name)))
+            marker = _print(self._marker(path))
             return marker is not None and marker.mtime_ns >= found.mtime_ns
         known = _FORMATS.get(os.path.splitext(path)[1].lower())
         if known is not None:
@@ -160,7 +182,7 @@ class RestartFiles:
 
     def _step(self, path: str) -> int:
         """Return the number in the part of the name that the pattern leaves open; else one more than before."""
-        name = os.path.relpath(path, self._folder)
+        name = self._name(path)
         digits = re.sub(r"[^0-9]", "", "".join(_open_parts(self._rules.pattern, name)))
         if digits:
             return int(digits[-12:])
@@ -188,6 +210,10 @@ class RestartFiles:
                 aside = os.path.join(self._saver.generations.root, "quarantine", f"unfinished.{os.urandom(4).hex()}")
                 os.makedirs(aside, mode=0o700)
                 shutil.move(path, aside)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
 
 
 def _print(path: str) -> _Print | None:

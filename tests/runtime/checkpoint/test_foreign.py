@@ -322,3 +322,44 @@ class TestInAJob:
         (case.home / "file").write_text("")
         assert case.run(self.job(case, checkpoint_dir=str(case.home / "file"))) == 73
         assert "restart files cannot be made ready" in case.said("exited")["detail"]
+
+
+@pytest.mark.parametrize("marker", ["", "{}.done"])
+def test_a_program_may_write_to_the_folder_of_its_checkpoints_as_well(program: Program, marker: str) -> None:
+    (program.root / "kept").mkdir()
+    program.write("../kept/restart.0005.nc")
+    if marker:
+        program.write("../kept/restart.0005.nc.done")
+    files = program.watch(complete_when=marker)
+
+    assert steps(files.look()) == [5]
+    (program.root / "kept" / "restart.0005.nc").unlink()
+    resumed = program.watch(complete_when=marker).prepare()
+    assert resumed is not None
+    assert Path(resumed.path).resolve() == program.root / "kept" / "restart.0005.nc"
+    assert Path(resumed.path).read_bytes() == NETCDF
+
+
+def test_the_copies_are_no_restart_files_themselves(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    kept_in = program.folder / "checkpoints"
+    files = RestartFiles(CheckpointRules(pattern="**/*.nc"), str(program.folder), str(kept_in), "t000000001.1")
+    program.write("deep/restart.0005.nc")
+
+    assert steps(files.look()) == [5]
+    assert steps(files.look()) == []
+    assert len(Generations(str(kept_in)).newest_first()) == 1
+
+
+def test_older_files_whose_copies_are_gone_do_not_pass_for_the_newest(program: Program) -> None:
+    files = program.watch(keep=2)
+    for step in range(1, 6):
+        program.write(f"restart.{step}.nc")
+        files.look()
+    assert program.kept == [5, 4]
+
+    resumed = program.watch(keep=2).prepare()
+
+    assert resumed == Resumed(str(program.folder / "restart.5.nc"), 5)
+    assert program.kept == [5, 4]
+    assert names(program.folder) == [f"restart.{step}.nc" for step in range(1, 6)]
