@@ -53,6 +53,7 @@ def test_replicas_run_on_nodes_of_their_own_and_a_client_beside_one(tmp_path: Pa
     assert first.facts["because"]["on"] == where[1]  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_successor_runs_where_its_predecessor_left_its_data(tmp_path: Path) -> None:
     world = a_world(tmp_path)
     use = tied(job("use", after("prep")), Affinity(tasks=("prep",)))
@@ -64,9 +65,10 @@ def test_a_successor_runs_where_its_predecessor_left_its_data(tmp_path: Path) ->
     assert nodes(world, "use") == nodes(world, "prep") == ["n0002"]
 
 
+@pytest.mark.slow
 def test_who_never_said_so_is_kept_away_from_one_that_wants_to_be_apart(tmp_path: Path) -> None:
     world = a_world(tmp_path, replace(FOUR, nodes=(NodeType(name="n", count=1, cpus=4),)))
-    world.submit(tied(job("timing", lasts_s=600), Affinity(labels=(("io", "heavy"),), apart=True)))
+    world.submit(tied(job("timing", lasts_s=180), Affinity(labels=(("io", "heavy"),), apart=True)))
     world.tick()
     world.pass_time(60)
     world.submit(job("copy", labels=(("io", "heavy"),)), job("light"))
@@ -98,10 +100,11 @@ def test_labels_mean_tasks_of_other_pipelines_of_the_project_and_no_others(tmp_p
     assert (world.states()["mine"], world.states()["theirs"]) == (TaskState.READY, TaskState.ACTIVE)
 
 
+@pytest.mark.slow
 def test_tasks_with_ties_are_neither_chained_nor_share_a_job(tmp_path: Path) -> None:
     world = a_world(tmp_path, replace(FOUR, arrays=100))
     apart: dict[str, Any] = {"lasts_s": 10, "walltime_s": 60}
-    server = tied(job("server", lasts_s=600), Affinity(tasks=("next", "short"), apart=True))
+    server = tied(job("server", lasts_s=60), Affinity(tasks=("next", "short"), apart=True))
     world.submit(
         server,
         job("first", **apart),
@@ -127,6 +130,7 @@ def test_what_may_share_jobs_and_what_may_not(tmp_path: Path) -> None:
 LEAVES = ClusterSpec(nodes=(NodeType(name="n", count=6, cpus=4, per_switch=3),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [LEAVES, replace(LEAVES, queue=False)])
 def test_work_that_must_be_on_one_switch_waits_for_it(tmp_path: Path, spec: ClusterSpec) -> None:
     world = a_world(tmp_path, spec)
@@ -156,9 +160,10 @@ def test_without_a_queue_work_on_several_nodes_prefers_one_switch(tmp_path: Path
     assert nodes(world, "fill", "wide") == ["n0001", "n0004,n0005,n0006"]
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_for_a_node_which_fails_is_taken_back_and_runs_elsewhere(tmp_path: Path) -> None:
     world = a_world(tmp_path)
-    world.submit(job("server", cpus=4, lasts_s=1200), tied(job("client"), Affinity(tasks=("server",))))
+    world.submit(job("server", cpus=4, lasts_s=300), tied(job("client"), Affinity(tasks=("server",))))
     for _ in range(3):
         world.tick()
         world.pass_time(60)
