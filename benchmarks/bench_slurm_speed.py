@@ -54,8 +54,8 @@ def measure() -> Iterator[Figure]:
         peers = Peers(peers_folder(), Path(folder), cluster)
         yield from _accepted(cluster, peers)
         yield from _arrays(cluster, peers)
-        yield from _graph(cluster, peers)
         yield from _in_job(cluster, peers)
+        yield from _graph(cluster, peers)
 
 
 def _figure(cluster: SlurmCluster, name: str, run: Callable[[], float], *, goal: str = "", runs: int = _RUNS) -> Figure:

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,12 +106,10 @@ class Peers:
         """Return what snakemake takes from its start until 100 independent jobs are accepted; then it is killed."""
         accepted = self._fresh() / "accepted"
         accepted.touch()
-        sbatch = accepted.with_name("sbatch")
         # noted as it answers: to ask slurmctld would count as snakemake's own questions
-        sbatch.write_text(f'#!/bin/sh\n/usr/bin/sbatch "$@" && echo x >>{accepted}\n', encoding="utf-8")
-        sbatch.chmod(0o755)
+        sbatch = f'/usr/bin/sbatch "$@" && echo x >>{accepted}'
         wanted = ", ".join(f'"c{chain}.s0"' for chain in range(100))
-        return self._snakemake(wanted, first=sbatch.parent, enough=lambda: accepted.stat().st_size >= 2 * 100)
+        return self._snakemake(wanted, {"sbatch": sbatch}, enough=lambda: accepted.stat().st_size >= 2 * 100)
 
     # A graph of ten chains of ten
 
@@ -190,16 +188,22 @@ class Peers:
         argv = [str(self.programs / "python"), "-c", textwrap.dedent(script), str(folder)]
         return cost_of(self.cluster, argv, folder=folder, env=self._env())
 
-    def _snakemake(self, wanted: str, first: Path | None = None, enough: Callable[[], bool] = lambda: False) -> Cost:
-        """Run a workflow; programs in the folder `first` come before all others."""
+    def _snakemake(
+        self, wanted: str, programs: Mapping[str, str] = {}, enough: Callable[[], bool] = lambda: False
+    ) -> Cost:
+        """Run a workflow. `programs` are shell commands that stand in for programs of these names."""
         folder = self._fresh()
         (folder / "Snakefile").write_text(textwrap.dedent(_SNAKEFILE.format(wanted=wanted)), encoding="utf-8")
         argv = [str(self.programs / "snakemake"), "--executor", "slurm", "--jobs", "200", "--latency-wait", "20"]
         # by itself it asks sacct, which this cluster has not, and 40 s after a job was submitted for the first time
         argv += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
         env = self._env()
-        if first is not None:
-            env["PATH"] = f"{first}:{env['PATH']}"
+        # in a job it takes all SLURM variables away, and with them where this cluster's configuration is
+        srun = f'SLURM_CONF={env["SLURM_CONF"]} exec /usr/bin/srun "$@"'
+        for name, command in {"srun": srun, **programs}.items():
+            (folder / name).write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
+            (folder / name).chmod(0o755)
+        env["PATH"] = f"{folder}:{env['PATH']}"
         return cost_of(self.cluster, argv, folder=folder, env=env, enough=enough)
 
     def _env(self) -> dict[str, str]:
