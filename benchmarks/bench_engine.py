@@ -14,8 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from benchmarks.bench_plan import NOW, a_load
 from benchmarks.figure import Figure, median_of, seconds_of
 from elisa.backends.simulated.clock import VirtualClock
+from elisa.engine.kept_plans import keep
 from elisa.engine.loop import until_idle
 from elisa.engine.plan import preview
 from elisa.engine.submit import submit
@@ -25,8 +27,18 @@ from elisa.model import layout
 from elisa.model.ids import PipelineId, ProjectName
 from elisa.model.pipeline import Need, Pipeline, TaskSpec
 from elisa.model.resources import Resources
+from elisa.policies.inputs import PlanInputs
+from elisa.policies.plan import plan
 
-FIGURES = ("submit_1k_s", "submit_10k_s", "preview_1k_s", "tick_10k_active_s", "tick_10k_waiting_s", "local_gap_s")
+FIGURES = (
+    "submit_1k_s",
+    "submit_10k_s",
+    "preview_1k_s",
+    "tick_10k_active_s",
+    "tick_10k_waiting_s",
+    "local_gap_s",
+    "kept_plan_100k_s",
+)
 
 _WIDTH = 100
 _CLUSTER = """
@@ -48,6 +60,7 @@ def measure() -> Iterator[Figure]:
     yield Figure(figure="submit_10k_s", value=_submit_s(10_000), unit="s", goal="<=5", runs=3)
     yield Figure(figure="preview_1k_s", value=_preview_s(1_000), unit="s", goal="<=0.5", runs=5)
     yield Figure(figure="local_gap_s", value=_local_gap_s(10), unit="s", goal="<=0.5", runs=9)
+    yield Figure(figure="kept_plan_100k_s", value=_kept_plan_s(100_000), unit="s", goal="<=1", runs=5)
     yield Figure(figure="tick_10k_active_s", value=_tick_s(10_000, active=True), unit="s", goal="<=1", runs=_TICKS)
     yield Figure(figure="tick_10k_waiting_s", value=_tick_s(10_000, active=False), unit="s", goal="<=1", runs=_TICKS)
 
@@ -97,6 +110,17 @@ def _preview_s(count: int) -> float:
     with _workspace() as workspace:
         submit(workspace, _pipeline([_spec(f"t{number}") for number in range(count)]))
         return median_of(lambda: seconds_of(lambda: preview(workspace)))
+
+
+def _kept_plan_s(count: int) -> float:
+    """Return how long keeping a plan of so many ready tasks takes, with its write, once its reasons were told."""
+    ready, usage, clusters, site = a_load(count, 1_000, 2_000)
+    inputs = PlanInputs(ready=ready, usage=usage, clusters=clusters, live=(), site=site, now=NOW)
+    made = plan(inputs.snapshot())
+    assert made.decisions
+    assert made.passed_over_groups()
+    with _workspace() as workspace, workspace.writer() as writer:
+        return median_of(lambda: seconds_of(lambda: keep(workspace, writer, inputs, made)))
 
 
 def _tick_s(count: int, *, active: bool) -> float:

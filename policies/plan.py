@@ -121,13 +121,18 @@ class Plan:
             for task in tasks:
                 yield PassedOver(task=task, reason=reason)
 
-    def passed_over_groups(self) -> Iterator[tuple[Reason, tuple[TaskId, ...]]]:
-        """Give each reason once, with all tasks that share it, in the order of the queue."""
+    def passed_over_groups(self) -> Sequence[tuple[Reason, tuple[TaskId, ...]]]:
+        """Return each reason once, with all tasks that share it, in the order of the queue."""
+        return self._groups
+
+    @cached_property
+    def _groups(self) -> Sequence[tuple[Reason, tuple[TaskId, ...]]]:
+        # A tick goes through them thrice: to write them down, to keep the plan, and for loans that are needed back.
         waits = np.ones(len(self.order), dtype=np.bool_)
         waits[list(self._starts)] = False
         ids = self.snapshot.tasks.ids
-        for reason, rows in self._reasons(self.order[waits[self.order]]):
-            yield reason, tuple([TaskId(ids[row]) for row in rows])
+        reasons = self._reasons(self.order[waits[self.order]])
+        return tuple((reason, tuple([TaskId(ids[row]) for row in rows])) for reason, rows in reasons)
 
     def rank(self, task: TaskId) -> int:
         """Return the task's place in the queue, from 1; KeyError if it was not ready."""
