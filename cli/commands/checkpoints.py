@@ -143,6 +143,9 @@ def _size(size: int) -> str:
 
 
 def _notes(shelf: Shelf) -> Iterator[str]:
+    policy = shelf.task.spec.checkpoint
+    if not shelf.stored and policy is not None and policy.pattern:
+        yield f"files called {policy.pattern} are looked for in $ELISA_TASK_DIR and $ELISA_CHECKPOINT_DIR, nowhere else"
     if shelf.next_step is not None:
         whose = "as was chosen" if shelf.is_chosen else "the newest that is sound"
         yield f"the next attempt begins from step {shelf.next_step}, {whose}"

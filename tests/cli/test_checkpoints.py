@@ -66,6 +66,15 @@ def test_a_task_without_checkpoints_says_so(elisa: Elisa, home: Path, write: Wri
     assert elisa("checkpoints", "prune", "study/a").code == 0
 
 
+def test_where_restart_files_are_looked_for_is_told_while_there_are_none(
+    elisa: Elisa, home: Path, write: Write
+) -> None:
+    elisa("submit", write('  a: {command: [echo, x], checkpoint: {pattern: "restart.*.nc"}}\n'))
+
+    told = "files called restart.*.nc are looked for in $ELISA_TASK_DIR and $ELISA_CHECKPOINT_DIR, nowhere else"
+    assert told in elisa("checkpoints", "list", "study/a").out.replace("\n", " ")
+
+
 def test_a_pipeline_has_no_checkpoints_of_its_own(elisa: Elisa, failed: Path) -> None:
     pipeline = elisa("status", "--all", "--json").data["pipelines"][0]["id"]
 
