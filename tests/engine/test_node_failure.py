@@ -156,9 +156,9 @@ def test_the_fence_is_up_before_the_last_sign_of_life_is_looked_at(world: World)
 
 
 def test_without_its_claim_and_without_its_instructions_the_site_s_own_rule_is_kept(world: World) -> None:
+    layout.job_file(world.home, world.attempts("long")[0].id).write_text("[torn")
     attempt = fail(world, world.attempts("long")[0].nodes)
     layout.claim(world.home, attempt.id).unlink()
-    layout.job_file(world.home, attempt.id).write_text("[torn")
 
     world.pass_time(70)
     world.tick()
