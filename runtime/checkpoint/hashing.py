@@ -99,7 +99,7 @@ def _digest(parts: Sequence[Content]) -> bytes:
 
 
 def digests_of(extents: Sequence[Extent]) -> Generator[str, None, None]:
-    """Yield the digest of each file, in order, read by as many threads as there are processors.
+    """Yield the digest of each file, in order, read by one thread more than there are processors: one may wait for the disk.
 
     Memory: a mebibyte a thread. Raises OSError where a file cannot be read; closed early, it reads no further.
     """
@@ -109,7 +109,7 @@ def digests_of(extents: Sequence[Extent]) -> Generator[str, None, None]:
             yield _joined(extent, [part() for part in parts])
         return
     is_over = threading.Event()
-    with ThreadPoolExecutor(_threads(), thread_name_prefix=_WHOLE) as pool:
+    with ThreadPoolExecutor(_threads() + 1, thread_name_prefix=_WHOLE) as pool:
         try:
             under_way = [[pool.submit(_unless, is_over, part) for part in parts] for parts in tasks]
             for extent, futures in zip(extents, under_way):
