@@ -8,6 +8,7 @@ from pathlib import Path
 
 from elisa.engine.files import Files
 from elisa.engine.kept_plans import KeptPlan, made_again, newest, read
+from elisa.model.errors import UsageError
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.resources import Resources
@@ -45,7 +46,11 @@ def standing(files: Files, home: Path, task: TaskId, tick: int | None = None) ->
     """
     if tick is not None:
         return _of(tick, read(files, home, tick), task)
-    found = newest(files, home)
+    try:
+        found = newest(files, home)
+    except UsageError:
+        # An older elisa wrote it, or it is damaged: the next tick keeps another, and all else can be told without it.
+        return None
     return _of(*found, task) if found is not None else None
 
 

@@ -58,3 +58,14 @@ def test_any_task_is_explained_as_it_stood_in_a_tick(elisa: Elisa, home: Path) -
     assert elisa("explain", "study/train-hours=4", "--json").data["plan"] is None
     missing = elisa("explain", "study/train-hours=4", "--tick", "7")
     assert (missing.code, len(missing.err.splitlines())) == (2, 3)
+
+
+def test_a_task_is_explained_without_its_place_where_an_older_elisa_kept_the_plan(elisa: Elisa, home: Path) -> None:
+    [kept] = (home / "plans").iterdir()
+    kept.write_bytes(b"of another form")
+
+    told = elisa("explain", "study/train-hours=6")
+
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines()[0].endswith("is ready: project vision has 1 gpu-h left of 10, this asks for 6")
+    assert elisa("explain", "study/train-hours=6", "--tick", "1").code == 2
