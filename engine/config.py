@@ -85,6 +85,10 @@ class Site(Section):
         description="How long a job is expected to keep its room there: its walltime, `requested`, or as past runs of the same"
         " work let one expect, `predicted`.",
     )
+    backfill_lookahead: Duration = Field(
+        default=int(_POLICY.backfill_lookahead_s),
+        description="How far ahead: for who could begin only later no room is kept yet; `0s` is however far.",
+    )
     kept_plans: Count = Field(
         default=1000, description="Of how many ticks what was looked at and decided is kept, for `elisa replay`."
     )
@@ -122,6 +126,7 @@ class Site(Section):
             aged_s=self.aged,
             backfill_depth=self.backfill_depth,
             backfill_due=self.backfill_due,
+            backfill_lookahead_s=self.backfill_lookahead,
             backfill_times=self.backfill_times,
             power=self.power.policy(self.gpu_watts),
             gpu_watts=tuple(sorted(self.gpu_watts.items())),

@@ -398,8 +398,9 @@ class SitePolicy:
     projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
     all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself;
     `backfill_due` for how many more of those that have a deadline; `backfill_times` tells for how long a job is expected to
-    take its own. `gpu_watts` is what one GPU of a type draws. Work that saves may get less time than it asks for before its
-    places close, if that is `shortened_run_s` or more; 0: never.
+    take its own; nothing is kept for who would begin later than in `backfill_lookahead_s` (0: however late). `gpu_watts` is
+    what one GPU of a type draws. Work that saves may get less time than it asks for before its places close, if that is
+    `shortened_run_s` or more; 0: never.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
@@ -418,6 +419,7 @@ class SitePolicy:
     backfill_depth: int = 1
     backfill_due: int = 0
     backfill_times: BackfillTimes = BackfillTimes.REQUESTED
+    backfill_lookahead_s: float = 0.0
     gpu_watts: tuple[tuple[str, float], ...] = ()
     shortened_run_s: float = 0.0
     closures: tuple[Closure, ...] = ()

@@ -121,7 +121,8 @@ class Backfill:
     def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
         """Keep room for jobs that start together, each by one of its ways, at the earliest moment that is known.
 
-        Several jobs must share a cluster, and take the first way that leads there. None if none of this can be foreseen.
+        Several jobs must share a cluster, and take the first way that leads there. None if none of this can be foreseen, or
+        only for later than the site looks ahead.
         """
         options = [ways for ways in self._together(choices) if ways]
         slots = [(self._profile(ways[0]).find([self._need_and_nodes(way) for way in ways]), ways) for ways in options]
@@ -129,6 +130,8 @@ class Backfill:
         if not known:
             return None
         slot, ways = min(known, key=lambda pair: pair[0].start_s)
+        if 0 < self._snapshot.site.backfill_lookahead_s < slot.start_s - self._snapshot.now_s:
+            return None
         self._keep(ways, slot)
         names = self._pool(ways[0]).nodes.names
         promise = Promise(holder, slot.start_s, tuple(names[node] for at in slot.nodes for node in at))

@@ -99,6 +99,17 @@ def test_without_depth_nothing_is_kept() -> None:
     assert "starts_at" not in reason(made, "t1").facts
 
 
+def test_no_room_is_kept_for_who_begins_later_than_the_site_looks_ahead() -> None:
+    def made(lookahead_s: float) -> Plan:
+        ready = Ready().add("t1", WIDE, importance=9).add("t2", a_request(walltime_s=9999))
+        return a_plan(
+            ready, a_cluster(HALF), live=[OCCUPANT], site=SitePolicy(backfill_depth=1, backfill_lookahead_s=lookahead_s)
+        )
+
+    assert (started(made(60)), "starts_at" in reason(made(60), "t1").facts) == ([], True)
+    assert (started(made(59)), "starts_at" in reason(made(59), "t1").facts) == (["t2"], False)
+
+
 def test_with_more_depth_the_second_blocked_task_is_kept_room_for_too() -> None:
     ready = Ready().add("t1", WIDE, importance=9).add("t2", WIDE, importance=8)
     ready.add("t3", a_request(walltime_s=61))
