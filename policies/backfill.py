@@ -17,7 +17,7 @@ from elisa.model.site import Closure, Reservation
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.claims import Claims
-from elisa.policies.heldroom import Held, held_rooms
+from elisa.policies.heldroom import Held, Inside, held_rooms
 from elisa.policies.overcommit import PLAIN, footprint, is_firm
 from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
 from elisa.policies.profile import Hold, Need, Profile, Slot, members_that_fit, need_of
@@ -51,6 +51,7 @@ class Backfill:
         # For each cluster, and each set of reservations there that some way may use, what is free to such ways.
         self._profiles: dict[int, dict[Claims, Profile]] = {}
         self._held: dict[int, tuple[Held, ...]] = {}
+        self._inside: dict[int, Inside] = {}
         self._placed: list[tuple[int, tuple[int, ...]]] = []
         self._needs: dict[int, Need] = {}
         self._kept: dict[int, set[int]] = defaultdict(set)
@@ -89,6 +90,10 @@ class Backfill:
         """Return the nodes of a way's cluster with reserved room that it may not use, and would run into."""
         return frozenset(node for one in self._not_for(way) for node in one.nodes)
 
+    def own_nodes(self, way: int) -> frozenset[int]:
+        """Return the nodes of a way's cluster with room that is reserved for it at the time when it would run."""
+        return frozenset(node for one in self._meeting(way, is_own=True) for node in one.nodes)
+
     def in_the_way(self, way: int) -> Reservation | None:
         """Return the first reservation but for which the way had room; None if none is what it lacks."""
         held = self._not_for(way)
@@ -102,12 +107,16 @@ class Backfill:
 
     def _not_for(self, way: int) -> Sequence[Held]:
         """Return the reserved room that a way may not use, and would run into."""
+        return self._meeting(way, is_own=False)
+
+    def _meeting(self, way: int, *, is_own: bool) -> Sequence[Held]:
+        """Return the rooms of reservations at the time when a way would run: those that it may use, or the others."""
         rooms = self._held.get(self._clusters[way], ())
         if not rooms:
             return ()
         now_s, claims = self._snapshot.now_s, self._claims[way]
-        end_s = now_s + self._need(way).duration_s
-        return [one for one in rooms if one.reservation.id not in claims and one.reservation.overlaps(now_s, end_s)]
+        met = [one for one in rooms if one.reservation.overlaps(now_s, now_s + self._need(way).duration_s)]
+        return [one for one in met if (one.reservation.id in claims) is is_own]
 
     def take(self, way: int, nodes: tuple[int, ...], sign: int = 1) -> None:
         """Note a start on `nodes`; with `sign` -1 that it was undone."""
@@ -117,6 +126,18 @@ class Backfill:
             self._placed.remove((way, nodes))
         for profile in self._profiles.get(self._clusters[way], {}).values():
             profile.take_now(self._need(way), nodes, sign)
+        if self._claims[way] and self._clusters[way] in self._inside:
+            self._use(way, nodes, sign)
+
+    def _use(self, way: int, nodes: tuple[int, ...], sign: int) -> None:
+        """Count what starts in reserved room of its own towards that, lest others lose the same room twice."""
+        inside = self._inside[self._clusters[way]]
+        for node in nodes:
+            used = inside.take(self._need(way), node, self._key(way), sign)
+            for key, profile in self._profiles[self._clusters[way]].items():
+                for reservation, amounts in used:
+                    if reservation.id not in key:
+                        profile.give(node, amounts, inside.times_s)
 
     def reserve(self, choices: Sequence[Sequence[int]], holder: str) -> Promise | None:
         """Keep room for jobs that start together, each by one of its ways, at the earliest moment that is known.
@@ -215,13 +236,15 @@ class Backfill:
             self._profiles[cluster] = {(): self._fresh(pool)}
             return self._profiles[cluster]
         own = {one: _holds(self._snapshot, pool, self._of_holder(one)) for one in reserved}
-        rooms = self._held[cluster] = held_rooms(reserved, self._fresh(pool), own, pool.nodes)
+        profile = self._fresh(pool)
+        rooms = self._held[cluster] = held_rooms(reserved, profile, own, pool.nodes)
+        self._inside[cluster] = Inside(rooms, profile.times_s)
         keys = {self._key(way) for way in range(len(self._ways)) if self._clusters[way] == cluster}
         self._profiles[cluster] = {key: self._fresh(pool) for key in (*keys, (), self._all_claims(pool))}
-        for key, profile in self._profiles[cluster].items():
+        for key, left in self._profiles[cluster].items():
             for room in rooms:
                 if room.reservation.id not in key:
-                    profile.remove(room.amounts, room.window)
+                    left.remove(room.amounts, room.window)
         return self._profiles[cluster]
 
     def _of_holder(self, reservation: Reservation) -> frozenset[str]:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from elisa.model.site import Metered, Reservation
+from elisa.policies.claims import Claims
 from elisa.policies.placement import NodeColumns
-from elisa.policies.profile import Hold, Profile
+from elisa.policies.profile import Hold, Need, Profile
 
-__all__ = ["Held", "held_rooms"]
+__all__ = ["Held", "Inside", "held_rooms"]
 
 _Ints = npt.NDArray[np.int64]
 _MANY = np.iinfo(np.int64).max
@@ -30,6 +31,39 @@ class Held(NamedTuple):
     amounts: _Ints
     window: slice
     nodes: frozenset[int]
+
+
+class Inside:
+    """What a plan starts in room that is reserved for it: so much of that has come to its use, and is kept no longer.
+
+    `times_s` are the moments of the rooms. What may use several reservations fills them in their order, each only once.
+    """
+
+    def __init__(self, rooms: Sequence[Held], times_s: Sequence[float]) -> None:
+        self.times_s = np.array(times_s)
+        self._rooms = rooms
+        self._started: dict[int, dict[Claims, _Ints]] = {}
+
+    def take(self, need: Need, node: int, claims: Claims, sign: int) -> Sequence[tuple[Reservation, _Ints]]:
+        """Note a start on a node, or with `sign` -1 that it was undone; return what is kept less for each reservation."""
+        before = self._used(node)
+        lasts = self.times_s < self.times_s[0] + need.duration_s
+        started = self._started.setdefault(node, {})
+        started[claims] = started.get(claims, 0) + sign * need.amounts[:, node, None] * lasts
+        after = self._used(node)
+        return [(room.reservation, after[place] - before[place]) for place, room in enumerate(self._rooms)]
+
+    def _used(self, node: int) -> Sequence[_Ints]:
+        """Return what is used of each room on a node, by resource and moment."""
+        used = [np.zeros((room.amounts.shape[1], len(self.times_s)), dtype=np.int64) for room in self._rooms]
+        for claims, amounts in sorted(self._started.get(node, {}).items()):
+            rest = amounts.copy()
+            for room, part in zip(self._rooms, used, strict=True):
+                if room.reservation.id in claims:
+                    more = np.minimum(room.amounts[node] - part[:, room.window], rest[:, room.window])
+                    part[:, room.window] += more
+                    rest[:, room.window] -= more
+        return used
 
 
 def held_rooms(

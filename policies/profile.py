@@ -158,6 +158,15 @@ class Profile:
                 held[node, :, : self._moment(hold.end_s)] += hold.need.amounts[:, node, None]
         return held
 
+    @property
+    def times_s(self) -> Sequence[float]:
+        """The moments of the table."""
+        return self._times
+
+    def give(self, node: int, amounts: _Ints, times_s: npt.NDArray[np.float64]) -> None:
+        """Give back amounts on a node, by resource and by moments that were those of this table at first."""
+        self._free[node] += amounts[:, np.searchsorted(times_s, self._times, side="right") - 1]
+
     def remove(self, amounts: _Ints, window: slice) -> None:
         """Take amounts, by node, resource and moment of a window, for good."""
         self._free[:, :, window] -= amounts

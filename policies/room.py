@@ -236,7 +236,10 @@ class Room:
     def _free_now(self, way: int) -> _Ints:
         request, number, gpu_type, _ = self._ways[way]
         pool = self._pools[number]
-        return self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)
+        nodes = self._open(fitting_nodes(request, gpu_type, pool, free=True), request, pool)
+        own = self._future.own_nodes(way)
+        # What was reserved for it first, so that others keep what was not.
+        return nodes[np.argsort(~np.isin(nodes, list(own)), kind="stable")] if own else nodes
 
     def _beside_and_apart(self, way: int) -> list[int]:
         """Return the nodes to try for a task that is tied to others, what it prefers last: others may come and go meanwhile."""

@@ -215,6 +215,54 @@ def test_marked_nodes_are_reserved_last_and_nodes_that_are_down_not_at_all() -> 
     assert "n2" in made.kept_off(TaskId("t1"))
 
 
+def test_what_its_holder_starts_in_it_is_not_kept_a_second_time() -> None:
+    ready = Ready().add("t1", gpus(1), importance=9).add("t2", gpus(3), project="nlp", importance=8)
+    ready.add("t3", gpus(2), project="nlp").add("t4", gpus(1), importance=-1)
+
+    made = a_plan(ready, a_cluster(GPU_NODE), site=site(reserved(2), backfill_depth=0))
+
+    assert started(made) == ["t1", "t3", "t4"]
+
+
+def test_what_is_over_before_it_begins_or_ends_after_it_counts_towards_it_only_meanwhile() -> None:
+    node = a_node("n1", gpus={"a100": 4}, cpus=8)
+    rules = site(reserved(2, begin_s=600, end_s=1200), backfill_depth=0)
+    brief = Ready().add("t1", gpus(2, 300), importance=9).add("t2", gpus(3, 900), project="nlp")
+    long = Ready().add("t1", gpus(2, 900), importance=9).add("t2", gpus(2, 1800), project="nlp")
+
+    assert started(a_plan(brief, a_cluster(node), site=rules)) == ["t1"]
+    assert started(a_plan(long, a_cluster(node), site=rules)) == ["t1", "t2"]
+
+
+def test_its_holder_starts_where_it_lies() -> None:
+    small = a_node("n1", gpus={"a100": 2})
+    ready = Ready().add("t1", gpus(2), importance=9).add("t2", gpus(2), project="nlp")
+
+    made = a_plan(ready, a_cluster(small, a_node("n2", gpus={"a100": 4})), site=site(reserved(4), backfill_depth=0))
+
+    assert started(made) == ["t1", "t2"]
+    assert [made.nodes(TaskId(task)) for task in ("t1", "t2")] == [("n2",), ("n1",)]
+
+
+def test_a_start_fills_one_reservation_of_its_project_after_the_other() -> None:
+    ready = Ready().add("t1", gpus(3), importance=9).add("t2", gpus(1), project="nlp")
+    both = site(reserved(2), reserved(2, id=RuleId("r2")), backfill_depth=0)
+
+    assert started(a_plan(ready, a_cluster(GPU_NODE), site=both)) == ["t1"]
+    wider = a_cluster(a_node("n1", gpus={"a100": 5}, cpus=10))
+    assert started(a_plan(ready, wider, site=both)) == ["t1", "t2"]
+
+
+def test_what_a_gang_took_on_trial_of_its_reservation_is_kept_again() -> None:
+    ready = Ready()
+    ready.gangs.append(GangRow(size=3))
+    for number in range(3):
+        ready.add(f"t{number}", gpus(2), gang=0, importance=9)
+    ready.add("t8", gpus(3), project="nlp").add("t9", gpus(2), project="nlp", importance=-9)
+
+    assert started(a_plan(ready, a_cluster(GPU_NODE), site=site(reserved(2), backfill_depth=0))) == ["t9"]
+
+
 def test_two_reservations_do_not_lie_in_the_same_room() -> None:
     ready = Ready().add("t1", gpus(3), project="vision").add("t2", gpus(2), project="speech", importance=-1)
     ready.add("t3", gpus(1), project="nlp", importance=9)
