@@ -223,6 +223,10 @@ def _failed_alike(case: _Case) -> TaskMoved | None:
     if times < case.rules.alike or case.end.step is None or _steps_back(case):
         return None
     facts: dict[str, Fact] = {"end": case.end.reason.value, "step": case.end.step, "times": times}
+    if case.end.signal:
+        facts["signal"] = case.end.signal
+    elif case.end.exit_code:
+        facts["exit_code"] = case.end.exit_code
     return _move(case, TaskState.FAILED, because(ReasonCode.SAME_FAILURE, **facts), counts=True)
 
 
@@ -257,10 +261,19 @@ def _retried(case: _Case) -> TaskMoved:
     if resume is not None:
         facts["resume_step"] = resume.step
     pause_s = backoff_s(retry.backoff, case.failures, case.fraction)
-    moved = _again(case, because(ReasonCode.RETRY, **facts), pause_s)
-    return replace(
-        moved, counts_as_failure=True, request=_GROW.get(case.end.reason, _same)(case.task.request, retry.grow)
-    )
+    request = _GROW.get(case.end.reason, _same)(case.task.request, retry.grow)
+    moved = _again(case, because(ReasonCode.RETRY, **facts, **_changed(case.task.request, request)), pause_s)
+    return replace(moved, counts_as_failure=True, request=request)
+
+
+def _changed(was: Resources, now: Resources) -> Mapping[str, Fact]:
+    """Return what the next attempt asks for that this one did not."""
+    facts: dict[str, Fact] = {}
+    if now.memory_mib_per_node != was.memory_mib_per_node:
+        facts |= {"was_mib": was.memory_mib_per_node, "grown_mib": now.memory_mib_per_node}
+    if now.walltime_s != was.walltime_s:
+        facts |= {"was_s": was.walltime_s, "grown_s": now.walltime_s}
+    return facts
 
 
 _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (

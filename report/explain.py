@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 
 from elisa.forecast.work import Left
 from elisa.model.reasons import Fact, Reason, ReasonCode
 from elisa.model.rows import AuditRow
 from elisa.model.states import FINAL_TASK_STATES, LIVE_ATTEMPT_STATES
 from elisa.model.task import Attempt, Task, Verdict, own_attempts
+from elisa.model.units import format_duration, format_memory
 from elisa.store.reader import Reader
 
 from .chains import queued_behind
@@ -114,7 +116,8 @@ def _end_words(end: Mapping[str, Fact]) -> str:
         words += f" (signal {end['signal']})"
     elif end.get("exit_code"):
         words += f" (exit code {end['exit_code']})"
-    detail = f", {end['detail']}" if end.get("detail") else ""
+    is_news = end.get("detail") and end["detail"] != end["reason"]
+    detail = f", {end['detail']}" if is_news else ""
     return words + (f" at step {end['step']}" if end.get("step") is not None else "") + detail
 
 
@@ -132,12 +135,26 @@ def _output_words(facts: Mapping[str, object]) -> str:
     )
 
 
+def _over_words(facts: Mapping[str, object]) -> str:
+    """Say which limit was passed; one of time is not told in memory."""
+    tell = format_duration if facts.get("resource") == "walltime" else format_memory
+    seen, limit = (tell(ceil(float(str(facts.get(name) or 0)))) for name in ("seen", "limit"))
+    return f"it came to {seen} of {facts.get('resource')}, of the {limit} it may use"
+
+
+def _set_aside_words(facts: Mapping[str, object]) -> str:
+    return f"a checkpoint was set aside, {facts.get('path')}: {facts.get('why')}"
+
+
 _BOOKKEEPING = frozenset({"after", "before", "pipeline", "parent", "incarnation"})
 _OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "task.added": lambda _: "it was submitted",
     "task.ranked": _ranked_words,
     "checkpoint.seen": lambda facts: f"it saved step {facts.get('step')}",
     "output.seen": _output_words,
+    "noted.cancel_answered": lambda _: "the resource manager was asked to stop it",
+    "noted.over_limit": _over_words,
+    "noted.quarantined": _set_aside_words,
 }
 
 

@@ -46,20 +46,20 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CHAINED: "it was queued behind {behind}, for {where}",
     _C.CHAIN_BROKEN: "it did not begin, for it was queued behind {behind}; what it needs is looked at again",
     _C.QUEUED_AHEAD: "it was queued ahead behind {behind}, which it goes on from, for {where}",
-    _C.CONTINUED: "it goes on after {end} in {attempt}, which was queued ahead",
+    _C.CONTINUED: "it goes on after {after} in {attempt}, which was queued ahead",
     _C.NOT_WANTED: "it was taken back from the queue: {behind} did not end so that it could go on",
     _C.STOPPED_FOR_SURE: "what ran on the failed node has stopped for sure",
     _C.SILENT_FOR_SURE: "what ran on the failed node has been silent for {silent_s}, and has stopped for sure",
     _C.NODES_BEGAN_ANEW: "nothing runs any more on {nodes}, switched off or booted since",
     _C.SUCCEEDED: "it finished",
-    _C.RETRY: "it is tried again after {end}: failure {failures} of the {limit} that are allowed",
-    _C.RESUME: "it goes on after {end}, which cost it no retry",
+    _C.RETRY: "it is tried again after {after}: failure {failures} of the {limit} that are allowed",
+    _C.RESUME: "it goes on after {after}, which cost it no retry",
     _C.SPINS: "it came back {times} times in {within_s} without getting any further ({causes}): it waits until {not_before},"
     " and once it runs it is left alone until it has",
     _C.IN_CIRCLE: "it gave way, because none could begin before another: {circle}",
     _C.RETRIES_USED_UP: "it failed for good: {end}, and its {limit} retries are used up",
-    _C.NOT_RETRYABLE: "it failed for good: after {end} a retry would not help or is not wanted",
-    _C.SAME_FAILURE: "it failed for good: the same failure ({end}) came {times} times at step {step}",
+    _C.NOT_RETRYABLE: "it failed for good: after {after} a retry would not help or is not wanted",
+    _C.SAME_FAILURE: "it failed for good: the same failure ({alike}) came {times} times at step {step}",
     _C.NEED_FAILED: "{task}, which it needs, is {state}",
     _C.NEED_TIMED_OUT: "what it needs did not come within {waited_s}",
     _C.CONDITION_FALSE: "its condition `{when}` is false",
@@ -101,7 +101,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
-    facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason)}
+    facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason), **_end(facts)}
     try:
         sentence = _SENTENCES[reason.code].format_map({**facts, **_held(reason), **_bearer(reason)})
     except KeyError:
@@ -119,6 +119,10 @@ def in_words(reason: Reason) -> str:
         sentence += ", with {size} of {least} to {most} nodes".format_map(facts)
     if reason.facts.get("urged_by"):
         sentence += f", as urgent as {reason.facts['urged_by']}, which waits for it"
+    if "grown_mib" in facts:
+        sentence += "; it may use {grown_mib} of memory in place of {was_mib}".format_map(facts)
+    if "grown_s" in facts:
+        sentence += "; it may run for {grown_s} in place of {was_s}".format_map(facts)
     step = reason.facts.get("resume_step")
     return sentence if step is None or step == "" else f"{sentence}; it resumes from step {step}"
 
@@ -136,6 +140,18 @@ def parked_words(code: str, end: str, saved_step: int | None) -> str:
     if code not in _PARKS or end != EndReason.CANCELLED:
         return ""
     return "parked: " if saved_step is None else f"parked at step {saved_step}: "
+
+
+# An end's name as what comes before something else; the others can stand as they are.
+_AFTER = {"failed": "a failure", "cancelled": "being stopped", "preempted": "being preempted", "lost": "being lost"}
+
+
+def _end(facts: Mapping[str, str]) -> Mapping[str, str]:
+    """Name an end as what was before, and as what came again."""
+    if "end" not in facts:
+        return {}
+    told = [f"{name.replace('_', ' ')} {facts[name]}" for name in ("exit_code", "signal") if name in facts]
+    return {"after": _AFTER.get(facts["end"], facts["end"]), "alike": ", ".join([facts["end"], *told])}
 
 
 def _closed(reason: Reason) -> Mapping[str, str]:

@@ -132,7 +132,7 @@ def _nothing(text: str) -> UsageError:
     return UsageError(
         f"nothing is called `{text}`",
         "no pipeline has that name, and no pipeline, task or attempt that id",
-        "`elisa status --all` lists what there is",
+        "`elisa status --all` lists what there is; a task goes by its id, or as PIPELINE/TASK",
     )
 
 

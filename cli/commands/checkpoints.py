@@ -17,6 +17,7 @@ from elisa.engine.checkpoints import Shelf, Stored, read_shelf, resolve_task
 from elisa.engine.workspace import open_workspace
 from elisa.model.codec import encode
 from elisa.model.errors import ExitCode
+from elisa.model.states import TaskState
 from elisa.model.text import clean
 from elisa.model.units import format_duration
 from elisa.store.reader import Reader
@@ -146,7 +147,9 @@ def _notes(shelf: Shelf) -> Iterator[str]:
     policy = shelf.task.spec.checkpoint
     if not shelf.stored and policy is not None and policy.pattern:
         yield f"files called {policy.pattern} are looked for in $ELISA_TASK_DIR and $ELISA_CHECKPOINT_DIR, nowhere else"
-    if shelf.next_step is not None:
+    if shelf.next_step is not None and shelf.task.state is TaskState.SUCCEEDED:
+        yield "it has finished; `elisa replay PIPELINE --from STEP` runs a copy from any of them"
+    elif shelf.next_step is not None:
         whose = "as was chosen" if shelf.is_chosen else "the newest that is sound"
         yield f"the next attempt begins from step {shelf.next_step}, {whose}"
     for one in shelf.set_aside:

@@ -13,8 +13,10 @@ from elisa.cli.draw import table_of
 from elisa.cli.due_words import judged_data, judged_words, left_data
 from elisa.cli.home import existing_home
 from elisa.cli.output import print_json, show
+from elisa.model import layout
 from elisa.model.codec import encode
 from elisa.model.states import TaskState
+from elisa.model.task import own_attempts
 from elisa.model.text import clean
 from elisa.report.expected import expected_words
 from elisa.report.explain import Explanation, Happening, read_explanation
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
+_LAST_BYTES = 4096
+
 
 def explain(*, task: str, tick: int | None, home: str | None, json: bool) -> int:
     """Print why a task is where it is, how it came there, and how it stood in a plan."""
@@ -33,13 +37,15 @@ def explain(*, task: str, tick: int | None, home: str | None, json: bool) -> int
     with Reader.open(folder) as reader:
         explanation = read_explanation(reader, task, datetime.now(UTC))
     found = _standing(folder, explanation, tick)
+    wrote_last = _wrote_last(folder, explanation)
     if json:
-        print_json("explain", 1, {**_data(explanation), "plan": _plan_data(found)})
+        print_json("explain", 1, {**_data(explanation), "wrote_last": wrote_last, "plan": _plan_data(found)})
     else:
         name = explanation.task.spec.name
         show(
             clean(f"{name} ({explanation.task.id}) is {explanation.now}"),
             *map(clean, _outlook(explanation)),
+            *map(clean, _last_words(explanation, wrote_last)),
             *map(clean, _plan_words(found, tick)),
             _history_table(explanation),
         )
@@ -83,6 +89,28 @@ def _outlook(explanation: Explanation) -> Iterator[str]:
         yield expected_words(left)
     if due is not None and not due.verdict.is_reachable:
         yield f"its pipeline: {judged_words(due)}"
+
+
+def _wrote_last(folder: Path, explanation: Explanation) -> str:
+    """Return the last line that a failed task wrote to its stderr; empty for others, and if there is none."""
+    own = own_attempts(explanation.attempts)
+    if explanation.task.state is not TaskState.FAILED or not own:
+        return ""
+    task = explanation.task
+    path = Path(layout.stderr_log(folder, task.pipeline, task.spec.name, own[-1].id))
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_BYTES))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _last_words(explanation: Explanation, wrote_last: str) -> Iterator[str]:
+    if wrote_last:
+        yield f"the last that it wrote: {wrote_last}"
+        yield f"`elisa logs {explanation.task.id} --stream stderr` shows all of it"
 
 
 def _data(explanation: Explanation) -> dict[str, object]:

@@ -15,6 +15,7 @@ from elisa.runtime.checkpoint.codec import Encoder
 from elisa.runtime.checkpoint.generations import Generations
 from elisa.runtime.checkpoint.manifest import Manifest
 from elisa.runtime.checkpoint.restore import clear_loading_marks, restore_newest
+from elisa.runtime.program import progress, rank_of_process
 
 __all__ = ["persistent"]
 
@@ -76,6 +77,8 @@ def _exhaust(states: Generator[Any, None, Any], ckpt: Checkpointer) -> Any:  # n
         except StopIteration as end:
             return end.value
         step += 1
+        if rank_of_process() == 0:
+            progress(step + 1)
         ckpt.save(step, state)
 
 

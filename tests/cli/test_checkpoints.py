@@ -20,6 +20,7 @@ with checkpoint.run(interval_s=0, keep=20) as ckpt:
     seen = ckpt.load() or []
     for step in ckpt.steps(10):
         if step == 7 and not os.path.exists("mended"):
+            print("cannot go on", file=sys.stderr)
             sys.exit(3)
         seen.append(step)
         ckpt.save(step, seen)
@@ -190,9 +191,11 @@ def test_a_task_that_runs_or_has_succeeded_cannot_be_sent_back(elisa: Elisa, fai
     elisa("tick", "--until-idle")
 
     answer = elisa("checkpoints", "restore", "study/count", "--step", "1", "--json")
+    listed = elisa("checkpoints", "list", "study/count").out
 
     assert answer.code == 2
     assert "elisa replay" in answer.data["error"]["hint"]
+    assert "it has finished; `elisa replay PIPELINE --from STEP` runs a copy from any of them" in listed
 
 
 def test_the_interval_is_explained_with_the_numbers_behind_it(elisa: Elisa, failed: Path) -> None:
@@ -216,8 +219,11 @@ def test_the_same_failure_at_the_same_step_ends_the_retries_early_and_says_so(
     task = f"  count: {{command: ['{sys.executable}', count.py], retry: {retry}}}\n"
 
     submitted = elisa("submit", write(task), "--wait")
+    words, data = " ".join(elisa("explain", "study/count").out.split()), elisa("explain", "study/count", "--json").data
 
     assert submitted.code == 3
     (row,) = elisa("status", "--all", "--json").data["tasks"]
     assert (row["state"], row["attempts"]) == ("failed", 2)
-    assert "the same failure (failed) came 2 times at step 7" in " ".join(elisa("explain", "study/count").out.split())
+    assert "the same failure (failed, exit code 3) came 2 times at step 7" in words
+    assert f"the last that it wrote: cannot go on `elisa logs {row['id']} --stream stderr` shows all of it" in words
+    assert data["wrote_last"] == "cannot go on"

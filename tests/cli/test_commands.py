@@ -215,6 +215,7 @@ def test_an_unknown_id_exits_2_and_changes_nothing(elisa: Elisa, home: Path) -> 
         answer = elisa(command, "tzzzzzzzzz")
         assert (command, answer.code) == (command, 2)
         assert answer.err.startswith("error:")
+        assert "a task goes by its id, or as PIPELINE/TASK" in answer.err
 
 
 def test_a_unique_beginning_of_an_id_is_enough(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:

@@ -55,4 +55,6 @@ def test_work_parks_when_its_budget_is_cut_and_goes_on_when_it_is_raised(
     assert "parked at step 36" in status
     assert "it saves and parks: project vision holds 41 core-h, and may have 3" in explained
     assert "ready: parked at step 36" in explained
+    assert "the resource manager was asked to stop it" in explained
+    assert "it goes on after being stopped, which cost it no retry" in explained
     assert "it resumes from step 36" in unwrapped(elisa("explain", "study/long").out)

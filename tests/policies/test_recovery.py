@@ -12,7 +12,7 @@ from elisa.model.pipeline import Backoff, Grow, RestartWhen, RetryPolicy, TaskSp
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
-from elisa.model.task import Attempt, CheckpointRef, Task
+from elisa.model.task import Attempt, CheckpointRef, End, Task
 from elisa.policies.recovery import RecoveryRules, after_end, backoff_s, newest_checkpoint
 from tests.policies.build import NOW, a_checkpoint, a_task, after, an_attempt, ended
 
@@ -201,7 +201,17 @@ def test_the_same_failure_at_the_same_step_stops_early() -> None:
 
     assert (moved.after, moved.reason) == (
         TaskState.FAILED,
-        because(ReasonCode.SAME_FAILURE, end="failed", step=12, times=2),
+        because(ReasonCode.SAME_FAILURE, end="failed", step=12, times=2, exit_code=1),
+    )
+
+
+def test_a_failure_by_a_signal_is_told_with_its_signal() -> None:
+    task = a_retrying_task(failures=1, retry={"limit": 9})
+    end = End(reason=EndReason.FAILED, step=12, signal=11)
+    first, second = (ended(EndReason.FAILED, f"t1.{n}", end=end) for n in (1, 2))
+
+    assert fate(task, second, first).reason == because(
+        ReasonCode.SAME_FAILURE, end="failed", step=12, times=2, signal=11
     )
 
 

@@ -99,6 +99,34 @@ def test_whose_limit_it_is_and_how_often_it_begins_anew_are_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            because(ReasonCode.RETRY, end="out_of_memory", failures=1, limit=5, was_mib=200, grown_mib=400),
+            (
+                "it is tried again after out of memory: failure 1 of the 5 that are allowed;"
+                " it may use 400MiB of memory in place of 200MiB"
+            ),
+        ),
+        (
+            because(ReasonCode.RETRY, end="timeout", failures=1, limit=5, was_s=3600, grown_s=7200, resume_step=3),
+            (
+                "it is tried again after timeout: failure 1 of the 5 that are allowed;"
+                " it may run for 2h00m in place of 1h00m; it resumes from step 3"
+            ),
+        ),
+        (because(ReasonCode.RESUME, end="cancelled"), "it goes on after being stopped, which cost it no retry"),
+        (
+            because(ReasonCode.SAME_FAILURE, end="failed", step=6, times=2, exit_code=1),
+            "it failed for good: the same failure (failed, exit code 1) came 2 times at step 6",
+        ),
+    ],
+)
+def test_an_end_is_told_with_what_came_of_it(reason: Reason, words: str) -> None:
+    assert in_words(reason) == words
+
+
 def test_who_leaves_for_want_of_memory_is_told_where_and_why() -> None:
     reason = because(ReasonCode.PRESSED, backend="here", node="n1", short_mib=300, service="best_effort")
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,28 @@ def test_elisa_is_told(job: Job) -> None:
     assert saved[-1]["size_bytes"] > 0
     assert (saved[-1]["bound"], saved[-1]["interval_s"], saved[-1]["mtbf_s"]) == ("fixed", 0, 86400)
     assert job.said("progress") == [{"step": step, "total": 3} for step in (1, 2, 3)]
+
+
+def test_a_persistent_generator_tells_each_step_and_goes_on_counting_where_it_was(job: Job) -> None:
+    job.instruct(checkpoint={"interval_s": 0})
+
+    lives = iter([2, 9])
+
+    @checkpoint.persistent
+    def count(total: int, state: int = 0) -> Generator[int, None, int]:
+        dies_at = next(lives)
+        while state < total:
+            if state == dies_at:
+                raise KeyboardInterrupt
+            state += 1
+            yield state
+        return state
+
+    with pytest.raises(KeyboardInterrupt):
+        count(3)
+    assert count(3) == 3
+
+    assert job.said("progress") == [{"step": step, "total": None} for step in (1, 2, 3)]
 
 
 def test_a_damaged_checkpoint_is_told(job: Job) -> None:
