@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.figure import Figure, median_of
+from benchmarks.figure import Figure, median_of, process_cpu_ms
 
 __all__ = ["FIGURES", "measure"]
 
@@ -39,16 +38,8 @@ def _figure(name: str, value: float, unit: str, goal: str = "") -> Figure:
     return Figure(figure=name, value=value, unit=unit, goal=goal, runs=_RUNS)
 
 
-def _cpu_ms(argv: list[str]) -> float:
-    """Return the processor time of a process and all it started."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(argv, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-
-
 def _bare_cpu_ms() -> float:
-    return _cpu_ms([sys.executable, "-c", "pass"])
+    return process_cpu_ms([sys.executable, "-c", "pass"])
 
 
 def _start_cpu_ms() -> float:
@@ -64,7 +55,7 @@ def _start_cpu_ms() -> float:
 def _whole_run_cpu_ms() -> float:
     """Claim, start `true`, watch it end, write everything down: all that a short task pays."""
     with tempfile.TemporaryDirectory() as folder:
-        return _cpu_ms(_agent(Path(folder), ["true"]))
+        return process_cpu_ms(_agent(Path(folder), ["true"]))
 
 
 def _agent(home: Path, program: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from benchmarks.figure import Figure, median_of, process_ms
+from benchmarks.figure import Figure, median_of, process_cpu_ms, process_ms
 from elisa.model import layout
 from elisa.model.changes import PipelineAdded
 from elisa.model.ids import ProjectName, new_pipeline_id, new_task_id
@@ -21,7 +22,7 @@ from elisa.store.writer import Writer
 
 __all__ = ["FIGURES", "measure"]
 
-FIGURES = ("help_ms", "status_10k_ms")
+FIGURES = ("help_ms", "status_10k_ms", "tick_idle_ms", "tick_idle_cpu_s")
 _RUNS = 9
 _TASKS = 10_000
 _CHAIN = 10
@@ -45,6 +46,17 @@ def measure() -> Iterator[Figure]:
         minimal = [sys.executable, "-c", _MINIMAL, str(layout.database(home))]
         yield _figure("status_10k_ms/sqlite3", _ms(minimal))
         yield _figure("status_10k_ms/python", bare)
+    yield from _idle_ticks()
+
+
+def _idle_ticks() -> Iterator[Figure]:
+    """Yield what it costs when cron starts a tick and nothing is left to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([*_elisa(), "init", "--home", folder], check=True, capture_output=True)
+        tick = [*_elisa(), "tick", "--home", folder]
+        yield _figure("tick_idle_ms", _ms(tick), goal="<=1000")
+        cpu_s = median_of(lambda: process_cpu_ms(tick), runs=_RUNS) / 1000
+        yield Figure(figure="tick_idle_cpu_s", value=cpu_s, unit="s", goal="<=0.7", runs=_RUNS)
 
 
 def _figure(name: str, value: float, goal: str = "") -> Figure:

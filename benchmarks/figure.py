@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import operator
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-__all__ = ["Figure", "Goal", "median_of", "process_ms", "seconds_of"]
+__all__ = ["Figure", "Goal", "median_of", "process_cpu_ms", "process_ms", "seconds_of"]
 
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
@@ -78,3 +79,11 @@ def process_ms(argv: Sequence[str], env: Mapping[str, str] | None = None) -> flo
     began = time.perf_counter()
     subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     return (time.perf_counter() - began) * 1000
+
+
+def process_cpu_ms(argv: Sequence[str]) -> float:
+    """Return the processor time of a process and all it started, in milliseconds; CalledProcessError if it fails."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

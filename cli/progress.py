@@ -7,10 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
-
-from rich.console import Console
-from rich.live import Live
+from typing import TYPE_CHECKING, Protocol
 
 from elisa.model.errors import ExitCode
 from elisa.model.ids import PipelineId, TaskId
@@ -20,7 +17,9 @@ from elisa.report.status import Status, StatusTask, read_status
 from elisa.store.reader import Reader
 
 from .output import note
-from .status_table import status_parts
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 __all__ = ["Progress", "exit_code_of", "showing_progress"]
 
@@ -41,6 +40,9 @@ class Progress(Protocol):
 def showing_progress(home: Path, pipelines: Collection[PipelineId] = ()) -> Iterator[Progress]:
     """Show progress on stderr while the block runs; of these pipelines, or of all that are unfinished."""
     if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
         with Live(console=Console(stderr=True, highlight=False, markup=False), auto_refresh=False) as live:
             yield _Table(home, pipelines, live)
     else:
@@ -60,6 +62,8 @@ class _Table:
 
     def update(self) -> None:
         from rich.console import Group
+
+        from .status_table import status_parts
 
         found = _read(self._home, self._pipelines, everything=bool(self._pipelines))
         self._live.update(Group(*status_parts(found, native=False)), refresh=True)

@@ -249,7 +249,8 @@ class Walk:
     def _own(self) -> npt.NDArray[np.bool_]:
         uid = self.snapshot.tasks.uid
         own: npt.NDArray[np.bool_] = uid == self.snapshot.uid
-        for owner in np.unique(uid[~own]).tolist():
+        # Not np.unique: it imports numpy.ma when it is first called, which idle ticks need not.
+        for owner in sorted(set(uid[~own].tolist())):
             self.refusals.of_user[owner] = because(ReasonCode.OTHER_OWNER, owner=owner)
         return own
 
@@ -306,7 +307,11 @@ class Walk:
         tasks, refusals = self.snapshot.tasks, self.refusals
         has_own = self.is_refused_by_caps(tasks)
         has_own[list(refusals.of_row)] = True
-        has_own |= np.isin(tasks.uid, list(refusals.of_user)) | np.isin(tasks.gang, list(refusals.of_gang))
+        # Only where there are any: np.isin imports numpy.ma when it is first called, which idle ticks need not.
+        if refusals.of_user:
+            has_own |= np.isin(tasks.uid, list(refusals.of_user))
+        if refusals.of_gang:
+            has_own |= np.isin(tasks.gang, list(refusals.of_gang))
         return has_own
 
     def _try(self, row: int, owner: int, shape: int) -> None:

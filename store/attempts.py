@@ -13,12 +13,12 @@ from elisa.model.changes import (
 from elisa.model.errors import StaleChange
 from elisa.model.states import ATTEMPT_MOVES, FINAL_ATTEMPT_STATES, AttemptState, TaskState
 from elisa.model.task import Attempt, in_front
+from elisa.store import tables
 from elisa.store.batch import Batch, because_facts
 from elisa.store.connection import Row
 from elisa.store.convert import optional_json, resources_from, to_us
 from elisa.store.ledger import NO_CHARGE, check_heir, reserve, settle, spend
 from elisa.store.new_rows import attempt_row
-from elisa.store.schema import AttemptTable
 from elisa.store.tasks import enter_state, stay_active
 
 __all__ = ["continue_attempt", "intend_attempt", "move_attempt", "note_attempt", "send_cancel", "submit_attempt"]
@@ -48,7 +48,7 @@ def intend_attempt(batch: Batch, change: AttemptIntended) -> None:
     row = attempt_row(attempt, task, change.reserve)
     batch.attempts[attempt.id] = row
     batch.created.add(attempt.id)
-    batch.inserts[AttemptTable].append(row)
+    batch.inserts[tables.ATTEMPT].append(row)
     if attempt.inherits is not None:
         check_heir(batch, row, attempt.request)
     reserve(batch, row, attempt.request, change.reserve)

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlmodel import SQLModel
-
 from elisa.model.errors import StaleChange
 from elisa.model.pipeline import Pipeline
 from elisa.model.reasons import Reason
 from elisa.store.audit import AuditTrail
 from elisa.store.connection import Row
 from elisa.store.convert import to_json
+from elisa.store.tables import Table
 
 __all__ = ["ANYBODY", "AccountKey", "Batch", "CapRow", "Names", "because_facts"]
 
@@ -82,9 +81,9 @@ class Batch:
     created: set[str] = field(default_factory=set)
     task_states: dict[str, str] = field(default_factory=dict)
     attempt_states: dict[str, str] = field(default_factory=dict)
-    clears: set[type[SQLModel]] = field(default_factory=set)
-    inserts: defaultdict[type[SQLModel], list[Row]] = field(default_factory=lambda: defaultdict(list))
-    upserts: defaultdict[type[SQLModel], dict[object, Row]] = field(default_factory=lambda: defaultdict(dict))
+    clears: set[Table] = field(default_factory=set)
+    inserts: defaultdict[Table, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    upserts: defaultdict[Table, dict[object, Row]] = field(default_factory=lambda: defaultdict(dict))
     dropped_verdicts: set[str] = field(default_factory=set)
     looked_at: set[str] = field(default_factory=set)
     ranked: set[str] = field(default_factory=set)

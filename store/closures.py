@@ -5,9 +5,9 @@ from __future__ import annotations
 from elisa.model.changes import ClosureAdded, ClosureLifted
 from elisa.model.errors import StaleChange
 from elisa.model.site import UNTIL_LIFTED
+from elisa.store import tables
 from elisa.store.batch import Batch
 from elisa.store.convert import to_us
-from elisa.store.schema import ClosureTable
 
 __all__ = ["add_closure", "lift_closure"]
 
@@ -30,7 +30,7 @@ def add_closure(batch: Batch, change: ClosureAdded) -> None:
         "is_forced": int(closure.is_forced),
         "state": _OPEN,
     }
-    batch.closures[closure.id] = batch.upserts[ClosureTable][closure.id] = row
+    batch.closures[closure.id] = batch.upserts[tables.CLOSURE][closure.id] = row
     batch.audit.add("closure.added", closure.id, {**row, "after": _OPEN})
 
 
@@ -44,5 +44,5 @@ def lift_closure(batch: Batch, change: ClosureLifted) -> None:
             "read again and decide again",
         )
     row = {**row, "state": _LIFTED}
-    batch.closures[change.closure] = batch.upserts[ClosureTable][change.closure] = row
+    batch.closures[change.closure] = batch.upserts[tables.CLOSURE][change.closure] = row
     batch.audit.add("closure.lifted", change.closure, {**row, "after": _LIFTED, "by": change.by})

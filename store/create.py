@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elisa.model.ports import CrashPoint, RandomSource
+from elisa.store import tables
 from elisa.store.audit import GENESIS, AuditTrail
 from elisa.store.connection import Connection
 from elisa.store.filesystem import Filesystem
 from elisa.store.guard import set_journal
 from elisa.store.migrate import migrate
-from elisa.store.schema import AuditTable, MetaTable
 from elisa.store.sqlite import connect
 from elisa.store.statements import insert_into
 
@@ -121,5 +121,5 @@ def _fill(connection: Connection, birth: Birth) -> None:
         "canary": "",
         "revision": 0,
     }
-    connection.run_many(insert_into(MetaTable, connection.dialect), [meta])
-    connection.run_many(insert_into(AuditTable, connection.dialect), audit.rows)
+    connection.run_many(insert_into(tables.META, connection.dialect), [meta])
+    connection.run_many(insert_into(tables.AUDIT, connection.dialect), audit.rows)

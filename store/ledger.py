@@ -12,10 +12,10 @@ from elisa.model.charge import Charge
 from elisa.model.errors import PolicyError, StaleChange
 from elisa.model.resources import Resources
 from elisa.model.site import Metered
+from elisa.store import tables
 from elisa.store.batch import ANYBODY, AccountKey, Batch, CapRow
 from elisa.store.connection import Row
 from elisa.store.convert import CHARGES, resources_from
-from elisa.store.schema import AccountTable, DailyUseTable, LedgerTable
 
 __all__ = ["NO_CHARGE", "account_row", "check_heir", "reserve", "settle", "spend"]
 
@@ -113,14 +113,14 @@ def _holdings(request: Resources) -> Mapping[str, int]:
 def _account(batch: Batch, attempt: Row) -> Row:
     key = (attempt["project"], attempt["owner_uid"], attempt["gpu_type"])
     row = batch.accounts.setdefault(key, account_row(key))
-    batch.upserts[AccountTable][key] = row
+    batch.upserts[tables.ACCOUNT][key] = row
     return row
 
 
 def _book(batch: Batch, attempt: Row, kind: str, amounts: Mapping[str, int]) -> None:
     owner = {name: attempt[name] for name in ("project", "owner_uid", "gpu_type", "incarnation")}
     row = {"attempt": attempt["id"], "kind": kind, "at": batch.now_us, **owner, **amounts}
-    batch.inserts[LedgerTable].append(row)
+    batch.inserts[tables.LEDGER].append(row)
 
 
 def _remember(batch: Batch, attempt: Row, used: Mapping[str, int]) -> None:
@@ -129,7 +129,7 @@ def _remember(batch: Batch, attempt: Row, used: Mapping[str, int]) -> None:
     row = batch.daily.setdefault(key, {**dict(zip(names, key, strict=True)), **dict.fromkeys(CHARGES, 0)})
     for name, amount in used.items():
         row[name] += amount
-    batch.upserts[DailyUseTable][key] = row
+    batch.upserts[tables.DAILY_USE][key] = row
 
 
 def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:

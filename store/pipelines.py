@@ -9,11 +9,11 @@ from elisa.model.changes import PipelineAdded, TasksAdded
 from elisa.model.errors import UsageError
 from elisa.model.states import TaskState
 from elisa.model.task import Task
+from elisa.store import tables
 from elisa.store.batch import Batch, Names, because_facts
 from elisa.store.connection import Row
 from elisa.store.looks import next_look
 from elisa.store.new_rows import pipeline_row, task_row
-from elisa.store.schema import NeedEdgeTable, PipelineTable, ProjectTable, TaskTable
 
 __all__ = ["add_pipeline", "add_tasks", "names_of"]
 
@@ -26,7 +26,7 @@ def add_pipeline(batch: Batch, change: PipelineAdded) -> None:
     record = change.record
     _add_project(batch, record.pipeline.project)
     row = pipeline_row(record)
-    batch.inserts[PipelineTable].append(row)
+    batch.inserts[tables.PIPELINE].append(row)
     batch.audit.add("pipeline.added", record.id, {name: row[name] for name in ("project", "name", "owner", "source")})
     names = names_of((task.spec.name, task.spec.group, task.id) for task in change.tasks)
     for number, task in enumerate(change.tasks):
@@ -61,7 +61,7 @@ def names_of(tasks: Iterable[tuple[str, str, str]]) -> Names:
 def _add_project(batch: Batch, project: str) -> None:
     if project not in batch.projects:
         batch.projects[project] = 0
-        batch.inserts[ProjectTable].append({"name": project, "created_at": batch.now_us, "in_policy": 0})
+        batch.inserts[tables.PROJECT].append({"name": project, "created_at": batch.now_us, "in_policy": 0})
 
 
 def _add_task(batch: Batch, task: Task, row: Row, names: Names) -> None:
@@ -70,8 +70,8 @@ def _add_task(batch: Batch, task: Task, row: Row, names: Names) -> None:
         row["due_at"] = next_look(row, batch.now_us)
     batch.tasks[task.id] = row
     batch.created.add(task.id)
-    batch.inserts[TaskTable].append(row)
-    batch.inserts[NeedEdgeTable].extend(
+    batch.inserts[tables.TASK].append(row)
+    batch.inserts[tables.NEED_EDGE].extend(
         {"task": task.id, "need": number, "target": target}
         for number, need in enumerate(task.spec.needs)
         for target in dict.fromkeys(target for name in need.tasks for target in _behind(names, name, task))

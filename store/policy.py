@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from elisa.model.site import Cap, ProjectPolicy, SitePolicy
+from elisa.store import tables
 from elisa.store.batch import ANYBODY, Batch, CapRow
 from elisa.store.connection import Connection
-from elisa.store.schema import BudgetTable, ProjectTable
 
 __all__ = ["is_stored", "store_policy"]
 
@@ -28,10 +28,10 @@ def store_policy(connection: Connection, batch: Batch, site: SitePolicy) -> None
     named = _named(site)
     for name in sorted(known.keys() | named):
         row = {"name": name, "created_at": known.get(name, batch.now_us), "in_policy": int(name in named)}
-        batch.upserts[ProjectTable][name] = row
+        batch.upserts[tables.PROJECT][name] = row
     caps = sorted(_caps(site))
-    batch.clears.add(BudgetTable)
-    batch.inserts[BudgetTable] = [cap._asdict() for cap in caps]
+    batch.clears.add(tables.BUDGET)
+    batch.inserts[tables.BUDGET] = [cap._asdict() for cap in caps]
     batch.audit.add("policy.set", "site", {"caps": [list(cap) for cap in caps], "projects": sorted(named)})
 
 

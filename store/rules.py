@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from elisa.model.changes import RuleDropped, RuleSet
 from elisa.model.errors import StaleChange
+from elisa.store import tables
 from elisa.store.batch import Batch
 from elisa.store.convert import to_json
-from elisa.store.schema import RuleTable
 
 __all__ = ["drop_rule", "set_rule"]
 
@@ -27,7 +27,7 @@ def set_rule(batch: Batch, change: RuleSet) -> None:
         "set_at": batch.now_us,
         "state": _SET,
     }
-    batch.rules[rule.id] = batch.upserts[RuleTable][rule.id] = row
+    batch.rules[rule.id] = batch.upserts[tables.RULE][rule.id] = row
     batch.audit.add("rule.set", rule.id, {**row, "after": _SET})
 
 
@@ -41,5 +41,5 @@ def drop_rule(batch: Batch, change: RuleDropped) -> None:
             "read again and decide again",
         )
     row = {**row, "state": _DROPPED}
-    batch.rules[change.rule] = batch.upserts[RuleTable][change.rule] = row
+    batch.rules[change.rule] = batch.upserts[tables.RULE][change.rule] = row
     batch.audit.add("rule.dropped", change.rule, {**row, "after": _DROPPED, "by": change.by})

@@ -1,4 +1,4 @@
-"""The tables, declared once: what is written is compiled from them, and the migrations are checked against them.
+"""The tables, declared once: `tables.py` is made from them, and the migrations are checked against them.
 
 Only types that SQLite and PostgreSQL share: text, 64-bit integers, doubles. Moments are integer microseconds since the
 epoch, truth values 0 and 1, objects JSON texts. SQLModel classes with `table=True` do not validate, so nothing reaches a
@@ -7,7 +7,7 @@ row but through `store.convert`.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Double, Index, Integer, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "RuleTable",
     "TaskTable",
     "VerdictTable",
-    "table_of",
 ]
 
 METADATA = MetaData()
@@ -45,12 +44,6 @@ def _index_where(name: str, column: str, where: str, *, unique: bool = False) ->
 
 class _Table(SQLModel):
     metadata = METADATA
-
-
-def table_of(model: type[SQLModel]) -> Table:
-    """Return SQLAlchemy's description of the table that a model declares."""
-    table: Table = METADATA.tables[str(model.__tablename__)]
-    return table
 
 
 class MetaTable(_Table, table=True):

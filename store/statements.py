@@ -1,50 +1,39 @@
-"""Every statement that writes, compiled once from the tables of the schema."""
+"""Every statement that writes, put together once from the names in `tables.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
 
-from sqlalchemy import BindParameter, ColumnElement, Dialect, bindparam, insert, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql import ClauseElement
-from sqlmodel import SQLModel
-
-from elisa.store.schema import table_of
+from elisa.store.tables import Table
 
 __all__ = ["insert_into", "update_where", "upsert_into"]
 
+# PostgreSQL is told the type of each value but a double's, which it cannot mistake.
+_CASTS: Mapping[str, str] = {"TEXT": "::VARCHAR", "BIGINT": "::BIGINT", "INTEGER": "::INTEGER", "DOUBLE": ""}
+
 
 @cache
-def insert_into(model: type[SQLModel], dialect: str) -> str:
+def insert_into(table: Table, dialect: str) -> str:
     """Return an INSERT that names each column's value like the column."""
-    return _compiled(insert(table_of(model)), dialect)
+    values = ", ".join(_value(name, kind, dialect) for name, kind in table.columns.items())
+    return f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({values})"
 
 
 @cache
-def upsert_into(model: type[SQLModel], dialect: str) -> str:
+def upsert_into(table: Table, dialect: str) -> str:
     """Return an INSERT that overwrites the row with the same primary key."""
-    table = table_of(model)
-    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
-    keys = [column.name for column in table.primary_key]
-    others = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
-    return _compiled(statement.on_conflict_do_update(index_elements=keys, set_=others), dialect)
+    others = ", ".join(f"{name} = excluded.{name}" for name in table.columns if name not in table.keys)
+    return f"{insert_into(table, dialect)} ON CONFLICT ({', '.join(table.keys)}) DO UPDATE SET {others}"
 
 
 @cache
-def update_where(model: type[SQLModel], columns: tuple[str, ...], keys: tuple[str, ...], dialect: str) -> str:
+def update_where(table: Table, columns: tuple[str, ...], keys: tuple[str, ...], dialect: str) -> str:
     """Return an UPDATE of `columns` where each of `keys` has the value called `old_<key>`."""
-    table = table_of(model)
-    conditions: Sequence[ColumnElement[bool]] = [table.c[key] == bindparam(f"old_{key}") for key in keys]
-    values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
-    return _compiled(update(table).where(*conditions).values(values), dialect)
+    values = ", ".join(f"{name}={_value(name, table.columns[name], dialect)}" for name in columns)
+    same = " AND ".join(f"{table.name}.{key} = {_value(f'old_{key}', table.columns[key], dialect)}" for key in keys)
+    return f"UPDATE {table.name} SET {values} WHERE {same}"
 
 
-def _compiled(statement: ClauseElement, dialect: str) -> str:
-    return str(statement.compile(dialect=_DIALECTS[dialect]))
-
-
-_DIALECTS: dict[str, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
-}
+def _value(name: str, kind: str, dialect: str) -> str:
+    return f":{name}" if dialect == "sqlite" else f"%({name})s{_CASTS[kind]}"

@@ -6,11 +6,11 @@ from elisa.model.changes import CancelRequested, HoldRequested, PassedOver, Resu
 from elisa.model.errors import StaleChange
 from elisa.model.reasons import Reason
 from elisa.model.states import FINAL_TASK_STATES, TASK_MOVES, TaskState
+from elisa.store import tables
 from elisa.store.batch import Batch, because_facts
 from elisa.store.connection import Row
 from elisa.store.convert import optional_json, to_json, to_us
 from elisa.store.looks import next_look
-from elisa.store.schema import VerdictTable
 
 __all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel", "request_hold", "stay_active"]
 
@@ -92,7 +92,7 @@ def _note_times(batch: Batch, row: Row, after: TaskState) -> None:
 
 def _drop_verdict(batch: Batch, task: str) -> None:
     batch.verdicts.pop(task, None)
-    batch.upserts[VerdictTable].pop(task, None)
+    batch.upserts[tables.VERDICT].pop(task, None)
     if task not in batch.created:
         batch.dropped_verdicts.add(task)
 
@@ -129,4 +129,4 @@ def pass_over(batch: Batch, change: PassedOver) -> None:
         return
     since = known["since"] if known and known["code"] == code else batch.now_us
     row = {"task": change.task, "code": code, "facts": facts, "since": since}
-    batch.verdicts[change.task] = batch.upserts[VerdictTable][change.task] = row
+    batch.verdicts[change.task] = batch.upserts[tables.VERDICT][change.task] = row

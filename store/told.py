@@ -13,16 +13,10 @@ from elisa.model.codec import decode
 from elisa.model.errors import StaleChange
 from elisa.model.ids import task_of
 from elisa.model.task import Usage
+from elisa.store import tables
 from elisa.store.batch import Batch
 from elisa.store.connection import Row
 from elisa.store.convert import read_facts, to_json, to_us
-from elisa.store.schema import (
-    CheckpointTable,
-    EventCursorTable,
-    LatestMetricTable,
-    MetricTable,
-    OutputTable,
-)
 
 __all__ = ["move_cursor", "note", "see_checkpoint", "see_metric", "see_output", "see_usage"]
 
@@ -37,7 +31,7 @@ def see_checkpoint(batch: Batch, change: CheckpointSeen) -> None:
     if key in batch.checkpoints and (saved_at or 0) <= (batch.checkpoints[key] or 0):
         return
     batch.checkpoints[key] = saved_at
-    batch.upserts[CheckpointTable][key] = {
+    batch.upserts[tables.CHECKPOINT][key] = {
         "attempt": change.attempt,
         "step": checkpoint.step,
         "path": checkpoint.path,
@@ -59,8 +53,8 @@ def see_metric(batch: Batch, change: MetricSeen) -> None:
     value = None if math.isnan(change.value) else change.value
     newest: Row = {"task": task, "name": change.name, "value": value}
     key = (change.attempt, change.name, step)
-    batch.upserts[LatestMetricTable][task, change.name] = newest
-    batch.upserts[MetricTable][key] = {**newest, "attempt": change.attempt, "step": step, "seen_at": batch.now_us}
+    batch.upserts[tables.LATEST_METRIC][task, change.name] = newest
+    batch.upserts[tables.METRIC][key] = {**newest, "attempt": change.attempt, "step": step, "seen_at": batch.now_us}
 
 
 def see_usage(batch: Batch, change: UsageSeen) -> None:
@@ -81,7 +75,7 @@ def see_output(batch: Batch, change: OutputSeen) -> None:
     """Keep what was found of an output; whoever needs it looks again."""
     task = batch.attempt(change.attempt)["task"]
     row: Row = {"path": change.path, "ok": int(change.ok), "why": change.why, "attempt": change.attempt}
-    batch.upserts[OutputTable][task, change.name] = {"task": task, "name": change.name, **row}
+    batch.upserts[tables.OUTPUT][task, change.name] = {"task": task, "name": change.name, **row}
     batch.marks.add(task)
     facts = {"name": change.name, "path": change.path, "ok": change.ok, "why": change.why}
     batch.audit.add("output.seen", change.attempt, facts)
@@ -99,7 +93,7 @@ def move_cursor(batch: Batch, change: CursorMoved) -> None:
             "read again and decide again",
         )
     row = {"file": change.file, "inode": str(change.inode), "position": change.offset, "seq": change.seq}
-    batch.cursors[change.file] = batch.upserts[EventCursorTable][change.file] = row
+    batch.cursors[change.file] = batch.upserts[tables.EVENT_CURSOR][change.file] = row
 
 
 def note(batch: Batch, change: Noted) -> None:

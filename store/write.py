@@ -7,31 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from elisa.model.states import FINAL_ATTEMPT_STATES
+from elisa.store import tables
 from elisa.store.batch import Batch
 from elisa.store.connection import Row
 from elisa.store.looks import next_look
-from elisa.store.schema import (
-    AccountTable,
-    AttemptTable,
-    AuditTable,
-    BudgetTable,
-    CheckpointTable,
-    ClosureTable,
-    DailyUseTable,
-    EventCursorTable,
-    LatestMetricTable,
-    LedgerTable,
-    MetaTable,
-    MetricTable,
-    NeedEdgeTable,
-    OutputTable,
-    PipelineTable,
-    ProjectTable,
-    RuleTable,
-    TaskTable,
-    VerdictTable,
-    table_of,
-)
 from elisa.store.statements import insert_into, update_where, upsert_into
 
 __all__ = ["Statement", "statements"]
@@ -49,19 +28,27 @@ _OVER = frozenset(state.value for state in FINAL_ATTEMPT_STATES)
 _RANK = ("priority", "importance", "spec", "ranked_by")
 _META = ("host", "revision", "canary", "last_tick_at", "ticks", "last_tick")
 # A row comes after those it refers to.
-_INSERTED = (BudgetTable, ProjectTable, PipelineTable, TaskTable, NeedEdgeTable, AttemptTable, LedgerTable)
+_INSERTED = (
+    tables.BUDGET,
+    tables.PROJECT,
+    tables.PIPELINE,
+    tables.TASK,
+    tables.NEED_EDGE,
+    tables.ATTEMPT,
+    tables.LEDGER,
+)
 _UPSERTED = (
-    ProjectTable,
-    CheckpointTable,
-    MetricTable,
-    LatestMetricTable,
-    OutputTable,
-    AccountTable,
-    DailyUseTable,
-    VerdictTable,
-    EventCursorTable,
-    ClosureTable,
-    RuleTable,
+    tables.PROJECT,
+    tables.CHECKPOINT,
+    tables.METRIC,
+    tables.LATEST_METRIC,
+    tables.OUTPUT,
+    tables.ACCOUNT,
+    tables.DAILY_USE,
+    tables.VERDICT,
+    tables.EVENT_CURSOR,
+    tables.CLOSURE,
+    tables.RULE,
 )
 
 
@@ -79,27 +66,27 @@ def statements(batch: Batch, dialect: str) -> Iterator[Statement]:
 
 
 def _all(batch: Batch, dialect: str) -> Iterator[Statement]:
-    yield Statement(update_where(MetaTable, _META, ("id",), dialect), [{**batch.meta, "old_id": batch.meta["id"]}])
-    looked = update_where(TaskTable, ("check_needs", "due_at"), ("id", "state"), dialect)
+    yield Statement(update_where(tables.META, _META, ("id",), dialect), [{**batch.meta, "old_id": batch.meta["id"]}])
+    looked = update_where(tables.TASK, ("check_needs", "due_at"), ("id", "state"), dialect)
     yield Statement(looked, list(_looked_at(batch)))
-    task_update = update_where(TaskTable, _TASK, ("id", "state"), dialect)
+    task_update = update_where(tables.TASK, _TASK, ("id", "state"), dialect)
     yield Statement(task_update, list(_compared(batch.task_states, batch.tasks)), matches=True)
-    ranked = update_where(TaskTable, _RANK, ("id",), dialect)
+    ranked = update_where(tables.TASK, _RANK, ("id",), dialect)
     yield Statement(ranked, [{**batch.ranks[key], "old_id": key} for key in sorted(batch.ranked & batch.ranks.keys())])
-    due = update_where(PipelineTable, ("deadline", "spec"), ("id",), dialect)
+    due = update_where(tables.PIPELINE, ("deadline", "spec"), ("id",), dialect)
     yield Statement(due, [{**batch.due[key], "old_id": key} for key in sorted(batch.ranked & batch.due.keys())])
-    attempt_update = update_where(AttemptTable, _ATTEMPT, ("id", "state"), dialect)
+    attempt_update = update_where(tables.ATTEMPT, _ATTEMPT, ("id", "state"), dialect)
     # Who ends makes way for who goes on: a task has one live attempt of its own at any moment.
     ended_first = sorted(_compared(batch.attempt_states, batch.attempts), key=lambda row: row["state"] not in _OVER)
     yield Statement(attempt_update, ended_first, matches=True)
-    for model in batch.clears:
-        yield Statement(f"DELETE FROM {table_of(model).name}", [{}])
-    for model in _INSERTED:
-        yield Statement(insert_into(model, dialect), batch.inserts[model])
+    for table in batch.clears:
+        yield Statement(f"DELETE FROM {table.name}", [{}])
+    for table in _INSERTED:
+        yield Statement(insert_into(table, dialect), batch.inserts[table])
     yield Statement(_named(_FORGET_VERDICT, dialect), [{"task": task} for task in sorted(batch.dropped_verdicts)])
-    for model in _UPSERTED:
-        yield Statement(upsert_into(model, dialect), list(batch.upserts[model].values()))
-    yield Statement(insert_into(AuditTable, dialect), batch.audit.rows)
+    for table in _UPSERTED:
+        yield Statement(upsert_into(table, dialect), list(batch.upserts[table].values()))
+    yield Statement(insert_into(tables.AUDIT, dialect), batch.audit.rows)
     marks = [{"target": target, "revision": batch.revision} for target in sorted(batch.marks)]
     yield Statement(_named(_MARK_DEPENDENTS, dialect), marks)
     yield Statement(_named(_MARK_TEMPLATE, dialect), marks)
