@@ -119,20 +119,24 @@ class Resources:
     @property
     def cpus(self) -> int:
         """Cores over all nodes."""
-        return self.nodes * self.cpus_per_node + sum([part.cpus for part in self.components])
+        own = self.nodes * self.tasks_per_node * self.cpus_per_task
+        return own + sum([part.cpus for part in self.components]) if self.components else own
 
     @property
     def gpu_count(self) -> int:
         """GPUs over all nodes."""
-        return self.nodes * self.gpus.per_node + sum([part.nodes * part.gpus.per_node for part in self.components])
+        own = self.nodes * self.gpus.per_node
+        return own + sum([part.nodes * part.gpus.per_node for part in self.components]) if self.components else own
 
     @property
     def memory_mib(self) -> int:
         """Memory over all nodes."""
-        rest = sum([part.nodes * part.memory_mib_per_node for part in self.components])
-        return self.nodes * self.memory_mib_per_node + rest
+        own = self.nodes * self.memory_mib_per_node
+        return (
+            own + sum([part.nodes * part.memory_mib_per_node for part in self.components]) if self.components else own
+        )
 
     @property
     def node_count(self) -> int:
         """All nodes."""
-        return self.nodes + sum([part.nodes for part in self.components])
+        return self.nodes + sum([part.nodes for part in self.components]) if self.components else self.nodes

@@ -31,12 +31,13 @@ def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> 
     if gpu_type is None:
         types = (gpus.types for gpus in (request.gpus, *(part.gpus for part in request.components)) if gpus.types)
         gpu_type = next(types, ("",))[0]
+    gpus = request.gpu_count
     return Charge(
         node_s=request.node_count * seconds,
         cpu_s=request.cpus * seconds,
         memory_mib_s=request.memory_mib * seconds,
-        gpu_s=request.gpu_count * seconds,
-        gpu_type=gpu_type if request.gpu_count else "",
+        gpu_s=gpus * seconds,
+        gpu_type=gpu_type if gpus else "",
         watt_s=(request.watts + request.gpu_watts) * seconds,
     )
 
@@ -77,21 +78,23 @@ class CapRow(NamedTuple):
         return self.cap.limit - self.used
 
 
-def demand_of(request: Resources, gpu_type: str) -> Mapping[Metered, int]:
-    """Return how much of everything that can be capped `request` takes, for its whole walltime."""
-    charge = charge_of(request, request.walltime_s, gpu_type)
-    return {
-        Metered.NODE_S: charge.node_s,
-        Metered.CPU_S: charge.cpu_s,
-        Metered.MEMORY_MIB_S: charge.memory_mib_s,
-        Metered.GPU_S: charge.gpu_s,
-        Metered.WATT_S: charge.watt_s,
-        Metered.JOBS: 1,
-        Metered.NODES: request.node_count,
-        Metered.CPUS: request.cpus,
-        Metered.MEMORY_MIB: request.memory_mib,
-        Metered.GPUS: request.gpu_count,
-    }
+_DEMAND: Mapping[Metered, Callable[[Resources], int]] = {
+    Metered.NODE_S: lambda request: request.node_count * request.walltime_s,
+    Metered.CPU_S: lambda request: request.cpus * request.walltime_s,
+    Metered.MEMORY_MIB_S: lambda request: request.memory_mib * request.walltime_s,
+    Metered.GPU_S: lambda request: request.gpu_count * request.walltime_s,
+    Metered.WATT_S: lambda request: (request.watts + request.gpu_watts) * request.walltime_s,
+    Metered.JOBS: lambda _: 1,
+    Metered.NODES: lambda request: request.node_count,
+    Metered.CPUS: lambda request: request.cpus,
+    Metered.MEMORY_MIB: lambda request: request.memory_mib,
+    Metered.GPUS: lambda request: request.gpu_count,
+}
+
+
+def demand_of(request: Resources, gpu_type: str, meter: Meter) -> int:
+    """Return how much of what a meter counts `request` takes on GPUs of one type ("" for none), for its whole walltime."""
+    return _DEMAND[meter.resource](request) if meter.counts(gpu_type) else 0
 
 
 _AMOUNT: Mapping[Metered, Callable[[Charge], int]] = {

@@ -56,11 +56,12 @@ class Caps:
         """The bearers that are projects, in the order of their numbers."""
         return self.bearers[: len(self.bearers) - len(self.project)]
 
-    def of(self, member: int) -> tuple[int, ...]:
-        """Return which caps bind one member: those of the project, then those of their own."""
-        own, project = len(self.bearers) - len(self.project) + member, self.project[member]
-        first = self.first
-        return (*range(first[project], first[project + 1]), *range(first[own], first[own + 1]))
+    def of(self, member: int) -> tuple[tuple[int, int], ...]:
+        """Return which caps bind one member, each with its meter: those of the project, then those of their own."""
+        first, meter, project = self.first, self.meter, self.project[member]
+        own = len(self.bearers) - len(self.project) + member
+        rows = (*range(first[project], first[project + 1]), *range(first[own], first[own + 1]))
+        return tuple([(row, meter[row]) for row in rows])
 
     def hard(self) -> Caps:
         """Return those that are never exceeded."""
@@ -93,16 +94,16 @@ def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow
     own = [dict(policy.member_caps) for policy in ruled]
     caps = [
         *(policy.caps for policy in ruled),
-        *(
+        *[
             own[place].get(owner.uid, ruled[place].user_caps) if own[place] else ruled[place].user_caps
             for place, owner in zip(project, owners, strict=True)
-        ),
+        ],
     ]
     first = [0, *accumulate(map(len, caps))]
     meters: dict[tuple[Metered, str], int] = {}
     # By project: caps on all its members count the same things.
     of_project, of_member = ([_numbered(of(policy), meters) for policy in ruled] for of in (_CAPS, _USER_CAPS))
-    meter = [*chain.from_iterable(of_project), *chain.from_iterable(of_member[place] for place in project)]
+    meter = [*chain.from_iterable(of_project), *chain.from_iterable([of_member[place] for place in project])]
     totals = _Totals(usage, bearers).on(tuple(Meter(*key) for key in meters))
     bearer = np.repeat(np.arange(len(caps)), np.diff(first))
     return Caps(
@@ -165,7 +166,7 @@ class Admission:
     caps: Caps
     variants: Sequence[tuple[Resources, str]]
     left: list[int] = field(init=False)
-    _rows: dict[int, tuple[int, ...]] = field(init=False)
+    _rows: dict[int, Sequence[tuple[int, int]]] = field(init=False)
     _demand: list[tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -175,10 +176,9 @@ class Admission:
         self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
 
     def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
-        demand = demand_of(request, gpu_type)
-        return tuple(demand[meter.resource] if meter.counts(gpu_type) else 0 for meter in self.caps.meters)
+        return tuple([demand_of(request, gpu_type, meter) for meter in self.caps.meters])
 
-    def _rows_of(self, owner: int) -> tuple[int, ...]:
+    def _rows_of(self, owner: int) -> Sequence[tuple[int, int]]:
         rows = self._rows.get(owner)
         if rows is None:
             rows = self._rows[owner] = self.caps.of(owner)
@@ -204,18 +204,18 @@ class Admission:
 
     def refusing_row(self, owner: int, variant: int) -> int | None:
         """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""
-        demand, meter, left = self._demand[variant], self.caps.meter, self.left
-        for row in self._rows_of(owner):
-            asked = demand[meter[row]]
+        demand, left = self._demand[variant], self.left
+        for row, meter in self._rows_of(owner):
+            asked = demand[meter]
             if asked > left[row] and asked > 0:
                 return row
         return None
 
     def take(self, owner: int, variant: int, times: int = 1) -> None:
         """Book `times` of `variant`; negative `times` give it back."""
-        demand, meter, left = self._demand[variant], self.caps.meter, self.left
-        for row in self._rows_of(owner):
-            left[row] -= times * demand[meter[row]]
+        demand, left = self._demand[variant], self.left
+        for row, meter in self._rows_of(owner):
+            left[row] -= times * demand[meter]
 
     def refusal(self, row: int, variant: int) -> Reason:
         """Return the words for a refusal by cap number `row`, as things stand now."""
@@ -224,6 +224,6 @@ class Admission:
     def first_refusal(self, owner: int, variant: int) -> Reason:
         """Return why `variant` was refused at the start, before anything was admitted."""
         demand = self._demand[variant]
-        rows = ((self.caps.row(row), demand[self.caps.meter[row]]) for row in self._rows_of(owner))
+        rows = ((self.caps.row(row), demand[meter]) for row, meter in self._rows_of(owner))
         row, asked = next((row, asked) for row, asked in rows if asked > row.left and asked > 0)
         return refusal_of(row, asked, row.left)

@@ -31,7 +31,7 @@ class Holder(NamedTuple):
             return 0
         kinds = self.attempt.request.gpus.types
         kind = kinds[0] if kinds else ""
-        return demand_of(self.attempt.request, kind)[meter.resource] if meter.counts(kind) else 0
+        return demand_of(self.attempt.request, kind, meter)
 
 
 class Refused(NamedTuple):

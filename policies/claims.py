@@ -31,6 +31,8 @@ def claiming(
 
     That may use what is reserved, or belongs to one of the `firm` projects, which are never overcommitted.
     """
+    if not (reservations or firm):
+        return ready, outlook
     of_owner = [(_claims(reservations, project, uid), project in firm) for project, uid in ready.owners]
     if not any(claims or is_firm for claims, is_firm in of_owner):
         return ready, outlook

@@ -107,10 +107,10 @@ class _Grower:
     def _affords(self, row: RunningRow, size: int) -> bool:
         """Tell whether its caps allow a whole run on so many nodes once it has given back what it holds and did not use."""
         owner, kind = Owner(ProjectName(row.project), row.owner_uid), _gpu_type(row)
-        asked, held = demand_of(sized(row.request, size), kind), demand_of(_remaining(row, self._snapshot.now_s), kind)
+        asked, held = sized(row.request, size), _remaining(row, self._snapshot.now_s)
         caps = cap_rows(self._snapshot.site, [owner], self._snapshot.usage.rows).hard()
         binding = (cap for cap in caps if cap.meter.counts(kind))
-        return all(asked[cap.meter.resource] - held[cap.meter.resource] <= cap.left for cap in binding)
+        return all(demand_of(asked, kind, one.meter) - demand_of(held, kind, one.meter) <= one.left for one in binding)
 
     def rest_s(self, row: RunningRow) -> float:
         """Return how long an attempt still runs, as is predicted, else until its walltime is over."""

@@ -121,7 +121,7 @@ def _back(row: RunningRow, cap: CapRow, now_s: float) -> int:
     if not is_concerned or not cap.meter.counts(kind):
         return 0
     if not cap.cap.resource.is_cumulative:
-        return demand_of(row.request, kind)[cap.cap.resource]
+        return demand_of(row.request, kind, cap.meter)
     ran_s = 0.0 if row.is_queued else now_s - row.started_us / 1e6
     return amount_of(charge_of(row.request, max(0, int(row.request.walltime_s - ran_s)), kind), cap.meter)
 

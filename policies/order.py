@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from elisa.policies.ageing import comes_of_age_s
-from elisa.policies.budgets import charge_of
 from elisa.policies.factors import scores
 from elisa.policies.fairshare import billed, decayed_use, due_shares, owner_factors, use_by_project
 from elisa.policies.ranks import Ranks, order_of, packed, ranks_of
@@ -178,6 +177,6 @@ def _no_opinion(snapshot: Snapshot) -> Ranks:
 def _costs(snapshot: Snapshot) -> Floats:
     billing = snapshot.site.fair_share.billing
     return np.array(
-        [billed(charge_of(shape.request, shape.request.walltime_s), billing) for shape in snapshot.shapes],
+        [billed(charge, billing) for charge in snapshot.tasks.charges],
         dtype=np.float64,
     )

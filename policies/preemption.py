@@ -90,7 +90,7 @@ def _beyond_soft_caps(running: Sequence[RunningRow], caps: Iterable[CapRow]) -> 
 
 def _demand(row: RunningRow, meter: Meter) -> int:
     kind = row.request.gpus.types[0] if row.request.gpus.types else ""
-    return demand_of(row.request, kind)[meter.resource] if meter.counts(kind) else 0
+    return demand_of(row.request, kind, meter)
 
 
 def victims_of(

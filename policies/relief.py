@@ -102,7 +102,7 @@ def _when_enough_has_ended(inputs: PlanInputs, owner: Owner, meter: Meter, short
         is_own = row.project == owner.project and owner.uid in {-1, row.owner_uid}
         if is_own and not row.is_queued and meter.counts(kind):
             end = datetime.fromtimestamp(row.started_us / 1e6, UTC) + timedelta(seconds=row.request.walltime_s)
-            freed.append((max(end, inputs.now), demand_of(row.request, kind)[meter.resource]))
+            freed.append((max(end, inputs.now), demand_of(row.request, kind, meter)))
     for end, amount in sorted(freed):
         short -= amount
         if short <= 0:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from elisa.model.charge import Charge
 from elisa.model.columns import GangRow, Outlook, ProjectUsage, ReadyColumns, RunningRow, Shape
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import ClusterView
@@ -21,7 +22,7 @@ from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
-from elisa.policies.budgets import Owner
+from elisa.policies.budgets import Owner, charge_of
 from elisa.policies.budgets_caps import Caps, cap_rows
 from elisa.policies.claims import claiming, current
 from elisa.policies.fusion import native_jobs
@@ -78,6 +79,11 @@ class TaskTable:
     @cached_property
     def uid(self) -> Ints:
         return np.array([one.uid for one in self.owners], dtype=np.int64)[self.owner]
+
+    @cached_property
+    def charges(self) -> Sequence[Charge]:
+        """What a whole run of each shape costs."""
+        return [charge_of(shape.request, shape.request.walltime_s) for shape in self.told.shapes]
 
     @cached_property
     def ready_s(self) -> Floats:
@@ -256,7 +262,7 @@ def _in_order(owners: Sequence[tuple[str, int]], codes: Sequence[int]) -> tuple[
     order = sorted(range(len(owners)), key=owners.__getitem__)
     number = np.empty(len(owners), dtype=np.int32)
     number[order] = np.arange(len(owners))
-    return tuple(Owner._make(owners[place]) for place in order), number[_ints(codes)]
+    return tuple(map(Owner._make, map(owners.__getitem__, order))), number[_ints(codes)]
 
 
 class _Bounds(NamedTuple):

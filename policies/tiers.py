@@ -81,7 +81,7 @@ def _asked(snapshot: Snapshot, meter: Meter) -> Floats:
 def _least(request: Resources, meter: Meter) -> int:
     """Return what a request surely puts on a meter: one that may run on another type of GPU puts nothing on this one."""
     kinds = request.gpus.types or ("",)
-    return min(demand_of(request, kind)[meter.resource] if meter.counts(kind) else 0 for kind in kinds)
+    return min(demand_of(request, kind, meter) for kind in kinds)
 
 
 def _beyond(order: Ints, group: npt.NDArray[np.int32], asked: Floats, left: Floats) -> npt.NDArray[np.bool_]:

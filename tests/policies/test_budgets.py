@@ -78,7 +78,7 @@ class TestCharges:
         request = Resources(cpus_per_task=2, memory_mib_per_node=10, components=(part,))
 
         assert charge_of(request, 10) == Charge(node_s=30, cpu_s=100, memory_mib_s=200, gpu_s=60, gpu_type="a100")
-        assert demand_of(request, "a100")[Metered.NODES] == 3
+        assert demand_of(request, "a100", Meter(Metered.NODES)) == 3
 
     def test_each_meter_reads_its_own_amount(self) -> None:
         row = UsageRow(
