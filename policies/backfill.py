@@ -68,6 +68,13 @@ class Backfill:
         """Tell whether room is kept for somebody in pool `number`, so that a start must be checked against it."""
         return id(self._snapshot.pools[number].nodes) in self._profiles
 
+    def kept(self, number: int) -> Collection[int]:
+        """Return the nodes of pool `number`'s cluster on which something is kept: elsewhere a start needs no check.
+
+        It grows as more is kept.
+        """
+        return self._kept[id(self._snapshot.pools[number].nodes)]
+
     def promise(self, number: int) -> Promise:
         """Return for whom room is first kept in the cluster of pool `number`."""
         return self.promises[id(self._snapshot.pools[number].nodes)]
@@ -201,11 +208,12 @@ class Backfill:
         return self._snapshot.pools[self._ways[way].pool]
 
     def _need(self, way: int) -> Need:
-        if way not in self._needs:
+        need = self._needs.get(way)
+        if need is None:
             request, _, gpu_type, duration_s = self._ways[way]
             need = need_of(request, gpu_type, self._pool(way).nodes)
-            self._needs[way] = need._replace(duration_s=duration_s or need.duration_s)
-        return self._needs[way]
+            need = self._needs[way] = need._replace(duration_s=duration_s or need.duration_s)
+        return need
 
     def _need_and_nodes(self, way: int) -> tuple[Need, Ints]:
         """Return what a way takes, and the nodes that could ever give it."""

@@ -359,9 +359,10 @@ def fitting_nodes(request: Resources, gpu_type: str, pool: Pool, *, free: bool) 
             fits &= (nodes.free_cpus == nodes.cpus) & (nodes.free_gpus == nodes.gpus).all(axis=0)
     if request.gpus.per_node:
         gpus = (nodes.free_gpus if free else nodes.gpus)[nodes.gpu_types.index(gpu_type)]
-        # Most resource managers do not say how much memory a GPU has: 0 is unknown, and no ground to refuse.
-        has_memory = (nodes.gpu_memory_mib >= request.gpus.memory_mib) | (nodes.gpu_memory_mib == 0)
-        fits &= (gpus >= request.gpus.per_node) & has_memory
+        fits &= gpus >= request.gpus.per_node
+        if request.gpus.memory_mib:
+            # Most resource managers do not say how much memory a GPU has: 0 is unknown, and no ground to refuse.
+            fits &= (nodes.gpu_memory_mib >= request.gpus.memory_mib) | (nodes.gpu_memory_mib == 0)
     members = _nearest_first(request, pool) if free else pool.members
     return members[fits[members]]
 

@@ -44,6 +44,11 @@ class QueueLimits:
         ]
         self._asks: dict[int, Sequence[tuple[int, int]]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing at all is reserved there."""
+        return not self._left
+
     def refusing(self, way: int) -> Reservation | None:
         """Return the first reservation that leaves too little for one more job by this way."""
         if not self._left:

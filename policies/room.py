@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +59,7 @@ class Room:
         bounds: Bounds,
     ) -> None:
         self._future, self._closing, self._reserved, self._presence = bounds
+        self._has_reserved = not bounds.reserved.is_empty
         self._tied = bounds.presence.tied
         self._gang: _Together | None = None
         self._local = frozenset(
@@ -67,6 +68,13 @@ class Room:
         self._grouped = frozenset(
             number for number, way in enumerate(ways) if _is_grouped(way.request, pools[way.pool])
         )
+        # The others only need nodes with enough left: nobody else's place, data or switch matters, and no licence.
+        particular = self._local.union(self._grouped, self._tied)
+        self._simple = frozenset(
+            number
+            for number, way in enumerate(ways)
+            if number not in particular and not way.request.licences and pools[way.pool].members.size
+        )
         self._pools = pools
         self._ways = ways
         self._limit = submits_per_tick
@@ -74,8 +82,9 @@ class Room:
         self._window = [pool.window - pool.queued for pool in pools]
         free = {id(pool.nodes): _Free(pool.nodes, pool.licences) for pool in pools}
         self._free = [free[id(pool.nodes)] for pool in pools]
+        self._kept = [self._future.kept(number) for number in range(len(pools))]
         self._candidates: dict[int, list[int]] = {}
-        self._fits: dict[int, Callable[[int], bool]] = {}
+        self._parts: dict[int, _Part] = {}
 
     def place_now(self, way: int) -> Taken | None:
         """Take free nodes for one request, or return None: then nothing fits this way until something is given back."""
@@ -83,8 +92,14 @@ class Room:
         pool = self._pools[number]
         if self._submits[pool.backend] <= 0 or (pool.keeps_queue and self._window[number] <= 0):
             return None
-        if self._reserved.refusing(way) is not None:
+        if self._has_reserved and self._reserved.refusing(way) is not None:
             return None
+        if way in self._simple and self._gang is None:
+            nodes = self._first_fits(way, self._candidates_of(way))
+            return None if nodes is None else self._take(Taken(way, nodes))
+        return self._place_with_care(way, pool)
+
+    def _place_with_care(self, way: int, pool: Pool) -> Taken | None:
         nodes = self._fit(way)
         if nodes is None:
             return None
@@ -95,7 +110,8 @@ class Room:
     def _take(self, taken: Taken) -> Taken:
         request, number, gpu_type, _ = self._ways[taken.way]
         self._submits[self._pools[number].backend] -= 1
-        self._reserved.take(taken.way)
+        if self._has_reserved:
+            self._reserved.take(taken.way)
         self._free[number].take(request, gpu_type, taken.nodes, 1)
         self._future.take(taken.way, taken.nodes)
         return taken
@@ -118,9 +134,8 @@ class Room:
         """Take as much again on the same nodes, by no submission of its own; tell whether it is free there."""
         request, number, gpu_type, _ = self._ways[way]
         free, pool = self._free[number], self._pools[number]
-        fits = free.fits(request, gpu_type)
-        watched = self._future.watches(number)
-        is_free = all(fits(node) and (not watched or self._future.fits(way, node)) for node in nodes)
+        fits = self._part(way).fits
+        is_free = all(fits(node) and self._future.fits(way, node) for node in nodes)
         if not pool.members.size or not free.has_licences(request) or not is_free:
             return False
         free.take(request, gpu_type, nodes, 1)
@@ -195,31 +210,52 @@ class Room:
         free = self._free[number]
         if not pool.members.size or not free.has_licences(request):
             return None
-        check = (lambda node: self._future.fits(way, node)) if self._future.watches(number) else None
         if way in self._grouped or self._gathers(pool):
-            return self._on_few_switches(way, check)
+            return self._on_few_switches(way)
         if way in self._tied:
-            return _first_fits(self._beside_and_apart(way), request.nodes, self._has_enough(way), check)
+            return self._first_fits(way, self._beside_and_apart(way))
+        return self._first_fits(way, self._candidates_of(way))
+
+    def _candidates_of(self, way: int) -> list[int]:
         candidates = self._candidates.get(way)
         if candidates is None:
             # The last comes first: taking from the end of a list is cheap.
-            candidates = self._free_now(way)[::-1].tolist()
-            self._candidates[way] = candidates
-        return _first_fits(candidates, request.nodes, self._has_enough(way), check)
+            candidates = self._candidates[way] = self._free_now(way)[::-1].tolist()
+        return candidates
 
-    def _has_enough(self, way: int) -> Callable[[int], bool]:
-        """Return what tells whether a node still has enough."""
-        fits = self._fits.get(way)
-        if fits is None:
+    def _first_fits(self, way: int, candidates: list[int]) -> tuple[int, ...] | None:
+        """Return as many of the last candidates as a way needs that have enough for it; None if they are too few.
+
+        Those that no longer fit are dropped for good.
+        """
+        # `_Part.fits`, without a call for each node: it is looked at more nodes than at anything else.
+        cpus, least_cpus, gpus, least_gpus, memory, least_memory = self._part(way)
+        wanted, kept = self._ways[way].request.nodes, self._kept[self._ways[way].pool]
+        found: list[int] = []
+        place = len(candidates)
+        while place and len(found) < wanted:
+            place -= 1
+            node = candidates[place]
+            has_enough = cpus[node] >= least_cpus and gpus[node] >= least_gpus and memory[node] >= least_memory
+            if has_enough and (node not in kept or self._future.fits(way, node)):
+                found.append(node)
+        if len(candidates) - place > len(found):
+            candidates[place:] = found[::-1]
+        return tuple(found) if len(found) == wanted else None
+
+    def _part(self, way: int) -> _Part:
+        """Return what one node must have left for its part of a request."""
+        part = self._parts.get(way)
+        if part is None:
             request, number, gpu_type, _ = self._ways[way]
-            fits = self._fits[way] = self._free[number].fits(request, gpu_type)
-        return fits
+            part = self._parts[way] = self._free[number].part(request, gpu_type)
+        return part
 
-    def _on_few_switches(self, way: int, check: Callable[[int], bool] | None) -> tuple[int, ...] | None:
+    def _on_few_switches(self, way: int) -> tuple[int, ...] | None:
         request, number, *_ = self._ways[way]
-        pool, fits = self._pools[number], self._has_enough(way)
+        pool, fits, kept = self._pools[number], self._part(way).fits, self._kept[number]
         tried = self._beside_and_apart(way) if way in self._tied else self._free_now(way)[::-1].tolist()
-        nodes = [node for node in reversed(tried) if fits(node) and (check is None or check(node))]
+        nodes = [node for node in reversed(tried) if fits(node) and (node not in kept or self._future.fits(way, node))]
         gang = self._gang or _Together(0)
         chosen = on_few_switches(
             nodes,
@@ -254,12 +290,8 @@ class Room:
 
     def count(self, way: int) -> int:
         """Return on how many nodes there is room now for one node's part of a request."""
-        request, number, gpu_type, _ = self._ways[way]
-        fits, is_watched = self._free[number].fits(request, gpu_type), self._future.watches(number)
-        nodes = self._open(
-            fitting_nodes(request, gpu_type, self._pools[number], free=True), request, self._pools[number]
-        )
-        return sum(fits(node) and (not is_watched or self._future.fits(way, node)) for node in nodes.tolist())
+        fits = self._part(way).fits
+        return sum(fits(node) and self._future.fits(way, node) for node in self._free_now(way).tolist())
 
     def _open(self, nodes: _Ints, request: Resources, pool: Pool) -> _Ints:
         closed = self._closing.closed(pool, request.walltime_s)
@@ -300,7 +332,7 @@ class Room:
             promise = self._future.promise(number)
             return because(ReasonCode.RESERVED_FOR_HIGHER, task=promise.holder, starts_at=promise.starts_at, **names)
         if request.switches and way in self._grouped and self._free[number].has_room(request, gpu_type, pool):
-            fits = self._has_enough(way)
+            fits = self._part(way).fits
             free = most_on(filter(fits, self._free_now(way).tolist()), request.switches, pool.nodes)
             what = switch_words(request.switches)
             return because(ReasonCode.NO_ROOM, resource=what, asked=request.nodes, free=free, **names)
@@ -325,6 +357,25 @@ def _is_grouped(request: Resources, pool: Pool) -> bool:
     return request.nodes > 1 and bool(pool.nodes.switches) and (not pool.keeps_queue or request.switches > 0)
 
 
+class _Part(NamedTuple):
+    """What a node must have left for its part of a request: three columns, and the least of each."""
+
+    cpus: Sequence[int]
+    least_cpus: int
+    gpus: Sequence[int]
+    least_gpus: int
+    memory: Sequence[int]
+    least_memory: int
+
+    def fits(self, node: int) -> bool:
+        """Tell whether one node still has enough."""
+        return (
+            self.cpus[node] >= self.least_cpus
+            and self.gpus[node] >= self.least_gpus
+            and self.memory[node] >= self.least_memory
+        )
+
+
 class _Free:
     """What is free on each node of one cluster, as plain lists: they are read one number at a time."""
 
@@ -332,21 +383,17 @@ class _Free:
         self.cpus: list[int] = nodes.free_cpus.tolist()
         self.memory: list[int] = nodes.free_memory_mib.tolist()
         self.gpus: dict[str, list[int]] = dict(zip(nodes.gpu_types, nodes.free_gpus.tolist(), strict=True))
-        self.is_shared: list[bool] = (
-            (nodes.free_cpus < nodes.cpus) | (nodes.free_gpus < nodes.gpus).any(axis=0)
+        self.is_whole: list[bool] = (
+            (nodes.free_cpus >= nodes.cpus) & (nodes.free_gpus >= nodes.gpus).all(axis=0)
         ).tolist()
         self.licences = dict(licences)
         self._whole = nodes
 
-    def fits(self, request: Resources, gpu_type: str) -> Callable[[int], bool]:
-        """Return what tells whether one node still has enough."""
-        free_cpus, cpus = self.cpus, request.cpus_per_node
-        free_memory, memory = self.memory, request.memory_mib_per_node
-        gpus, is_shared = request.gpus.per_node, self.is_shared
-        free_gpus = self.gpus[gpu_type] if gpus else free_cpus
-        if request.exclusive:
-            return lambda node: not is_shared[node] and free_gpus[node] >= gpus and free_memory[node] >= memory
-        return lambda node: free_cpus[node] >= cpus and free_gpus[node] >= gpus and free_memory[node] >= memory
+    def part(self, request: Resources, gpu_type: str) -> _Part:
+        """Return what a node must have left; for an exclusive request all of its cores and GPUs."""
+        cpus, least_cpus = (self.is_whole, True) if request.exclusive else (self.cpus, request.cpus_per_node)
+        gpus = self.gpus[gpu_type] if request.gpus.per_node else self.cpus
+        return _Part(cpus, least_cpus, gpus, request.gpus.per_node, self.memory, request.memory_mib_per_node)
 
     def has_licences(self, request: Resources) -> bool:
         return not request.licences or all(self.licences.get(name, 0) >= count for name, count in request.licences)
@@ -359,19 +406,18 @@ class _Free:
             self.memory[node] -= sign * memory
             if gpus:
                 self.gpus[gpu_type][node] -= sign * gpus
-            self.is_shared[node] = sign > 0 or self._is_shared(node)
-        if nodes:
-            for name, count in request.licences:
-                self.licences[name] = self.licences.get(name, 0) - sign * count
+            self.is_whole[node] = sign < 0 and self._is_whole(node)
+        for name, count in request.licences if nodes else ():
+            self.licences[name] = self.licences.get(name, 0) - sign * count
 
-    def _is_shared(self, node: int) -> bool:
-        return self.cpus[node] < self._whole.cpus[node] or any(
-            row[node] < self._whole.gpus[kind, node] for kind, row in enumerate(self.gpus.values())
+    def _is_whole(self, node: int) -> bool:
+        return bool(self.cpus[node] >= self._whole.cpus[node]) and all(
+            row[node] >= self._whole.gpus[kind, node] for kind, row in enumerate(self.gpus.values())
         )
 
     def has_room(self, request: Resources, gpu_type: str, pool: Pool) -> bool:
         """Tell whether the request would find free nodes, were none kept for others."""
-        fits = self.fits(request, gpu_type)
+        fits = self.part(request, gpu_type).fits
         members = fitting_nodes(request, gpu_type, pool, free=True).tolist()
         return self.has_licences(request) and sum(1 for node in members if fits(node)) >= request.nodes
 
@@ -391,25 +437,6 @@ class _Free:
         for name, count in request.licences:
             if self.licences.get(name, 0) < count:
                 return because(ReasonCode.NO_ROOM, resource=name, asked=count, free=self.licences.get(name, 0), **names)
-        fits = self.fits(request, gpu_type)
+        fits = self.part(request, gpu_type).fits
         free_nodes = sum(1 for node in members if fits(node))
         return because(ReasonCode.NO_ROOM, resource="nodes", asked=request.nodes, free=free_nodes, **names)
-
-
-def _first_fits(
-    candidates: list[int], wanted: int, fits: Callable[[int], bool], check: Callable[[int], bool] | None
-) -> tuple[int, ...] | None:
-    """Return as many of the last candidates as are wanted that have enough, and pass `check`; None if they are too few.
-
-    Those that no longer fit are dropped for good.
-    """
-    found: list[int] = []
-    place = len(candidates)
-    while place and len(found) < wanted:
-        place -= 1
-        node = candidates[place]
-        if fits(node) and (check is None or check(node)):
-            found.append(node)
-    if len(candidates) - place > len(found):
-        candidates[place:] = found[::-1]
-    return tuple(found) if len(found) == wanted else None
