@@ -51,7 +51,7 @@ def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt | Re
 def _blocked(order: Ints, walk: Walk) -> list[int]:
     started = {start.row for start in walk.starts}
     rows = [row for row in order[: 8 * _BENEFICIARIES + len(started)].tolist() if row not in started]
-    blocked = [row for row in rows if walk.refusals.by(row, walk.snapshot.tasks).code in _BLOCKED]
+    blocked = [row for row in rows if walk.refusal(row).code in _BLOCKED]
     return [row for row in blocked if walk.snapshot.tasks.gang[row] < 0][:_BENEFICIARIES]
 
 

@@ -67,7 +67,7 @@ class Plan:
         self.order = ranked.order
         self.notes = ranked.notes
         self._starts = {start.row: start for start in walk.starts}
-        self._refusals = walk.refusals
+        self._refusal = walk.refusal
         self._reasons = walk.reasons
         self._closing = walk.closing
         self._future = walk.future
@@ -254,6 +254,3 @@ class Plan:
             else because(ReasonCode.FUSED, leader=leader, **facts),
             leader=leader,
         )
-
-    def _refusal(self, row: int) -> Reason:
-        return self._refusals.by(row, self.snapshot.tasks)

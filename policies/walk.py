@@ -7,7 +7,7 @@ the walk costs about as much as there are starts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -53,18 +53,16 @@ class Start(NamedTuple):
 class Refusals:
     """Why tasks do not start, by what they have in common: user, gang, owner and shape, or shape; a few by themselves."""
 
-    explain: Callable[[int, int], Reason]
     of_user: dict[int, Reason] = field(default_factory=dict)
     of_row: dict[int, Reason] = field(default_factory=dict)
     of_gang: dict[int, Reason] = field(default_factory=dict)
     of_owner: dict[tuple[int, int], Reason] = field(default_factory=dict)
     of_shape: dict[int, Reason] = field(default_factory=dict)
 
-    def by(self, row: int, tasks: TaskTable) -> Reason:
-        """Return the first rule that refused a task."""
-        gang, owner, shape = int(tasks.gang[row]), int(tasks.owner[row]), int(tasks.shape[row])
-        reason = self.of_user.get(int(tasks.uid[row])) or self.of_gang.get(gang) or self.of_row.get(row)
-        return reason or self.of_owner.get((owner, shape)) or self.explain(owner, shape)
+    def noted(self, row: int, tasks: TaskTable) -> Reason | None:
+        """Return the first rule that refused a task, None if that is yet to be put into words."""
+        reason = self.of_user.get(int(tasks.uid[row])) or self.of_gang.get(int(tasks.gang[row])) or self.of_row.get(row)
+        return reason or self.of_owner.get((int(tasks.owner[row]), int(tasks.shape[row])))
 
 
 class Walk:
@@ -73,7 +71,7 @@ class Walk:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.closing = Closing(snapshot.site.closures, snapshot.now_s)
-        self.refusals = Refusals(self.explain)
+        self.refusals = Refusals()
         self.starts: list[Start] = []
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
@@ -97,6 +95,8 @@ class Walk:
         self._kept: dict[int, int] = {}
         self._is_refused = self._refused_by_caps()
         self._closed: tuple[set[int], set[int]] = (set(), set())
+        now, later = self._closed
+        self._places = ((self.room.place_now, now, True), (self.room.place_in_queue, later, False))
         self.on_trial = False
         self._filling = Filling(snapshot.site.fusion)
         self._gangs = _members(snapshot)
@@ -260,7 +260,7 @@ class Walk:
         refused = np.zeros((len(self.snapshot.shapes), len(self.snapshot.owners)), dtype=np.bool_)
         for shape, ways in enumerate(self.ways_of):
             if ways:
-                refused[shape] = by_way[ways.start : ways.stop].all(axis=0)
+                refused[shape] = by_way[ways.start] if len(ways) == 1 else by_way[ways.start : ways.stop].all(axis=0)
         return refused
 
     def is_refused_by_caps(self, tasks: TaskTable) -> npt.NDArray[np.bool_]:
@@ -270,7 +270,12 @@ class Walk:
             refused[shape, owner] = True
         return refused[tasks.shape, tasks.owner]
 
-    def explain(self, owner: int, shape: int) -> Reason:
+    def refusal(self, row: int) -> Reason:
+        """Return the first rule that refused a task."""
+        tasks = self.snapshot.tasks
+        return self.refusals.noted(row, tasks) or self._explain(int(tasks.owner[row]), int(tasks.shape[row]))
+
+    def _explain(self, owner: int, shape: int) -> Reason:
         """Return, and remember, why nothing of a shape starts for an owner: a cap at the start, or else want of room."""
         if self._is_refused[shape, owner]:
             way = self.ways_of[shape].start
@@ -296,7 +301,7 @@ class Walk:
             reason = self._want_of_room(int(shape[one[0]]))
             groups.setdefault(id(reason), (reason, []))[1].extend(one.tolist())
         for place in np.flatnonzero(~lacks_room).tolist():
-            reason = self.refusals.by(int(rows[place]), self.snapshot.tasks)
+            reason = self.refusal(int(rows[place]))
             groups.setdefault(id(reason), (reason, []))[1].append(place)
         in_order = [(reason, sorted(found)) for reason, found in groups.values()]
         for reason, found in sorted(in_order, key=lambda group: group[1][0]):
@@ -384,13 +389,13 @@ class Walk:
         Returns the cap that refuses it, or None when there is no room by any way; a shape without room is closed.
         """
         cap: Reason | None = None
-        has_own_room = self._open_own_room(row, shape)
-        for number, place in enumerate((self.room.place_now, self.room.place_in_queue)):
-            may_join = self._has_brief and not self.on_trial
-            joined = self._join(row, owner, shape, beside=not number) if may_join else None
-            if joined is not None:
-                return joined
-            closed: set[int] = set() if has_own_room else self._closed[number]
+        has_own_room = bool(self._kept) and self._open_own_room(row, shape)
+        for place, closed_ways, is_now in self._places:
+            if self._has_brief and not self.on_trial:
+                joined = self._join(row, owner, shape, beside=is_now)
+                if joined is not None:
+                    return joined
+            closed = set() if has_own_room else closed_ways
             for way in self.ways_of[shape]:
                 if way in closed:
                     continue
