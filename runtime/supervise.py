@@ -16,6 +16,7 @@ from elisa.runtime.job import Job
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
 from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
 from elisa.runtime.start import Started
+from elisa.runtime.stepwords import tells_of_memory
 
 __all__ = ["FENCED", "SAVED_AND_LEFT", "SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
 
@@ -278,6 +279,8 @@ class Supervisor:
             return FENCED
         if self._stop is not None:
             return self._stop.why
+        if exit_code not in {0, SAVED_AND_LEFT} and tells_of_memory(self._outputs):
+            return "out_of_memory"
         if exit_code == 0 or (exit_code != SAVED_AND_LEFT and not self._was_announced):
             return ""
         if self._was_warned and run_s < self._job.walltime_s / 2:

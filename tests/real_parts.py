@@ -36,6 +36,11 @@ PARTS: dict[str, RealPart] = {
         programs=("sacct", "sacctmgr", "slurmdbd", "mariadbd"),
         how="apt-get install --no-install-recommends slurmdbd mariadb-server",
     ),
+    # Slurm's plugin for PMIx opens the library by the name that only its development package has.
+    "openmpi": RealPart(
+        programs=("mpirun", "mpicc"),
+        how="apt-get install --no-install-recommends openmpi-bin libopenmpi-dev libpmix-dev",
+    ),
     "postgres": RealPart(
         programs=("initdb", "pg_ctl"),
         how="apt-get install --no-install-recommends postgresql",

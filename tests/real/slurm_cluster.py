@@ -272,7 +272,7 @@ class SlurmCluster:
         (self.folder / "slurmdbd.conf").chmod(0o600)
         (self.folder / "munge.key").write_bytes(random.randbytes(1024))
         (self.folder / "munge.key").chmod(0o400)
-        for name in ("state", *(f"spool-{node}" for node in NODES)):
+        for name in ("state", *(f"{kind}-{node}" for node in NODES for kind in ("spool", "tmp"))):
             (self.folder / name).mkdir()
 
     def _start_daemons(self) -> None:

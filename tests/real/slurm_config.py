@@ -73,6 +73,8 @@ def render_slurm(plan: ClusterPlan) -> str:
         f"AuthInfo=socket={plan.munge_socket}",
         f"StateSaveLocation={at}/state",
         f"SlurmdSpoolDir={at}/spool-%n",
+        # the plugin for PMIx makes a folder here for each node of a step
+        f"TmpFS={at}/tmp-%n",
         f"SlurmctldPidFile={at}/slurmctld.pid",
         f"SlurmdPidFile={at}/slurmd-%n.pid",
         # the machine has fewer cores than its nodes claim

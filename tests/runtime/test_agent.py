@@ -166,6 +166,25 @@ class TestLimits:
         assert case.said("exited")["why"] == "out_of_memory"
         assert case.said("exited")["max_memory_mib"] > 150
 
+    @pytest.mark.parametrize(
+        ("said", "status", "why"),
+        [
+            ("srun: error: n1: task 0: Out Of Memory", 1, "out_of_memory"),
+            ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of your processes", 1, "out_of_memory"),
+            ("slurmstepd-n1: error: StepId=1.0 exceeded memory limit (427433984 > 157286400)", 137, "out_of_memory"),
+            ("srun: error: n1: task 0: Killed", 137, ""),
+            ("srun: error: n1: task 0: Out Of Memory", 0, ""),
+            ("so it says: srun: error: n1: task 0: Out Of Memory", 1, ""),
+        ],
+    )
+    def test_memory_that_only_slurms_launcher_knows_of_is_told_by_its_words(
+        self, case: Case, said: str, status: int, why: str
+    ) -> None:
+        argv = ["sh", "-c", f"echo before >&2; echo '{said}' >&2; echo after >&2; exit {status}"]
+
+        assert case.run(case.job(argv=argv)) == status
+        assert case.said("exited")["why"] == why
+
     def test_memory_shared_by_many_processes_counts_once(self, case: Case) -> None:
         sharing = (
             "import os, time\nx = bytearray(os.urandom(1)) * (100 * 2**20)\n"
