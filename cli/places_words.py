@@ -31,10 +31,11 @@ def reservation_words(one: Reservation, now: datetime) -> str:
     begins = "" if one.starts_at <= now else f" from {show_moment(one.starts_at, now)}"
     users = f" (users {', '.join(map(str, one.users))})" if one.users else ""
     native = f", as {one.native} of its own" if one.native else ""
+    lent = ", lent to work that saves" if one.is_lent else ""
     why = f": {one.why}" if one.why else ""
     when = f"{begins} until {show_moment(one.ends_at, now)}"
     by = f" ({one.by})" if one.by else ""
-    return f"{one.backend} holds {one.what} for {one.project}{users}{when}{native}{why}{by} [{one.id}]"
+    return f"{one.backend} holds {one.what} for {one.project}{users}{when}{native}{lent}{why}{by} [{one.id}]"
 
 
 def avoided_words(avoided: Avoided, now: datetime) -> str:
@@ -72,6 +73,7 @@ def reservation_data(one: Reservation) -> dict[str, object]:
         "starts_at": one.starts_at,
         "ends_at": one.ends_at,
         "native": one.native,
+        "lent": one.is_lent,
         "why": one.why,
         "by": one.by,
     }

@@ -170,6 +170,7 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("begin", "text", flags=("--from",)),
         Parameter("users", "texts", flags=("--user",)),
         Parameter("native", "text", flags=("--native",), default=""),
+        Parameter("lend", "flag", flags=("--lend",), default=False),
         Parameter("reason", "text", flags=("--reason",), default=""),
         Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),

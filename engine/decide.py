@@ -11,6 +11,7 @@ from elisa.engine.avoidance import avoided_nodes, keep_off_gpus, learnt
 from elisa.engine.facts_affinity import with_company
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
+from elisa.engine.facts_lending import with_leaving
 from elisa.engine.facts_places import by_kind, outlook_of
 from elisa.engine.facts_promise import with_promise
 from elisa.engine.facts_windows import shortened
@@ -65,7 +66,8 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     left = WorkLeft(reader, live, now)
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
     ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
-    ready = priced(shortened(ready, reader, policy, ws.backends.keys(), now), policy.power)
+    ready = shortened(with_leaving(ready, reader, policy), reader, policy, ws.backends.keys(), now)
+    ready = priced(ready, policy.power)
     ready, company = with_company(ready, reader)
     held = with_protection(reader.running(now), reader, now) if live else ()
     due = due_now(ready, held, reader, left, now)

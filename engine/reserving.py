@@ -44,20 +44,23 @@ def reserve(  # noqa: PLR0913 - for whom, what, where, when
     end: datetime,
     users: Sequence[str] = (),
     native: str = "",
+    lend: bool = False,
     why: str = "",
 ) -> Reserved:
     """Keep room of a backend for a project, or for some of its users, from `begin` until `end`.
 
-    Raises UsageError for what is no backend, amount or time, and for more than the backend has; PolicyError for who may not.
+    With `lend`, work that saves may use it until they need it. Raises UsageError for what is no backend, amount or time, and
+    for more than the backend has; PolicyError for who may not.
     """
     name, now = named_project(project), ws.clock.now()
     body: dict[str, object] = {
-        "backend": _known(ws, backend, native),
+        "backend": _known(ws, backend, native, lend=lend),
         "amount": amount_body(amount),
         "from": begin.isoformat(),
         "until": end.isoformat(),
         "users": [uid_of(int(user) if user.isdigit() else user, "--user") for user in users],
         "native": native,
+        "lend": lend,
         "why": why,
     }
     rule = Rule(id=new_rule_id(ws.random), kind=RuleKind.RESERVATION, project=name, body=body, by=ws.actor)
@@ -125,13 +128,15 @@ def _of(rows: Iterable[RunningRow], one: Reservation) -> Iterable[RunningRow]:
     return (row for row in rows if row.backend == one.backend and one.is_for(row.project, row.owner_uid))
 
 
-def _known(ws: Workspace, backend: str, native: str) -> BackendName:
+def _known(ws: Workspace, backend: str, native: str, *, lend: bool) -> BackendName:
     if backend not in ws.backends:
         known = ", ".join(sorted(ws.backends))
         raise UsageError(f"there is no backend {backend}", f"site.yaml has {known}", nearest(backend, ws.backends))
     name = BackendName(backend)
     if native and not ws.backends[name].capabilities.queues:
         raise UsageError(f"{backend} has no reservations of its own", f"--native {native} was given", "leave it out")
+    if lend and ws.backends[name].capabilities.queues:
+        raise UsageError(f"room of {backend} cannot be lent", "it places its jobs itself", "leave out --lend")
     return name
 
 

@@ -295,6 +295,11 @@ class ReservationConfig(Section):
         default="",
         description="The name of a reservation of Slurm's or PBS's own that stands for it: the project's jobs ask for that.",
     )
+    lend: bool = Field(
+        default=False,
+        description="Whether preemptible work that saves when it is asked may use the room until the project needs it. Where"
+        " elisa places jobs itself.",
+    )
     why: str = Field(default="", description="What for.")
 
     @property
@@ -315,6 +320,7 @@ class ReservationConfig(Section):
                 ends_at=self.ends_at,
                 users=tuple(uid_of(user, "`users` of a reservation") for user in self.users),
                 native=self.native,
+                is_lent=self.lend,
                 why=self.why,
                 by=by,
                 id=name or self.name,

@@ -31,7 +31,8 @@ class Shape(NamedTuple):
 
     `expected_s` is how long they are expected to run where room is kept by expectations; 0 is their walltime. `asked_s` is
     the walltime that they ask for if they get less, because their places close; 0 if they get it. `claims` are the
-    reservations that they may use. `is_firm`: they are never overcommitted. `bond` ties them to other tasks.
+    reservations that they may use; of one that `is_guest` only until a holder needs them, which it may be if it `may_leave`:
+    be preempted, and saves when it is asked. `is_firm`: they are never overcommitted. `bond` ties them to other tasks.
     """
 
     request: Resources
@@ -39,6 +40,8 @@ class Shape(NamedTuple):
     expected_s: float = 0.0
     asked_s: int = 0
     claims: tuple[RuleId, ...] = ()
+    may_leave: bool = False
+    is_guest: bool = False
     is_firm: bool = False
     bond: Bond = Bond()
 

@@ -93,6 +93,7 @@ class ReasonCode(StrEnum):
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
     SHRINKS = "shrinks"  # task, was, size
     GROWS = "grows"  # was, size, idle_s
+    LENT_BACK = "lent_back"  # task, project, backend, what, reservation
     PRESSED = "pressed"  # backend, node, short_mib, service
     PARKED = "parked"  # project, resource, in_use, cap
     OVER_LIMIT = "over_limit"  # resource, limit, seen

@@ -309,6 +309,7 @@ class Reservation:
 
     `amount` counts `gpus` of one type, `cpus` or whole `nodes`, as `resource` says. What its holder has there counts towards
     it. `native` names a reservation of the resource manager's own that stands for it: the holder's jobs ask for that.
+    One that `is_lent` may be used meanwhile by work that saves and leaves as soon as the holder needs it.
     Those of several things that were made as one have one `id`.
     """
 
@@ -321,6 +322,7 @@ class Reservation:
     gpu_type: str = ""
     users: tuple[int, ...] = ()
     native: str = ""
+    is_lent: bool = False
     why: str = ""
     by: str = ""
     id: RuleId = _NO_RULE

@@ -16,7 +16,7 @@ from elisa.model.resources import Resources
 from elisa.model.site import Closure, Reservation
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
-from elisa.policies.claims import Claims
+from elisa.policies.claims import Claims, guests_of
 from elisa.policies.heldroom import Held, Inside, held_rooms
 from elisa.policies.overcommit import PLAIN, footprint, is_firm
 from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
@@ -42,12 +42,18 @@ class Promise(NamedTuple):
 class Backfill:
     """The future of every pool without a queue, worked out only once something must wait for room in it."""
 
-    def __init__(self, snapshot: Snapshot, ways: Sequence[Way], claims: Sequence[Claims]) -> None:
-        """Take note of closed times and of what is reserved; `claims` are the reservations that each way may use."""
+    def __init__(
+        self, snapshot: Snapshot, ways: Sequence[Way], claims: Sequence[Claims], guests: Collection[int] = ()
+    ) -> None:
+        """Take note of closed times and of what is reserved; `claims` are the reservations that each way may use.
+
+        To `guests`, by way, they are only lent.
+        """
         self._snapshot = snapshot
         self._ways = ways
         self._clusters = [id(snapshot.pools[way.pool].nodes) for way in ways]
         self._claims = claims
+        self._guests = guests
         # For each cluster, and each set of reservations there that some way may use, what is free to such ways.
         self._profiles: dict[int, dict[Claims, Profile]] = {}
         self._held: dict[int, tuple[Held, ...]] = {}
@@ -99,7 +105,15 @@ class Backfill:
 
     def own_nodes(self, way: int) -> frozenset[int]:
         """Return the nodes of a way's cluster with room that is reserved for it at the time when it would run."""
+        return self._claimed_nodes(way) if way not in self._guests else frozenset()
+
+    def _claimed_nodes(self, way: int) -> frozenset[int]:
         return frozenset(node for one in self._meeting(way, is_own=True) for node in one.nodes)
+
+    def lender(self, way: int, nodes: Collection[int]) -> Reservation | None:
+        """Return the first reservation of which a guest that was placed has nodes."""
+        rooms = self._meeting(way, is_own=True) if way in self._guests else ()
+        return next((one.reservation for one in rooms if not one.nodes.isdisjoint(nodes)), None)
 
     def in_the_way(self, way: int) -> Reservation | None:
         """Return the first reservation but for which the way had room; None if none is what it lacks."""
@@ -245,7 +259,10 @@ class Backfill:
             return self._profiles[cluster]
         own = {one: _holds(self._snapshot, pool, self._of_holder(one)) for one in reserved}
         profile = self._fresh(pool)
-        rooms = self._held[cluster] = held_rooms(reserved, profile, own, pool.nodes)
+        is_lent = any(one.is_lent for one in reserved)
+        leaving = guests_of(self._snapshot.running, self._snapshot.site.reservations) if is_lent else {}
+        guests = _holds(self._snapshot, pool, leaving) if is_lent else ()
+        rooms = self._held[cluster] = held_rooms(reserved, profile, own, pool.nodes, guests)
         self._inside[cluster] = Inside(rooms, profile.times_s)
         keys = {self._key(way) for way in range(len(self._ways)) if self._clusters[way] == cluster}
         self._profiles[cluster] = {key: self._fresh(pool) for key in (*keys, (), self._all_claims(pool))}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from elisa.model.columns import Outlook, ReadyColumns
-from elisa.model.ids import RuleId
+from elisa.model.columns import Outlook, ReadyColumns, RunningRow
+from elisa.model.ids import AttemptId, BackendName, RuleId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.site import Reservation, SitePolicy
 
-__all__ = ["Claims", "claiming", "current", "held_for"]
+__all__ = ["Claims", "claiming", "current", "guests_of", "held_for"]
 
 Claims = tuple[RuleId, ...]
 """The reservations that work may use."""
@@ -24,29 +24,44 @@ def current(site: SitePolicy, now_s: float) -> SitePolicy:
     return replace(site, reservations=tuple(sorted(left, key=lambda one: (one.starts_at, one.id, one.resource))))
 
 
+_Kind = tuple[Claims, bool, bool]
+"""What some tasks of a shape may use, whether only as guests, and whether they are never overcommitted."""
+
+
 def claiming(
-    ready: ReadyColumns, outlook: Outlook, reservations: Sequence[Reservation], firm: Collection[str] = ()
+    ready: ReadyColumns,
+    outlook: Outlook,
+    reservations: Sequence[Reservation],
+    firm: Collection[str] = (),
+    queueing: Collection[BackendName] = (),
 ) -> tuple[ReadyColumns, Outlook]:
     """Return the columns with shapes of their own for work with a claim to room, and what is known of those, too.
 
-    That may use what is reserved, or belongs to one of the `firm` projects, which are never overcommitted.
+    That may use what is reserved, as its own or as a guest, or belongs to one of the `firm` projects, which are never
+    overcommitted. Room is lent where no manager of a `queueing` backend places jobs.
     """
     if not (reservations or firm):
         return ready, outlook
-    of_owner = [(_claims(reservations, project, uid), project in firm) for project, uid in ready.owners]
-    if not any(claims or is_firm for claims, is_firm in of_owner):
+    own: list[_Kind] = [(_claims(reservations, project, uid), False, project in firm) for project, uid in ready.owners]
+    lent = _lent(ready, reservations, queueing) if any(shape.may_leave for shape in ready.shapes) else ()
+    if not lent and not any(claims or is_firm for claims, _, is_firm in own):
         return ready, outlook
-    numbers: dict[tuple[int, tuple[Claims, bool]], int] = {
-        (shape, ((), False)): shape for shape in range(len(ready.shapes))
-    }
-    keys = [(shape, of_owner[owner]) for shape, owner in zip(ready.shape, ready.owner, strict=True)]
+    guests: list[_Kind] = [(claims or lent, not claims and bool(lent), is_firm) for claims, _, is_firm in own]
+    numbers: dict[tuple[int, _Kind], int] = {(shape, ((), False, False)): shape for shape in range(len(ready.shapes))}
+    keys = [
+        (shape, (guests if ready.shapes[shape].may_leave else own)[owner])
+        for shape, owner in zip(ready.shape, ready.owner, strict=True)
+    ]
     column = [numbers.setdefault(key, len(numbers)) for key in keys]
-    shapes = [ready.shapes[shape]._replace(claims=claims, is_firm=is_firm) for shape, (claims, is_firm) in numbers]
+    shapes = [
+        ready.shapes[shape]._replace(claims=claims, is_guest=is_guest, is_firm=is_firm)
+        for shape, (claims, is_guest, is_firm) in numbers
+    ]
     return ready._replace(shape=column, shapes=shapes), outlook._replace(speeds=_for_all(outlook.speeds, numbers))
 
 
 def _for_all(
-    known: Mapping[tuple[int, str], float], numbers: Mapping[tuple[int, tuple[Claims, bool]], int]
+    known: Mapping[tuple[int, str], float], numbers: Mapping[tuple[int, _Kind], int]
 ) -> Mapping[tuple[int, str], float]:
     """Return what is known of shapes, by number and type of GPU, for those that were made of them."""
     return {
@@ -54,6 +69,29 @@ def _for_all(
         for (shape, _), number in numbers.items()
         for (of, gpu_type), value in known.items()
         if of == shape
+    }
+
+
+def _lent(ready: ReadyColumns, reservations: Sequence[Reservation], queueing: Collection[BackendName]) -> Claims:
+    """Return the reservations that others may use: nothing is lent for which its holder has work ready."""
+    return tuple(
+        dict.fromkeys(
+            one.id
+            for one in reservations
+            if one.is_lent and one.backend not in queueing and not any(one.is_for(*owner) for owner in ready.owners)
+        )
+    )
+
+
+def guests_of(running: Sequence[RunningRow], reservations: Sequence[Reservation]) -> Mapping[AttemptId, RunningRow]:
+    """Return what runs, has no reservation of its own, and would save and leave for the holder of a lent one."""
+    return {
+        AttemptId(row.attempt): row
+        for row in running
+        if row.is_preemptible
+        and row.saves_on_request
+        and not row.is_queued
+        and not _claims(reservations, row.project, row.owner_uid)
     }
 
 

@@ -71,32 +71,39 @@ def held_rooms(
     profile: Profile,
     own: Mapping[Reservation, Sequence[Hold]],
     nodes: NodeColumns,
+    guests: Sequence[Hold] = (),
 ) -> tuple[Held, ...]:
     """Return what is kept for each reservation, in their order; it is taken from `profile`.
 
-    `own` is what the holder of each has. What counts towards one reservation counts towards no other.
+    `own` is what the holder of each has, `guests` have what they give back to the holder of a lent one. What counts towards
+    one reservation counts towards no other.
     """
+    lent = profile.held(guests)
     counted: dict[tuple[str, tuple[int, ...]], _Ints] = {}
     rooms = []
     for one in reservations:
         used = counted.setdefault((one.project, one.users), profile.held(own[one]))
-        rooms.append(_hold(one, profile, used, nodes))
+        rooms.append(_hold(one, profile, [used, lent] if one.is_lent else [used], nodes))
     return tuple(rooms)
 
 
-def _hold(reservation: Reservation, profile: Profile, used: _Ints, nodes: NodeColumns) -> Held:
+def _hold(reservation: Reservation, profile: Profile, used: Sequence[_Ints], nodes: NodeColumns) -> Held:
+    """Return what is kept beyond what is `used`: by its holder, and by guests."""
     window = profile.window(reservation.starts_at.timestamp(), reservation.ends_at.timestamp())
     unit = _unit(reservation, nodes)
-    own = used[:, :, window]
-    whole = _whole_units(profile.free(window) + own, unit)
+    own, there = used[0][:, :, window], sum(part[:, :, window] for part in used)
+    whole = _whole_units(profile.free(window) + there, unit)
     order = _order(whole, own[:, _counted(reservation, nodes), 0], nodes)
     counts = _shared_out(reservation.amount, whole[:, 0], order)
     # What others still have when it begins is kept from when they leave.
     counts += _shared_out(reservation.amount - int(counts.sum()), whole[:, -1] - counts, order)
     kept = np.minimum(counts[:, None], whole)[:, None, :] * unit.T[:, :, None]
-    amounts = np.maximum(0, kept - own)
+    amounts = np.maximum(0, kept - there)
     profile.remove(amounts, window)
-    own -= np.minimum(own, kept)
+    for part in used:
+        counted = np.minimum(part[:, :, window], kept)
+        part[:, :, window] -= counted
+        kept = kept - counted
     return Held(reservation, amounts, window, frozenset(np.flatnonzero(counts).tolist()))
 
 

@@ -27,20 +27,26 @@ from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.tiers import has_tiers, tiers
 from elisa.policies.walk import Start, Walk
 
-__all__ = ["ground_of", "make_room"]
+__all__ = ["BLOCKED", "ground_of", "make_room"]
 
 # Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
 _BENEFICIARIES = 32
-_BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL, ReasonCode.HELD_FOR})
+BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL, ReasonCode.HELD_FOR})
 
 
-def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt | Resize, ...]:
-    """Return whom to ask to leave, for the first tasks of the order that did not start for want of room."""
+def make_room(
+    snapshot: Snapshot, order: Ints, walk: Walk, served: Collection[TaskId] = ()
+) -> tuple[Preempt | Resize, ...]:
+    """Return whom to ask to leave, for the first tasks of the order that did not start for want of room.
+
+    Those `served` have room made for them already.
+    """
     if not snapshot.running:
         return ()
     maker = _Maker(snapshot, order, walk)
     for row in _blocked(order, walk):
-        maker.serve(row)
+        if snapshot.tasks.ids[row] not in served:
+            maker.serve(row)
     for start in walk.starts[:_BENEFICIARIES] if maker.may_clear else ():
         maker.serve_started(start)
     for queued in maker.queued()[:_BENEFICIARIES]:
@@ -51,7 +57,7 @@ def make_room(snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt | Re
 def _blocked(order: Ints, walk: Walk) -> list[int]:
     started = {start.row for start in walk.starts}
     rows = [row for row in order[: 8 * _BENEFICIARIES + len(started)].tolist() if row not in started]
-    blocked = [row for row in rows if walk.refusal(row).code in _BLOCKED]
+    blocked = [row for row in rows if walk.refusal(row).code in BLOCKED]
     return [row for row in blocked if walk.snapshot.tasks.gang[row] < 0][:_BENEFICIARIES]
 
 

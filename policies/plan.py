@@ -22,6 +22,7 @@ from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.fusion import Bundle, Member
 from elisa.policies.growing import NO_GROWTH, growth
 from elisa.policies.hibernation import due
+from elisa.policies.lending import to_give_back
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.overcommit import pressed
@@ -42,10 +43,12 @@ def plan(snapshot: Snapshot) -> Plan:
     parked = due(snapshot.site, snapshot.usage.rows, snapshot.running, snapshot.now_s)
     parked = (*parked, *to_take_back(snapshot, walk.reserved, but_not={one.attempt for one in parked}))
     parked += pressed(snapshot.clusters, snapshot.running, snapshot.site, {one.attempt for one in parked})
-    going = {one.attempt for one in parked}
-    room = [one for one in make_room(snapshot, ranked.order, walk) if one.attempt not in going]
+    given_back = to_give_back(snapshot, ranked.order, walk, but_not={one.attempt for one in parked})
+    going = {one.attempt for one in parked}.union(one.attempt for one in given_back)
+    served = {one.beneficiary for one in given_back}
+    room = [one for one in make_room(snapshot, ranked.order, walk, served) if one.attempt not in going]
     grown = growth(snapshot, walk, going.union(one.attempt for one in room)) if snapshot.running else NO_GROWTH
-    return Plan(snapshot, ranked, walk, (*parked, *room, *grown.decisions), grown.room)
+    return Plan(snapshot, ranked, walk, (*parked, *given_back, *room, *grown.decisions), grown.room)
 
 
 class Plan:
@@ -243,6 +246,9 @@ class Plan:
         if shape.asked_s:
             facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
         facts |= size_facts(start.way.request)
+        lender = self._future.lender(start.taken.way, start.taken.nodes)
+        if lender is not None:
+            facts["lent_by"] = lender.project
         leader = TaskId(self.snapshot.tasks.ids[start.host]) if start.host >= 0 else None
         return Submit(
             task=TaskId(self.snapshot.tasks.ids[start.row]),

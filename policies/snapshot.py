@@ -180,7 +180,7 @@ class Snapshot:
         clusters = as_promised(clusters, running, site)
         overcommits = any(ratio_of(view.nodes) != PLAIN for view in clusters)
         firm = {project for project, _ in ready.owners if is_firm(site, project)} if overcommits else set()
-        ready, outlook = claiming(_by_id(ready), outlook or Outlook(), site.reservations, firm)
+        ready, outlook = claiming(_by_id(ready), outlook or Outlook(), site.reservations, firm, queueing)
         ready = _as_urged(ready, urged or {})
         live = native_jobs(live)
         owners, owner = _in_order(ready.owners, ready.owner)

@@ -76,6 +76,7 @@ class Walk:
         self.ways: list[Way] = []
         self.ways_of: list[range] = []
         self._claims: list[Claims] = []
+        self._guests: set[int] = set()
         self._is_firm: list[bool] = []
         self.presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company)
         self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
@@ -85,7 +86,7 @@ class Walk:
         self._open_shapes()
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
         self.counted = counted = self._counted()
-        self.future = Backfill(snapshot, counted, self._claims)
+        self.future = Backfill(snapshot, counted, self._claims, self._guests)
         self.reserved = QueueLimits(snapshot, counted, self._claims)
         bounds = Bounds(self.future, self.closing, self.reserved, self.presence)
         self.room = Room(snapshot.pools, counted, snapshot.site.submits_per_tick, bounds)
@@ -119,6 +120,8 @@ class Walk:
                 for way in self.ways_of[number]:
                     self._open_larger(way)
             self._claims += [shape.claims] * (len(self.ways) - first)
+            if shape.is_guest:
+                self._guests.update(range(first, len(self.ways)))
             self._is_firm += [shape.is_firm] * (len(self.ways) - first)
             self._is_open[number] = bool(options.ways)
             if options.refusal is not None:

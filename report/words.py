@@ -89,6 +89,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.CLEARED: "it has to leave: {closed}",
     _C.SHRINKS: "it saves and starts again on fewer nodes than {was}, {size} or more, so that {task} can start",
     _C.GROWS: "it saves and starts again on {size} nodes in place of {was}: they have stood idle for {idle_s}",
+    _C.LENT_BACK: "it saves and leaves {backend}: {what} are reserved there for project {project}, whose {task} needs room",
     _C.PRESSED: "it saves and leaves: {node} is short of {short_mib} of memory, and {service} work leaves first",
     _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
     _C.UNCHAINED: "it was taken back from the queue: {behind}, which it was queued behind, will not let it begin",
@@ -115,6 +116,8 @@ def in_words(reason: Reason) -> str:
         sentence += f"; room is kept for it from {_moment(str(reason.facts['starts_at']))} on"
     if reason.facts.get("shortened_s"):
         sentence += f", for {facts['shortened_s']} of the {facts['asked_s']} it asks for, because its place closes"
+    if reason.facts.get("lent_by"):
+        sentence += f", in room that project {reason.facts['lent_by']} lends until it needs it"
     if reason.facts.get("most"):
         sentence += ", with {size} of {least} to {most} nodes".format_map(facts)
     if reason.facts.get("urged_by"):

@@ -52,6 +52,7 @@ _ALLOCATION = (
 _MONEY = (
     "policies/claims*.py",
     "policies/heldroom*.py",
+    "policies/lending*.py",
     "policies/overcommit*.py",
     "policies/periods*.py",
     "policies/power*.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,9 +93,15 @@ class WorkQueries:
 
     def saving(self) -> tuple[TaskId, ...]:
         """Return the ready tasks that save when they are asked to."""
-        rows = self._db.rows(_SAVING)
-        specs = ((TaskId(task), spec_from(text)) for task, text in rows)
-        return tuple(task for task, spec in specs if spec.checkpoint is not None and not spec.checkpoint.pattern)
+        return tuple(task for task, _ in self._saving())
+
+    def may_leave(self) -> tuple[TaskId, ...]:
+        """Return the ready tasks that save when they are asked to, and may be preempted."""
+        return tuple(task for task, is_preemptible in self._saving() if is_preemptible)
+
+    def _saving(self) -> Iterator[tuple[TaskId, bool]]:
+        specs = ((TaskId(task), spec_from(text)) for task, text in self._db.rows(_SAVING))
+        return ((task, s.preemptible) for task, s in specs if s.checkpoint is not None and not s.checkpoint.pattern)
 
     def active_work(self) -> tuple[UnfinishedRow, ...]:
         """Return every active task in the same way."""

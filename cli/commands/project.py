@@ -156,6 +156,7 @@ def project_reserve(
     end: str,
     users: Sequence[str] | None,
     native: str,
+    lend: bool,
     reason: str,
     home: str | None,
     json: bool,
@@ -173,6 +174,7 @@ def project_reserve(
             end=ends_at,
             users=tuple(users or ()),
             native=native,
+            lend=lend,
             why=reason,
         )
     if json:

@@ -148,6 +148,12 @@ def project_reserve(
     native: Annotated[
         str, typer.Option("--native", help="A reservation of Slurm's or PBS's own that the project's jobs ask for.")
     ] = "",
+    lend: Annotated[
+        bool,
+        typer.Option(
+            "--lend", help="Let work that saves use it until the project needs it: that saves and leaves then."
+        ),
+    ] = False,
     reason: Annotated[str, typer.Option("--reason", help="What for.")] = "",
     home: options.Home = None,
     json: options.Json = False,

@@ -90,13 +90,14 @@ def test_what_cannot_be_is_told_in_three_lines(elisa: Elisa, home: Path, words: 
 
 
 def test_room_is_reserved_shown_and_given_back(elisa: Elisa, home: Path) -> None:
-    words = ("project", "reserve", "vision", "local", "cpus=3", "--until", "2d", "--reason", "a deadline")
+    words = ("project", "reserve", "vision", "local", "cpus=3", "--until", "2d", "--lend", "--reason", "a deadline")
     made = elisa(*words, "--json").data
     (one,) = made["reservations"]
 
     assert (made["schema"], one["amount"], one["resource"], made["notes"]) == ("elisa.project-reserve/1", 3, "cpus", [])
     assert "local holds 3 cpus for vision until " in elisa("project", "show", "vision").out
-    assert f": a deadline ({one['by']}) [{one['id']}]" in elisa("status").out
+    assert one["lent"]
+    assert f": a deadline ({one['by']}) [{one['id']}]" in " ".join(elisa("status").out.split())
     assert elisa("status", "--json").data["reservations"] == [one]
     back = elisa("project", "release", one["id"])
     assert back.out.startswith("no longer: local holds 3 cpus for vision until ")

@@ -190,6 +190,39 @@ def test_what_cannot_be_reserved_is_said(tmp_path: Path, fields: dict[str, Any],
         Site.model_validate({"reservations": [{"project": "p", "backend": "b", "amount": {}}]})
 
 
+def test_room_where_a_manager_places_jobs_is_not_lent(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="room of sim cannot be lent"):
+        keep(a_world(tmp_path, queue=True), lend=True)
+
+
+def test_lent_room_is_used_by_work_that_saves_until_the_holder_comes(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    keep(world, amount={"nodes": "2"}, lend=True)
+    world.submit(job("stays", cpus=8, lasts_s=600, walltime_s=1200))
+    world.submit(job("guest", cpus=8, lasts_s=1200, walltime_s=2400, saves_every_s=60))
+    world.tick()
+    assert (world.states()["guest"], world.states()["stays"]) == (ACTIVE, READY)
+    world.pass_time(300)
+    world.tick()
+
+    world.submit(*(job(name, cpus=8, lasts_s=600, walltime_s=900) for name in ("first", "second")), project="vision")
+    world.tick()
+    assert sorted(world.states()[name] for name in ("first", "second")) == [ACTIVE, READY]
+    world.pass_time(60)
+    world.tick()
+
+    assert [world.states()[name] for name in ("first", "second", "guest")] == [ACTIVE, ACTIVE, READY]
+    with Reader.open(world.home) as reader:
+        (facts,) = (row.facts["because"] for row in reader.audit() if row.facts.get("reason") == "lent_back")
+    assert isinstance(facts, dict)
+    told = in_words(Reason(code=ReasonCode.LENT_BACK, facts=facts))
+    assert told.startswith("it saves and leaves sim: 2 nodes are reserved there for project vision, whose t")
+    world.run(step_s=900)
+    assert (world.states()["guest"], world.tasks()["guest"].failures) == (SUCCEEDED, 0)
+    assert world.attempts("guest")[-1].resume_from is not None
+    assert_sound(world)
+
+
 def test_jobs_of_the_holder_ask_for_the_managers_own_reservation_as_long_as_it_has_room(tmp_path: Path) -> None:
     world = a_world(tmp_path, queue=True)
     keep(world, amount={"cpus": "8"}, native="maint")

@@ -142,9 +142,10 @@ class Ready:
         *,
         placement: SitePlacement | None = None,
         bond: Bond = _FREE,
+        may_leave: bool = False,
         **row: Any,
     ) -> Ready:
-        shape = Shape(request or Resources(), placement or SitePlacement(), bond=bond)
+        shape = Shape(request or Resources(), placement or SitePlacement(), bond=bond, may_leave=may_leave)
         if shape not in self.shapes:
             self.shapes.append(shape)
         defaults = {
