@@ -178,9 +178,11 @@ class Checkpointer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        is_well = kind is None or kind is SystemExit
         try:
-            self._storage.finish(is_leaving=kind is None or kind is SystemExit)
+            self._storage.finish(is_leaving=is_well)
         finally:
+            self._storage.agreement.leave(is_well=is_well)
             self._listen.__exit__()
         if kind is None:
             self._clear_marks()

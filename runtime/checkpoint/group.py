@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, cast
 
 from elisa.runtime.crash import crash
 from elisa.runtime.durable import create_file, replace_file
@@ -28,6 +28,7 @@ _SIZES = {
 _LAUNCH = ("ELISA_ATTEMPT", "ELISA_INCARNATION", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT")
 _SHORTEST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.25
+_LONGEST_GOODBYE_S = 2.0
 
 
 class GroupError(Exception):
@@ -72,6 +73,7 @@ class Group:
         self._folder = os.path.join(root, f".group-{world.key}")
         self._patience_s = patience_s
         self._token = os.urandom(8).hex()
+        self._tokens: list[str] = []  # of all ranks, once they have come together
 
     @property
     def is_first(self) -> bool:
@@ -82,9 +84,9 @@ class Group:
         """Come together, and return what the first rank decides, there, once all have come. Raises GroupError."""
         hello = os.path.join(self._folder, f"hello-{self.world.rank}")
         if self.is_first:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            os.makedirs(self._root, mode=0o700, exist_ok=True)
+            self._forget_earlier()
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            self._forget_drafts()
             tokens = self._gather()
             self._write("word", {"tokens": tokens, "decision": decide()})
         return self._listen(hello)
@@ -107,18 +109,31 @@ class Group:
                 if not self.is_first and not os.path.exists(hello):
                     replace_file(hello, json.dumps({"token": self._token}).encode())
             said = self._read("word")
-            is_mine = said is not None and self._token in said["tokens"]
-            return said["decision"] if said is not None and is_mine else None
+            return said if said is not None and self._token in said["tokens"] else None
 
         found = self._wait(word)
         if found is None:
             raise GroupError(f"the first rank did not answer rank {self.world.rank} within {self._patience_s:.0f} s")
-        return found
+        self._tokens = found["tokens"]
+        return cast("Mapping[str, Any]", found["decision"])
 
-    def _forget_drafts(self) -> None:
+    def _forget_earlier(self) -> None:
+        """Delete what earlier launches left: of one task only one runs at a time."""
         for name in os.listdir(self._root):
-            if name.startswith(".tmp-group_"):
+            if name.startswith((".group-", ".tmp-group_")):
                 shutil.rmtree(os.path.join(self._root, name), ignore_errors=True)
+
+    def leave(self, *, is_well: bool) -> None:
+        """Say that this rank saves no more. The first one clears up, once all have said so or are not worth waiting for."""
+        self._write(f"bye-{self.world.rank}", {"token": self._token})
+        if self.is_first and is_well and self._tokens:
+            others = range(1, self.world.size)
+            if self._wait(lambda: {} if all(map(self._has_left, others)) else None, _LONGEST_GOODBYE_S) is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _has_left(self, rank: int) -> bool:
+        said = self._read(f"bye-{rank}")
+        return said is not None and said["token"] in self._tokens
 
     def announce(self, plan: Plan) -> None:
         """Let every rank know which state is to be saved next."""
@@ -144,14 +159,19 @@ class Group:
         """Return what all ranks have said of save number `seq`. Raises GroupError if one did not, or could not save."""
         parts = []
         for rank in range(self.world.size):
-            path = os.path.join(self.draft(seq), self._part(rank))
-            found = self._wait(lambda path=path: _load(path))  # type: ignore[misc]  # bound at once
+            found = self._wait(lambda rank=rank: self._part_of(seq, rank))  # type: ignore[misc]  # bound at once
             if found is None:
                 raise GroupError(f"rank {rank} did not save within {self._patience_s:.0f} s")
             if found["why"]:
                 raise GroupError(f"rank {rank} could not save: {found['why']}")
             parts.append(found)
         return parts
+
+    def _part_of(self, seq: int, rank: int) -> Mapping[str, Any] | None:
+        """Return what a rank has said of a save; that it left without a word, if it did."""
+        has_left = self._has_left(rank)  # asked first: what it said, it said before it left
+        said = _load(os.path.join(self.draft(seq), self._part(rank)))
+        return {"why": "it has left"} if said is None and has_left else said
 
     @staticmethod
     def _part(rank: int) -> str:
@@ -165,7 +185,13 @@ class Group:
 
     def outcome(self, seq: int) -> str:
         """Return where save number `seq` is, once that is known; empty if it failed, or nobody can tell."""
-        found = self._wait(lambda: self._read(f"outcome-{seq}"))
+
+        def told() -> Mapping[str, Any] | None:
+            has_left = self._has_left(0)
+            said = self._read(f"outcome-{seq}")
+            return {"path": ""} if said is None and has_left else said
+
+        found = self._wait(told)
         return "" if found is None else str(found["path"])
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
@@ -175,8 +201,10 @@ class Group:
     def _read(self, name: str) -> Mapping[str, Any] | None:
         return _load(os.path.join(self._folder, name))
 
-    def _wait(self, look: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-        deadline = time.monotonic() + self._patience_s
+    def _wait(
+        self, look: Callable[[], Mapping[str, Any] | None], longest_s: float = float("inf")
+    ) -> Mapping[str, Any] | None:
+        deadline = time.monotonic() + min(self._patience_s, longest_s)
         pause_s = _SHORTEST_WAIT_S
         while True:
             found = look()

@@ -38,6 +38,9 @@ class Alone:
         self.is_stop = is_stop
         return is_due or is_stop or is_certain
 
+    def leave(self, *, is_well: bool) -> None:
+        """Nobody waits."""
+
 
 class Storage:
     """Saves, and knows when everything is safe. `folders` are where checkpoints may be found, the fastest first."""

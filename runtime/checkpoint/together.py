@@ -93,6 +93,10 @@ class Agreement:
             return False
         return True
 
+    def leave(self, *, is_well: bool) -> None:
+        """Let the others wait for this rank no more."""
+        self._group.leave(is_well=is_well)
+
     def look_further_ahead(self) -> None:
         """Announce the next save earlier: some rank had gone further."""
         self._ahead = min(2 * self._ahead, _MOST_AHEAD)

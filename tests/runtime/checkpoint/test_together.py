@@ -87,7 +87,7 @@ def test_all_ranks_save_and_restore_their_own(ranks: Ranks) -> None:
     assert [name for name in names(ranks.newest) if "state" in name] == [
         f"rank0000{rank}-state.json" for rank in range(3)
     ]
-    assert [name for name in names(ranks.folder) if name.startswith(".tmp")] == []
+    assert [name for name in names(ranks.folder) if name.startswith((".tmp", ".group"))] == []
 
 
 def test_one_rank_can_save_for_all(ranks: Ranks) -> None:
@@ -119,7 +119,7 @@ def test_a_rank_that_dies_aborts_the_generation(ranks: Ranks) -> None:
 
     assert [status for status, _ in said] == [0, 0, 0]
     assert [text.split()[2] for _, text in said] == ["45", "90", "135"]
-    assert [name for name in names(ranks.folder) if name.startswith(".tmp")] == []
+    assert [name for name in names(ranks.folder) if name.startswith((".tmp", ".group"))] == []
 
 
 @pytest.mark.slow
@@ -187,6 +187,7 @@ class TestGroup:
     def test_what_an_earlier_life_had_half_written_is_deleted(self, tmp_path: Path) -> None:
         one = group(tmp_path, 0, size=1)
         Path(one.draft(7)).mkdir()
+        (tmp_path / ".group-of-another-launch").mkdir()
         one.join(dict)
 
         assert names(tmp_path) == [".group-key"]
@@ -196,6 +197,53 @@ class TestGroup:
             group(tmp_path, 0, patience_s=0.05).join(dict)
         with pytest.raises(GroupError, match="did not answer rank 1"):
             group(tmp_path / "other", 1, patience_s=0.05).join(dict)
+
+    def test_who_has_left_is_not_waited_for(self, tmp_path: Path) -> None:
+        first, other = group(tmp_path, 0), group(tmp_path, 1)
+        threads(lambda: first.join(dict), lambda: other.join(_never))
+        began = time.monotonic()
+
+        other.leave(is_well=True)
+        with pytest.raises(GroupError, match="rank 1 could not save: it has left"):
+            self.save(first, 3)
+        first.leave(is_well=False)
+
+        assert other.outcome(3) == ""
+        assert time.monotonic() - began < 5  # the patience is 10
+        assert names(tmp_path / ".group-key") == ["bye-0", "bye-1", "hello-1", "word"]
+
+    def test_what_was_said_before_leaving_counts(self, tmp_path: Path) -> None:
+        first, other = group(tmp_path, 0), group(tmp_path, 1)
+        threads(lambda: first.join(dict), lambda: other.join(_never))
+        Path(other.draft(3)).mkdir()
+        other.contribute(3, {"why": "", "entries": [1]})
+        other.leave(is_well=True)
+
+        assert [part["entries"] for part in self.save(first, 3)] == [[], [1]]
+
+    def test_a_goodbye_of_an_earlier_life_is_not_believed(self, tmp_path: Path) -> None:
+        early, late = group(tmp_path, 1), group(tmp_path, 1)
+        first = group(tmp_path, 0, patience_s=0.5)
+        threads(lambda: first.join(dict), lambda: late.join(_never))
+        early.leave(is_well=True)
+
+        with pytest.raises(GroupError, match="rank 1 did not save"):
+            self.save(first, 3)
+
+    def test_the_first_clears_up_once_all_have_left(self, tmp_path: Path) -> None:
+        first, other = group(tmp_path, 0), group(tmp_path, 1)
+        threads(lambda: first.join(dict), lambda: other.join(_never))
+
+        threads(lambda: first.leave(is_well=True), lambda: other.leave(is_well=True))
+
+        assert names(tmp_path) == []
+
+    @staticmethod
+    def save(first: Group, seq: int) -> Any:
+        """Let the first rank say what it wrote, and hear what the others did."""
+        Path(first.draft(seq)).mkdir(exist_ok=True)
+        first.contribute(seq, {"why": "", "entries": []})
+        return first.collect(seq)
 
     def test_what_nobody_told_is_a_failure(self, tmp_path: Path) -> None:
         assert group(tmp_path, 1, patience_s=0.05).outcome(0) == ""
