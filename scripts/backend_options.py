@@ -113,6 +113,11 @@ SIMULATED: Mapping[str, Mapping[str, Option]] = {
         "partitions": Option("list of text", "The partitions it belongs to.", "all"),
         "speed": Option("number above 0", "2 does the work of a task in half the time.", "`1`"),
         "per_switch": Option("count", "How many of them hang on one leaf switch; 0: that is not known.", "`0`"),
+        "overcommit": Option(
+            "mapping of `cpus` and `memory` to ratios",
+            "How often they are promised to work that is not guaranteed, with `queue: false`.",
+            "once",
+        ),
     },
     "A partition": {
         "default": Option(

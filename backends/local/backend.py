@@ -15,8 +15,9 @@ from pathlib import Path
 from elisa.backends.local import supervisor
 from elisa.backends.local.job import Life, LocalJob, held_of, split_native_id
 from elisa.backends.local.numa import ANYWHERE
-from elisa.backends.local.pressure import PLENTY, memory_left
+from elisa.backends.local.pressure import memory_left
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign, free_gpus
+from elisa.backends.promises import PLENTY
 from elisa.backends.protocol import refuse_components, tag_of
 from elisa.model import layout
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable

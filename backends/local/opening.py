@@ -8,15 +8,13 @@ from pathlib import Path
 
 from elisa.backends.local.backend import LocalBackend
 from elisa.backends.local.slots import LocalSlots, detect_slots
+from elisa.backends.promises import read_promised
 from elisa.backends.runner import Runner, SubprocessRunner
 from elisa.model.errors import UsageError
 from elisa.model.ports import Clock, CrashPoint, no_crash
 from elisa.model.units import parse_memory_mib
 
 __all__ = ["open_local", "read_slots"]
-
-# More than that no machine bears; and who means percent is told.
-_MOST = 16
 
 
 def open_local(
@@ -85,26 +83,11 @@ def _parts(value: object) -> tuple[int, ...]:
     return tuple(parts.get(gpu, 1) for gpu in range(max(parts, default=-1) + 1))
 
 
-def _ratio(value: object) -> int:
-    if type(value) not in {int, float} or not 1 <= float(str(value)) <= _MOST:
-        raise ValueError(f"`{value}` is no ratio from 1 to {_MOST}")
-    return round(float(str(value)) * 100)
-
-
-def _promised(value: object) -> tuple[int, int]:
-    if not isinstance(value, Mapping) or not {"cpus", "memory"}.issuperset(value):
-        raise ValueError(f"`{value}` is no mapping from `cpus` and `memory` to ratios")
-    cpus = _ratio(value.get("cpus", 1))
-    if cpus % 100:
-        raise ValueError(f"cores are promised a whole number of times, not {value['cpus']}")
-    return cpus, _ratio(value.get("memory", 1))
-
-
 _SETTERS: Mapping[str, Callable[[LocalSlots, object], LocalSlots]] = {
     "cpus": lambda slots, value: replace(slots, cpus=_count(value)),
     "memory": lambda slots, value: replace(slots, memory_mib=_memory(value)),
     "gpus": lambda slots, value: replace(slots, gpus=_gpus(value)),
     "gpu_memory": lambda slots, value: replace(slots, gpu_memory_mib=_memory(value)),
     "gpu_parts": lambda slots, value: replace(slots, parts=_parts(value)),
-    "overcommit": lambda slots, value: replace(slots, promised=_promised(value)),
+    "overcommit": lambda slots, value: replace(slots, promised=read_promised(value)),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elisa.backends.local.numa import ANYWHERE, choose_numa, numa_nodes
+from elisa.backends.promises import promised_of
 from elisa.backends.runner import Runner
 from elisa.model.resources import SHARD, GpuRequest, Resources
 
@@ -37,8 +38,8 @@ class LocalSlots:
     @property
     def all_promised(self) -> LocalSlots:
         """What jobs may ask for together."""
-        cpus, memory = self.promised
-        return replace(self, cpus=self.cpus * cpus // 100, memory_mib=-(-self.memory_mib * memory // 100))
+        cpus, memory_mib = promised_of(self.cpus, self.memory_mib, self.promised)
+        return replace(self, cpus=cpus, memory_mib=memory_mib)
 
     def kind_of(self, gpu: int) -> str:
         """Return the type by which a GPU is given away."""

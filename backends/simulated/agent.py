@@ -180,11 +180,10 @@ def _key(digits: str) -> bytes:
 
 def _use(job: SimJob, us: int) -> dict[str, Scalar]:
     ran_s = (us - job.started_us) / _SECOND
-    memory_mib = job.program.memory_mib or job.shape.memory_mib // 2
     return {
         "cpu_s": ran_s * job.shape.cpus * job.shape.nodes * 0.9,
-        "max_memory_mib": memory_mib,
-        "memory_mib": memory_mib,
+        "max_memory_mib": job.used_mib,
+        "memory_mib": job.used_mib,
         "gpu_s": ran_s * job.shape.gpus * job.shape.nodes * 0.8,
         "max_gpu_memory_mib": job.shape.gpu_memory_mib,
         "processes": job.shape.nodes,

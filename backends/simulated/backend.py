@@ -15,6 +15,7 @@ from elisa.backends.simulated.cluster import Cluster
 from elisa.backends.simulated.dice import Dice
 from elisa.backends.simulated.job import Cause, SimJob, Stage, shape_of
 from elisa.backends.simulated.memory import Memory
+from elisa.backends.simulated.pressure import under_pressure
 from elisa.backends.simulated.program import read_programs
 from elisa.backends.simulated.sink import FileSpool, SpoolSink
 from elisa.backends.simulated.spec import ClusterSpec, PartitionSpec
@@ -92,6 +93,7 @@ class SimulatedBackend:
             arrays=self.spec.arrays,
             requeue=self.spec.requeue,
             accounting=self.spec.accounting,
+            overcommits=self.spec.overcommits,
         )
 
     def submit(self, request: JobRequest) -> NativeId:
@@ -154,9 +156,11 @@ class SimulatedBackend:
         self._catch_up()
         if self._is_silent("cluster"):
             raise Unavailable(f"{self.name} does not answer", "Unable to contact the controller")
+        room = self._cluster.room
+        nodes = room.describe()
         return ClusterView(
             backend=self.name,
-            nodes=self._cluster.room.describe(),
+            nodes=under_pressure(room.nodes, nodes, self._cluster.jobs.values()) if self.spec.overcommits else nodes,
             partitions=tuple(_describe(partition) for partition in self.spec.partitions),
             licences=dict(self._cluster.room.licences),
             seen_at=self._clock.now(),

@@ -144,6 +144,11 @@ class SimJob:
         self.base_us = self.program.work_of(self.saved)
 
     @property
+    def used_mib(self) -> int:
+        """The memory that its program uses of each node."""
+        return self.program.memory_mib or self.shape.memory_mib // 2
+
+    @property
     def is_up(self) -> bool:
         """It holds nodes."""
         return self.stage in {Stage.RUNNING, Stage.STOPPING}

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from elisa.backends.promises import read_promised
 from elisa.backends.simulated.dice import Distribution, parse_distribution
 from elisa.backends.simulated.spec import AnswerFaults, ClusterSpec, FaultSpec, NodeType, PartitionSpec
 from elisa.model.errors import UsageError
@@ -19,7 +20,14 @@ Readers = Mapping[str, tuple[str, Callable[[object, str], object]]]
 
 def parse_cluster(options: Mapping[str, object]) -> ClusterSpec:
     """Return the cluster that the mapping of a YAML file describes; raises UsageError that says where it is wrong."""
-    return _read(ClusterSpec, options, "", _CLUSTER)
+    spec = _read(ClusterSpec, options, "", _CLUSTER)
+    if spec.overcommits and spec.queue:
+        raise UsageError(
+            "a simulated cluster with a queue does not overcommit",
+            "its queue does not know whose work shares nodes with nobody",
+            "set `queue: false`",
+        )
+    return spec
 
 
 def _read(kind: Callable[..., T], options: object, where: str, readers: Readers, **given: object) -> T:
@@ -136,6 +144,7 @@ _NODE: Readers = {
     "partitions": ("partitions", _names),
     "speed": ("speed", _positive),
     "per_switch": ("per_switch", _count),
+    "overcommit": ("promised", lambda value, _where: read_promised(value)),
 }
 _PARTITION: Readers = {
     "default": ("is_default", _flag),

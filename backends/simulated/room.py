@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from elisa.backends.promises import promised_of
 from elisa.backends.simulated.job import Shape
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.model.native import NodeState, NodeView
@@ -27,6 +28,7 @@ class Node:
     """One node and what jobs have left of it. `down_until_us` 0: it is up."""
 
     __slots__ = (
+        "cpus",
         "down_until_us",
         "free_cpus",
         "free_gpus",
@@ -34,6 +36,7 @@ class Node:
         "index",
         "jobs",
         "kind",
+        "memory_mib",
         "name",
         "switch",
         "view",
@@ -46,8 +49,8 @@ class Node:
         self.switch = switch
         self.down_until_us = 0
         self.jobs = 0
-        self.free_cpus = kind.cpus
-        self.free_memory_mib = kind.memory_mib
+        self.cpus, self.memory_mib = promised_of(kind.cpus, kind.memory_mib, kind.promised)
+        self.free_cpus, self.free_memory_mib = self.cpus, self.memory_mib
         self.free_gpus = Counter(dict(kind.gpus))
         self.view: NodeView | None = None
 
@@ -74,8 +77,8 @@ class Node:
         """Say what the resource manager says of the node."""
         self.view = self.view or NodeView(
             name=self.name,
-            cpus=self.kind.cpus,
-            memory_mib=self.kind.memory_mib,
+            cpus=self.cpus,
+            memory_mib=self.memory_mib,
             free_cpus=self.free_cpus,
             free_memory_mib=self.free_memory_mib,
             gpus=self.kind.gpus,
@@ -85,6 +88,7 @@ class Node:
             partitions=partitions,
             state=NodeState.DOWN if self.down_until_us else NodeState.UP,
             switch=self.switch,
+            promised=self.kind.promised,
         )
         return self.view
 

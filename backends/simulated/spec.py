@@ -16,7 +16,8 @@ _AN_HOUR_OR_SO = Distribution(kind="lognormal", numbers=(3600.0, 0.5))
 class NodeType:
     """`count` nodes that are alike. `speed` 2 does the work of a job in half the time. No partitions: in all of them.
 
-    `per_switch` of them hang on each leaf switch; 0: on which is not known.
+    `per_switch` of them hang on each leaf switch; 0: on which is not known. `promised` is what jobs together may ask for of
+    cores and memory, in percent of what is there.
     """
 
     name: str
@@ -29,6 +30,7 @@ class NodeType:
     partitions: tuple[str, ...] = ()
     speed: float = 1.0
     per_switch: int = 0
+    promised: tuple[int, int] = (100, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,3 +106,8 @@ class ClusterSpec:
     heartbeat_s: float = 3600.0
     checkpoint_s: float = 1800.0
     seed: int = 0
+
+    @property
+    def overcommits(self) -> bool:
+        """Whether any node promises more than it has."""
+        return any(kind.promised != (100, 100) for kind in self.nodes)

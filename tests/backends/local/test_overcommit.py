@@ -10,8 +10,8 @@ import pytest
 from elisa.backends.local import pressure
 from elisa.backends.local.backend import LocalBackend
 from elisa.backends.local.opening import read_slots
-from elisa.backends.local.pressure import PLENTY, MemoryLeft, judge
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign
+from elisa.backends.promises import PLENTY, MemoryLeft, judge
 from elisa.model.errors import UsageError
 from elisa.model.native import NodeState
 from elisa.model.resources import Resources
@@ -55,7 +55,7 @@ def test_what_is_no_ratio_is_refused(wrong: object) -> None:
     ],
 )
 def test_memory_is_scarce_before_it_is_short(available_mib: int, left: MemoryLeft) -> None:
-    assert judge(replace(TWICE, memory_mib=1000), available_mib) == left
+    assert judge(1000, available_mib) == left
 
 
 def test_the_node_says_what_it_promises_and_takes_nothing_while_memory_is_scarce(
