@@ -226,7 +226,9 @@ class Backfill:
         if need is None:
             request, _, gpu_type, duration_s = self._ways[way]
             need = need_of(request, gpu_type, self._pool(way).nodes)
-            need = self._needs[way] = need._replace(duration_s=duration_s or need.duration_s)
+            if duration_s not in {0, need.duration_s}:
+                need = need._replace(duration_s=duration_s)
+            self._needs[way] = need
         return need
 
     def _need_and_nodes(self, way: int) -> tuple[Need, Ints]:

@@ -60,8 +60,8 @@ class Caps:
         """Return which caps bind one member, each with its meter: those of the project, then those of their own."""
         first, meter, project = self.first, self.meter, self.project[member]
         own = len(self.bearers) - len(self.project) + member
-        rows = (*range(first[project], first[project + 1]), *range(first[own], first[own + 1]))
-        return tuple([(row, meter[row]) for row in rows])
+        of_project, of_member = meter[first[project] : first[project + 1]], meter[first[own] : first[own + 1]]
+        return (*enumerate(of_project, first[project]), *enumerate(of_member, first[own]))
 
     def hard(self) -> Caps:
         """Return those that are never exceeded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from elisa.model.charge import Charge
@@ -13,21 +13,36 @@ from elisa.model.site import Billing, FairShare
 from elisa.policies.fairtree import fair_tree, tree_of
 from elisa.policies.snapshot import Snapshot
 
-__all__ = ["billed", "decayed_use", "due_shares", "owner_factors", "use_by_project"]
+__all__ = ["billed", "decayed_use", "due_shares", "hours_by", "owner_factors", "use_by_project"]
 
 _NO_SHARE = 1e-9
 
 
 def billed(charge: Charge, billing: Billing) -> float:
     """Return a charge in billing hours: the weighted sum of node, core, memory and GPU hours."""
-    gpu_weight = dict(billing.gpu_types).get(charge.gpu_type, billing.gpu) if billing.gpu_types else billing.gpu
-    weighted_s = (
-        billing.node * charge.node_s
-        + billing.cpu * charge.cpu_s
-        + billing.memory_gib * charge.memory_mib_s / 1024
-        + gpu_weight * charge.gpu_s
+    return hours_by(billing)(charge)
+
+
+def hours_by(billing: Billing) -> Callable[[Charge], float]:
+    """Return what bills charges: of many, the rules are read once."""
+    node, cpu, memory_gib, gpu, of_type = (
+        billing.node,
+        billing.cpu,
+        billing.memory_gib,
+        billing.gpu,
+        dict(billing.gpu_types),
     )
-    return weighted_s / 3600
+
+    def hours(charge: Charge) -> float:
+        weighted_s = (
+            node * charge.node_s
+            + cpu * charge.cpu_s
+            + memory_gib * charge.memory_mib_s / 1024
+            + of_type.get(charge.gpu_type, gpu) * charge.gpu_s
+        )
+        return weighted_s / 3600
+
+    return hours
 
 
 def decayed_use(usage: ProjectUsage, rules: FairShare) -> Mapping[tuple[str, int], float]:
@@ -37,14 +52,15 @@ def decayed_use(usage: ProjectUsage, rules: FairShare) -> Mapping[tuple[str, int
     (slurm.schedmd.com/priority_multifactor.html). What is reserved now counts in full.
     """
     use: dict[tuple[str, int], float] = defaultdict(float)
+    hours = hours_by(rules.billing)
     for row in usage.rows:
-        hours = billed(row.reserved, rules.billing)
+        own = hours(row.reserved)
         if not usage.past:
-            hours += billed(row.spent, rules.billing)
-        use[row.project, row.owner_uid] += hours
+            own += hours(row.spent)
+        use[row.project, row.owner_uid] += own
     for slice_ in usage.past:
         weight = 0.5 ** (slice_.age_s / rules.half_life_s) if rules.half_life_s > 0 else 1.0
-        use[slice_.project, slice_.owner_uid] += weight * billed(slice_.spent, rules.billing)
+        use[slice_.project, slice_.owner_uid] += weight * hours(slice_.spent)
     return use
 
 

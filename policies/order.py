@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from elisa.policies.ageing import comes_of_age_s
 from elisa.policies.factors import scores
-from elisa.policies.fairshare import billed, decayed_use, due_shares, owner_factors, use_by_project
+from elisa.policies.fairshare import decayed_use, due_shares, hours_by, owner_factors, use_by_project
 from elisa.policies.ranks import Ranks, order_of, packed, ranks_of
 from elisa.policies.snapshot import Floats, Ints, OrderPlugin, Snapshot
 from elisa.policies.tiers import dominant_shares, has_tiers, tiers
@@ -175,8 +175,5 @@ def _no_opinion(snapshot: Snapshot) -> Ranks:
 
 
 def _costs(snapshot: Snapshot) -> Floats:
-    billing = snapshot.site.fair_share.billing
-    return np.array(
-        [billed(charge, billing) for charge in snapshot.tasks.charges],
-        dtype=np.float64,
-    )
+    hours = hours_by(snapshot.site.fair_share.billing)
+    return np.array([hours(charge) for charge in snapshot.tasks.charges], dtype=np.float64)

@@ -208,7 +208,7 @@ def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[Backend
     for number in wanted:
         refusal = (
             _limit(shape.request, pools[number])
-            or _of_components(shape.request, pools[number])
+            or (_of_components(shape.request, pools[number]) if shape.request.components else None)
             or _of_affinity(shape, pools[number])
             or _of_data(shape.request, pools[number])
         )

@@ -232,26 +232,27 @@ class Plan:
         return row
 
     def _submit(self, start: Start) -> Submit:
-        pool = self.snapshot.pools[start.way.pool]
-        rank = int(self._rank[start.row])
+        snapshot, ids = self.snapshot, self.snapshot.tasks.ids
+        pool = snapshot.pools[start.way.pool]
+        task, rank = TaskId(ids[start.row]), int(self._rank[start.row])
         facts: dict[str, Fact] = {"rank": rank, "backend": pool.backend, "partition": pool.partition.name}
         if start.way.gpu_type:
             facts["gpu_type"] = start.way.gpu_type
         if start.taken.pinned:
             facts["on"] = ",".join(pool.nodes.names[node] for node in start.taken.pinned)
-        heir = self.snapshot.urged.get(TaskId(self.snapshot.tasks.ids[start.row]))
-        if heir is not None:
-            facts["urged_by"] = heir.by
-        shape = self.snapshot.shapes[int(self.snapshot.tasks.shape[start.row])]
+        if task in snapshot.urged:
+            facts["urged_by"] = snapshot.urged[task].by
+        shape = snapshot.shapes[snapshot.tasks.shape[start.row]]
         if shape.asked_s:
             facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
-        facts |= size_facts(start.way.request)
+        if start.way.request.elastic is not None:
+            facts |= size_facts(start.way.request)
         lender = self._future.lender(start.taken.way, start.taken.nodes)
         if lender is not None:
             facts["lent_by"] = lender.project
-        leader = TaskId(self.snapshot.tasks.ids[start.host]) if start.host >= 0 else None
+        leader = TaskId(ids[start.host]) if start.host >= 0 else None
         return Submit(
-            task=TaskId(self.snapshot.tasks.ids[start.row]),
+            task=task,
             backend=pool.backend,
             partition=pool.partition.name,
             rank=rank,
