@@ -29,7 +29,7 @@ PLAIN: Ratio = (100, 100)
 
 def ratio_of(nodes: Sequence[NodeView]) -> Ratio:
     """Return what a cluster promises, at most on one node."""
-    return max((node.promised for node in nodes), default=PLAIN)
+    return max({node.promised for node in nodes}, default=PLAIN)
 
 
 def is_firm(site: SitePolicy, project: str) -> bool:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -221,12 +222,12 @@ def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[Backend
             refusals.append((1, _too_large(shape.request, pools[number])))
     if not ways:
         return Options((), max(refusals, key=lambda pair: pair[0])[1])
-    return Options(tuple(option for _, option in sorted(ways, key=lambda way: way[0])))
+    return Options(tuple([option for _, option in sorted(ways, key=itemgetter(0))]))
 
 
 def _is_wanted(shape: Shape, pool: Pool) -> bool:
-    wish = shape.placement
-    return wish.backend in {"", pool.backend} and wish.partition in {"", pool.partition.name}
+    backend, partition = shape.placement.backend, shape.placement.partition
+    return (not backend or backend == pool.backend) and (not partition or partition == pool.partition.name)
 
 
 def _no_pool(shape: Shape, unreachable: Mapping[BackendName, str]) -> Reason:

@@ -157,9 +157,8 @@ class Walk:
             chunk = chunk[self._is_open[tasks.shape[chunk]] | (self._is_due[chunk] & (self._due_left > 0))]
             columns = (chunk.tolist(), tasks.owner[chunk].tolist(), tasks.shape[chunk].tolist())
             for row, owner, shape in zip(*columns, strict=True):
-                if (owner, shape) not in self.refusals.of_owner and (
-                    self._is_open[shape] or self._may_be_kept_room(row)
-                ):
+                may_get_room = self._is_open[shape] or (self._due_left > 0 and self._is_due[row])
+                if may_get_room and (owner, shape) not in self.refusals.of_owner:
                     if self._elastic:
                         self._widen(int(tasks.priority[row]))
                     self._try(row, owner, shape)
