@@ -34,7 +34,7 @@ def plan(*, limit: int, home: str | None, json: bool) -> int:
     if json:
         print_json("plan", 1, _data(seen, due))
         return 0
-    if not (seen.plan.decisions or seen.chained):
+    if not (seen.plan.decisions or seen.chained or seen.cleared):
         show("the next tick would start and stop nothing")
     else:
         show(_decisions_table(seen))
@@ -62,7 +62,7 @@ def _bundle_lines(seen: Preview) -> Iterator[str]:
 
 def _decisions_table(seen: Preview) -> Table:
     table = table_of("would", "task", "name", "where", "because", whole=("would", "task"))
-    for decision in (*seen.decisions, *seen.chained):
+    for decision in (*seen.decisions, *seen.chained, *seen.cleared):
         verb, task, where = _parts(decision)
         table.add_row(verb, task, clean(seen.names.get(task, "")), where, clean(in_words(decision.reason)))
     return table
@@ -77,7 +77,8 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
                 f"{decision.backend}{'/' + decision.partition if decision.partition else ''}",
             )
         case Cancel():
-            return "cancel", TaskId(decision.attempt.partition(".")[0]), decision.attempt
+            verb = "stop" if decision.reason.code is ReasonCode.CLEARED else "cancel"
+            return verb, TaskId(decision.attempt.partition(".")[0]), decision.attempt
         case Preempt():
             return "preempt", TaskId(decision.attempt.partition(".")[0]), decision.attempt
         case Park():
@@ -90,7 +91,7 @@ def _parts(decision: Decision) -> tuple[str, TaskId, str]:
 def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
     return {
         "due": {pipeline: judged_data(judged) for pipeline, judged in due.items()},
-        "decisions": [_decision_data(decision, seen) for decision in (*seen.decisions, *seen.chained)],
+        "decisions": [_decision_data(decision, seen) for decision in (*seen.decisions, *seen.chained, *seen.cleared)],
         "fused": [
             {"tasks": [member.task for member in bundle.members], "lanes": bundle.lanes}
             for bundle in seen.fused.bundles.values()

@@ -49,6 +49,7 @@ def test_a_drained_cluster_is_told_by_status_and_doctor_and_its_work_goes_on_els
 ) -> None:
     drained = elisa("drain", "dream", "--reason", "new roof")
     status, doctor = elisa("status"), elisa("doctor")
+    would, words = elisa("plan", "--json").data["decisions"], elisa("plan").out
     ticks = elisa("tick", "--until-idle")
 
     assert drained.code == 0
@@ -56,6 +57,8 @@ def test_a_drained_cluster_is_told_by_status_and_doctor_and_its_work_goes_on_els
     assert drained.out.splitlines()[1].endswith(" long saves, leaves and continues on far")
     assert "dream is closed until `elisa undrain`: new roof" in status.out
     assert "closed: dream gets no work: new roof" in doctor.out
+    assert [(one["would"], one["name"]) for one in would] == [("stop", "long")]
+    assert "it has to leave: dream is closed until `elisa undrain`" in " ".join(words.split())
     assert ticks.code == 0
     assert where(elisa) == [("long", "far")]
     assert "it has to leave: dream is closed" in elisa("explain", "study/long").out
