@@ -8,6 +8,7 @@ from datetime import datetime
 from elisa.engine.standing import Standing
 from elisa.model.amounts import in_units, unit_of
 from elisa.model.codec import encode
+from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
 from elisa.model.units import format_duration, format_memory
 from elisa.policies.relief import Relief
@@ -35,7 +36,7 @@ def standing_words(one: Standing) -> Iterator[str]:
         yield f"it would pass {', or '.join(ways)}" if ways else "nothing that is known of would let it pass by itself"
     if one.helps:
         yield f"it would start now with {', or with '.join(_WITHOUT[name] for name in one.helps)}"
-    elif one.relief is None:
+    elif one.relief is None and one.reason.code is not ReasonCode.CLOSED:
         yield "no single obstacle stands in its way: it takes more than one"
 
 

@@ -64,6 +64,17 @@ def test_a_drained_cluster_is_told_by_status_and_doctor_and_its_work_goes_on_els
     assert "it has to leave: dream is closed" in elisa("explain", "study/long").out
 
 
+def test_a_closed_place_is_obstacle_enough(elisa: Elisa, running: Path, write: Callable[[str], str]) -> None:
+    elisa("drain", "dream")
+    elisa("submit", write("  bound: {command: [run], placement: {backend: dream}}\n"))
+    elisa("tick")
+
+    words = " ".join(elisa("explain", "study/bound").out.split())
+
+    assert "is ready: dream is closed until `elisa undrain`" in words
+    assert "it takes more than one" not in words
+
+
 def test_the_json_form_says_what_is_closed_and_whom_it_concerns(elisa: Elisa, running: Path) -> None:
     drained = elisa("drain", "dream", "--nodes", "n0001", "--until", "2h", "--force", "--json").data
     closures = elisa("status", "--json").data["closures"]
