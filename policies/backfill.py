@@ -105,10 +105,8 @@ class Backfill:
 
     def own_nodes(self, way: int) -> frozenset[int]:
         """Return the nodes of a way's cluster with room that is reserved for it at the time when it would run."""
-        return self._claimed_nodes(way) if way not in self._guests else frozenset()
-
-    def _claimed_nodes(self, way: int) -> frozenset[int]:
-        return frozenset(node for one in self._meeting(way, is_own=True) for node in one.nodes)
+        rooms = self._meeting(way, is_own=True) if way not in self._guests else ()
+        return frozenset(node for one in rooms for node in one.nodes)
 
     def lender(self, way: int, nodes: Collection[int]) -> Reservation | None:
         """Return the first reservation of which a guest that was placed has nodes."""

@@ -14,7 +14,10 @@ from elisa.model.columns import RunningRow
 from elisa.model.site import SitePolicy
 from elisa.policies import (
     allowances,
+    backfill,
     budgets_caps,
+    claims,
+    lending,
     makeroom,
     order,
     placement,
@@ -37,12 +40,14 @@ from tests.policies import test_affinity as tying
 from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
 from tests.policies import test_fairness as sharing
+from tests.policies import test_lending as lent_out
 from tests.policies import test_locality as reading
 from tests.policies import test_order as ordering
 from tests.policies import test_placement as placing
 from tests.policies import test_plan as planning
 from tests.policies import test_plan_laws as laws
 from tests.policies import test_preemption as preempting
+from tests.policies import test_reservations as reserving
 from tests.policies import test_topology as switching
 from tests.policies.build import a_request
 
@@ -264,6 +269,24 @@ BUGS: Mapping[str, Bug] = {
     ),
     "taints do not matter": Bug(
         placement, "fitting_nodes", tolerates_everything, placing.TestTaints().test_what_tolerates_no_node_is_told_so
+    ),
+    "reserved room is kept though its holder started there": Bug(
+        Backfill, "_use", takes_nothing, reserving.test_what_its_holder_starts_in_it_is_not_kept_a_second_time
+    ),
+    "guests stay although the holder came": Bug(
+        lending, "choose_victims", takes_nothing, lent_out.test_the_holder_starts_as_soon_as_the_guests_have_left
+    ),
+    "what guests have is not there for the holder": Bug(
+        backfill,
+        "guests_of",
+        lambda *_: {},
+        lent_out.test_what_guests_have_is_kept_no_second_time,
+    ),
+    "lent although the holder has work": Bug(
+        claims,
+        "_lent",
+        lambda _, reservations, __: tuple(one.id for one in reservations),
+        lent_out.test_nothing_is_lent_that_its_holder_has_work_for_or_that_a_manager_places,
     ),
 }
 
