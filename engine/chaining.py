@@ -18,7 +18,7 @@ from elisa.forecast.work import remaining_s
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage, UsageRow
 from elisa.model.decisions import Submit
-from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
+from elisa.model.ids import AttemptId, BackendName, NativeId, ProjectName, TaskId, attempt_id
 from elisa.model.native import ClusterView
 from elisa.model.needs import ResolvedNeed
 from elisa.model.reasons import ReasonCode
@@ -99,13 +99,24 @@ class Chaining:
         links = [link for link in links if link.task not in known]
         if links:
             tasks = self.reader.tasks([link.task for link in links])
-            free = [link for link in links if tasks[link.task].project not in self.wanting]
+            heirs = [link for link in links if self._may_inherit(tasks[link.task].project)]
             found = [
-                *with_heirs(free, tasks, {attempt.id: attempt for attempt in ground.live}),
-                *(link for link in links if tasks[link.task].project in self.wanting),
+                *with_heirs(heirs, tasks, {attempt.id: attempt for attempt in ground.live}),
+                *(link for link in links if not self._may_inherit(tasks[link.task].project)),
             ]
             yield from _by_backend([link for link in found if link.inherits is not None], limits)
             yield from _by_backend([link for link in found if link.inherits is None], limits)
+
+    def _may_inherit(self, project: ProjectName) -> bool:
+        """Tell whether a project's jobs take over what others hold: where that is bounded, and no ready task waits for it.
+
+        An heir is handed over by itself: elsewhere it would only be torn out of its array.
+        """
+        site = self.seen.site
+        policy = next((one for one in site.projects if one.name == project), site.unlisted)
+        of_members = (cap for _, caps in policy.member_caps for cap in caps)
+        is_bounded = any(not cap.resource.is_cumulative for cap in (*policy.caps, *policy.user_caps, *of_members))
+        return is_bounded and project not in self.wanting
 
     def _with(self, ground: Ground, decided: Plan, links: Mapping[TaskId, Link]) -> Ground:
         """Return the ground once all that a plan submits were accepted."""

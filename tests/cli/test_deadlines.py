@@ -98,5 +98,6 @@ def test_the_plan_shows_each_place_that_was_weighed_with_its_terms(elisa: Elisa,
 
     [start] = elisa("plan", "--json").data["decisions"]
 
-    assert {"wish", "finish", "cost", "default", "load", "energy", "near", "fit"} == set(start["places"][0]["terms"])
+    terms = {"affinity", "cost", "default", "energy", "finish", "fit", "load", "near", "switches", "wish"}
+    assert set(start["places"][0]["terms"]) == terms
     assert start["urged_by"] is None
