@@ -128,7 +128,7 @@ class _Grower:
 def _best_waiting(snapshot: Snapshot, walk: Walk) -> Mapping[int, int]:
     """Return, by cluster, the rank of the best class of all that wait for room there: ready tasks, and jobs in its queues."""
     tasks = snapshot.tasks
-    waits = ~walk.is_refused_by_caps(tasks)
+    waits = ~walk.why.are_refused_by_caps(tasks)
     waits[[start.row for start in walk.starts if start.taken.nodes or start.host >= 0]] = False
     best = np.full(len(snapshot.shapes), _NOBODY, dtype=np.int64)
     np.minimum.at(best, tasks.shape[waits], tasks.priority[waits].astype(np.int64))

@@ -61,7 +61,7 @@ class _Return:
         for row in order[[claiming[shape] for shape in tasks.shape[order].tolist()]].tolist():
             if not any(left > 0 for left in self._left.values()):
                 return
-            if row not in started and self._walk.refusal(row).code in BLOCKED:
+            if row not in started and self._walk.why.refusal(row).code in BLOCKED:
                 yield from self._serve(row)
 
     def _serve(self, row: int) -> Iterator[Preempt]:

@@ -57,7 +57,7 @@ def make_room(
 def _blocked(order: Ints, walk: Walk) -> list[int]:
     started = {start.row for start in walk.starts}
     rows = [row for row in order[: 8 * _BENEFICIARIES + len(started)].tolist() if row not in started]
-    blocked = [row for row in rows if walk.refusal(row).code in BLOCKED]
+    blocked = [row for row in rows if walk.why.refusal(row).code in BLOCKED]
     return [row for row in blocked if walk.snapshot.tasks.gang[row] < 0][:_BENEFICIARIES]
 
 

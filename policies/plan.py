@@ -70,8 +70,8 @@ class Plan:
         self.order = ranked.order
         self.notes = ranked.notes
         self._starts = {start.row: start for start in walk.starts}
-        self._refusal = walk.refusal
-        self._reasons = walk.reasons
+        self._refusal = walk.why.refusal
+        self._reasons = walk.why.groups
         self._closing = walk.closing
         self._future = walk.future
         self._presence = walk.presence

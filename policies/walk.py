@@ -7,8 +7,7 @@ the walk costs about as much as there are starts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -26,12 +25,13 @@ from elisa.policies.elastic import sized, sizes_above
 from elisa.policies.fusion import Filling, Pot
 from elisa.policies.overcommit import PLAIN, footprint
 from elisa.policies.placement import Way, options_of
+from elisa.policies.refusals import Refusals, Why
 from elisa.policies.reservations import QueueLimits
 from elisa.policies.room import Bounds, Room, Taken
 from elisa.policies.score import rank_options
-from elisa.policies.snapshot import Ints, Snapshot, TaskTable
+from elisa.policies.snapshot import Ints, Snapshot
 
-__all__ = ["Refusals", "Start", "Walk"]
+__all__ = ["Start", "Walk"]
 
 _CHUNK = 4096
 _FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.HELD_FOR})
@@ -47,22 +47,6 @@ class Start(NamedTuple):
     taken: Taken
     way: Way
     host: int = -1
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Why tasks do not start, by what they have in common: user, gang, owner and shape, or shape; a few by themselves."""
-
-    of_user: dict[int, Reason] = field(default_factory=dict)
-    of_row: dict[int, Reason] = field(default_factory=dict)
-    of_gang: dict[int, Reason] = field(default_factory=dict)
-    of_owner: dict[tuple[int, int], Reason] = field(default_factory=dict)
-    of_shape: dict[int, Reason] = field(default_factory=dict)
-
-    def noted(self, row: int, tasks: TaskTable) -> Reason | None:
-        """Return the first rule that refused a task, None if that is yet to be put into words."""
-        reason = self.of_user.get(int(tasks.uid[row])) or self.of_gang.get(int(tasks.gang[row])) or self.of_row.get(row)
-        return reason or self.of_owner.get((int(tasks.owner[row]), int(tasks.shape[row])))
 
 
 class Walk:
@@ -95,6 +79,7 @@ class Walk:
         self._is_due = np.isfinite(snapshot.tasks.deadline_s)
         self._kept: dict[int, int] = {}
         self._is_refused = self._refused_by_caps()
+        self.why = Why(snapshot, self.refusals, self._is_refused, self.admission, self.room, self.ways_of)
         self._closed: tuple[set[int], set[int]] = (set(), set())
         now, later = self._closed
         self._places = ((self.room.place_now, now, True), (self.room.place_in_queue, later, False))
@@ -264,62 +249,6 @@ class Walk:
             if ways:
                 refused[shape] = by_way[ways.start] if len(ways) == 1 else by_way[ways.start : ways.stop].all(axis=0)
         return refused
-
-    def is_refused_by_caps(self, tasks: TaskTable) -> npt.NDArray[np.bool_]:
-        """Tell for each task whether hard caps refuse it, before or during the walk: want of room is another thing."""
-        refused = self._is_refused.copy()
-        for owner, shape in self.refusals.of_owner:
-            refused[shape, owner] = True
-        return refused[tasks.shape, tasks.owner]
-
-    def refusal(self, row: int) -> Reason:
-        """Return the first rule that refused a task."""
-        tasks = self.snapshot.tasks
-        return self.refusals.noted(row, tasks) or self._explain(int(tasks.owner[row]), int(tasks.shape[row]))
-
-    def _explain(self, owner: int, shape: int) -> Reason:
-        """Return, and remember, why nothing of a shape starts for an owner: a cap at the start, or else want of room."""
-        if self._is_refused[shape, owner]:
-            way = self.ways_of[shape].start
-            reason = self.refusals.of_owner[owner, shape] = self.admission.first_refusal(owner, way)
-            return reason
-        return self._want_of_room(shape)
-
-    def _want_of_room(self, shape: int) -> Reason:
-        reason = self.refusals.of_shape.get(shape)
-        if reason is None:
-            reason = self.refusals.of_shape[shape] = self.room.refusal(self.ways_of[shape].start)
-        return reason
-
-    def reasons(self, rows: Ints) -> Iterator[tuple[Reason, list[int]]]:
-        """Give the first rule that refused each of some tasks, once with all that share it, in the order of `rows`."""
-        lacks_room = ~self._has_own_reason()[rows]
-        shape = self.snapshot.tasks.shape[rows]
-        places = np.flatnonzero(lacks_room)
-        places = places[np.argsort(shape[places], kind="stable")]
-        of_shape = np.split(places, np.flatnonzero(np.diff(shape[places])) + 1) if len(places) else []
-        groups: dict[int, tuple[Reason, list[int]]] = {}
-        for one in of_shape:
-            reason = self._want_of_room(int(shape[one[0]]))
-            groups.setdefault(id(reason), (reason, []))[1].extend(one.tolist())
-        for place in np.flatnonzero(~lacks_room).tolist():
-            reason = self.refusal(int(rows[place]))
-            groups.setdefault(id(reason), (reason, []))[1].append(place)
-        in_order = [(reason, sorted(found)) for reason, found in groups.values()]
-        for reason, found in sorted(in_order, key=lambda group: group[1][0]):
-            yield reason, rows[found].tolist()
-
-    def _has_own_reason(self) -> npt.NDArray[np.bool_]:
-        """Tell which tasks (by row) something else refuses than want of room for all of their shape."""
-        tasks, refusals = self.snapshot.tasks, self.refusals
-        has_own = self.is_refused_by_caps(tasks)
-        has_own[list(refusals.of_row)] = True
-        # Only where there are any: np.isin imports numpy.ma when it is first called, which idle ticks need not.
-        if refusals.of_user:
-            has_own |= np.isin(tasks.uid, list(refusals.of_user))
-        if refusals.of_gang:
-            has_own |= np.isin(tasks.gang, list(refusals.of_gang))
-        return has_own
 
     def _try(self, row: int, owner: int, shape: int) -> None:
         gang = int(self.snapshot.tasks.gang[row]) if self._has_gangs else -1

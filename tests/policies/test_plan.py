@@ -327,7 +327,7 @@ class TestBudgets:
         ready = Ready().add("t1", project="a").add("t2", project="b").add("t3", project="poor")
         snapshot = a_snapshot(ready, site=SitePolicy(projects=(poor,)))
 
-        assert Walk(snapshot).is_refused_by_caps(snapshot.tasks).tolist() == [False, False, True]
+        assert Walk(snapshot).why.are_refused_by_caps(snapshot.tasks).tolist() == [False, False, True]
 
     def test_a_cap_on_one_type_of_gpu_leaves_the_others_alone(self) -> None:
         nodes = [a_node("n1", gpus={"a100": 4}), a_node("n2", gpus={"v100": 4})]
