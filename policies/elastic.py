@@ -8,17 +8,16 @@ that holds: it gives way to each task once at most, and grows only when what it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from math import ceil
 
 from elisa.model.columns import RunningRow
-from elisa.model.reasons import Fact
 from elisa.model.resources import Resources
 from elisa.model.site import PreemptionRules
 from elisa.policies.preemption import Standing
 
-__all__ = ["has_claim", "is_settled", "pays", "size_facts", "sized", "sizes_above", "spare_of"]
+__all__ = ["has_claim", "is_settled", "pays", "sized", "sizes_above", "spare_of"]
 
 # Each size costs a look at the nodes: of a wide range so many are tried, evenly spread.
 _SIZES = 16
@@ -40,13 +39,6 @@ def sized(request: Resources, nodes: int) -> Resources:
     """Return an elastic request with another number of nodes."""
     watts, gpu_watts = (ceil(watt * nodes / request.nodes) for watt in (request.watts, request.gpu_watts))
     return replace(request, nodes=nodes, watts=watts, gpu_watts=gpu_watts)
-
-
-def size_facts(request: Resources) -> Mapping[str, Fact]:
-    """Return how many nodes an elastic request got, of how many, as facts of a reason; none for any other."""
-    if request.elastic is None:
-        return {}
-    return {"size": request.nodes, "least": request.elastic.least, "most": request.elastic.most}
 
 
 def has_claim(one: Standing, other: Standing) -> bool:

@@ -17,7 +17,6 @@ from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import charge_of
 from elisa.policies.closing import kept_off
-from elisa.policies.elastic import size_facts
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.fusion import Bundle, Member
 from elisa.policies.growing import NO_GROWTH, growth
@@ -245,8 +244,9 @@ class Plan:
         shape = snapshot.shapes[snapshot.tasks.shape[start.row]]
         if shape.asked_s:
             facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
-        if start.way.request.elastic is not None:
-            facts |= size_facts(start.way.request)
+        elastic = start.way.request.elastic
+        if elastic is not None:
+            facts |= {"size": start.way.request.nodes, "least": elastic.least, "most": elastic.most}
         lender = self._future.lender(start.taken.way, start.taken.nodes)
         if lender is not None:
             facts["lent_by"] = lender.project

@@ -102,6 +102,24 @@ def test_who_comes_back_five_times_without_getting_further_waits_the_longer_the_
     )
 
 
+def test_who_comes_back_without_getting_further_is_told_from_where_it_will_go_on() -> None:
+    saved = a_checkpoint(4)
+    before = [ended(EndReason.CANCELLED, f"t1.{n}", cancel_sent=True, resume_from=saved) for n in range(1, 5)]
+
+    moved = fate(a_retrying_task(), ended(EndReason.PREEMPTED, "t1.5", resume_from=saved), *before)
+
+    assert (moved.resume_from, moved.reason.code, moved.reason.facts["resume_step"]) == (saved, ReasonCode.SPINS, 4)
+
+
+def test_a_failure_that_left_neither_a_code_nor_a_signal_is_still_the_same_failure() -> None:
+    end = End(reason=EndReason.FAILED, step=12)
+    first, second = (ended(EndReason.FAILED, f"t1.{n}", end=end) for n in (1, 2))
+
+    moved = fate(a_retrying_task(failures=1, retry={"limit": 9}), second, first)
+
+    assert moved.reason == because(ReasonCode.SAME_FAILURE, end="failed", step=12, times=2)
+
+
 def test_a_turn_that_never_comes_makes_a_task_wait_too() -> None:
     missed = {"leader": AttemptId("t9.1"), "started_at": None}
     before = [ended(EndReason.NOT_BEGUN, f"t1.{number}", **missed) for number in range(1, 5)]
