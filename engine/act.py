@@ -49,7 +49,7 @@ class Submitting:
         self._writer = writer
         self._health = health
         self._now = now
-        self._handover = Handover(ws, writer)
+        self._handover = Handover(ws, writer, plan.snapshot.bad_gpus)
         self._outcomes = Outcomes(ws, writer, now)
         self._stopped: dict[BackendName, str] = {}
         self._health_of = submits

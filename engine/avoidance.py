@@ -11,11 +11,12 @@ from elisa.backends.protocol import Backend
 from elisa.model.ids import BackendName
 from elisa.model.native import ClusterView, NodeState
 from elisa.model.rows import PastRun
+from elisa.policies.badgpus import BadGpu
 from elisa.policies.badnodes import Suspect
-from elisa.policies.blame import avoid_until, node_outcomes, on_gpus, suspect_nodes
+from elisa.policies.blame import avoid_until, node_outcomes, not_by_gpus, on_gpus, suspect_nodes
 from elisa.store.reader import Reader
 
-__all__ = ["Avoided", "AvoidsGpus", "avoided_nodes", "keep_off_gpus", "learnt"]
+__all__ = ["Avoided", "AvoidsGpus", "avoided_gpus", "avoided_nodes", "keep_off_gpus", "learnt"]
 
 # Seven half-lives: what is older counts less than a hundredth.
 _MEMORY = timedelta(days=7)
@@ -55,7 +56,9 @@ def learnt(reader: Reader, now: datetime) -> tuple[Avoided, ...]:
     """Return the nodes and GPUs to avoid, by backend and the worst of each first."""
     after = now - _MEMORY
     runs = reader.past_runs(after) if reader.has_broken(after) else ()
-    return (*_suspects(runs, now), *_suspects(on_gpus(runs), now))
+    gpus = tuple(_suspects(on_gpus(runs), now))
+    by_gpus = {(one.backend, f"{one.node}:{one.gpu}") for one in gpus}
+    return (*_suspects(not_by_gpus(runs, by_gpus), now), *gpus)
 
 
 def _suspects(runs: Sequence[PastRun], now: datetime) -> Iterator[Avoided]:
@@ -83,6 +86,17 @@ def keep_off_gpus(backends: Mapping[BackendName, Backend], avoided: Sequence[Avo
     for name, backend in backends.items():
         if isinstance(backend, AvoidsGpus):
             backend.avoid_gpus({int(one.gpu) for one in avoided if one.backend == name and one.gpu.isdigit()})
+
+
+def avoided_gpus(
+    backends: Mapping[BackendName, Backend], avoided: Sequence[Avoided]
+) -> Mapping[BackendName, tuple[BadGpu, ...]]:
+    """Return the GPUs to leave out that a resource manager may give to a job all the same, by backend."""
+    found: dict[BackendName, tuple[BadGpu, ...]] = {}
+    for one in avoided:
+        if one.gpu and one.backend in backends and not isinstance(backends[one.backend], AvoidsGpus):
+            found[one.backend] = (*found.get(one.backend, ()), BadGpu(one.node, one.gpu, one.until))
+    return found
 
 
 def avoided_nodes(avoided: Sequence[Avoided], clusters: Sequence[ClusterView]) -> Mapping[BackendName, tuple[str, ...]]:

@@ -201,6 +201,7 @@ class Chaining:
                 queueing=names,
                 uid=self.ws.uid,
                 avoid=self.seen.avoid,
+                bad_gpus=self.seen.bad_gpus,
                 plugins=self.seen.plugins,
                 urged=self.seen.urged,
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from elisa.engine.avoidance import avoided_nodes, keep_off_gpus, learnt
+from elisa.engine.avoidance import avoided_gpus, avoided_nodes, keep_off_gpus, learnt
 from elisa.engine.facts_affinity import with_company
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
@@ -73,7 +73,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     due = due_now(ready, held, reader, left, now)
     ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)
     running = with_urgency(held, due, now)
-    avoided = learnt(reader, now) if ready.task else ()
+    avoided = learnt(reader, now) if ready.task or live else ()
     keep_off_gpus(ws.backends, avoided)
     looks = (
         looks
@@ -101,6 +101,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         outlook=(outlook_of(kinds, reader, left, policy, now) if ready.task else Outlook())._replace(company=company),
         urged=urged_now(reader) if ready.task or running else {},
         avoid=avoided_nodes(avoided, clusters),
+        bad_gpus=avoided_gpus(ws.backends, avoided),
         plugins=tuple(fenced.order) if fenced is not None else (),
         planner=ws.site.planner if fenced is not None else "",
     )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from elisa.engine.experience import Experience
 from elisa.engine.fence import fences_to_raise
@@ -18,21 +19,26 @@ from elisa.engine.seals import event_key, read_secret
 from elisa.engine.submit import kept_environment
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
-from elisa.model.ids import AttemptId, NativeId, PipelineId, TaskId, task_of
+from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, TaskId, task_of
 from elisa.model.native import JobRequest
 from elisa.model.needs import ResolvedNeed
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt, PipelineRecord, Task
+from elisa.policies.badgpus import BadGpu, still_refused
 from elisa.policies.fusion import Bundle
 from elisa.store.reader import Reader
 
 __all__ = ["Handover"]
 
+_NO_GPUS: Mapping[BackendName, Sequence[BadGpu]] = MappingProxyType({})
+
 
 class Handover:
     """Prepares attempts of one tick; what several of them share is read once."""
 
-    def __init__(self, ws: Workspace, reader: Reader) -> None:
+    def __init__(
+        self, ws: Workspace, reader: Reader, bad_gpus: Mapping[BackendName, Sequence[BadGpu]] = _NO_GPUS
+    ) -> None:
         self._ws = ws
         self._reader = reader
         self._secret = read_secret(ws.files, ws.home)
@@ -40,6 +46,7 @@ class Handover:
         self._experience = Experience(reader, ws.clock.now())
         self._bundles: dict[Path, bytes] = {}
         self._bound = Bound(ws, reader)
+        self._bad_gpus = bad_gpus
 
     def is_used(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt of this id was released before: by a life of this database that was lost."""
@@ -85,6 +92,8 @@ class Handover:
     ) -> Release:
         ws = self._ws
         expected = {task_of(other): other for other in attempt.behind}
+        earlier = self._reader.attempts_of(task.id) if attempt.number > 1 else ()
+        bad = self._bad_gpus.get(attempt.backend, ())
         return Release(
             home=ws.home,
             record=self._record(task.pipeline),
@@ -94,7 +103,8 @@ class Handover:
             sources=sources_of(needs, targets, self._results(task, needs, targets, expected), expected),
             environment=kept_environment(ws, task.pipeline, task.spec),
             rules=ws.site.jobs.rules(),
-            earlier=self._reader.attempts_of(task.id) if attempt.number > 1 else (),
+            earlier=earlier,
+            bad_gpus=still_refused(earlier, bad) if attempt.request.gpus.per_node else (),
             habits=self._habits(task, attempt),
             after=self._native_ids(attempt.behind),
             after_any=self._native_ids(() if attempt.continues is None else (attempt.continues,)),

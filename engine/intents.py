@@ -78,7 +78,7 @@ class Intents:
         task = tasks.get(decision.task)
         if task is None or not self._is_ours(task, self._links.get(task.id)):
             return None
-        bad = own_bad_nodes(self._writer.attempts_of(task.id)) if task.attempts else ()
+        bad = own_bad_nodes(self._writer.attempts_of(task.id), self._plan.bad_gpus(task.id)) if task.attempts else ()
         kept_off = self._plan.kept_off(task.id, sorted(bad))
         bundle = self._fused.bundles.get(task.id)
         members = tuple(self._members(bundle, tasks)) if bundle is not None else ()

@@ -15,6 +15,7 @@ from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import CheckpointPolicy, NeedKind, Output, PythonCall
 from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, PipelineRecord, Task
+from elisa.policies.badgpus import BadGpu
 
 __all__ = ["AGENT_PATH", "Habits", "JobRules", "Release", "Source", "folders", "job_document", "sources_of"]
 
@@ -61,7 +62,7 @@ class Release:
     """All that goes into the instructions of one attempt.
 
     `environment` was kept from the submitter's own; `earlier` are the task's other attempts; `after` the native jobs of
-    those that it is queued behind, `after_any` of the one that it continues.
+    those that it is queued behind, `after_any` of the one that it continues. On `bad_gpus` it is not to run.
     """
 
     home: Path
@@ -76,6 +77,7 @@ class Release:
     habits: Habits = Habits()
     after: tuple[NativeId, ...] = ()
     after_any: tuple[NativeId, ...] = ()
+    bad_gpus: tuple[BadGpu, ...] = ()
 
     @property
     def lead_s(self) -> float | None:
@@ -225,6 +227,7 @@ def _limits(release: Release) -> dict[str, Any]:
         "cpus_per_task": request.cpus_per_task,
         "gpus_per_node": request.gpus.per_node,
         "gpu_types": list(request.gpus.types),
+        "bad_gpus": [[one.node, one.gpu, one.until.timestamp()] for one in release.bad_gpus],
     }
 
 

@@ -134,7 +134,7 @@ def _planned(ws: Workspace, reader: Reader, task: Task, fresh: Attempt, now: dat
         return _Chosen(attempt=_as_asked(ws, task, fresh), reason=plan.reason(task.id))
     start = starts[task.id]
     attempt = replace(fresh, backend=start.backend, partition=start.partition, request=plan.request(task.id))
-    bad = own_bad_nodes(reader.attempts_of(task.id)) if task.attempts else ()
+    bad = own_bad_nodes(reader.attempts_of(task.id), plan.bad_gpus(task.id)) if task.attempts else ()
     kept_off = plan.known(task.id, plan.kept_off(task.id, sorted(bad)))
     return _Chosen(attempt=attempt, kept_off=kept_off, is_next=True, reason=start.reason)
 

@@ -24,6 +24,7 @@ class ReasonCode(StrEnum):
     # a ready task was passed over
     NO_ROOM = "no_room"  # backend, partition, resource, asked, free
     NEVER_FITS = "never_fits"  # resource, asked, largest
+    GPUS_LEFT_OUT = "gpus_left_out"  # asked, largest, bad, until, backend, partition
     WINDOW_FULL = "window_full"  # backend, partition, window, queued
     BUDGET_EXHAUSTED = "budget_exhausted"  # project, resource, asked, left, cap
     CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap
@@ -44,6 +45,7 @@ class ReasonCode(StrEnum):
     CHOSEN = "chosen"  # rank, backend, partition, kept_off, on
     FUSED = "fused"  # leader, backend, partition, rank, gpu_type, behind: it shares a native job
     NOT_BEGUN = "not_begun"  # why: its turn in a shared job did not come
+    GIVEN_BACK = "given_back"  # detail, resume_step: it was given a GPU that is not to be used
     CHAINED = "chained"  # behind, backend, partition, kept_off
     QUEUED_AHEAD = "queued_ahead"  # behind, backend, partition, kept_off: to go on where the attempt before it will end
     CONTINUED = "continued"  # end, resume_step, attempt

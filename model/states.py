@@ -56,6 +56,7 @@ class EndReason(StrEnum):
     REJECTED = "rejected"  # the resource manager refused the request
     INVALID_DATA = "invalid_data"  # an input or output does not have its declared format
     NOT_BEGUN = "not_begun"  # the native job that it shared was over before its turn
+    BAD_GPU = "bad_gpu"  # it was given a GPU on which work breaks, and left without having begun
     LOST = "lost"
 
 
@@ -103,4 +104,6 @@ FINAL_ATTEMPT_STATES = frozenset({AttemptState.ENDED, AttemptState.LOST})
 LIVE_ATTEMPT_STATES = frozenset(AttemptState) - FINAL_ATTEMPT_STATES
 
 # Ends that are nobody's fault in the task: they never use up its retries.
-INFRASTRUCTURE_ENDS = frozenset({EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE, EndReason.LOST})
+INFRASTRUCTURE_ENDS = frozenset(
+    {EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE, EndReason.BAD_GPU, EndReason.LOST}
+)

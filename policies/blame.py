@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,9 +12,18 @@ from elisa.model.hostlist import expand_hosts
 from elisa.model.rows import PastRun
 from elisa.model.states import EndReason
 from elisa.model.task import Attempt
+from elisa.policies.badgpus import BadGpu, given_back_from
 from elisa.policies.badnodes import NodeOutcome, NodeRules, Suspect, suspects
 
-__all__ = ["avoid_until", "may_blame", "node_outcomes", "on_gpus", "own_bad_nodes", "suspect_nodes"]
+__all__ = [
+    "avoid_until",
+    "may_blame",
+    "node_outcomes",
+    "not_by_gpus",
+    "on_gpus",
+    "own_bad_nodes",
+    "suspect_nodes",
+]
 
 _BY_NODE = frozenset({EndReason.NODE_FAILURE, EndReason.BOOT_FAILURE})
 _GOOD = frozenset({EndReason.COMPLETED, EndReason.TIMEOUT, EndReason.PREEMPTED})
@@ -77,10 +87,34 @@ def on_gpus(runs: Sequence[PastRun]) -> tuple[PastRun, ...]:
     All that holds for nodes then holds for GPUs; but for the failures of nodes, which are no GPU's fault.
     """
     known = [run for run in runs if run.gpus and run.node_count == 1 and run.end not in _BY_NODE]
-    # One that was over before anybody saw it run has no node: a backend that names GPUs is one machine.
-    hosts = {run.backend: run.nodes for run in known if run.nodes}
-    named = [run._replace(nodes=run.nodes or hosts.get(run.backend, "")) for run in known]
-    return tuple(run._replace(nodes=",".join(f"{run.nodes}:{gpu}" for gpu in run.gpus)) for run in named)
+    # One that was over before anybody saw it run has no node: of a backend that is one machine that is no secret.
+    hosts: dict[str, set[str]] = defaultdict(set)
+    for run in known:
+        hosts[run.backend] |= {run.nodes} - {""}
+    named = [run._replace(nodes=run.nodes or _only(hosts[run.backend])) for run in known]
+    return tuple(
+        run._replace(nodes=",".join(_gpu_place(run.nodes, gpu) for gpu in run.gpus)) for run in named if run.nodes
+    )
+
+
+def _only(names: Collection[str]) -> str:
+    return next(iter(names)) if len(names) == 1 else ""
+
+
+def _gpu_place(node: str, gpu: str) -> str:
+    return f"{node}:{gpu}"
+
+
+def not_by_gpus(runs: Sequence[PastRun], bad: Collection[tuple[str, str]]) -> tuple[PastRun, ...]:
+    """Return the runs without those that failed on a GPU which is left out anyway: they say nothing against its node.
+
+    `bad` are backends, each with a GPU as `on_gpus` names it.
+    """
+    return tuple(run for run in runs if run.end is not EndReason.FAILED or not _had_one_of(run, bad))
+
+
+def _had_one_of(run: PastRun, bad: Collection[tuple[str, str]]) -> bool:
+    return any((run.backend, _gpu_place(run.nodes, gpu)) in bad for gpu in run.gpus)
 
 
 def avoid_until(suspect: Suspect, now: datetime, rules: NodeRules = _RULES) -> datetime:
@@ -89,10 +123,11 @@ def avoid_until(suspect: Suspect, now: datetime, rules: NodeRules = _RULES) -> d
     return now + max(_SHORTEST, timedelta(seconds=half_lives * rules.half_life_s))
 
 
-def own_bad_nodes(attempts: Sequence[Attempt]) -> frozenset[str]:
+def own_bad_nodes(attempts: Sequence[Attempt], bad_gpus: Collection[BadGpu] = ()) -> frozenset[str]:
     """Return the nodes on which the last two attempts at a task broke: the next one should see another.
 
-    Of several nodes of one attempt nobody knows which it was.
+    Of several nodes of one attempt nobody knows which it was. So should who was given one of the `bad_gpus`.
     """
     nodes = [expand_hosts(one.nodes) for one in attempts[-2:] if one.end is not None and may_blame(one.end.reason)]
-    return frozenset(names[0] for names in nodes if len(names) == 1)
+    broke = [names[0] for names in nodes if len(names) == 1]
+    return frozenset([*broke, *(one.node for one in given_back_from(attempts, bad_gpus))])

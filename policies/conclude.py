@@ -27,7 +27,7 @@ _MANAGER_KNOWS = frozenset(
     }
 )
 # What the agent stopped or refused by itself: no manager knows better.
-_AGENT_KNOWS = frozenset({EndReason.INVALID_DATA, EndReason.OUT_OF_MEMORY, EndReason.TIMEOUT})
+_AGENT_KNOWS = frozenset({EndReason.INVALID_DATA, EndReason.OUT_OF_MEMORY, EndReason.TIMEOUT, EndReason.BAD_GPU})
 _OVER_LIMIT: Mapping[object, EndReason] = {"memory": EndReason.OUT_OF_MEMORY, "walltime": EndReason.TIMEOUT}
 # Its last event says these by name: a limit that it told of before may have been heard, and forgotten, in an earlier tick.
 # `fenced`: it killed its program because it could not reach the state folder, which is no fault of the program.
@@ -35,12 +35,15 @@ _TOLD: Mapping[object, EndReason] = {
     **{reason.value: reason for reason in (*_AGENT_KNOWS, EndReason.NOT_BEGUN)},
     "fenced": EndReason.NODE_FAILURE,
 }
+# These say in a sentence of their own why the program was not even started.
+_NEVER_RAN = frozenset({EndReason.NOT_BEGUN.value, EndReason.BAD_GPU.value})
 _REFUSED = 75
-# The agent's own exit statuses, for when its event did not reach us: sysexits.h data error and temporary failure, fenced.
+# The agent's own exit statuses, for when its event did not reach us: sysexits.h data error, temporary failure; fenced; bad GPU.
 _AGENT_EXITS: Mapping[int, EndReason] = {
     74: EndReason.INVALID_DATA,
     _REFUSED: EndReason.LOST,
     76: EndReason.NODE_FAILURE,
+    77: EndReason.BAD_GPU,
 }
 _FIRST_SIGNAL_STATUS = 128
 
@@ -65,7 +68,7 @@ def own_word(attempt: Attempt, heard: Heard) -> End | None:
 
 def _own_detail(event: RuntimeEvent) -> str:
     why = str(event.data.get("why") or "")
-    return str(event.data.get("detail") or why) if why == EndReason.NOT_BEGUN.value else why
+    return str(event.data.get("detail") or why) if why in _NEVER_RAN else why
 
 
 def _refusal(attempt: Attempt, heard: Heard) -> End | None:

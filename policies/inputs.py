@@ -15,6 +15,7 @@ from elisa.model.ids import AttemptId, BackendName, TaskId
 from elisa.model.native import ClusterView
 from elisa.model.site import SitePolicy
 from elisa.model.task import Attempt
+from elisa.policies.badgpus import BadGpu
 from elisa.policies.inheritance import Urged
 from elisa.policies.plan import Plan
 from elisa.policies.snapshot import KeptRoom, OrderPlugin, Snapshot
@@ -47,6 +48,7 @@ class PlanInputs:
     avoid: Mapping[BackendName, Sequence[str]] = field(default_factory=dict)
     urged: Mapping[TaskId, Urged] = field(default_factory=dict)
     unexcluding: Sequence[BackendName] = ()
+    bad_gpus: Mapping[BackendName, Sequence[BadGpu]] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     planner: str = ""
 
@@ -69,6 +71,7 @@ class PlanInputs:
             avoid=self.avoid,
             urged=self.urged,
             unexcluding=self.unexcluding,
+            bad_gpus=self.bad_gpus,
             plugins=plugins,
         )
 

@@ -79,6 +79,8 @@ def _cause(attempt: Attempt) -> str:
         return "turn did not come"
     if attempt.end.reason is EndReason.PREEMPTED:
         return "taken off by the resource manager"
+    if attempt.end.reason is EndReason.BAD_GPU:
+        return "given a bad GPU"
     if attempt.end.reason is EndReason.CANCELLED and attempt.cancel_sent:
         return "asked to leave" if attempt.started_at is not None else "taken back from the queue"
     return ""

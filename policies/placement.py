@@ -23,6 +23,7 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import SHARD, Resources
 from elisa.model.site import DataSet, Taint
 from elisa.model.units import format_duration, format_memory
+from elisa.policies.badgpus import BadGpu, bad_words, without_bad
 from elisa.policies.locality import Holding, holdings_of, missing_data, part_held, required_here
 from elisa.policies.overcommit import PLAIN, Ratio, ratio_of
 from elisa.policies.topology import least_switches
@@ -43,6 +44,7 @@ __all__ = [
     "switch_words",
     "switches_of",
     "tainted",
+    "too_small",
     "without_data",
 ]
 
@@ -76,7 +78,8 @@ class Pool:
 
     `members` are its nodes as indices into `nodes`; a pool without any known node is judged by its limits alone. `excludes`:
     a job that waits there can be kept off nodes. `data` is what of the site's data its nodes hold.
-    `queued` counts elisa's own jobs that wait in it, `window` how many may.
+    `queued` counts elisa's own jobs that wait in it, `window` how many may. Its nodes are counted without
+    `bad_gpus`; `whole` is the same with them.
     """
 
     backend: BackendName
@@ -90,6 +93,8 @@ class Pool:
     excludes: bool = True
     data: Mapping[str, Holding] = field(default_factory=lambda: MappingProxyType({}))
     promised: Ratio = PLAIN
+    bad_gpus: tuple[BadGpu, ...] = ()
+    whole: Pool | None = None
 
     @cached_property
     def tightest(self) -> _Ints:
@@ -219,7 +224,7 @@ def options_of(shape: Shape, pools: Sequence[Pool], unreachable: Mapping[Backend
         fits = _types_that_fit(shape.request, pools[number])
         ways.extend((rank, Option(number, gpu_type)) for rank, gpu_type in fits)
         if not fits:
-            refusals.append((1, _too_large(shape.request, pools[number])))
+            refusals.append((1, _lacks_gpus(shape.request, pools[number]) or _too_large(shape.request, pools[number])))
     if not ways:
         return Options((), max(refusals, key=lambda pair: pair[0])[1])
     return Options(tuple([option for _, option in sorted(ways, key=itemgetter(0))]))
@@ -390,6 +395,25 @@ def _tightest_first(nodes: NodeColumns, members: _Ints) -> _Ints:
     return members[order]
 
 
+def _lacks_gpus(request: Resources, pool: Pool) -> Reason | None:
+    """Return that a request would fit, were it not for GPUs that are left out; None if it would not even so."""
+    if pool.whole is None or not _types_that_fit(request, pool.whole):
+        return None
+    bad, until = bad_words(pool.bad_gpus)
+    largest = next(
+        largest for what, _, largest in _maxima(request, pool.nodes, pool.members) if what.startswith("gpus")
+    )
+    return because(
+        ReasonCode.GPUS_LEFT_OUT,
+        asked=request.gpus.per_node,
+        largest=largest,
+        bad=bad,
+        until=until,
+        backend=pool.backend,
+        partition=pool.partition.name,
+    )
+
+
 def _too_large(request: Resources, pool: Pool) -> Reason:
     """Return the first resource of which no node, or too few nodes, of the pool have enough."""
     nodes, members = pool.nodes, pool.members
@@ -452,7 +476,7 @@ def _has(nodes: NodeColumns, feature: str, members: _Ints) -> bool:
     return column is not None and bool(column[members].any())
 
 
-def reachable_pools(
+def reachable_pools(  # noqa: PLR0913 - the facts of a tick, each from another source
     clusters: Collection[ClusterView],
     queueing: Collection[BackendName],
     avoid: Mapping[BackendName, Collection[str]],
@@ -460,22 +484,36 @@ def reachable_pools(
     unexcluding: Collection[BackendName] = (),
     *,
     data: Sequence[DataSet] = (),
+    bad_gpus: Mapping[BackendName, Sequence[BadGpu]] = MappingProxyType({}),
 ) -> tuple[Pool, ...]:
     """Return the pools of all clusters that answered, by backend name; nodes of a backend to `avoid` count as drained.
 
-    `unexcluding` backends cannot keep a job off a node.
+    `unexcluding` backends cannot keep a job off a node. `bad_gpus` are not there for elisa's work.
     """
-    return tuple(
-        pool
-        for view in sorted(clusters, key=lambda view: view.backend)
-        for pool in pools_of(
-            _without(view, avoid.get(view.backend, ())),
-            keeps_queue=view.backend in queueing,
-            taints=taints,
-            excludes=view.backend not in unexcluding,
-            data=data,
-        )
-    )
+
+    def pools(view: ClusterView) -> tuple[Pool, ...]:
+        queues, excludes = view.backend in queueing, view.backend not in unexcluding
+        return pools_of(view, keeps_queue=queues, taints=taints, excludes=excludes, data=data)
+
+    found: list[Pool] = []
+    for view in sorted(clusters, key=lambda view: view.backend):
+        bad = tuple(bad_gpus.get(view.backend, ()))
+        usable = _without(view, avoid.get(view.backend, ()))
+        less = without_bad(usable, bad)
+        if less is usable:
+            found.extend(pools(usable))
+        else:
+            pairs = zip(pools(less), pools(usable), strict=True)
+            found.extend(replace(pool, bad_gpus=bad, whole=whole) for pool, whole in pairs)
+    return tuple(found)
+
+
+def too_small(request: Resources, gpu_type: str, pool: Pool) -> frozenset[str]:
+    """Return the names of the nodes that could hold a request but for GPUs that are left out."""
+    if pool.whole is None or not request.gpus.per_node:
+        return frozenset()
+    able, whole = (fitting_nodes(request, gpu_type, one, free=False).tolist() for one in (pool, pool.whole))
+    return frozenset(pool.nodes.names[node] for node in set(whole).difference(able))
 
 
 def tainted(request: Resources, pool: Pool) -> frozenset[str]:

@@ -15,6 +15,7 @@ from elisa.model.decisions import Decision, Park, Preempt, Resize, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
+from elisa.policies.badgpus import BadGpu, harmful
 from elisa.policies.budgets import charge_of
 from elisa.policies.closing import kept_off
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
@@ -25,7 +26,7 @@ from elisa.policies.lending import to_give_back
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.overcommit import pressed
-from elisa.policies.placement import Pool, options_of, tainted, without_data
+from elisa.policies.placement import Pool, options_of, tainted, too_small, without_data
 from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot
@@ -190,24 +191,33 @@ class Plan:
     def kept_off(self, task: TaskId, own_bad: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the nodes that a task which starts must not get; KeyError for any other.
 
-        Those that close too soon; those with a taint that it does not tolerate, or without data that it needs; those of tasks
-        that it must be apart from; those on which room is kept or reserved for others, unless it was fitted there; and, as far
-        as enough are left, `own_bad` and what the snapshot says to avoid. Rules may name nodes that do not exist: see `known`.
+        Those that close too soon; those with a taint that it does not tolerate, without data that it needs, or with too few
+        GPUs but for those that are left out; those of tasks that it must be apart from; those on which room is kept or reserved
+        for others, unless it was fitted there; and, as far as enough are left, `own_bad`, what the snapshot says to avoid, and
+        where bad GPUs are, unless it was fitted there. Rules may name nodes that do not exist: see `known`.
         One that names its own nodes is kept off none.
         """
         start = self._starts[self._row(task)]
         if start.taken.pinned:
             return ()
         pool = self.snapshot.pools[start.way.pool]
-        off = kept_off(start.way, pool, self._closing, own_bad, self.snapshot.avoid.get(pool.backend, ()))
+        bad = self.bad_gpus(task)
+        suspects = (*self.snapshot.avoid.get(pool.backend, ()), *harmful(start.way.request, bad, self.nodes(task)))
+        off = kept_off(start.way, pool, self._closing, own_bad, suspects)
         promised = self._future.promised_nodes(start.taken.way).difference(start.taken.nodes)
         off = (
             *off,
             *tainted(start.way.request, pool),
+            *too_small(start.way.request, start.way.gpu_type, pool),
             *without_data(start.way.request, pool),
             *self._apart(start, pool),
         )
         return tuple(sorted({*off, *(pool.nodes.names[node] for node in promised)}))
+
+    def bad_gpus(self, task: TaskId) -> Sequence[BadGpu]:
+        """Return the GPUs to leave out on the backend where a task starts; KeyError for any other."""
+        pool = self.snapshot.pools[self._starts[self._row(task)].way.pool]
+        return self.snapshot.bad_gpus.get(pool.backend, ())
 
     def _apart(self, start: Start, pool: Pool) -> Iterator[str]:
         """Yield the nodes of tasks that one must be apart from which waits in a queue."""

@@ -142,6 +142,20 @@ def _not_begun(case: _Case) -> TaskMoved | None:
     return replace(moved, resume_from=case.task.resume_from)
 
 
+def _given_back(case: _Case) -> TaskMoved | None:
+    """Try again at once, without using up a retry, what was given a GPU that is not to be used: no program ran."""
+    if not _was_given_back(case.attempt):
+        return None
+    spun = _after_livelock(case)
+    if spun is not None:
+        return spun
+    facts: dict[str, Fact] = {"detail": case.end.detail}
+    resume = _resume(case)
+    if resume is not None:
+        facts["resume_step"] = resume.step
+    return _again(case, because(ReasonCode.GIVEN_BACK, **facts), 0.0)
+
+
 def _hopeless(case: _Case) -> TaskMoved | None:
     retry = case.task.spec.retry
     reason = case.end.reason
@@ -198,20 +212,27 @@ def _barren_ends(case: _Case) -> int:
     """Count the breakdowns in a row, this one included, that brought no progress; preemptions are none and count nothing."""
     count = 0
     for attempt in filter(had_its_turn, (case.attempt, *reversed(case.before))):
-        if got_further(attempt) or not (_broke_down(attempt) or _made_room(attempt)):
+        if got_further(attempt) or not (_broke_down(attempt) or _made_room(attempt) or _was_given_back(attempt)):
             break
         count += _broke_down(attempt)
     return count if _broke_down(case.attempt) else 0
 
 
 def _broke_down(attempt: Attempt) -> bool:
-    return attempt.end is not None and attempt.end.reason in INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED}
+    return attempt.end is not None and attempt.end.reason in INFRASTRUCTURE_ENDS - {
+        EndReason.PREEMPTED,
+        EndReason.BAD_GPU,
+    }
 
 
 def _made_room(attempt: Attempt) -> bool:
     # A cancel that elisa sent without its owner asking for it made room for another task: a preemption.
     reason = attempt.end.reason if attempt.end is not None else None
     return reason is EndReason.PREEMPTED or (reason is EndReason.CANCELLED and attempt.cancel_sent)
+
+
+def _was_given_back(attempt: Attempt) -> bool:
+    return attempt.end is not None and attempt.end.reason is EndReason.BAD_GPU
 
 
 def _failed_alike(case: _Case) -> TaskMoved | None:
@@ -283,6 +304,7 @@ _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
     _never_began,
     _cancelled_outside,
     _not_begun,
+    _given_back,
     _hopeless,
     _blameless,
     _failed_alike,

@@ -22,6 +22,7 @@ from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.allowances import effective
+from elisa.policies.badgpus import BadGpu
 from elisa.policies.budgets import Owner, charge_of
 from elisa.policies.budgets_caps import Caps, cap_rows
 from elisa.policies.claims import claiming, current
@@ -143,6 +144,7 @@ class Snapshot:
     avoid: Mapping[BackendName, Sequence[str]]
     urged: Mapping[TaskId, Urged]
     clusters: Sequence[ClusterView]
+    bad_gpus: Mapping[BackendName, Sequence[BadGpu]]
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source
@@ -165,6 +167,7 @@ class Snapshot:
         avoid: Mapping[BackendName, Sequence[str]] | None = None,
         urged: Mapping[TaskId, Urged] | None = None,
         unexcluding: Collection[BackendName] = (),
+        bad_gpus: Mapping[BackendName, Sequence[BadGpu]] | None = None,
     ) -> Snapshot:
         """Return the snapshot of this moment.
 
@@ -174,7 +177,7 @@ class Snapshot:
         `promised` is the room that the last plan kept for tasks (the facts `starts_at` and `nodes` of their reasons).
         Without `running`, nobody is preempted. Nodes to `avoid`, by backend and the worst first, are left out of the count of
         what is free. `urged` tasks have the class of those that wait for them, as far as their own projects may use it.
-        `unexcluding` backends cannot keep a job off a node.
+        `unexcluding` backends cannot keep a job off a node. `bad_gpus` of backends are not counted.
         """
         site = current(effective(site, usage, now), now.timestamp())
         clusters = as_promised(clusters, running, site)
@@ -201,7 +204,11 @@ class Snapshot:
             usage=usage,
             caps=caps,
             pools=_with_windows(
-                reachable_pools(clusters, queueing, avoid or {}, site.taints, unexcluding, data=site.data), live, site
+                reachable_pools(
+                    clusters, queueing, avoid or {}, site.taints, unexcluding, data=site.data, bad_gpus=bad_gpus or {}
+                ),
+                live,
+                site,
             ),
             live=live,
             unreachable=unreachable or {},
@@ -214,6 +221,7 @@ class Snapshot:
             avoid=avoid or {},
             urged=urged or {},
             clusters=clusters,
+            bad_gpus=bad_gpus or {},
         )
 
     def queued_jobs(self) -> Iterator[tuple[Attempt, int]]:

@@ -23,6 +23,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.EXPANSION_PENDING: "its tasks are made from what {source} will write",
     _C.NO_ROOM: "{backend} has no room now: it asks for {asked} {resource}, {free} are free",
     _C.NEVER_FITS: "it can never start: it asks for {asked} {resource}, the most there is on a node is {largest}",
+    _C.GPUS_LEFT_OUT: "it asks for {asked} GPUs a node, and no node has more than {largest} as long as {bad} is left out,"
+    " which it is until {until}",
     _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {where}, where at most {window} may",
     _C.BUDGET_EXHAUSTED: "{bearer} has {left} {resource} left of {cap}{per}, this asks for {asked}",
     _C.CONCURRENCY_CAP: "{bearer} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
@@ -54,6 +56,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.SUCCEEDED: "it finished",
     _C.RETRY: "it is tried again after {after}: failure {failures} of the {limit} that are allowed",
     _C.RESUME: "it goes on after {after}, which cost it no retry",
+    _C.GIVEN_BACK: "it goes elsewhere, which cost it no retry: {detail}",
     _C.SPINS: "it came back {times} times in {within_s} without getting any further ({causes}): it waits until {not_before},"
     " and once it runs it is left alone until it has",
     _C.IN_CIRCLE: "it gave way, because none could begin before another: {circle}",

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Callable, Dict, NamedTuple
 
+from elisa.runtime.badgpu import look_at_gpus
 from elisa.runtime.claim import (
     Claim,
     NativeJob,
@@ -25,7 +26,6 @@ from elisa.runtime.courier import Courier
 from elisa.runtime.crash import crash
 from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
-from elisa.runtime.gpu import given_gpus
 from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.segment import newest_saved, say_goes_on
 from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
@@ -35,13 +35,25 @@ if TYPE_CHECKING:
     from elisa.runtime.checkpoint.foreign import RestartFiles
     from elisa.runtime.watch import Watch
 
-__all__ = ["CANNOT_START", "CUT_OFF", "INVALID_DATA", "NOT_BEGUN", "REFUSED", "decline_job", "run_job"]
+__all__ = [
+    "BAD_GPU",
+    "CANNOT_START",
+    "CUT_OFF",
+    "GIVEN_BACK",
+    "INVALID_DATA",
+    "NOT_BEGUN",
+    "REFUSED",
+    "decline_job",
+    "run_job",
+]
 
+GIVEN_BACK = 77
 CUT_OFF = 76
 REFUSED = 75
 INVALID_DATA = 74
 CANNOT_START = 73
 NOT_BEGUN = "not_begun"  # why an attempt ended whose turn in a shared job did not come
+BAD_GPU = "bad_gpu"  # why one ended that was given a GPU which is not to be used
 STOPPED = 143  # of a program that was made to stop and still claims success
 
 _REFUSED_RANK = 2**40  # an agent that is refused must not take numbers from the one that holds the claim
@@ -66,7 +78,7 @@ class _Declined(NamedTuple):
 class _Session(NamedTuple):
     """`share_s` returns the seconds to charge the attempt with, where its native job is shared; None where it is not.
 
-    With `declined` the program is not to be run.
+    With `declined` the program is not to be run. `gpus` are those that it gets.
     """
 
     job: Job
@@ -75,6 +87,7 @@ class _Session(NamedTuple):
     restart_files: RestartFiles | None = None
     share_s: Callable[[], int] | None = None
     declined: _Declined | None = None
+    gpus: tuple[str, ...] = ()
 
 
 def run_job(path: str, share_s: Callable[[], int] | None = None) -> int:
@@ -149,6 +162,12 @@ def _run_claimed(session: _Session) -> int:
         if session.declined.was_asked:
             _write(files, "stopping", {"signal": None, "why": "asked"})
         return _tell_end_at_once(session, REFUSED, NOT_BEGUN, session.declined.why)
+    is_managed = native_job(dict(os.environ)).is_managed
+    look = look_at_gpus(os.environ, job.bad_gpus, job.gpus_per_node, time.time(), is_managed=is_managed)
+    if look.refusal:
+        return _tell_end_at_once(session, GIVEN_BACK, BAD_GPU, look.refusal)
+    os.environ.update(look.changes)
+    session = session._replace(gpus=look.gpus)
     bad = _first_bad(job.inputs, job.task_dir)
     if bad:
         return _tell_end_at_once(session, INVALID_DATA, "invalid_data", f"input {bad}")
@@ -281,7 +300,7 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
         "why": why,
         "detail": detail,
         "run_s": ending.run_s,
-        "gpus": given_gpus(os.environ, is_managed=native_job(dict(os.environ)).is_managed),
+        "gpus": ",".join(session.gpus),
         **usage_data(ending.usage, ending.gpu_use),
         **_share(session),
     }

@@ -10,6 +10,7 @@ __all__ = ["GpuSampler", "GpuUse", "given_gpus", "open_gpus"]
 
 _LIBRARY = "libnvidia-ml.so.1"
 _MIB = 2**20
+_LASTING = ("GPU-", "MIG-")  # how names begin that stay a GPU's, or a part's, own
 
 
 class GpuUse(NamedTuple):
@@ -28,12 +29,32 @@ class _Memory(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
-def given_gpus(env: Mapping[str, str], *, is_managed: bool) -> str:
-    """Return the indices of the GPUs that elisa itself gave to this job; "" where a resource manager chose them.
+def given_gpus(env: Mapping[str, str], *, is_managed: bool, host: str = "") -> tuple[str, ...]:
+    """Return which GPUs of its node this job was given, by names that mean the same GPU to every job; () if nobody tells.
 
-    Those hide all other GPUs from a job, so that its numbers begin at 0 on each.
+    Slurm tells their numbers on the node, whatever those are in the job; TORQUE lists them in a file, with the host that each
+    is of; and a UUID, as PBS gives them, is one GPU's alone. A plain number of CUDA's is not where a resource manager gave
+    it: where it hides all other GPUs from a job, those begin at 0 in each.
     """
-    return "" if is_managed else env.get("CUDA_VISIBLE_DEVICES", "")
+    visible = _listed(env.get("CUDA_VISIBLE_DEVICES") or env.get("GPU_DEVICE_ORDINAL") or "")
+    if not is_managed:
+        return visible
+    told = _listed(env.get("SLURM_JOB_GPUS") or env.get("SLURM_STEP_GPUS") or "") or _of_host(env, host)
+    return told or (visible if all(name.startswith(_LASTING) for name in visible) else ())
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
+def _of_host(env: Mapping[str, str], host: str) -> tuple[str, ...]:
+    """Return the GPUs of this host in TORQUE's list, which has a line such as `n1-gpu0` for each."""
+    try:
+        with open(env["PBS_GPUFILE"], encoding="utf-8") as stream:
+            pairs = [line.strip().rpartition("-gpu") for line in stream]
+    except (KeyError, OSError, UnicodeError):
+        return ()
+    return tuple(number for name, _, number in pairs if name.partition(".")[0] == host.partition(".")[0])
 
 
 def open_gpus(env: Mapping[str, str], load: Callable[[str], Any] = ctypes.CDLL) -> GpuSampler | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from elisa.runtime.eventfile import key_of
 
-__all__ = ["CheckpointRules", "DataFile", "Job", "JobError", "parse_job", "read_job"]
+__all__ = ["BadGpu", "CheckpointRules", "DataFile", "Job", "JobError", "parse_job", "read_job"]
 
 
 class JobError(Exception):
@@ -23,6 +23,14 @@ class DataFile(NamedTuple):
     format: str = "any"
     columns: tuple[str, ...] = ()
     optional: bool = False
+
+
+class BadGpu(NamedTuple):
+    """A GPU that gets no work before `until`, in seconds since the epoch."""
+
+    node: str
+    gpu: str
+    until: float
 
 
 class CheckpointRules(NamedTuple):
@@ -40,7 +48,7 @@ class Job(NamedTuple):
     """What to run, where, within which limits. A limit of 0 is no limit; `resume_step` None: from the beginning.
 
     `behind` are the attempts at other tasks that must have finished these before this one begins; `continues` is the one
-    at the same task that must have left its place to be gone on from.
+    at the same task that must have left its place to be gone on from. `bad_gpus` are not to be used.
     """
 
     attempt: str
@@ -78,6 +86,7 @@ class Job(NamedTuple):
     tasks_per_node: int = 1
     cpus_per_task: int = 1
     gpus_per_node: int = 0
+    bad_gpus: tuple[BadGpu, ...] = ()
     confirmed_ended: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
     continues: str = ""
@@ -156,6 +165,7 @@ def _parse(content: dict[str, Any]) -> Job:
         inputs=_files(given.get("inputs", ())),
         outputs=_files(given.get("outputs", ())),
         parameters=dict(given.get("parameters", {})),
+        bad_gpus=tuple(BadGpu(_text(node), _text(gpu), float(until)) for node, gpu, until in given.get("bad_gpus", ())),
         **fields,
     )
 

@@ -73,7 +73,9 @@ GATES = (
         percent=100,
         patterns=(
             "runtime/checkpoint/*",
+            "runtime/badgpu.py",
             "runtime/segment.py",
+            "policies/badgpus.py",
             "policies/badnodes.py",
             "policies/blame.py",
             "policies/closing.py",

@@ -8,7 +8,15 @@ import pytest
 from elisa.model.rows import PastRun
 from elisa.model.states import EndReason
 from elisa.policies.badnodes import NodeOutcome, Suspect
-from elisa.policies.blame import avoid_until, may_blame, node_outcomes, on_gpus, own_bad_nodes, suspect_nodes
+from elisa.policies.blame import (
+    avoid_until,
+    may_blame,
+    node_outcomes,
+    not_by_gpus,
+    on_gpus,
+    own_bad_nodes,
+    suspect_nodes,
+)
 from tests.policies.build import NOW, after, ended
 
 GOOD, BAD, DIED = EndReason.COMPLETED, EndReason.FAILED, EndReason.NODE_FAILURE
@@ -113,3 +121,21 @@ def test_runs_on_gpus_are_judged_gpu_by_gpu_and_a_nodes_failure_is_no_gpus_fault
 
     assert failures(list(on_gpus(runs))) == {"vm:0": 0, "vm:1": 0, "vm:2": 2}
     assert [one.node for one in suspect_nodes(on_gpus(runs), "slurm", NOW)] == ["vm:2"]
+
+
+def test_a_run_whose_node_is_not_known_says_nothing_of_gpus_where_there_are_several_nodes() -> None:
+    runs = [
+        a_run(BAD, "", "t1", gpus=("2",)),
+        *(a_run(GOOD, f"n{node}", f"t{node + 1}", gpus=("2",)) for node in (1, 2)),
+    ]
+
+    assert failures(list(on_gpus(runs))) == {"n1:2": 0, "n2:2": 0}
+
+
+def test_what_broke_on_a_gpu_that_is_left_out_anyway_says_nothing_against_its_node() -> None:
+    broke = [a_run(BAD, "n1", task, gpus=("2",), ended_at=NOW) for task in ("t1", "t2")]
+    fine = [a_run(GOOD, "n1", "t3", gpus=("2", "3")), a_run(GOOD, "n2", "t4", gpus=("2",))]
+    other = a_run(BAD, "n1", "t5", gpus=("1",))
+
+    assert not_by_gpus([*broke, *fine, other], {("slurm", "n1:2")}) == (*fine, other)
+    assert not_by_gpus([*broke, *fine], {("pbs", "n1:2")}) == (*broke, *fine)

@@ -15,6 +15,7 @@ from elisa.model.columns import Outlook, ProjectUsage, RunningRow, UsageRow
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.policies.badgpus import BadGpu
 from elisa.policies.inheritance import Urged
 from elisa.policies.inputs import Outcome, PlanInputs, differences
 from elisa.policies.plan import plan
@@ -47,6 +48,7 @@ def some_inputs(ready: Ready, site: SitePolicy = SITE) -> PlanInputs:
         avoid={HERE: ("n2",)},
         urged={TaskId("t9"): Urged(1, TaskId("t2"))},
         unexcluding=(BackendName("away"),),
+        bad_gpus={HERE: (BadGpu("n1", "2", NOW),)},
     )
 
 

@@ -618,3 +618,17 @@ def test_a_program_killed_because_the_state_folder_was_out_of_reach_ended_with_i
 
     assert end is not None
     assert end.reason is EndReason.NODE_FAILURE
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the agent", "by its exit status alone"])
+def test_an_attempt_that_was_given_a_bad_gpu_says_so_whatever_its_manager_makes_of_it(
+    is_told: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    words = "given GPU 2 of node n1"
+    told = [an_event(EventKind.EXITED, exit_code=None, why="bad_gpu", detail=words)] if is_told else []
+    manager = answered(seen(NativeState.ENDED, end_reason=EndReason.FAILED, exit_code=77))
+
+    end = end_of(watch(an_attempt(claimed=True), events=told, polls=manager))
+
+    assert end is not None
+    assert (end.reason, end.detail) == (EndReason.BAD_GPU, words if is_told else "")

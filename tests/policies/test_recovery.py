@@ -133,7 +133,7 @@ def test_a_turn_that_never_comes_makes_a_task_wait_too() -> None:
     )
 
 
-@pytest.mark.parametrize("reason", sorted(INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED}))
+@pytest.mark.parametrize("reason", sorted(INFRASTRUCTURE_ENDS - {EndReason.PREEMPTED, EndReason.BAD_GPU}))
 def test_breakdowns_cost_no_retry_but_are_spread_in_time(reason: EndReason) -> None:
     moved = fate(a_retrying_task(retry={"limit": 0}), ended(reason))
 
@@ -408,3 +408,33 @@ def test_no_task_is_tried_more_often_than_its_limit_allows(
     goes_on = moved.after in {TaskState.READY, TaskState.WAITING}
     assert moved.counts_as_failure is (reason not in INFRASTRUCTURE_ENDS) or not goes_on
     assert not (goes_on and moved.counts_as_failure and failures >= limit)
+
+
+def a_give_back(number: int, **fields: Any) -> Attempt:
+    end = End(reason=EndReason.BAD_GPU, detail="given GPU 2 of node n1")
+    return ended(EndReason.BAD_GPU, f"t1.{number}", end=end, **fields)
+
+
+def test_whoever_was_given_a_bad_gpu_comes_back_at_once_and_has_lost_nothing() -> None:
+    saved = a_checkpoint(4)
+
+    moved = fate(a_retrying_task(), a_give_back(1, resume_from=saved))
+
+    assert (moved.after, moved.not_before, moved.counts_as_failure) == (TaskState.READY, None, False)
+    assert moved.reason == because(ReasonCode.GIVEN_BACK, detail="given GPU 2 of node n1", resume_step=4)
+    assert fate(a_retrying_task(), a_give_back(1)).reason.facts == {"detail": "given GPU 2 of node n1"}
+
+
+def test_whoever_is_given_bad_gpus_again_and_again_waits() -> None:
+    moved = fate(a_retrying_task(), a_give_back(5), *(a_give_back(number) for number in range(1, 5)))
+
+    assert (moved.after, moved.not_before) == (TaskState.WAITING, after(30))
+    assert moved.reason.facts["causes"] == "given a bad GPU 5x"
+
+
+def test_bad_gpus_in_between_neither_count_as_breakdowns_nor_break_a_row_of_them() -> None:
+    broke = [ended(EndReason.NODE_FAILURE, f"t1.{number}") for number in range(1, 10)]
+
+    tenth = fate(a_retrying_task(), ended(EndReason.NODE_FAILURE, "t1.11"), *broke, a_give_back(10))
+
+    assert tenth.reason.facts["failures"] == 10

@@ -24,7 +24,15 @@ from types import TracebackType
 from typing import Self
 
 from tests.real.process_guard import Guard, is_alive, jobs_of, kill_trees
-from tests.real.slurm_config import NODES, ClusterPlan, render_cgroup, render_gres, render_slurm, render_slurmdbd
+from tests.real.slurm_config import (
+    GPUS_PER_NODE,
+    NODES,
+    ClusterPlan,
+    render_cgroup,
+    render_gres,
+    render_slurm,
+    render_slurmdbd,
+)
 
 __all__ = ["QUICK", "SlurmCluster", "has_memory_cgroup"]
 
@@ -264,11 +272,13 @@ class SlurmCluster:
             "gres.conf": render_gres(self._plan),
             "cgroup.conf": render_cgroup(self._plan),
             "slurmdbd.conf": render_slurmdbd(self._plan),
-            **{f"gpu{index}": "" for index in range(4)},
             **({"topology.conf": self._topology} if self._topology else {}),
         }
         for name, text in files.items():
             (self.folder / name).write_text(text)
+        for index in range(GPUS_PER_NODE):
+            # of a GPU that is a plain file Slurm tells a job nothing: no SLURM_JOB_GPUS, no CUDA_VISIBLE_DEVICES
+            (self.folder / f"gpu{index}").symlink_to("/dev/null")
         (self.folder / "slurmdbd.conf").chmod(0o600)
         (self.folder / "munge.key").write_bytes(random.randbytes(1024))
         (self.folder / "munge.key").chmod(0o400)

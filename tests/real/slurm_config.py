@@ -132,7 +132,7 @@ def _accounting(plan: ClusterPlan) -> list[str]:
 
 
 def render_gres(plan: ClusterPlan) -> str:
-    """Return gres.conf: the GPUs are empty files."""
+    """Return gres.conf: the GPUs are links to a device, so that Slurm tells each job which ones it has."""
     last = GPUS_PER_NODE - 1
     return f"NodeName=n[1-{len(NODES)}] Name=gpu Type={GPU_TYPE} File={plan.folder}/gpu[0-{last}]\n"
 

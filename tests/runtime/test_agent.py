@@ -478,3 +478,29 @@ def test_other_words_on_the_command_line_are_a_mistake() -> None:
     done = subprocess.run([sys.executable, "-m", "elisa.runtime", "walk"], capture_output=True, check=False)
 
     assert (done.returncode, done.stderr[:6]) == (64, b"usage:")
+
+
+BAD_GPUS = [["n1", "0", 4e9]]
+ON_SLURM = {"SLURM_JOB_ID": "42", "SLURMD_NODENAME": "n1"}
+
+
+def test_a_job_that_was_given_a_bad_gpu_and_no_other_is_given_back_unrun(case: Case) -> None:
+    job = case.job(argv=["echo", "hello"], gpus_per_node=1, bad_gpus=BAD_GPUS)
+
+    status = case.run(job, **ON_SLURM, SLURM_JOB_GPUS="0", CUDA_VISIBLE_DEVICES="0")
+
+    assert status == 77
+    assert case.kinds() == ["claimed", "exited"]
+    exited = case.said("exited")
+    assert (exited["why"], exited["run_s"]) == ("bad_gpu", 0.0)
+    assert exited["detail"].startswith("given GPU 0 of node n1, which is excluded until ")
+    assert f"{ATTEMPT}.released" in names(case.home / "claims" / TASK)
+
+
+def test_a_bad_gpu_is_hidden_from_a_program_that_was_given_more_than_it_asked_for(case: Case) -> None:
+    job = case.job(argv=["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"], gpus_per_node=2, bad_gpus=BAD_GPUS)
+
+    status = case.run(job, **ON_SLURM, SLURM_JOB_GPUS="0,2,3", CUDA_VISIBLE_DEVICES="0,1,2")
+
+    assert (status, case.printed) == (0, "1,2\n")
+    assert case.said("exited")["gpus"] == "2,3"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,8 +69,29 @@ def test_without_a_driver_or_gpus_nothing_is_sampled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_managed", "expected"), [(False, "0,2"), (True, "")], ids=["given by elisa", "chosen by a resource manager"]
+    ("is_managed", "expected"),
+    [(False, ("0", "2")), (True, ())],
+    ids=["given by elisa", "chosen by a resource manager"],
 )
-def test_gpus_are_named_only_where_their_numbers_mean_the_same_in_each_job(*, is_managed: bool, expected: str) -> None:
+def test_gpus_are_named_only_where_their_numbers_mean_the_same_in_each_job(
+    *, is_managed: bool, expected: tuple[str, ...]
+) -> None:
     assert given_gpus({"CUDA_VISIBLE_DEVICES": "0,2"}, is_managed=is_managed) == expected
-    assert given_gpus({}, is_managed=is_managed) == ""
+    assert given_gpus({}, is_managed=is_managed) == ()
+
+
+def test_what_a_resource_manager_says_of_the_nodes_own_gpus_is_believed(tmp_path: Path) -> None:
+    listed = tmp_path / "gpus"
+    listed.write_text("n1-gpu2\nn1.site-gpu3\nn2-gpu0\n")
+    hidden = {"CUDA_VISIBLE_DEVICES": "0,1"}
+
+    assert given_gpus({**hidden, "SLURM_JOB_GPUS": "2,3"}, is_managed=True) == ("2", "3")
+    assert given_gpus({**hidden, "SLURM_STEP_GPUS": "1"}, is_managed=True) == ("1",)
+    assert given_gpus({**hidden, "PBS_GPUFILE": str(listed)}, is_managed=True, host="n1.site") == ("2", "3")
+    assert given_gpus({**hidden, "PBS_GPUFILE": str(tmp_path / "none")}, is_managed=True, host="n1") == ()
+
+
+def test_a_uuid_is_one_gpus_own_wherever_it_stands() -> None:
+    assert given_gpus({"CUDA_VISIBLE_DEVICES": "GPU-8f, MIG-3a"}, is_managed=True) == ("GPU-8f", "MIG-3a")
+    assert given_gpus({"GPU_DEVICE_ORDINAL": "GPU-8f"}, is_managed=True) == ("GPU-8f",)
+    assert given_gpus({"CUDA_VISIBLE_DEVICES": "GPU-8f,1"}, is_managed=True) == ()
