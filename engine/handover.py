@@ -16,13 +16,13 @@ from elisa.engine.request import bundle_argv, job_request
 from elisa.engine.reserving import Bound
 from elisa.engine.results import result_of
 from elisa.engine.seals import event_key, read_secret
+from elisa.engine.settle import forget_finish
 from elisa.engine.submit import kept_environment
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, TaskId, task_of
 from elisa.model.native import JobRequest
 from elisa.model.needs import ResolvedNeed
-from elisa.model.states import AttemptState
 from elisa.model.task import Attempt, PipelineRecord, Task
 from elisa.policies.badgpus import BadGpu, still_refused
 from elisa.policies.fusion import Bundle
@@ -164,9 +164,7 @@ class Handover:
         # What is queued ahead takes nothing from the attempt that runs: neither its right nor the mark that it may leave.
         own = [release for release in releases if release.attempt.continues is None]
         for release in own:
-            if any(attempt.state is AttemptState.ENDED for attempt in release.earlier):
-                # An earlier attempt finished a task that shall run again: its mark would turn this one away.
-                files.remove(layout.done_mark(home, release.task.id))
+            forget_finish(files, home, release.task, release.earlier)
         instructions = {layout.job_file(home, release.attempt.id): _document(release) for release in releases}
         fences = fences_to_raise(files, home, {release.task.id: release.attempt.number for release in own})
         # Each attempt's instructions come before its fence, and all of them wait for the disk together.

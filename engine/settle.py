@@ -1,4 +1,4 @@
-"""Make sure that an attempt given up for lost cannot come to life after its successor was released."""
+"""Attempts that were given up: none comes to life after its successor was released, and what one finished stays finished."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from elisa.engine.fence import raise_fence, recall, shut_out
 from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.changes import AttemptMoved, AttemptNoted
-from elisa.model.ids import AttemptId, is_attempt_id, task_of
+from elisa.model.ids import AttemptId, TaskId, is_attempt_id, task_of
+from elisa.model.pipeline import RestartWhen
 from elisa.model.states import AttemptState, EndReason
-from elisa.model.task import Attempt
+from elisa.model.task import Attempt, Task
 from elisa.policies.lifecycle import Observed
 
-__all__ = ["call_off", "confirm_losses", "finished_by"]
+__all__ = ["call_off", "confirm_losses", "finished_by", "forget_finish"]
 
 
 def confirm_losses(files: Files, home: Path, observed: Observed) -> Observed:
@@ -53,13 +54,34 @@ def finished_by(files: Files, home: Path, ended: Attempt) -> AttemptId | None:
     """Return the earlier attempt that finished the task of one that was turned away; None if none did."""
     if ended.state is not AttemptState.LOST or ended.number == 1:
         return None
+    finisher = _marked_by(files, home, ended.task)
+    return finisher if finisher != ended.id else None
+
+
+def forget_finish(files: Files, home: Path, task: Task, earlier: Sequence[Attempt]) -> None:
+    """Let a task run again that an earlier attempt finished: its mark would turn the next one away.
+
+    One that its manager called dead, and that lived long enough to finish all the same, has done the work: its mark stays,
+    and the next one finds the task done.
+    """
+    if not any(attempt.state is AttemptState.ENDED for attempt in earlier):
+        return
+    ends = {attempt.id: attempt.end.reason for attempt in earlier if attempt.end is not None}
+    finisher = _marked_by(files, home, task.id)
+    was_heard = finisher is None or ends.get(finisher) is EndReason.COMPLETED
+    if was_heard or task.spec.retry.restart is RestartWhen.ALWAYS:
+        files.remove(layout.done_mark(home, task.id))
+
+
+def _marked_by(files: Files, home: Path, task: TaskId) -> AttemptId | None:
+    """Return the attempt that says it finished the task; None if none does in words that can be read."""
     try:
-        mark = json.loads(files.read(layout.done_mark(home, ended.task)) or b"{}")
+        mark = json.loads(files.read(layout.done_mark(home, task)) or b"{}")
         finisher, exit_code = mark.get("attempt"), (mark.get("exited") or {}).get("exit_code")
     except (ValueError, AttributeError, RecursionError):
         return None
-    is_earlier = isinstance(finisher, str) and is_attempt_id(finisher) and finisher != ended.id
-    return AttemptId(finisher) if is_earlier and exit_code == 0 and task_of(AttemptId(finisher)) == ended.task else None
+    is_named = isinstance(finisher, str) and is_attempt_id(finisher) and exit_code == 0
+    return AttemptId(finisher) if is_named and task_of(AttemptId(finisher)) == task else None
 
 
 def _without(observed: Observed, alive: set[AttemptId]) -> Observed:

@@ -14,7 +14,7 @@ from elisa.runtime.durable import publish_file
 from elisa.runtime.eventfile import read_records
 from elisa.runtime.job import Job
 
-__all__ = ["Saved", "is_recalled", "newest_saved", "recall", "say_goes_on", "wait_for_predecessor"]
+__all__ = ["Saved", "has_steps_left", "is_recalled", "newest_saved", "recall", "say_goes_on", "wait_for_predecessor"]
 
 # A folder's contents may be this old where it is looked at (acdirmax, nfs(5)); jobs follow each other faster than that.
 _CACHED_S = 60
@@ -35,6 +35,18 @@ def newest_saved(job: Job) -> Saved | None:
     newest = max(found, key=lambda one: one.step, default=None)
     began_at = -1 if job.resume_step is None else job.resume_step
     return newest if newest is not None and newest.step > began_at else None
+
+
+def has_steps_left(job: Job) -> bool:
+    """Tell whether the program's own count says that steps are missing. Raises OSError."""
+    step, total = 0, 0
+    told = sorted(read_records(job.event_dir, job.key), key=lambda one: (one.incarnation, one.rank, one.seq))
+    for record in told:
+        if record.kind == "progress":
+            step, total = int(record.data.get("step") or 0), int(record.data.get("total") or 0)
+        elif record.kind == "checkpoint":
+            step = max(step, int(record.data.get("step") or 0))
+    return step < total
 
 
 def say_goes_on(job: Job, saved: Saved) -> None:

@@ -15,6 +15,7 @@ from elisa.runtime.guard import FenceGuard
 from elisa.runtime.job import Job
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
 from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
+from elisa.runtime.segment import has_steps_left
 from elisa.runtime.start import Started
 from elisa.runtime.stepwords import tells_of_memory
 
@@ -281,12 +282,23 @@ class Supervisor:
             return self._stop.why
         if exit_code not in {0, SAVED_AND_LEFT} and tells_of_memory(self._outputs):
             return "out_of_memory"
-        if exit_code == 0 or (exit_code != SAVED_AND_LEFT and not self._was_announced):
+        if exit_code == 0 and not self._has_left_early():
+            return ""
+        if exit_code not in {0, SAVED_AND_LEFT} and not self._was_announced:
             return ""
         if self._was_warned and run_s < self._job.walltime_s / 2:
             return "stopped"
         self._tell_over(OverLimit("walltime", self._job.walltime_s, run_s, "timeout"))
         return "timeout"
+
+    def _has_left_early(self) -> bool:
+        """Tell whether a program that was warned calls it a success to have saved, with steps still to do."""
+        if not (self._was_warned or self._was_announced):
+            return False
+        try:
+            return has_steps_left(self._job)
+        except OSError:
+            return False  # as if it had not counted
 
 
 def _gpus(job: Job) -> GpuSampler | None:

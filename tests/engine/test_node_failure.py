@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -79,6 +80,22 @@ def test_a_successor_starts_at_once_when_what_was_cut_off_says_that_it_has_stopp
     world.run(step_s=600)
     assert world.tasks()["long"].failures == 0
     assert_sound(world)
+
+
+def test_work_that_was_finished_on_a_node_called_dead_is_not_done_again(world: World) -> None:
+    """Slurm calls a job dead at once whose node was set down; its program may end in order before anybody stops it."""
+    attempt = fail(world, world.attempts("long")[0].nodes)
+    done = layout.done_mark(world.home, attempt.task)
+    done.write_text(json.dumps({"attempt": attempt.id, "incarnation": 0, "exited": {"exit_code": 0}}))
+    layout.released(world.home, attempt.id, 0).touch()
+
+    world.run(step_s=600)
+
+    assert world.states() == {"long": TaskState.SUCCEEDED, "other": TaskState.SUCCEEDED, "then": TaskState.SUCCEEDED}
+    [_, second] = world.attempts("long")
+    assert not second.claimed
+    assert second.end is not None
+    assert second.end.detail == "refused to start: the task is done"
 
 
 def test_a_failed_node_touches_nothing_but_the_work_that_was_there(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Attempts given up for lost: shut out for good, found alive after all, or found to have finished the task."""
+"""Attempts given up for lost: shut out for good, found alive after all, or found to have finished the task, which they keep."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 
 from elisa.engine.fence import read_fence
 from elisa.engine.files import OsFiles
-from elisa.engine.settle import call_off, confirm_losses, finished_by
+from elisa.engine.settle import call_off, confirm_losses, finished_by, forget_finish
 from elisa.model import layout
 from elisa.model.changes import AttemptMoved, AttemptNoted
 from elisa.model.ids import AttemptId, task_of
+from elisa.model.pipeline import RestartWhen, RetryPolicy
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, End
 from elisa.policies.lifecycle import Observed
-from tests.policies.build import after, an_attempt
+from tests.policies.build import a_task, after, an_attempt
 
 ID = "t7k2m9qx4t.2"
 
@@ -96,3 +97,28 @@ def test_only_an_earlier_attempt_that_succeeded_has_finished_the_task(
 
     assert finished_by(OsFiles(), tmp_path, lost()) == expected
     assert finished_by(OsFiles(), tmp_path, lost(end=EndReason.FAILED)) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "end", "restart", "is_forgotten"),
+    [
+        ({"attempt": ID, "exited": {"exit_code": 0}}, EndReason.COMPLETED, RestartWhen.ON_FAILURE, True),
+        ({"attempt": ID, "exited": {"exit_code": 0}}, EndReason.NODE_FAILURE, RestartWhen.ON_FAILURE, False),
+        ({"attempt": ID, "exited": {"exit_code": 0}}, EndReason.NODE_FAILURE, RestartWhen.ALWAYS, True),
+        ({"attempt": ID, "exited": {"exit_code": 0}}, EndReason.LOST, RestartWhen.ON_FAILURE, False),
+        (["attempt"], EndReason.NODE_FAILURE, RestartWhen.ON_FAILURE, True),
+    ],
+    ids=["finished, as we heard", "finished unheard", "to be run for ever", "given up, and finished", "nobody's mark"],
+)
+def test_that_a_task_was_finished_is_forgotten_only_where_it_is_to_run_again(
+    tmp_path: Path, words: object, end: EndReason, restart: RestartWhen, *, is_forgotten: bool
+) -> None:
+    done = layout.done_mark(tmp_path, task_of(AttemptId(ID)))
+    done.parent.mkdir(parents=True)
+    done.write_text(json.dumps(words))
+    cut_off = replace(lost(end=EndReason.PREEMPTED), id=AttemptId("t7k2m9qx4t.1"), number=1)
+    task = a_task(id=task_of(AttemptId(ID)), spec_fields={"retry": RetryPolicy(restart=restart)})
+
+    forget_finish(OsFiles(), tmp_path, task, [cut_off, lost(end=end)])
+
+    assert done.exists() != is_forgotten

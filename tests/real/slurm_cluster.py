@@ -178,6 +178,7 @@ class SlurmCluster:
         self.resume_controller()
         self._wait(self._controller_answers, "slurmctld answers")
         for node in NODES:
+            self.resume_node(node)
             if not is_alive(self._pids[f"slurmd-{node}"]):
                 self.start_node(node)
             self.node_up(node)
@@ -220,6 +221,15 @@ class SlurmCluster:
     def resume_controller(self) -> None:
         """Let a paused slurmctld go on with what was asked of it meanwhile."""
         os.kill(self._pids["slurmctld"], signal.SIGCONT)
+
+    def pause_node(self, name: str) -> None:
+        """Stop a node's slurmd in its tracks: what runs there goes on, and hears nothing from the controller."""
+        os.kill(self._pids[f"slurmd-{name}"], signal.SIGSTOP)
+
+    def resume_node(self, name: str) -> None:
+        """Let a paused slurmd go on; one that has ended stays so."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pids[f"slurmd-{name}"], signal.SIGCONT)
 
     def node_down(self, name: str) -> None:
         """Declare a node failed; its jobs end in NODE_FAIL or are requeued."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from elisa.model.states import EndReason
+from elisa.model.task import End
 from elisa.report.status import read_status
 from elisa.store.reader import Reader
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
@@ -151,6 +152,23 @@ def test_task_on_a_failed_node_goes_on_elsewhere_from_its_checkpoint(elisa: Elis
     assert (first.end.reason, first.nodes, elisa.states()) == (EndReason.NODE_FAILURE, where, {"count": "succeeded"})
     assert second.nodes != where
     assert sorted(set(numbers(steps))) == list(range(1, 41))
+
+
+def test_program_that_ends_in_order_on_a_node_that_slurm_calls_dead_is_not_run_again(elisa: ElisaOnSlurm) -> None:
+    elisa.submit("name: late\nproject: demo\ntasks:\n  one: {command: [sh, -c, 'echo 0 >up; sleep 1; echo 1 >>ran']}\n")
+    elisa.tick_until((elisa.folder / "up").exists, every_s=0.1)
+    where = elisa.cluster.run(["squeue", "-h", "-o", "%N"]).stdout.strip()
+
+    elisa.cluster.pause_node(where)
+    elisa.cluster.node_down(where)
+    elisa.tick()
+    in_between = elisa.states()
+    elisa.tick_until(lambda: elisa.runs() != [], every_s=0.1)
+    elisa.cluster.resume_node(where)
+    elisa.tick_to_the_end()
+
+    assert (in_between, elisa.states(), elisa.runs()) == ({"one": "waiting"}, {"one": "succeeded"}, [1])
+    assert elisa.attempts("one")[0].end == End(reason=EndReason.NODE_FAILURE, detail="NODE_FAIL NodeDown")
 
 
 def test_work_of_a_dead_node_goes_on_as_soon_as_the_node_has_booted_long_before_the_fence_is_over(

@@ -263,6 +263,23 @@ class TestSignals:
         assert case.said("stopping") == {"signal": int(signal.SIGUSR2), "why": "warned"}
         assert (case.home / "spool" / ATTEMPT / "stop").exists()
 
+    @pytest.mark.parametrize("steps", [3, 10], ids=["all steps done", "steps left"])
+    def test_who_leaves_with_success_when_warned_has_finished_only_if_no_steps_are_left(
+        self, case: Case, steps: int
+    ) -> None:
+        code = (
+            f"import pathlib, time; from elisa.runtime import progress, should_stop; progress(3, {steps})\n"
+            "pathlib.Path('up').touch()\n"
+            "while not should_stop(): time.sleep(0.02)"
+        )
+        process = case.start(case.job(argv=python(code), walltime_s=600, checkpoint={}))
+        wait_for(case.task_dir / "up")
+        process.send_signal(signal.SIGUSR2)
+
+        assert self.ended(process) == (0 if steps == 3 else 143)
+        assert (case.said("exited")["exit_code"], case.said("exited")["why"]) == (0, "" if steps == 3 else "stopped")
+        assert (case.home / "claims" / TASK / "done").exists() == (steps == 3)
+
     def test_a_warning_does_not_kill_a_program_that_does_not_listen(self, case: Case) -> None:
         process = self.started(case)
         process.send_signal(signal.SIGUSR2)
