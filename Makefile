@@ -10,7 +10,7 @@ CACHE    = .cache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env frameworks demo test check format lint types imports reference wheel bench soak docs docs-reference constraints clean
+.PHONY: help env frameworks demo test test-pbs check format lint types imports reference wheel bench soak docs docs-reference constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,6 +40,10 @@ test: env ## Run every test; writes pytest_results.json and holds coverage to it
 	  --json-report-file=pytest_results.json --json-report-indent=1 $(ARGS)
 	@$(PY) -m coverage json -q -o $(CACHE)/coverage.json
 	@$(PY) -m scripts.coverage_gates $(CACHE)/coverage.json
+
+# ELISA_PBS_FOLDER and ELISA_PBS_ACCOUNT, too: docs/pbs.md.
+test-pbs: env ## Run the tests that need a real PBS, on the one that answers here; PBS_EXEC=FOLDER where it is not on the PATH
+	@ELISA_REQUIRE_REAL=pbs $(if $(PBS_EXEC),PBS_EXEC=$(PBS_EXEC)) $(PY) -m pytest tests/real/test_pbs*.py $(ARGS)
 
 check: format lint types imports reference docs wheel ## Run every check that is no test
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-__all__ = ["PARTS", "RealPart", "find_program", "require_real"]
+__all__ = ["PARTS", "PBS_VARIABLES", "RealPart", "find_program", "pbs_answers", "pbs_path", "require_real"]
 
 # Debian keeps PostgreSQL's server programs, and system daemons, off the PATH of ordinary users.
 EXTRA_FOLDERS = ("/usr/sbin", "/sbin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
@@ -56,7 +58,7 @@ PARTS: dict[str, RealPart] = {
     # No Debian release has a PBS, so nobody can be asked to have one. Its tests run wherever there is one.
     "pbs": RealPart(
         programs=("qsub", "qstat", "qdel", "qselect", "pbsnodes"),
-        how="run the tests on a login node of a PBS, or beside a server of your own (https://github.com/openpbs/openpbs)",
+        how="make test-pbs PBS_EXEC=FOLDER on a login node of a PBS, or beside a server of your own (docs/pbs.md)",
         always_optional=True,
     ),
     # No published pyslurm matches the Slurm of a Debian release, so nobody can be asked to have one.
@@ -69,10 +71,34 @@ def find_program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(EXTRA_FOLDERS))
 
 
-def require_real(part: str, *, how: str = "", found: bool | None = None) -> None:
-    """Skip the calling test if a real part is missing; fail it instead if `ELISA_REQUIRE_REAL=1` is set.
+PBS_VARIABLES = {name: os.environ[name] for name in ("PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER") if name in os.environ}
+"""Where the PBS to try is, as whoever started the tests says."""
 
-    `part` is a key of PARTS, or any name if `how` (a command that installs it) and `found` are given.
+
+def pbs_path() -> str:
+    """Return the PATH with the programs of PBS on it."""
+    path, home = os.environ.get("PATH", os.defpath), PBS_VARIABLES.get("PBS_EXEC", "")
+    return f"{home}/bin{os.pathsep}{path}" if home else path
+
+
+@cache
+def pbs_answers() -> bool:
+    """Tell whether PBS's programs are here and their server answers: asked once."""
+    if any(shutil.which(name, path=pbs_path()) is None for name in PARTS["pbs"].programs):
+        return False
+    environment = {**os.environ, **PBS_VARIABLES, "PATH": pbs_path()}
+    try:
+        asked = subprocess.run(["qstat", "-B"], env=environment, capture_output=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0
+
+
+def require_real(part: str, *, how: str = "", found: bool | None = None) -> None:
+    """Skip the calling test if a real part is missing; fail it instead if `ELISA_REQUIRE_REAL` says so.
+
+    It is 1 for all parts that everybody can have, or names one part. `part` is a key of PARTS, or any name if `how` (a command
+    that installs it) and `found` are given.
     """
     known = PARTS.get(part, RealPart(how=how))
     missing = [name for name in known.programs if find_program(name) is None]
@@ -82,6 +108,7 @@ def require_real(part: str, *, how: str = "", found: bool | None = None) -> None
         return
     without = f" (no {', '.join(missing)})" if missing else ""
     reason = f"{part} is not here{without}; get it with: {how or known.how}"
-    if os.environ.get("ELISA_REQUIRE_REAL") == "1" and not known.always_optional:
+    wanted = os.environ.get("ELISA_REQUIRE_REAL")
+    if wanted == part or (wanted == "1" and not known.always_optional):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.real.pbs_site import PbsSite, a_pbs_site
 from tests.real.slurm_cluster import SlurmCluster
-from tests.real_parts import require_real
+from tests.real_parts import PBS_VARIABLES, pbs_answers, pbs_path, require_real
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,13 @@ def slurm_with_accounting(_accounting_cluster: SlurmCluster) -> Iterator[SlurmCl
     """Give a running cluster with slurmdbd; the controller forgets ended jobs within seconds, sacct doesn't."""
     yield _accounting_cluster
     _accounting_cluster.clear()
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[PbsSite]:
+    """Give the PBS that answers here. Where none does, only whoever names a file gets its tests collected."""
+    require_real("pbs", found=pbs_answers())
+    for name, value in {**PBS_VARIABLES, "PATH": pbs_path()}.items():
+        monkeypatch.setenv(name, value)
+    with a_pbs_site() as made:
+        yield made

@@ -1,120 +1,36 @@
 """The PBS backend on a real PBS, wherever one answers: what it asks for arrives, and every end is told as what it was.
 
-It needs no rights beyond an ordinary user's, and a default queue that starts jobs of one core within a minute.
+docs/pbs.md says what they need, and how they are run.
 """
 
 from __future__ import annotations
 
-import itertools
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from elisa.backends.conformance import CHECKS
-from elisa.backends.pbs.backend import PbsBackend
-from elisa.backends.pbs.opening import open_pbs
 from elisa.backends.under_test import BackendUnderTest
-from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
-from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
-from elisa.model.native import CancelOutcome, JobRequest, NativeState, Seen
+from elisa.model.errors import Rejected, SubmitUncertain
+from elisa.model.ids import AttemptId, NativeId
+from elisa.model.native import CancelOutcome, NativeState, Seen
 from elisa.model.resources import Resources
 from elisa.model.states import EndReason
-from tests.backends.pbs.elisa_on_pbs import COUNTING, a_state_folder
-from tests.real_parts import require_real
+from tests.backends.pbs.elisa_on_pbs import COUNTING
+from tests.real.pbs_site import KILLS, PbsSite
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-# One instance a test, new in each run: the server remembers the jobs of the last.
-_INSTANCES = itertools.count(int(time.time()))
-KILLS = 200
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
-class WallClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """The PBS that is here, used by an instance of its own; `folder` is where its nodes see it too."""
-
-    folder: Path
-    instance: str
-
-    def backend(self, **options: object) -> PbsBackend:
-        return open_pbs(BackendName("pbs"), options, instance=self.instance, clock=WallClock())
-
-    def bench(self) -> BackendUnderTest:
-        return BackendUnderTest(
-            backend=self.backend(),
-            reopen=self.backend,
-            folder=self.folder,
-            pass_time=time.sleep,
-            patience_s=120.0,
-            step_s=0.5,
-        )
-
-    def job(self, number: int, script: str, **more: object) -> JobRequest:
-        """Return a shell script as the job of the attempt `number`."""
-        request = self.bench().job(self.attempt(number), script)
-        return replace(request, resources=Resources(walltime_s=300), **more)  # type: ignore[arg-type]  # by name
-
-    def attempt(self, number: int) -> AttemptId:
-        return attempt_id(TaskId(f"t{number:09d}"), 1)
-
-    def output(self, number: int) -> str:
-        return (self.folder / f"{self.attempt(number)}.out").read_text()
-
-    def wait_for_output(self, number: int, text: str) -> None:
-        """Wait until a job has written just this."""
-        limit = time.monotonic() + 30
-        while not (self.folder / f"{self.attempt(number)}.out").exists() or self.output(number) != text:
-            assert time.monotonic() < limit
-            time.sleep(0.2)
-
-    def end_of(self, native_id: NativeId) -> Seen:
-        return self.bench().end_of(native_id)
-
-
-def a_name(number: int) -> str:
-    return "".join(_LETTERS[(number >> shift) & 31] for shift in (15, 10, 5, 0))
-
-
-@pytest.fixture(scope="module")
-def pbs_answers() -> None:
-    """Skip where there is no PBS, or none that answers."""
-    require_real("pbs")
-    try:
-        open_pbs(BackendName("pbs"), {}, instance="0000", clock=WallClock()).cluster()
-    except Unavailable:
-        require_real("pbs", found=False)
-
-
-@pytest.fixture
-def site(pbs_answers: None) -> Iterator[Site]:
-    folder = Path(tempfile.mkdtemp(prefix=".elisa-test-", dir=Path.home()))
-    made = Site(folder=folder, instance=a_name(next(_INSTANCES)))
-    yield made
-    with suppress(Unavailable):
-        left = made.backend().find([made.attempt(number) for number in range(KILLS)]).ids
-        made.backend().cancel([native_id for ids in left.values() for native_id in ids])
-    shutil.rmtree(folder, ignore_errors=True)
-
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_conforms(check: Callable[[BackendUnderTest], None], site: Site) -> None:
+def test_conforms(check: Callable[[BackendUnderTest], None], site: PbsSite) -> None:
     check(site.bench())
 
 
-def test_job_gets_what_it_asks_for(site: Site) -> None:
+def test_job_gets_what_it_asks_for(site: PbsSite) -> None:
     resources = Resources(tasks_per_node=2, memory_mib_per_node=64, walltime_s=120)
     script = "wc -l < $PBS_NODEFILE; echo $OMP_NUM_THREADS; umask; echo $ELISA_NATIVE_ID"
     native_id = site.backend(umask="0027").submit(replace(site.job(1, script), resources=resources))
@@ -123,7 +39,7 @@ def test_job_gets_what_it_asks_for(site: Site) -> None:
     assert site.output(1) == f"2\n1\n0027\n{native_id}\n"
 
 
-def test_output_can_be_read_while_the_job_runs(site: Site) -> None:
+def test_output_can_be_read_while_the_job_runs(site: PbsSite) -> None:
     native_id = site.backend().submit(site.job(1, "echo here; sleep 300"))
     site.bench().wait_for(native_id, NativeState.RUNNING)
     site.wait_for_output(1, "here\n")
@@ -131,7 +47,7 @@ def test_output_can_be_read_while_the_job_runs(site: Site) -> None:
     assert site.backend().cancel([native_id]) == {native_id: CancelOutcome.ASKED}
 
 
-def test_successor_runs_after_success_and_never_after_failure(site: Site) -> None:
+def test_successor_runs_after_success_and_never_after_failure(site: PbsSite) -> None:
     backend = site.backend()
     good, bad = backend.submit(site.job(1, "sleep 2")), backend.submit(site.job(2, "sleep 2; exit 3"))
     after_good = backend.submit(site.job(3, "exit 0", after=(good,)))
@@ -142,13 +58,13 @@ def test_successor_runs_after_success_and_never_after_failure(site: Site) -> Non
     assert (never.end_reason, never.started_at) == (EndReason.LOST, None)
 
 
-def test_folder_that_is_missing_is_a_launch_failure(site: Site) -> None:
+def test_folder_that_is_missing_is_a_launch_failure(site: PbsSite) -> None:
     native_id = site.backend().submit(site.job(1, "exit 0", workdir=str(site.folder / "none")))
 
     assert site.end_of(native_id).end_reason is EndReason.BOOT_FAILURE
 
 
-def test_held_job_waits_until_it_is_released(site: Site) -> None:
+def test_held_job_waits_until_it_is_released(site: PbsSite) -> None:
     backend = site.backend()
     first = backend.submit(site.job(1, "sleep 5"))
     second = backend.submit(site.job(2, "exit 0", extras=(("begin", time.strftime("%y%m%d2359.59")[2:]),)))
@@ -159,12 +75,12 @@ def test_held_job_waits_until_it_is_released(site: Site) -> None:
     assert site.end_of(first).end_reason is EndReason.COMPLETED
 
 
-def test_queue_that_is_missing_rejects(site: Site) -> None:
+def test_queue_that_is_missing_rejects(site: PbsSite) -> None:
     with pytest.raises(Rejected):
         site.backend().submit(site.job(1, "exit 0", partition="nosuchqueue"))
 
 
-def test_job_is_found_by_a_short_name(site: Site) -> None:
+def test_job_is_found_by_a_short_name(site: PbsSite) -> None:
     backend = site.backend(name_limit=15)
     native_id = backend.submit(site.job(int(time.time()) % 10**8, "exit 0"))
     tag = AttemptId(".".join(native_id.split(".")[-2:]))
@@ -172,7 +88,7 @@ def test_job_is_found_by_a_short_name(site: Site) -> None:
     assert backend.find([tag]).ids == {tag: (native_id,)}
 
 
-def test_matrix_is_one_array_whose_elements_are_told_apart(site: Site) -> None:
+def test_matrix_is_one_array_whose_elements_are_told_apart(site: PbsSite) -> None:
     backend, bench = site.backend(), site.bench()
     requests = [site.job(number, f"echo {number}; exit $PBS_ARRAY_INDEX", at_once=2) for number in range(1, 6)]
     ids = backend.submit_array(requests)
@@ -183,7 +99,7 @@ def test_matrix_is_one_array_whose_elements_are_told_apart(site: Site) -> None:
     assert [site.output(number) for number in range(1, 6)] == [f"{number}\n" for number in range(1, 6)]
 
 
-def test_one_element_is_cancelled_and_the_others_run_on(site: Site) -> None:
+def test_one_element_is_cancelled_and_the_others_run_on(site: PbsSite) -> None:
     backend, bench = site.backend(), site.bench()
     script = f"while [ ! -e {site.folder}/go ]; do sleep 0.2; done"
     ids = list(backend.submit_array([site.job(number, script) for number in range(1, 4)]).values())
@@ -199,7 +115,7 @@ def test_one_element_is_cancelled_and_the_others_run_on(site: Site) -> None:
     ]
 
 
-def test_what_follows_a_whole_array_runs_after_it(site: Site) -> None:
+def test_what_follows_a_whole_array_runs_after_it(site: PbsSite) -> None:
     backend = site.backend()
     ids = list(backend.submit_array([site.job(number, "sleep 2") for number in (1, 2)]).values())
     after = backend.submit(site.job(3, "exit 0", after=tuple(ids)))
@@ -208,7 +124,7 @@ def test_what_follows_a_whole_array_runs_after_it(site: Site) -> None:
     assert [site.end_of(native_id).end_reason for native_id in ids] == [EndReason.COMPLETED] * 2
 
 
-def test_successor_of_what_is_over_is_not_handed_over(site: Site) -> None:
+def test_successor_of_what_is_over_is_not_handed_over(site: PbsSite) -> None:
     over = site.backend().submit(site.job(1, "exit 3"))
     site.end_of(over)
 
@@ -217,7 +133,7 @@ def test_successor_of_what_is_over_is_not_handed_over(site: Site) -> None:
             site.backend().submit(site.job(2, "exit 0", after=(before,)))
 
 
-def test_many_jobs_are_one_question(site: Site) -> None:
+def test_many_jobs_are_one_question(site: PbsSite) -> None:
     backend, bench = site.backend(), site.bench()
     ids = [backend.submit(site.job(number, "exit 0")) for number in range(60)]
     began = time.monotonic()
@@ -230,7 +146,7 @@ def test_many_jobs_are_one_question(site: Site) -> None:
     assert backend.find(tags).ids == {tag: (native_id,) for tag, native_id in zip(tags, ids, strict=True)}
 
 
-def test_qsub_killed_at_any_moment_leaves_at_most_one_job_that_is_found(site: Site) -> None:
+def test_qsub_killed_at_any_moment_leaves_at_most_one_job_that_is_found(site: PbsSite) -> None:
     backend, known = site.backend(), dict[AttemptId, NativeId]()
     backend.cluster()  # so that only qsub is in a hurry
     for number in range(KILLS):
@@ -245,8 +161,8 @@ def test_qsub_killed_at_any_moment_leaves_at_most_one_job_that_is_found(site: Si
     assert {tag: found[tag][0] for tag in known} == known
 
 
-def test_pipeline_runs_to_its_end_once(site: Site) -> None:
-    elisa = a_state_folder(site.folder)
+def test_pipeline_runs_to_its_end_once(site: PbsSite) -> None:
+    elisa = site.elisa()
     pipeline = elisa.submit(COUNTING)
     elisa.tick_to_the_end(within_s=300.0)
 

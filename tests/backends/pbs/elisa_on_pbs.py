@@ -22,7 +22,7 @@ __all__ = ["COUNTER", "COUNTING", "ElisaOnPbs", "a_state_folder"]
 
 SITE = """
 backends:
-  pbs: {kind: pbs, window: 100, options: {%s}}
+  pbs: {kind: pbs, window: 100, account: '%s', options: {%s}}
 recovery: {grace: 2s, absences: 2}
 jobs: {heartbeat: 1s, sample: 1s, grace: 3s, self_fence: 2s}
 """
@@ -112,10 +112,10 @@ class ElisaOnPbs:
         return path.read_text().split() if path.exists() else []
 
 
-def a_state_folder(folder: Path, **options: object) -> ElisaOnPbs:
+def a_state_folder(folder: Path, *, account: str = "", **options: object) -> ElisaOnPbs:
     """Return a new state folder in `folder`, with these options of the PBS backend."""
     home = folder / "home"
     init_workspace(home)
-    (home / "site.yaml").write_text(SITE % ", ".join(f"{name}: {value}" for name, value in options.items()))
+    (home / "site.yaml").write_text(SITE % (account, ", ".join(f"{name}: {value}" for name, value in options.items())))
     (folder / "counter.sh").write_text(COUNTER)
     return ElisaOnPbs(home=home, folder=folder)
