@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,8 +23,9 @@ from elisa.policies.snapshot import Snapshot
 from elisa.policies.waitingorder import Waiting, new_places
 from elisa.store.reader import Reader
 
-__all__ = ["as_asked", "keep_order", "ranks_of"]
+__all__ = ["arrival", "as_asked", "keep_order", "ranks_of"]
 
+_NUMBER = re.compile(r"[0-9]+")
 _WAITING = frozenset({AttemptState.SUBMITTED, AttemptState.QUEUED})
 # Calls a tick for each native queue: what is left is further back in it, and a minute later is soon enough.
 _MOVES = 4
@@ -64,7 +66,7 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     for (name, _), queue in sorted(queues.items()):
         in_order = sorted(queue, key=lambda attempt: rank.get(attempt.task, len(rank)))
         once = sorted(queue, key=lambda attempt: known[attempt.id].asked)
-        arrived = as_asked(sorted(queue, key=_arrival), once, ws.backends[name].capabilities.submits_at_once)
+        arrived = as_asked(sorted(queue, key=arrival), once, ws.backends[name].capabilities.submits_at_once)
         arrivals = {attempt.id: number for number, attempt in enumerate(arrived)}
         waiting = [Waiting(attempt.id, known[attempt.id].place, arrivals[attempt.id]) for attempt in in_order]
         places = new_places(waiting, moves=_MOVES)
@@ -112,11 +114,10 @@ def as_asked(arrived: Sequence[Attempt], once: Sequence[Attempt], at_once: int) 
     return asked
 
 
-def _arrival(attempt: Attempt) -> tuple[datetime, int, str]:
-    """Return when a job came into its queue: jobs of one second have numbers that rise."""
-    native_id = attempt.native_id or ""
-    digits = "".join(character if character.isdigit() else " " for character in native_id).split()
-    return (attempt.submitted_at or attempt.intended_at, int(digits[0]) if digits else 0, native_id)
+def arrival(attempt: Attempt) -> tuple[datetime, tuple[int, ...]]:
+    """Return when a job came into its queue: jobs of one second have numbers that rise, and so have an array's elements."""
+    numbers = _NUMBER.findall(attempt.native_id or "")
+    return (attempt.submitted_at or attempt.intended_at, tuple(map(int, numbers)))
 
 
 def _priorities(queue: Iterable[Attempt], places: Mapping[AttemptId, int]) -> Mapping[NativeId, int]:

@@ -11,7 +11,7 @@ import pytest
 from elisa.backends.simulated.backend import SimulatedBackend
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
-from elisa.engine.places import as_asked
+from elisa.engine.places import arrival, as_asked
 from elisa.model import layout
 from elisa.model.changes import CancelSent
 from elisa.model.errors import Unavailable
@@ -127,6 +127,16 @@ def test_job_of_another_tick_was_not_asked_for_side_by_side(world: World) -> Non
     first, second = (world.attempts(name)[0] for name in ("w0", "w1"))
 
     assert as_asked([first, second], [second, first], 4) == [first, second]
+
+
+@pytest.mark.parametrize("form", ["7_{0}.t3.1+t0.1", "7[{0}].server+t0.1", "{0}.t3.1", "{0}.server"])
+def test_elements_of_an_array_came_in_the_order_of_their_numbers(world: World, form: str) -> None:
+    one = world.attempts("w0")[0]
+    elements = [replace(one, native_id=NativeId(form.format(number))) for number in range(120)]
+    as_text = sorted(elements, key=lambda attempt: str(attempt.native_id))
+
+    assert as_text != elements
+    assert sorted(as_text, key=arrival) == elements
 
 
 def test_manager_that_does_not_hear_is_asked_again(world: World) -> None:
