@@ -33,6 +33,10 @@ def main(argv: list[str]) -> int:
         from elisa.runtime.raynode import run_ray_node
 
         return run_ray_node(argv[1:], dict(os.environ))
+    if argv[:1] == ["horovod-node"]:
+        from elisa.runtime.horovodnode import run_horovod_node
+
+        return run_horovod_node(argv[1:], dict(os.environ))
     sys.stderr.write("usage: python -m elisa.runtime run|bundle|call --job FILE | launch NAME PROGRAM...\n")
     return _USAGE
 

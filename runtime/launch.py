@@ -152,22 +152,18 @@ def mpi(layout: Layout, program: Sequence[str]) -> list[str]:
         where = [f"--nodes={len(layout.hosts)}", f"--ntasks={count}", f"--ntasks-per-node={layout.tasks_per_node}"]
         # By itself srun lets the others wait for a rank that has died until the walltime is over.
         return ["srun", *where, "--kill-on-bad-exit=1", *program]
-    return ["mpirun", "-np", str(count), "--host", _slots(layout, layout.tasks_per_node), *program]
+    slots = ",".join(f"{host}:{layout.tasks_per_node}" for host in layout.hosts)
+    return ["mpirun", "-np", str(count), "--host", slots, *program]
 
 
 def horovod(layout: Layout, program: Sequence[str]) -> list[str]:
-    """Return the command for Horovod."""
-    count = len(layout.hosts) * layout.processes_per_node
-    return ["horovodrun", "-np", str(count), "-H", _slots(layout, layout.processes_per_node), *program]
+    """Return the command for Horovod: on each node its ranks, without the ssh that `horovodrun` needs to start them."""
+    return [*layout.spread, sys.executable, "-m", "elisa.runtime", "horovod-node", *program]
 
 
 def ray(layout: Layout, program: Sequence[str]) -> list[str]:
     """Return the command for Ray: the head and the program on the first node, workers on the others."""
     return [*layout.spread, sys.executable, "-m", "elisa.runtime", "ray-node", *program]
-
-
-def _slots(layout: Layout, count: int) -> str:
-    return ",".join(f"{host}:{count}" for host in layout.hosts)
 
 
 LAUNCHERS: dict[str, Callable[[Layout, Sequence[str]], list[str]]] = {

@@ -27,7 +27,7 @@ __all__ = [
     "time_left",
 ]
 
-_RANK_VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+_RANK_VARIABLES = ("RANK", "HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 _STRIDE = 65536  # between the event ranks that one process may try: more than any job has processes
 _LOOK_S = 1.0  # how long an answer about the stop file serves: one stat a second is nothing to any filesystem
 

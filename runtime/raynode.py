@@ -6,18 +6,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
 from typing import Iterator, Mapping, Sequence
 
+from elisa.runtime.firstnode import LOOK_S, answers, wait_for_first
 from elisa.runtime.launch import Layout, layout_of, node_rank
 
 __all__ = ["run_ray_node"]
 
-_HEAD_WAIT_S = 120.0
-_LOOK_S = 0.5
 _MISSED_LOOKS = 4  # in a row: the head has ended
 _END_S = 10.0
 
@@ -42,22 +40,22 @@ def _address(layout: Layout) -> str:
 
 def _lead(argv: Sequence[str], program: Sequence[str], env: Mapping[str, str], layout: Layout) -> int:
     with _running(argv) as head:
-        if not _wait_for_head(layout, head):
+        if not wait_for_first(layout, head):
             return head.returncode or 1
         return subprocess.call(list(program), env={**env, "RAY_ADDRESS": _address(layout)})
 
 
 def _follow(argv: Sequence[str], layout: Layout) -> int:
     """Be a worker until the head has ended; a worker that ends before it fails, so that the others are not left alone."""
-    if not _wait_for_head(layout):
+    if not wait_for_first(layout):
         return 1
     missed = 0
     with _running(argv) as worker:
         while missed < _MISSED_LOOKS:
             if worker.poll() is not None and missed == 0:
                 return worker.returncode or 1
-            time.sleep(_LOOK_S)
-            missed = 0 if _answers(layout) else missed + 1
+            time.sleep(LOOK_S)
+            missed = 0 if answers(layout) else missed + 1
     return 0
 
 
@@ -72,20 +70,3 @@ def _running(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(_END_S)
         process.kill()
         process.wait()
-
-
-def _wait_for_head(layout: Layout, head: subprocess.Popen[bytes] | None = None) -> bool:
-    deadline = time.monotonic() + _HEAD_WAIT_S
-    while time.monotonic() < deadline and (head is None or head.poll() is None):
-        if _answers(layout):
-            return True
-        time.sleep(_LOOK_S)
-    return False
-
-
-def _answers(layout: Layout) -> bool:
-    try:
-        socket.create_connection((layout.address, layout.port), timeout=5.0).close()
-    except OSError:
-        return False
-    return True

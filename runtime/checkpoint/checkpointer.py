@@ -225,9 +225,9 @@ class Checkpointer:
         for folder in self._storage.folders:
             clear_loading_marks(folder)
 
-    def _leave(self) -> None:
+    def _leave(self, why_unsaved: str = "") -> None:
         if self._settings.exit_on_stop:
-            raise SystemExit(STOPPED_STATUS)
+            raise SystemExit(f"elisa: {why_unsaved}" if why_unsaved else STOPPED_STATUS)
 
     def is_due(self, step: int | None = None) -> bool:
         """Tell whether `save` would save now. Making the state may cost something: ask before."""
@@ -252,6 +252,8 @@ class Checkpointer:
         self._pace.stepped()
         self._has_saved = True
         agreement = self._storage.agreement
+        if self.should_stop and agreement.is_broken():
+            self._leave("asked to stop when a rank had died: nothing is saved without it")
         is_certain = force or self._is_last(step)
         if not agreement.is_agreed(step, is_due=self._pace.is_due(), is_stop=self.should_stop, is_certain=is_certain):
             return False

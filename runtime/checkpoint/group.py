@@ -1,6 +1,7 @@
 """How the ranks of a distributed job find each other, and agree, by files in the folder of their checkpoints.
 
-No framework is needed, nothing listens on a port, and a rank that has died is noticed: whoever waits for it gives up.
+No framework is needed, nothing listens on a port, and a rank that has died is noticed: whoever waits for it gives up, at
+once where both are on one host.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any, Callable, Mapping, NamedTuple, cast
 
 from elisa.runtime.crash import crash
 from elisa.runtime.durable import create_file, replace_file
+from elisa.runtime.evidence import Identity, has_ended, own_identity
 
 __all__ = ["Group", "GroupError", "Plan", "World", "world_of"]
 
 _SIZES = {
     "RANK": "WORLD_SIZE",
+    "HOROVOD_RANK": "HOROVOD_SIZE",
     "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
     "PMIX_RANK": "PMIX_SIZE",
     "PMI_RANK": "PMI_SIZE",
@@ -74,6 +77,7 @@ class Group:
         self._patience_s = patience_s
         self._token = os.urandom(8).hex()
         self._tokens: list[str] = []  # of all ranks, once they have come together
+        self._who: list[Identity] = []  # likewise
 
     @property
     def is_first(self) -> bool:
@@ -87,19 +91,23 @@ class Group:
             os.makedirs(self._root, mode=0o700, exist_ok=True)
             self._forget_earlier()
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            tokens = self._gather()
-            self._write("word", {"tokens": tokens, "decision": decide()})
+            there = self._gather()
+            tokens, who = [one["token"] for one in there], [one["who"] for one in there]
+            self._write("word", {"tokens": tokens, "who": who, "decision": decide()})
         return self._listen(hello)
 
-    def _gather(self) -> list[str]:
-        """Return the tokens of all ranks."""
-        tokens = [self._token]
+    def _gather(self) -> list[Mapping[str, Any]]:
+        """Return what all ranks say of themselves."""
+        there = [self._about_me()]
         for rank in range(1, self.world.size):
             found = self._wait(lambda rank=rank: self._read(f"hello-{rank}"))  # type: ignore[misc]  # bound at once
             if found is None:
                 raise GroupError(f"rank {rank} of {self.world.size} did not come within {self._patience_s:.0f} s")
-            tokens.append(found["token"])
-        return tokens
+            there.append(found)
+        return there
+
+    def _about_me(self) -> Mapping[str, Any]:
+        return {"token": self._token, "who": own_identity()}
 
     def _listen(self, hello: str) -> Mapping[str, Any]:
         """Say hello until the first rank's word holds this rank's token: an older word is of an earlier life."""
@@ -107,14 +115,14 @@ class Group:
         def word() -> Mapping[str, Any] | None:
             with contextlib.suppress(OSError):
                 if not self.is_first and not os.path.exists(hello):
-                    replace_file(hello, json.dumps({"token": self._token}).encode())
+                    replace_file(hello, json.dumps(self._about_me()).encode())
             said = self._read("word")
             return said if said is not None and self._token in said["tokens"] else None
 
         found = self._wait(word)
         if found is None:
             raise GroupError(f"the first rank did not answer rank {self.world.rank} within {self._patience_s:.0f} s")
-        self._tokens = found["tokens"]
+        self._tokens, self._who = found["tokens"], [Identity(*who) for who in found["who"]]
         return cast("Mapping[str, Any]", found["decision"])
 
     def _forget_earlier(self) -> None:
@@ -128,12 +136,23 @@ class Group:
         self._write(f"bye-{self.world.rank}", {"token": self._token})
         if self.is_first and is_well and self._tokens:
             others = range(1, self.world.size)
-            if self._wait(lambda: {} if all(map(self._has_left, others)) else None, _LONGEST_GOODBYE_S) is not None:
+            if self._wait(lambda: {} if all(map(self._gone, others)) else None, _LONGEST_GOODBYE_S) is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _has_left(self, rank: int) -> bool:
         said = self._read(f"bye-{rank}")
         return said is not None and said["token"] in self._tokens
+
+    def is_broken(self) -> bool:
+        """Tell whether some rank is known to have died: then nothing is saved together any more."""
+        return any(map(self._has_died, range(self.world.size)))
+
+    def _has_died(self, rank: int) -> bool:
+        """Tell whether a rank is known to have died. Of one on another host nobody here can say so."""
+        if not self._who:
+            return False
+        who, me = self._who[rank], self._who[self.world.rank]
+        return who.boot_id == me.boot_id and has_ended(who, me)
 
     def announce(self, plan: Plan) -> None:
         """Let every rank know which state is to be saved next."""
@@ -168,10 +187,16 @@ class Group:
         return parts
 
     def _part_of(self, seq: int, rank: int) -> Mapping[str, Any] | None:
-        """Return what a rank has said of a save; that it left without a word, if it did."""
-        has_left = self._has_left(rank)  # asked first: what it said, it said before it left
+        """Return what a rank has said of a save; that it left or died without a word, if it did."""
+        gone = self._gone(rank)  # asked first: what it said, it said before it left
         said = _load(os.path.join(self.draft(seq), self._part(rank)))
-        return {"why": "it has left"} if said is None and has_left else said
+        return {"why": gone} if said is None and gone else said
+
+    def _gone(self, rank: int) -> str:
+        """Say that a rank will say no more; nothing while it may."""
+        if self._has_left(rank):
+            return "it has left"
+        return "it has died" if self._has_died(rank) else ""
 
     @staticmethod
     def _part(rank: int) -> str:
@@ -187,9 +212,9 @@ class Group:
         """Return where save number `seq` is, once that is known; empty if it failed, or nobody can tell."""
 
         def told() -> Mapping[str, Any] | None:
-            has_left = self._has_left(0)
+            gone = self._gone(0)
             said = self._read(f"outcome-{seq}")
-            return {"path": ""} if said is None and has_left else said
+            return {"path": ""} if said is None and gone else said
 
         found = self._wait(told)
         return "" if found is None else str(found["path"])

@@ -41,6 +41,10 @@ class Alone:
     def leave(self, *, is_well: bool) -> None:
         """Nobody waits."""
 
+    def is_broken(self) -> bool:
+        """Nobody else can have died."""
+        return False
+
 
 class Storage:
     """Saves, and knows when everything is safe. `folders` are where checkpoints may be found, the fastest first."""

@@ -97,6 +97,10 @@ class Agreement:
         """Let the others wait for this rank no more."""
         self._group.leave(is_well=is_well)
 
+    def is_broken(self) -> bool:
+        """Tell whether a rank is known to have died."""
+        return self._group.is_broken()
+
     def look_further_ahead(self) -> None:
         """Announce the next save earlier: some rank had gone further."""
         self._ahead = min(2 * self._ahead, _MOST_AHEAD)

@@ -13,7 +13,7 @@ import pytest
 OLDEST_PYTHON_OF_A_JOB = (3, 8)
 PURE_ROOMS = ("forecast", "model", "policies")
 # What adapters inside a job may import, and only when they are asked to work.
-LAZY_IN_RUNTIME = {"joblib", "keras", "numpy", "psutil", "pynvml", "sklearn", "tensorflow", "torch"}
+LAZY_IN_RUNTIME = {"horovod", "joblib", "keras", "numpy", "psutil", "pynvml", "sklearn", "tensorflow", "torch"}
 PATH_TO_ELISA = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2] / 'src')!r})"
 # Calls that ask the clock, chance or the outside world.
 IMPURE_CALLS = {"input", "monotonic", "now", "open", "perf_counter", "print", "today", "utcnow"}

@@ -103,7 +103,7 @@ def test_what_every_launcher_is_told() -> None:
         "torchrun": f"{spread} {sys.executable} -m torch.distributed.run --nnodes=2 {rendezvous_at} --max-restarts=0"
         " --nproc-per-node=4 train.py --lr 1",
         "mpi": "srun --nodes=2 --ntasks=4 --ntasks-per-node=2 --kill-on-bad-exit=1 train.py --lr 1",
-        "horovod": "horovodrun -np 8 -H gpu01:4,gpu02:4 train.py --lr 1",
+        "horovod": f"{spread} {sys.executable} -m elisa.runtime horovod-node train.py --lr 1",
         "ray": f"{spread} {sys.executable} -m elisa.runtime ray-node train.py --lr 1",
     }
 

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.runtime.node_cases import Nodes, wait_until
 
 # Stands in for Ray: the head listens on its port, a worker does nothing; both until they are told to end.
 RAY = f"""#!{sys.executable}
@@ -26,7 +23,7 @@ signal.pause()
 """
 
 
-class Cluster:
+class Cluster(Nodes):
     """Two nodes of a job, on each of which Ray is to run."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,29 +34,12 @@ class Cluster:
             port = free.getsockname()[1]
         self.folder = folder
         self.address = f"127.0.0.1:{port}"
-        self.env = {
-            **os.environ,
+        env = {
             "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
             "RAY_LOG": str(folder / "ray.log"),
-            "SLURM_JOB_NODELIST": "a,b",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "ELISA_TASKS_PER_NODE": "2",
             "ELISA_CPUS_PER_TASK": "4",
         }
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, node: int, *program: str, **env: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "elisa.runtime", "ray-node", *program]
-        process = subprocess.Popen(
-            argv,
-            env={**self.env, "SLURM_NODEID": str(node), **env},
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.started.append(process)
-        return process
+        super().__init__("ray-node", {**env, "SLURM_JOB_NODELIST": "a,b", "MASTER_PORT": str(port)})
 
     @property
     def log(self) -> list[str]:
@@ -71,17 +51,7 @@ class Cluster:
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path)
     yield cluster
-    for process in cluster.started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def wait_until(claim: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    cluster.end()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from elisa.runtime.checkpoint.generations import Generations
 from elisa.runtime.checkpoint.group import Group, GroupError, Plan, World, world_of
 from elisa.runtime.checkpoint.manifest import read_manifest
 from elisa.runtime.checkpoint.together import Agreement
+from elisa.runtime.evidence import own_identity
 from tests.runtime.agent_cases import names
 
 PROGRAM = """
@@ -168,6 +169,15 @@ def group(root: Path, rank: int, size: int = 2, patience_s: float = 10) -> Group
     return Group(World(rank, size, "key"), str(root), patience_s)
 
 
+def a_rank_that_dies(root: Path) -> subprocess.Popen[bytes]:
+    """Start rank 1 of 2 in a process of its own, which ends without a word once it has joined."""
+    code = (
+        "import os; from elisa.runtime.checkpoint.group import Group, World\n"
+        f"Group(World(1, 2, 'key'), {str(root)!r}).join(dict)\nos._exit(9)"
+    )
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
 class TestGroup:
     def test_all_hear_what_the_first_decides(self, tmp_path: Path) -> None:
         said = threads(lambda: group(tmp_path, 0).join(lambda: {"answer": 42}), lambda: group(tmp_path, 1).join(_never))
@@ -211,6 +221,30 @@ class TestGroup:
         assert other.outcome(3) == ""
         assert time.monotonic() - began < 5  # the patience is 10
         assert names(tmp_path / ".group-key") == ["bye-0", "bye-1", "hello-1", "word"]
+
+    def test_who_has_died_on_this_host_is_not_waited_for(self, tmp_path: Path) -> None:
+        dead = a_rank_that_dies(tmp_path)
+        first = group(tmp_path, 0)
+        first.join(dict)
+        dead.wait(10)
+        began = time.monotonic()
+
+        assert first.is_broken()
+        with pytest.raises(GroupError, match="rank 1 could not save: it has died"):
+            self.save(first, 3)
+        first.leave(is_well=True)
+        assert time.monotonic() - began < 5  # the patience is 10
+        assert not (tmp_path / ".group-key").exists()
+
+    def test_of_one_on_another_host_nobody_says_that_it_died(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        elsewhere = own_identity()._replace(boot_id="another", pid=1)
+        first, other = group(tmp_path, 0), group(tmp_path, 1)
+        monkeypatch.setattr(other, "_about_me", lambda: {"token": other._token, "who": elsewhere})
+        threads(lambda: first.join(dict), lambda: other.join(_never))
+
+        assert not first.is_broken()
 
     def test_what_was_said_before_leaving_counts(self, tmp_path: Path) -> None:
         first, other = group(tmp_path, 0), group(tmp_path, 1)
@@ -369,6 +403,25 @@ class TestInOneProcess:
 
         assert threads(body(0), body(1)) == [False, False]
 
+    @pytest.mark.parametrize("exit_on_stop", [True, False])
+    def test_asked_to_stop_when_another_has_died_a_rank_leaves_unsaved(
+        self,
+        tmp_path: Path,
+        exit_on_stop: bool,  # noqa: FBT001  (a parameter of the test)
+    ) -> None:
+        dead = a_rank_that_dies(tmp_path)
+
+        def body(ckpt: checkpoint.Checkpointer) -> bool:
+            dead.wait(10)
+            program.ask_to_stop("walltime")
+            return ckpt.save(1, {}, force=True)
+
+        (said,) = threads(lambda: self.work(tmp_path, 0, body, exit_on_stop=exit_on_stop))
+        program.forget()
+
+        why = "elisa: asked to stop when a rank had died: nothing is saved without it"
+        assert (said.code if exit_on_stop else said) == (why if exit_on_stop else False)
+
     def test_a_generation_that_is_gone_at_once_was_not_saved(self, tmp_path: Path) -> None:
         from elisa.runtime.checkpoint.together import TogetherStorage
 
@@ -394,6 +447,8 @@ class _Broken:
         ({"RANK": "3", "WORLD_SIZE": "8"}, (3, 8)),
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, (1, 2)),
         ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}, (1, 4)),
+        # horovod-node, of which there is one a node, starts several
+        ({"HOROVOD_RANK": "5", "HOROVOD_SIZE": "8", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, (5, 8)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1)),  # the batch script is no rank
         ({"RANK": "x", "WORLD_SIZE": "8"}, (0, 1)),
     ],
