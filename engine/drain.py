@@ -19,7 +19,8 @@ from elisa.model.pipeline import SitePlacement
 from elisa.model.site import UNTIL_LIFTED, Closure
 from elisa.model.task import Attempt
 from elisa.pipelines.problems import nearest
-from elisa.policies.placement import Pool, options_of, reachable_pools
+from elisa.policies.placement import options_of
+from elisa.policies.placement_pools import Pool, reachable_pools
 from elisa.store.reader import Reader
 
 __all__ = ["Affected", "Drained", "Undrained", "drain", "undrain"]

@@ -13,7 +13,8 @@ from elisa.model.native import ClusterView
 from elisa.model.pipeline import Pipeline, TaskSpec
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.site import SitePolicy
-from elisa.policies.placement import options_of, reachable_pools
+from elisa.policies.placement import options_of
+from elisa.policies.placement_pools import reachable_pools
 from elisa.policies.together import together
 
 __all__ = ["hopeless_tasks"]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from elisa.model.affinity import Bond, Company, Neighbour
 from elisa.model.columns import Shape
 from elisa.model.reasons import Reason, ReasonCode, because
-from elisa.policies.placement import Pool
+from elisa.policies.placement_pools import Pool
 
 __all__ = ["Presence"]
 

@@ -19,7 +19,8 @@ from elisa.model.task import Attempt
 from elisa.policies.claims import Claims, guests_of
 from elisa.policies.heldroom import Held, Inside, held_rooms
 from elisa.policies.overcommit import PLAIN, footprint, is_firm
-from elisa.policies.placement import NodeColumns, Pool, Way, fitting_nodes
+from elisa.policies.placement_nodes import fitting_nodes
+from elisa.policies.placement_pools import NodeColumns, Pool, Way
 from elisa.policies.profile import Hold, Need, Profile, Slot, members_that_fit, need_of
 from elisa.policies.snapshot import Ints, KeptRoom, Snapshot
 

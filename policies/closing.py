@@ -12,7 +12,9 @@ from elisa.model.columns import Shape
 from elisa.model.ids import BackendName
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.site import Closure
-from elisa.policies.placement import Option, Options, Pool, Way, fitting_nodes
+from elisa.policies.placement import Options
+from elisa.policies.placement_nodes import fitting_nodes
+from elisa.policies.placement_pools import Option, Pool, Way
 
 __all__ = ["Closing", "kept_off", "open_options"]
 

@@ -16,7 +16,8 @@ from elisa.policies.budgets import Owner, demand_of
 from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.elastic import is_settled, pays, sized, sizes_above
 from elisa.policies.makeroom import ground_of
-from elisa.policies.placement import Pool, fitting_nodes
+from elisa.policies.placement_nodes import fitting_nodes
+from elisa.policies.placement_pools import Pool
 from elisa.policies.preemption import Ground
 from elisa.policies.profile import need_of
 from elisa.policies.snapshot import Snapshot

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from elisa.model.site import Metered, Reservation
 from elisa.policies.claims import Claims
-from elisa.policies.placement import NodeColumns
+from elisa.policies.placement_pools import NodeColumns
 from elisa.policies.profile import Hold, Need, Profile
 
 __all__ = ["Held", "Inside", "held_rooms"]

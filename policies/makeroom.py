@@ -11,7 +11,7 @@ from elisa.model.decisions import Preempt, Resize
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Fact, ReasonCode, because
 from elisa.policies.elastic import has_claim, is_settled, spare_of
-from elisa.policies.placement import Pool, Way
+from elisa.policies.placement_pools import Pool, Way
 from elisa.policies.preemption import (
     Ground,
     Standing,

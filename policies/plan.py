@@ -26,7 +26,9 @@ from elisa.policies.lending import to_give_back
 from elisa.policies.makeroom import make_room
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.overcommit import pressed
-from elisa.policies.placement import Pool, options_of, tainted, too_small, without_data
+from elisa.policies.placement import options_of
+from elisa.policies.placement_nodes import tainted, too_small, without_data
+from elisa.policies.placement_pools import Pool
 from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot

@@ -20,7 +20,7 @@ from elisa.model.resources import Resources
 from elisa.model.site import PreemptionRules, ServiceClass, SitePolicy
 from elisa.policies.budgets import CapRow, Meter, Owner, charge_of, demand_of
 from elisa.policies.fairshare import billed
-from elisa.policies.placement import NodeColumns
+from elisa.policies.placement_pools import NodeColumns
 from elisa.policies.profile import Need, free_on, need_of
 
 __all__ = ["Ground", "Standing", "Victim", "choose_victims", "cost_of", "may_preempt", "standings", "victims_of"]

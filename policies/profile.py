@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from elisa.model.resources import Resources
-from elisa.policies.placement import NodeColumns, Pool, fitting_nodes
+from elisa.policies.placement_nodes import fitting_nodes
+from elisa.policies.placement_pools import NodeColumns, Pool
 
 __all__ = ["Hold", "Need", "Profile", "Slot", "free_on", "members_that_fit", "need_of"]
 

@@ -17,7 +17,7 @@ from elisa.model.site import Metered, Reservation
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.claims import Claims, held_for
-from elisa.policies.placement import NodeColumns, Pool, Way, node_columns
+from elisa.policies.placement_pools import NodeColumns, Pool, Way, node_columns
 from elisa.policies.snapshot import Snapshot
 
 __all__ = ["QueueLimits", "asked_of", "capacity_of", "to_take_back"]

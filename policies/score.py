@@ -15,7 +15,8 @@ from elisa.policies.affinity import Presence
 from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed
 from elisa.policies.locality import part_held
-from elisa.policies.placement import Option, Pool, fitting_nodes, switches_of
+from elisa.policies.placement_nodes import fitting_nodes, switches_of
+from elisa.policies.placement_pools import Option, Pool
 from elisa.policies.snapshot import Snapshot
 
 __all__ = ["Scored", "rank_options"]

@@ -29,7 +29,7 @@ from elisa.policies.claims import claiming, current
 from elisa.policies.fusion import native_jobs
 from elisa.policies.inheritance import Urged
 from elisa.policies.overcommit import PLAIN, as_promised, is_firm, ratio_of
-from elisa.policies.placement import Pool, reachable_pools
+from elisa.policies.placement_pools import Pool, reachable_pools
 from elisa.policies.rights import best_rank
 
 __all__ = ["KeptRoom", "OrderPlugin", "Snapshot", "TaskTable"]

@@ -19,17 +19,14 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets_caps import Admission
-from elisa.policies.claims import Claims
-from elisa.policies.closing import Closing, open_options
-from elisa.policies.elastic import sized, sizes_above
+from elisa.policies.closing import Closing
 from elisa.policies.fusion import Filling, Pot
-from elisa.policies.overcommit import PLAIN, footprint
-from elisa.policies.placement import Way, options_of
+from elisa.policies.placement_pools import Way
 from elisa.policies.refusals import Refusals, Why
 from elisa.policies.reservations import QueueLimits
 from elisa.policies.room import Bounds, Room, Taken
-from elisa.policies.score import rank_options
 from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.ways import Ways
 
 __all__ = ["Start", "Walk"]
 
@@ -57,23 +54,18 @@ class Walk:
         self.closing = Closing(snapshot.site.closures, snapshot.now_s)
         self.refusals = Refusals()
         self.starts: list[Start] = []
-        self.ways: list[Way] = []
-        self.ways_of: list[range] = []
-        self._claims: list[Claims] = []
-        self._guests: set[int] = set()
-        self._is_firm: list[bool] = []
         self.presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company)
-        self._is_open = np.zeros(len(snapshot.shapes), dtype=np.bool_)
-        self._larger: dict[int, range] = {}
+        found = Ways(snapshot, self.closing, self.presence)
+        self.ways, self.ways_of, self._larger, self.counted = found.all, found.of, found.larger, found.counted
+        self.refusals.of_shape.update(found.refusals)
+        self._is_open = np.array([len(ways) > 0 for ways in self.ways_of], dtype=np.bool_)
         self._elastic: list[tuple[int, int]] = []
         self._full: set[int] = set()
-        self._open_shapes()
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
-        self.counted = counted = self._counted()
-        self.future = Backfill(snapshot, counted, self._claims, self._guests)
-        self.reserved = QueueLimits(snapshot, counted, self._claims)
+        self.future = Backfill(snapshot, self.counted, found.claims, found.guests)
+        self.reserved = QueueLimits(snapshot, self.counted, found.claims)
         bounds = Bounds(self.future, self.closing, self.reserved, self.presence)
-        self.room = Room(snapshot.pools, counted, snapshot.site.submits_per_tick, bounds)
+        self.room = Room(snapshot.pools, self.counted, snapshot.site.submits_per_tick, bounds)
         self._reservations_left = snapshot.site.backfill_depth
         self._due_left = snapshot.site.backfill_due
         self._is_due = np.isfinite(snapshot.tasks.deadline_s)
@@ -88,50 +80,6 @@ class Walk:
         self._gangs = _members(snapshot)
         self._has_gangs = bool(self._gangs)
         self._has_brief = self._filling.is_brief(float(snapshot.tasks.brief_s.min(initial=inf)))
-
-    def _open_shapes(self) -> None:
-        for number, shape in enumerate(self.snapshot.shapes):
-            options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
-            options = open_options(shape, options, self.snapshot.pools, self.closing)
-            first = len(self.ways)
-            ranked = rank_options(number, shape, options.ways, self.snapshot)
-            self.ways.extend(
-                Way(shape.request, one.option.pool, one.option.gpu_type, shape.duration_s) for one in ranked
-            )
-            self.ways_of.append(range(first, len(self.ways)))
-            if number in self.presence.bonds:
-                self.presence.tied |= dict.fromkeys(self.ways_of[number], number)
-            elif shape.request.elastic is not None:
-                for way in self.ways_of[number]:
-                    self._open_larger(way)
-            self._claims += [shape.claims] * (len(self.ways) - first)
-            if shape.is_guest:
-                self._guests.update(range(first, len(self.ways)))
-            self._is_firm += [shape.is_firm] * (len(self.ways) - first)
-            self._is_open[number] = bool(options.ways)
-            if options.refusal is not None:
-                self.refusals.of_shape[number] = options.refusal
-
-    def _open_larger(self, way: int) -> None:
-        """Add the ways in which an elastic request gets more nodes in the same place, the largest first."""
-        request, number, gpu_type, duration_s = self.ways[way]
-        pool = self.snapshot.pools[number]
-        most = min(pool.members.size, pool.partition.max_nodes or pool.members.size)
-        first = len(self.ways)
-        self.ways += [
-            Way(sized(request, size), number, gpu_type, duration_s) for size in sizes_above(request) if size <= most
-        ]
-        self._larger[way] = range(first, len(self.ways))
-
-    def _counted(self) -> Sequence[Way]:
-        """Return the ways with what each counts for where nodes promise more than they have."""
-        if all(pool.promised == PLAIN for pool in self.snapshot.pools):
-            return self.ways
-        pools = self.snapshot.pools
-        return [
-            way._replace(request=footprint(way.request, pools[way.pool].promised)) if is_firm else way
-            for way, is_firm in zip(self.ways, self._is_firm, strict=True)
-        ]
 
     def run(self, order: Ints) -> None:
         tasks = self.snapshot.tasks

@@ -12,7 +12,7 @@ from elisa.model.reasons import Reason
 from elisa.model.site import Cap, SitePolicy
 from elisa.policies.allowances import effective
 from elisa.policies.budgets_caps import cap_rows
-from elisa.policies.placement import NodeColumns, Pool
+from elisa.policies.placement_pools import NodeColumns, Pool
 from elisa.policies.plan import Plan, plan
 from elisa.policies.snapshot import Snapshot
 

@@ -18,7 +18,8 @@ from elisa.model.pipeline import SitePlacement
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
 from elisa.model.site import PlacementWeights, PreemptionRules, SitePolicy, Window
-from elisa.policies.placement import fitting_nodes, pools_of
+from elisa.policies.placement_nodes import fitting_nodes
+from elisa.policies.placement_pools import pools_of
 from elisa.policies.plan import Plan
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, started
 

@@ -15,7 +15,8 @@ from elisa.model.reasons import ReasonCode
 from elisa.model.resources import SHARD, Component, GpuRequest, Resources
 from elisa.model.site import Billing, Cap, FairShare, Metered, PlacementWeights, ProjectPolicy, SitePolicy, Taint
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
-from elisa.policies.placement import Option, node_columns, options_of, pools_of
+from elisa.policies.placement import options_of
+from elisa.policies.placement_pools import Option, node_columns, pools_of
 from elisa.policies.plan import Plan
 from elisa.policies.score import rank_options
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started

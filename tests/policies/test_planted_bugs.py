@@ -21,6 +21,8 @@ from elisa.policies import (
     makeroom,
     order,
     placement,
+    placement_nodes,
+    placement_pools,
     preemption,
     room,
     score,
@@ -33,7 +35,8 @@ from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill
 from elisa.policies.budgets import Meter
 from elisa.policies.budgets_caps import Admission
-from elisa.policies.room import Room, Taken, _Free, _Part
+from elisa.policies.free import Free, Part
+from elisa.policies.room import Room, Taken
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.walk import Walk
 from tests.policies import test_affinity as tying
@@ -77,8 +80,8 @@ def never(*_: Any, **__: Any) -> bool:
     return False
 
 
-def asks_for_nothing(self: _Free, *_: Any) -> _Part:
-    return _Part(self.cpus, -MUCH, self.cpus, -MUCH, self.memory, -MUCH)
+def asks_for_nothing(self: Free, *_: Any) -> Part:
+    return Part(self.cpus, -MUCH, self.cpus, -MUCH, self.memory, -MUCH)
 
 
 def no_opinion(snap: Snapshot, *_: Any) -> Ints:
@@ -132,7 +135,7 @@ def wherever(request: Any, holdings: Any, count: int) -> Any:
 
 
 _finish_term = score._TERMS["finish"]
-_take, _cost_of, _fitting_nodes = Admission.take, preemption.cost_of, placement.fitting_nodes
+_take, _cost_of, _fitting_nodes = Admission.take, preemption.cost_of, placement_nodes.fitting_nodes
 
 LAWS = {keeps_room_beside_what_starts: backfilling.test_no_promised_start_is_ever_delayed_with_perfect_estimates}
 
@@ -147,7 +150,7 @@ BUGS: Mapping[str, Bug] = {
         room, "on_few_switches", first_come, switching.TestFewest().test_all_go_to_the_tightest_switch_that_holds_them
     ),
     "data that are needed are not asked for": Bug(
-        placement, "required_here", wherever, reading.TestRequired().test_it_runs_on_no_node_without_them
+        placement_nodes, "required_here", wherever, reading.TestRequired().test_it_runs_on_no_node_without_them
     ),
     "caps are not booked": Bug(
         Admission, "take", takes_nothing, planning.TestBudgets().test_a_budget_is_reserved_for_the_whole_walltime
@@ -177,10 +180,10 @@ BUGS: Mapping[str, Bug] = {
         paying.TestGrants().test_only_what_was_used_in_the_period_counts,
     ),
     "nodes are given out twice": Bug(
-        _Free, "take", takes_nothing, laws.test_what_starts_at_once_fits_on_the_nodes_together
+        Free, "take", takes_nothing, laws.test_what_starts_at_once_fits_on_the_nodes_together
     ),
     "every node has room": Bug(
-        _Free, "part", asks_for_nothing, laws.test_what_starts_at_once_fits_on_the_nodes_together
+        Free, "part", asks_for_nothing, laws.test_what_starts_at_once_fits_on_the_nodes_together
     ),
     "a window has no end": Bug(
         Room, "place_in_queue", lambda _, way: Taken(way, ()), laws.test_a_full_cluster_gets_no_more_than_its_window
@@ -255,10 +258,10 @@ BUGS: Mapping[str, Bug] = {
         placement, "_limit", takes_nothing, planning.test_a_partition_limits_time_and_nodes
     ),
     "features do not matter": Bug(
-        placement, "fitting_nodes", features_do_not_matter, asks_for_a_feature_that_nobody_has
+        placement_nodes, "fitting_nodes", features_do_not_matter, asks_for_a_feature_that_nobody_has
     ),
     "the loosest node first": Bug(
-        placement,
+        placement_pools,
         "_tightest_first",
         lambda nodes, members: members[np.argsort(-nodes.free_cpus[members])],
         planning.test_the_tightest_node_is_filled_first,
@@ -270,10 +273,13 @@ BUGS: Mapping[str, Bug] = {
         placing.TestScore().test_who_only_wants_to_be_done_goes_where_it_is_fastest,
     ),
     "shards are given to anybody": Bug(
-        placement, "SHARD", "", placing.TestShards().test_nobody_gets_a_shard_who_does_not_ask_for_one
+        placement_nodes, "SHARD", "", placing.TestShards().test_nobody_gets_a_shard_who_does_not_ask_for_one
     ),
     "taints do not matter": Bug(
-        placement, "fitting_nodes", tolerates_everything, placing.TestTaints().test_what_tolerates_no_node_is_told_so
+        placement_nodes,
+        "fitting_nodes",
+        tolerates_everything,
+        placing.TestTaints().test_what_tolerates_no_node_is_told_so,
     ),
     "reserved room is kept though its holder started there": Bug(
         Backfill, "_use", takes_nothing, reserving.test_what_its_holder_starts_in_it_is_not_kept_a_second_time
