@@ -69,7 +69,7 @@ class ReasonCode(StrEnum):
     EXPANDED = "expanded"  # count
     EXPANSION_INVALID = "expansion_invalid"  # words
     CANCELLED_BY_USER = "cancelled_by_user"  # by
-    CANCELLED_OUTSIDE = "cancelled_outside"  # native_id
+    CANCELLED_OUTSIDE = "cancelled_outside"  # native_id, words
     HELD = "held"
     RELEASED = "released"
     RETRIED_BY_USER = "retried_by_user"

@@ -107,7 +107,8 @@ def _cancelled_outside(case: _Case) -> TaskMoved | None:
     if case.end.reason is not EndReason.CANCELLED or case.attempt.cancel_sent:
         return None
     native_id = str(case.attempt.native_id or "")
-    return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_OUTSIDE, native_id=native_id))
+    reason = because(ReasonCode.CANCELLED_OUTSIDE, native_id=native_id, words=case.end.detail)
+    return _move(case, TaskState.CANCELLED, reason)
 
 
 def _held(case: _Case) -> TaskMoved | None:

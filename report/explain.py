@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
@@ -63,7 +63,7 @@ def read_explanation(reader: Reader, name: str, now: datetime) -> Explanation:
     rows = [
         row for subject in (task.id, *(attempt.id for attempt in attempts)) for row in reader.audit(subject=subject)
     ]
-    history = tuple(_happening(row) for row in sorted(rows, key=lambda row: row.seq))
+    history = tuple(_happenings(sorted(rows, key=lambda row: row.seq)))
     present = reader.meta().present(now)
     return Explanation(
         task=task,
@@ -76,9 +76,20 @@ def read_explanation(reader: Reader, name: str, now: datetime) -> Explanation:
     )
 
 
-def _happening(row: AuditRow) -> Happening:
+def _happenings(rows: Sequence[AuditRow]) -> Iterator[Happening]:
+    """Tell what happened, in order; a wish to cancel is carried out later, but in the name of whoever had it."""
+    by: dict[str, Fact] = {}
+    for row in rows:
+        if row.kind == "cancel.requested":
+            by = {"by": str(row.facts.get("by"))}
+        yield _happening(row, by)
+
+
+def _happening(row: AuditRow, cancelled_by: Mapping[str, Fact]) -> Happening:
     told = _mapping(row.facts.get("because"))
     code = str(row.facts.get("reason", row.kind))
+    if code == ReasonCode.CANCELLED_BY_USER:
+        told = {**cancelled_by, **told}
     return Happening(
         at=row.at,
         subject=row.subject,
@@ -150,6 +161,7 @@ _BOOKKEEPING = frozenset({"after", "before", "pipeline", "parent", "incarnation"
 _OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "task.added": lambda _: "it was submitted",
     "task.ranked": _ranked_words,
+    "cancel.requested": lambda facts: f"{facts.get('by')} asked for it to be cancelled",
     "checkpoint.seen": lambda facts: f"it saved step {facts.get('step')}",
     "output.seen": _output_words,
     "noted.cancel_answered": lambda _: "the resource manager was asked to stop it",

@@ -111,6 +111,8 @@ def in_words(reason: Reason) -> str:
     except KeyError:
         told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
+    if reason.code is _C.CANCELLED_OUTSIDE and reason.facts.get("words"):
+        sentence += f" ({reason.facts['words']})"
     if reason.facts.get("on"):
         sentence += f", on {reason.facts['on']}"
     if reason.facts.get("kept_off"):

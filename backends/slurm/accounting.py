@@ -5,6 +5,7 @@ https://slurm.schedmd.com/sacct.html. It is asked about single jobs only, and on
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
@@ -70,9 +71,17 @@ def _row(line: str) -> Record | None:
         state=state,
         exit_code=exit_code,
         signal=signal,
-        reason=by,
+        reason=_named(by),
         nodes="" if nodes == "None assigned" else nodes,
         submitted_at=parse_time(submitted),
         started_at=parse_time(started),
         ended_at=parse_time(ended),
     )
+
+
+def _named(by: str) -> str:
+    """Name the user of "by 1000", where this host knows him."""
+    try:
+        return f"by {pwd.getpwuid(int(by.removeprefix('by '))).pw_name}"
+    except (KeyError, ValueError):
+        return by

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,8 @@ from elisa.model.ids import TaskId
 from elisa.model.pipeline import RetryPolicy
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import TaskState
+from elisa.report.explain import read_explanation
+from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 from tests.reliability.specs import after, job
 from tests.reliability.world import World
@@ -43,6 +46,23 @@ def test_what_runs_is_marked_for_the_next_tick(world: World) -> None:
     assert (first.changed, dict(again.unchanged)) == ((task,), {task: "it is being cancelled"})
     assert world.states() == {"a": TaskState.ACTIVE}
     assert world.tasks()["a"].cancel_requested
+
+
+def test_it_is_told_who_cancelled_what_ran(world: World) -> None:
+    world.submit(job("a"))
+    world.tick()
+    cancel(replace(world.workspace(), actor="ada"), ids(world, "a"))
+    world.run()
+
+    with Reader.open(world.home) as reader:
+        told = read_explanation(reader, ids(world, "a")[0], world.clock.now())
+
+    assert told.now == "cancelled: ada cancelled it"
+    assert [one.words for one in told.history if "ada" in one.words] == [
+        "ada asked for it to be cancelled",
+        "ada cancelled it",
+        "ada cancelled it",
+    ]
 
 
 def test_what_is_over_is_left_as_it_is(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.backends.simulated.spec import AnswerFaults, ClusterSpec, FaultSpec, NodeType
 from elisa.engine.config import Site
 from elisa.engine.loop import until_idle
 from elisa.engine.projects import known_projects
@@ -73,6 +73,18 @@ def test_reserving_is_for_administrators_and_reservers_and_giving_back_for_manag
     with pytest.raises(UsageError, match="there is no reservation"):
         release_reserved(seen_by(world, MANAGER), made[0].id)
     assert_sound(world)
+
+
+def test_room_of_a_backend_that_does_not_answer_is_reserved_unchecked(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    world.cluster.spec = replace(world.cluster.spec, faults=FaultSpec(answers=AnswerFaults(unreachable=1.0)))
+
+    made = keep(world, amount={"cpus": "99"})
+
+    assert [one.what for one in made.reservations] == ["99 cpus"]
+    assert made.notes == (
+        "sim does not answer, so what it has was not checked: sim does not answer: Unable to contact the controller",
+    )
 
 
 @pytest.mark.parametrize("queue", [False, True], ids=["elisa places", "a queue"])

@@ -80,10 +80,16 @@ def answered(*observations: Observation) -> Mapping[BackendName, Poll]:
 
 
 def ended(
-    reason: EndReason, id_: str = "t1.1", *, step: int | None = None, exit_code: int | None = None, **fields: Any
+    reason: EndReason,
+    id_: str = "t1.1",
+    *,
+    step: int | None = None,
+    exit_code: int | None = None,
+    detail: str = "",
+    **fields: Any,
 ) -> Attempt:
     state = AttemptState.LOST if reason is EndReason.LOST else AttemptState.ENDED
-    end = End(reason=reason, step=step, exit_code=exit_code)
+    end = End(reason=reason, step=step, exit_code=exit_code, detail=detail)
     return an_attempt(id_, state, **{"end": end, "started_at": after(-600), "ended_at": NOW, **fields})
 
 

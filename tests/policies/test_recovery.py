@@ -59,11 +59,11 @@ def test_a_cancelled_task_stays_cancelled() -> None:
 
 
 def test_a_cancel_from_outside_is_respected() -> None:
-    moved = fate(a_retrying_task(), ended(EndReason.CANCELLED))
+    moved = fate(a_retrying_task(), ended(EndReason.CANCELLED, detail="CANCELLED by root"))
 
     assert (moved.after, moved.reason) == (
         TaskState.CANCELLED,
-        because(ReasonCode.CANCELLED_OUTSIDE, native_id="77"),
+        because(ReasonCode.CANCELLED_OUTSIDE, native_id="77", words="CANCELLED by root"),
     )
 
 

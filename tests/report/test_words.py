@@ -20,6 +20,11 @@ def test_every_code_reads_as_a_sentence_even_without_its_facts(code: ReasonCode)
     ("reason", "words"),
     [
         pytest.param(
+            because(ReasonCode.CANCELLED_OUTSIDE, native_id="77", words="CANCELLED by root"),
+            "somebody cancelled its native job 77 outside of elisa (CANCELLED by root)",
+            id="who cancelled it outside",
+        ),
+        pytest.param(
             because(ReasonCode.BUDGET_EXHAUSTED, project="vision", resource="gpu hours", asked=48, left=31.2, cap=500),
             "project vision has 31.2 gpu hours left of 500, this asks for 48",
             id="a budget",

@@ -80,7 +80,7 @@ def test_launch_failure_is_told_from_a_failure() -> None:
 def test_who_cancelled_it_is_kept() -> None:
     accounts = parse_accounts(recording("sacct", "24.11.5"), INSTANCE)
 
-    assert describe(accounts[JobKey("4", attempt("4"))], NativeId("x")).detail == "CANCELLED by 0"
+    assert describe(accounts[JobKey("4", attempt("4"))], NativeId("x")).detail == "CANCELLED by root"
 
 
 def test_newest_record_of_a_requeued_job_counts() -> None:
