@@ -20,7 +20,7 @@ from elisa.engine.fusing import Fused, fuse
 from elisa.engine.health import HealthBook
 from elisa.engine.livelock import with_protection
 from elisa.engine.managers import Managers
-from elisa.engine.plugins import FencedPlugins
+from elisa.engine.plugins import FencedPlugins, whole_name
 from elisa.engine.rules import policy_of
 from elisa.engine.unpinning import is_pinned
 from elisa.engine.workspace import Workspace
@@ -32,7 +32,7 @@ from elisa.policies.deadlines import Due
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan, plan
 from elisa.policies.power import priced
-from elisa.policies.registry import load_plugins, unknown_keys
+from elisa.policies.registry import load_plugins, named_by
 from elisa.policies.snapshot import KeptRoom
 from elisa.store.reader import Reader
 
@@ -102,7 +102,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         urged=urged_now(reader) if ready.task or running else {},
         avoid=avoided_nodes(avoided, clusters),
         bad_gpus=avoided_gpus(ws.backends, avoided),
-        plugins=tuple(fenced.order) if fenced is not None else (),
+        plugins=tuple(fenced.calls) if fenced is not None else (),
         planner=ws.site.planner if fenced is not None else "",
     )
     if fenced is None:
@@ -114,10 +114,10 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
 
 def _with_plugins(planner: str, fenced: FencedPlugins, inputs: PlanInputs) -> tuple[Plan, PlanInputs]:
     """Return the plan, with notes on plug-ins that could not be loaded, and the inputs without those that failed in it."""
-    snapshot = inputs.snapshot(fenced.order)
+    snapshot = inputs.snapshot(fenced.calls)
     made = fenced.plan(planner, snapshot) if planner else plan(snapshot)
     made.notes = (*made.notes, *(f"plug-in {problem}" for problem in fenced.problems))
-    taking_part = tuple(name for name in inputs.plugins if f"order.{name}" not in fenced.failed)
+    taking_part = tuple(name for name in inputs.plugins if whole_name(name) not in fenced.failed)
     is_theirs = f"planner.{planner}" not in fenced.failed
     return made, replace(inputs, plugins=taking_part, planner=planner if is_theirs else "")
 
@@ -131,7 +131,7 @@ def _promised(ws: Workspace, reader: Reader, policy: SitePolicy) -> Mapping[Task
 
 def _fenced(ws: Workspace, policy: SitePolicy, health: HealthBook, now: datetime) -> FencedPlugins | None:
     """Return what other packages bring, if the site names any of it; else nobody pays for looking."""
-    if not ws.site.planner and not unknown_keys(policy.order, {}):
+    if not ws.site.planner and not named_by(policy):
         return None
     return FencedPlugins(load_plugins(), health, ws.random, now)
 

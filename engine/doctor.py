@@ -20,6 +20,7 @@ from elisa.engine.config import load_site
 from elisa.engine.files import OsFiles
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import words_of
+from elisa.engine.plugins import whole_name
 from elisa.engine.ports import SystemClock
 from elisa.engine.release import AGENT_PATH
 from elisa.engine.roles import read_roles
@@ -28,7 +29,7 @@ from elisa.engine.workspace import check_ancestors, open_workspace
 from elisa.model import layout
 from elisa.model.errors import BackendError, ElisaError
 from elisa.model.native import NodeState
-from elisa.policies.registry import Plugins, load_plugins, unknown_keys
+from elisa.policies.registry import Plugins, load_plugins, named_by
 from elisa.store.filesystem import probe
 from elisa.store.reader import Reader
 
@@ -222,10 +223,9 @@ def _roles(home: Path) -> Iterator[Finding]:
 def _plugins(home: Path) -> Iterator[Finding]:
     """Tell what other packages bring, if the site names any of it, and what of that cannot be had."""
     site = load_site(OsFiles(), home)
-    named = [f"order.{name}" for name in unknown_keys(site.order, {})]
-    named += [f"planner.{site.planner}"] if site.planner else []
+    named = [*named_by(site.policy()), *([f"planner.{site.planner}"] if site.planner else [])]
     found = load_plugins() if named else Plugins({}, ())
-    present = {*(f"order.{name}" for name in found.order), *(f"planner.{name}" for name in found.planners)}
+    present = {*map(whole_name, found.calls), *(f"planner.{name}" for name in found.planners)}
     for problem in found.problems:
         yield _warn("plug-ins", problem, "mend or remove the package that brings it")
     for name in named:

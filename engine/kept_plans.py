@@ -142,7 +142,7 @@ def made_again(inputs: PlanInputs) -> Plan:
     if not inputs.plugins and not inputs.planner:
         return plan(inputs.snapshot())
     installed = load_plugins()
-    order = {name: plugin for name, plugin in installed.order.items() if name in inputs.plugins}
-    snapshot = inputs.snapshot(order)
+    calls = {name: plugin for name, plugin in installed.calls.items() if name in inputs.plugins}
+    snapshot = inputs.snapshot(calls)
     planner = installed.planners.get(inputs.planner)
     return plan(snapshot) if planner is None else guarded(planner, snapshot)[0]

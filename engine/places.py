@@ -18,6 +18,7 @@ from elisa.model.site import CLASS_RANK
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.fusion import native_jobs
+from elisa.policies.opinions import FACTOR, heard
 from elisa.policies.order import ranking
 from elisa.policies.snapshot import Snapshot
 from elisa.policies.waitingorder import Waiting, new_places
@@ -91,6 +92,7 @@ def ranks_of(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: da
     snapshot = Snapshot.build(
         columns, plan_of.usage, (), (), plan_of.site, now, plugins=plan_of.plugins, urged=plan_of.urged
     )
+    snapshot, _ = heard(snapshot, [FACTOR])
     ids = snapshot.tasks.ids
     return {TaskId(ids[row]): number for number, row in enumerate(ranking(snapshot).order.tolist())}
 

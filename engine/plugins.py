@@ -1,4 +1,4 @@
-"""Order keys and planners of other packages, behind a fence: one that fails is left out, told of, and left to rest."""
+"""Policies of other packages, behind a fence: one that fails is left out, told of, and left to rest."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ import numpy.typing as npt
 from elisa.engine.health import HealthBook
 from elisa.model.ports import RandomSource
 from elisa.policies.breaker import guarded
+from elisa.policies.opinions import KINDS, checked
 from elisa.policies.plan import Plan, plan
 from elisa.policies.registry import Plugins
 from elisa.policies.snapshot import OrderPlugin, Snapshot
 
-__all__ = ["FencedPlugins"]
+__all__ = ["FencedPlugins", "whole_name"]
 
 _LONGEST_S = 2.0
 
@@ -29,8 +30,8 @@ _LONGEST_S = 2.0
 class FencedPlugins:
     """The plug-ins of one tick. The book remembers failures between ticks: after two, a plug-in rests longer and longer.
 
-    `problems` tells of those that could not be loaded; `failed` names those that failed in this tick, as `order.KEY` or
-    `planner.NAME`.
+    `calls` are all but planners, as a snapshot takes them. `problems` tells of those that could not be loaded; `failed` has
+    the whole names of those that failed in this tick.
     """
 
     def __init__(
@@ -43,10 +44,10 @@ class FencedPlugins:
         self._planners = plugins.planners
         self.problems = plugins.problems
         self.failed: set[str] = set()
-        self.order: Mapping[str, OrderPlugin] = {
+        self.calls: Mapping[str, OrderPlugin] = {
             name: partial(self._call, name, plugin)
-            for name, plugin in plugins.order.items()
-            if not health.is_resting(_book_name(name), now)
+            for name, plugin in plugins.calls.items()
+            if not health.is_resting(whole_name(name), now)
         }
 
     def plan(self, name: str, snapshot: Snapshot) -> Plan:
@@ -73,11 +74,11 @@ class FencedPlugins:
         try:
             with _time_limit(self._longest_s):
                 key = np.asarray(plugin(snapshot))
-            _check(key, len(snapshot.tasks))
+            _check(name, key, snapshot)
         except Exception as err:
-            self._failed(_book_name(name), f"{type(err).__name__}: {err}")
+            self._failed(whole_name(name), f"{type(err).__name__}: {err}")
             raise
-        self._health.worked(_book_name(name))
+        self._health.worked(whole_name(name))
         return key
 
 
@@ -87,12 +88,16 @@ def _noted(made: Plan, note: str) -> Plan:
     return made
 
 
-def _book_name(key: str) -> str:
-    return f"order.{key}"
+def whole_name(name: str) -> str:
+    """Return the name of the entry point of what a snapshot has among its plug-ins."""
+    return name if name.startswith(tuple(KINDS)) else f"order.{name}"
 
 
-def _check(key: npt.NDArray[Any], count: int) -> None:
-    if key.shape != (count,) or key.dtype.kind not in "iuf" or bool(np.isnan(key).any()):
+def _check(name: str, key: npt.NDArray[Any], snapshot: Snapshot) -> None:
+    count = len(snapshot.tasks)
+    if name.startswith(tuple(KINDS)):
+        checked(name, key, snapshot)
+    elif key.shape != (count,) or key.dtype.kind not in "iuf" or bool(np.isnan(key).any()):
         raise ValueError("it gave no number for each task")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from elisa.engine.release import JobRules
 from elisa.engine.site_kinds import Count, Duration, Memory, Moment, Section, Weight
@@ -162,6 +162,9 @@ class PreemptionConfig(Section):
     restart: Duration = Field(
         default=int(_PREEMPTION.restart_s), description="What starting again costs beside the work that is lost."
     )
+    costs: tuple[str, ...] = Field(
+        default=(), description="Plug-ins of other packages (`cost.NAME`) that add to what stopping work costs."
+    )
 
     def policy(self) -> PreemptionRules:
         """Return it as the rules of a policy."""
@@ -172,7 +175,18 @@ class PreemptionConfig(Section):
             times=self.times,
             grace_s=self.grace,
             restart_s=self.restart,
+            costs=self.costs,
         )
+
+
+_Weights = TypeVar("_Weights", bound=Section)
+
+
+def _with_others(section: _Weights, others: Mapping[str, float]) -> _Weights:
+    """Return the section. Raises ValueError if a weight for another package has a name that is built in."""
+    for name in sorted(others.keys() & type(section).model_fields.keys()):
+        raise ValueError(f"`{name}` is built in: give it its weight beside `others`, not under it")
+    return section
 
 
 class FactorsConfig(Section):
@@ -195,6 +209,13 @@ class FactorsConfig(Section):
     full_importance: Annotated[float, Field(gt=0)] = Field(
         default=_FACTORS.importance_full, description="The importance that counts 1."
     )
+    others: Mapping[str, Weight] = Field(
+        default={}, description="Weights of factors of other packages (`factor.NAME`), by name."
+    )
+
+    @model_validator(mode="after")
+    def _others_are_others(self) -> FactorsConfig:
+        return _with_others(self, self.others)
 
     def policy(self) -> Factors:
         """Return it as the rules of a policy."""
@@ -208,6 +229,7 @@ class FactorsConfig(Section):
             promise=self.promise,
             age_s=self.full_age,
             importance_full=self.full_importance,
+            others=tuple(sorted(self.others.items())),
         )
 
 
@@ -228,10 +250,17 @@ class PlacementConfig(Section):
     switches: Weight = Field(
         default=_PLACEMENT.switches, description="Spreads work on several nodes over the fewest switches."
     )
+    others: Mapping[str, Weight] = Field(
+        default={}, description="Weights of terms of other packages (`score.NAME`), by name."
+    )
+
+    @model_validator(mode="after")
+    def _others_are_others(self) -> PlacementConfig:
+        return _with_others(self, self.others)
 
     def policy(self) -> PlacementWeights:
         """Return it as the rules of a policy."""
-        return PlacementWeights(**self.model_dump())
+        return PlacementWeights(**self.model_dump() | {"others": tuple(sorted(self.others.items()))})
 
 
 class PowerConfig(Section):

@@ -103,7 +103,8 @@ class RunningRow(NamedTuple):
     one. `may_resize`: it is elastic, saves, and is alone; it gave way to the tasks of `gave_way_to` before, has had room to
     grow since `roomy_us` (0: it has none), and had `grew_from` nodes when it was last to grow (0: it shrank since).
     `is_protected`: nobody may take its place, for it came back too often without getting any further. `is_leaving`: it was
-    asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun.
+    asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun. `extra_cost` is what plug-ins
+    add to the cost of stopping it, in billing hours.
     """
 
     attempt: str
@@ -128,6 +129,7 @@ class RunningRow(NamedTuple):
     gave_way_to: tuple[str, ...] = ()
     roomy_us: int = 0
     grew_from: int = 0
+    extra_cost: float = 0.0
 
 
 class UnfinishedRow(NamedTuple):

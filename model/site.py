@@ -202,7 +202,10 @@ class FairShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factors:
-    """Weights of the multifactor order; each factor lies between 0 and 1. `age_s` is the wait at which age counts 1."""
+    """Weights of the multifactor order; each factor lies between 0 and 1. `age_s` is the wait at which age counts 1.
+
+    `others` are the weights of factors of other packages, by name.
+    """
 
     age: float = 1000.0
     fair_share: float = 2000.0
@@ -213,6 +216,7 @@ class Factors:
     promise: float = 0.0
     age_s: float = 7 * 86400.0
     importance_full: float = 100.0
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +226,7 @@ class PlacementWeights:
     `wish`: the author's first choice of GPU. `default`: the resource manager's own default partition. `finish`: ends
     soonest, wait and speed together. `cost`: is billed least. `load`: is least full. `energy`: draws least. `near`: has the
     input data. `fit`: leaves the fewest GPUs idle beside it. `affinity`: has nodes beside and apart from those that it prefers.
-    `switches`: spreads it over the fewest.
+    `switches`: spreads it over the fewest. `others` are the weights of terms of other packages, by name.
     """
 
     wish: float = 10.0
@@ -235,6 +239,7 @@ class PlacementWeights:
     fit: float = 0.5
     affinity: float = 4.0
     switches: float = 1.0
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +247,8 @@ class PreemptionRules:
     """Who may be asked to leave. The beneficiary's class must be at least `class_gap` ranks above the victim's.
 
     A victim has run for `minimum_run_s`, and was preempted fewer than `times` times. `grace_s` is the time it gets to
-    save, `restart_s` what starting again costs it beside the work since its newest checkpoint.
+    save, `restart_s` what starting again costs it beside the work since its newest checkpoint; `costs` names the plug-ins that
+    add to it.
     """
 
     enabled: bool = False
@@ -251,6 +257,7 @@ class PreemptionRules:
     times: int = 3
     grace_s: float = 120.0
     restart_s: float = 60.0
+    costs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

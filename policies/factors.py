@@ -14,6 +14,7 @@ import numpy as np
 from elisa.model.site import Factors
 from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed, owner_factors
+from elisa.policies.opinions import FACTOR
 from elisa.policies.snapshot import Floats, Snapshot
 
 __all__ = ["FactorLine", "factor_columns", "factor_lines", "scores", "weights_of"]
@@ -40,6 +41,7 @@ def factor_columns(snapshot: Snapshot) -> Mapping[str, Floats]:
         "size": _smallness(snapshot)[tasks.shape] if len(tasks) else np.zeros(0),
         "progress": np.clip(tasks.progress, 0, 1),
         "promise": np.clip(tasks.promise, 0, 1),
+        **{name: snapshot.said[FACTOR + name] for name, _ in rules.others if FACTOR + name in snapshot.said},
     }
 
 
@@ -59,6 +61,7 @@ def weights_of(rules: Factors) -> Mapping[str, float]:
         "size": rules.size,
         "progress": rules.progress,
         "promise": rules.promise,
+        **dict(rules.others),
     }
 
 

@@ -29,7 +29,7 @@ _NO_PLUGINS: Mapping[str, OrderPlugin] = MappingProxyType({})
 class PlanInputs:
     """What `Snapshot.build` is given, apart from plug-ins, which are code: here are the names of those that took part.
 
-    `plugins` are order keys, `planner` is the one that planned, "" for the built-in plan.
+    `plugins` are named as in a snapshot, `planner` is the one that planned, "" for the built-in plan.
     """
 
     ready: ReadyColumns

@@ -24,6 +24,7 @@ from elisa.policies.growing import NO_GROWTH, growth
 from elisa.policies.hibernation import due
 from elisa.policies.lending import to_give_back
 from elisa.policies.makeroom import make_room
+from elisa.policies.opinions import heard
 from elisa.policies.order import Ranking, ranking
 from elisa.policies.overcommit import pressed
 from elisa.policies.placement import options_of
@@ -39,6 +40,7 @@ __all__ = ["Plan", "plan"]
 
 def plan(snapshot: Snapshot) -> Plan:
     """Return what to start now, in order, with a reason for every ready task. The same snapshot gives the same plan."""
+    snapshot, notes = heard(snapshot)
     ranked = ranking(snapshot)
     walk = Walk(snapshot)
     walk.run(ranked.order)
@@ -50,6 +52,7 @@ def plan(snapshot: Snapshot) -> Plan:
     served = {one.beneficiary for one in given_back}
     room = [one for one in make_room(snapshot, ranked.order, walk, served) if one.attempt not in going]
     grown = growth(snapshot, walk, going.union(one.attempt for one in room)) if snapshot.running else NO_GROWTH
+    ranked = ranked._replace(notes=(*ranked.notes, *notes))
     return Plan(snapshot, ranked, walk, (*parked, *given_back, *room, *grown.decisions), grown.room)
 
 

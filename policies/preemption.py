@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from elisa.model.columns import RunningRow
@@ -106,10 +107,14 @@ def victims_of(
 
 
 def _is_fair_game(row: RunningRow, rules: PreemptionRules, now_s: float) -> bool:
-    """Tell whether an attempt is neither protected, nor leaving, nor too young, nor stopped too often before."""
+    """Tell whether an attempt is neither protected, nor leaving, nor priceless, nor too young, nor stopped too often."""
     if row.is_leaving or row.is_queued or row.is_protected or not row.is_preemptible:
         return False
-    return now_s - row.started_us / 1e6 >= rules.minimum_run_s and row.times_preempted < rules.times
+    return (
+        row.extra_cost < inf
+        and now_s - row.started_us / 1e6 >= rules.minimum_run_s
+        and row.times_preempted < rules.times
+    )
 
 
 def cost_of(row: RunningRow, site: SitePolicy, now_s: float) -> float:
@@ -118,7 +123,8 @@ def cost_of(row: RunningRow, site: SitePolicy, now_s: float) -> float:
     since_s = max(row.saved_us, row.started_us) / 1e6
     lost_s = 0.0 if row.saves_on_request else max(0.0, now_s - since_s)
     lost = billed(charge_of(row.request, round(lost_s + rules.restart_s)), site.fair_share.billing)
-    return lost * _LATE if row.slack_s < lost_s + rules.restart_s + rules.grace_s else lost
+    is_late = row.slack_s < lost_s + rules.restart_s + rules.grace_s
+    return (lost * _LATE if is_late else lost) + row.extra_cost
 
 
 class Ground:

@@ -15,11 +15,12 @@ from elisa.policies.affinity import Presence
 from elisa.policies.budgets import charge_of
 from elisa.policies.fairshare import billed
 from elisa.policies.locality import part_held
+from elisa.policies.opinions import SCORE
 from elisa.policies.placement_nodes import fitting_nodes, switches_of
 from elisa.policies.placement_pools import Option, Pool
 from elisa.policies.snapshot import Snapshot
 
-__all__ = ["Scored", "rank_options"]
+__all__ = ["TERMS", "Scored", "rank_options"]
 
 
 class Scored(NamedTuple):
@@ -51,12 +52,19 @@ def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot:
         return tuple(Scored(option, 0.0, {}) for option in options)
     presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company) if shape.bond.ties else None
     facts = [_facts(number, shape, option, snapshot, presence) for option in options]
-    weight = asdict(snapshot.site.placement)
+    weight = {**asdict(snapshot.site.placement), **dict(snapshot.site.placement.others)}
     scored = []
     for option, own in zip(options, facts, strict=True):
-        terms = {name: term(own, facts) for name, term in _TERMS.items()}
+        terms = {name: term(own, facts) for name, term in TERMS.items()}
+        terms |= _others(number, option, snapshot)
         scored.append(Scored(option, sum(weight[name] * value for name, value in terms.items()), terms))
     return tuple(sorted(scored, key=lambda one: -one.total))
+
+
+def _others(number: int, option: Option, snapshot: Snapshot) -> Mapping[str, float]:
+    """Return the terms of other packages."""
+    names = [name for name, _ in snapshot.site.placement.others if SCORE + name in snapshot.said]
+    return {name: float(snapshot.said[SCORE + name][number, option.pool]) for name in names}
 
 
 def _facts(number: int, shape: Shape, option: Option, snapshot: Snapshot, presence: Presence | None) -> _Facts:
@@ -125,7 +133,7 @@ def _least(of: Callable[[_Facts], float]) -> Callable[[_Facts, Sequence[_Facts]]
     return term
 
 
-_TERMS: Mapping[str, Callable[[_Facts, Sequence[_Facts]], float]] = {
+TERMS: Mapping[str, Callable[[_Facts, Sequence[_Facts]], float]] = {
     "wish": lambda own, _: 1 / (1 + own.wish),
     "default": lambda own, _: float(own.is_default),
     "finish": _least(lambda one: one.finish_s),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -43,7 +43,7 @@ Floats = npt.NDArray[np.float64]
 _Number = TypeVar("_Number", bound=np.generic)
 
 OrderPlugin = Callable[["Snapshot"], npt.NDArray[np.generic]]
-"""Give one number for each ready task; the smaller goes first."""
+"""Give numbers for what is in a snapshot: an order key one for each ready task, the smaller first."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +120,11 @@ class KeptRoom(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
-    """All that a plan depends on. Two snapshots built from the same facts in any order give the same plan."""
+    """All that a plan depends on. Two snapshots built from the same facts in any order give the same plan.
+
+    `plugins` are order keys by name, and other plug-ins by their whole names; `said` is what the latter gave, see
+    `opinions.heard`.
+    """
 
     now_s: float
     site: SitePolicy
@@ -145,6 +149,7 @@ class Snapshot:
     urged: Mapping[TaskId, Urged]
     clusters: Sequence[ClusterView]
     bad_gpus: Mapping[BackendName, Sequence[BadGpu]]
+    said: Mapping[str, Floats] = field(default_factory=dict)
 
     @classmethod
     def build(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another source

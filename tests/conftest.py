@@ -69,14 +69,22 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_environment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the test a state folder of its own, and hide the user's settings."""
     for name in [name for name in os.environ if name.startswith(FOREIGN) and name not in KEPT]:
         monkeypatch.delenv(name)
+    if request.node.get_closest_marker("real") is None:
+        monkeypatch.setenv("PATH", _without_pbs(os.environ.get("PATH", os.defpath)))
     monkeypatch.setenv("ELISA_HOME", str(tmp_path / "elisa-home"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TZ", "UTC")
+
+
+def _without_pbs(path: str) -> str:
+    """Return a PATH on which `elisa init` finds no PBS that happens to run on this machine, in a folder of its own."""
+    folders = path.split(os.pathsep)
+    return os.pathsep.join(one for one in folders if Path(one, "env").exists() or not Path(one, "qstat").exists())
 
 
 @pytest.fixture(scope="session")

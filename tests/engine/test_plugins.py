@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elisa.backends.simulated.spec import ClusterSpec, NodeType, PartitionSpec
 from elisa.engine import decide, kept_plans
 from elisa.engine.config import Site
 from elisa.engine.doctor import examine
@@ -43,6 +44,10 @@ def nonsense(snapshot: Snapshot) -> Any:
 
 def broken(snapshot: Snapshot) -> Any:
     raise RuntimeError(f"{len(snapshot.tasks)} is my unlucky number")
+
+
+def the_last_pool(snapshot: Snapshot) -> Any:
+    return np.tile(np.arange(len(snapshot.pools)) / len(snapshot.pools), (len(snapshot.shapes), 1))
 
 
 def idle(snapshot: Snapshot) -> Plan:
@@ -204,3 +209,53 @@ def test_a_planner_nobody_brings_is_told_of(tmp_path: Path, monkeypatch: pytest.
     world.submit(job("a"))
 
     assert world.tick().alarms == ("planner `absent` is not there, or rests after failures: left out",)
+
+
+TWO_QUEUES = ClusterSpec(
+    nodes=(NodeType(name="node", cpus=4),),
+    partitions=(PartitionSpec(name="day", is_default=True), PartitionSpec(name="night")),
+)
+
+
+def test_a_term_from_outside_chooses_the_place_and_the_decision_can_be_replayed(
+    tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(score_last="the_last_pool")
+    monkeypatch.setattr(kept_plans, "load_plugins", decide.load_plugins)
+    site = Site.model_validate({"backends": {"sim": {"kind": "simulated"}}, "placement": {"others": {"last": 100}}})
+    world = World.make(tmp_path / "home", spec=TWO_QUEUES, site=site)
+    world.submit(job("a"))
+    world.tick()
+
+    [attempt] = world.attempts("a")
+    done = replay_tick(world.workspace(), 1)
+
+    assert attempt.partition == "night"
+    assert done.kept.inputs.plugins == ("score.last",)
+    assert done.differences == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("score", {"placement": {"others": {"theirs": 1}}}),
+        ("factor", {"factors": {"others": {"theirs": 1}}}),
+        ("cost", {"preemption": {"costs": ["theirs"]}}),
+    ],
+)
+def test_one_of_another_kind_that_fails_is_left_out_and_rests_after_two_failures(
+    tmp_path: Path, install: Install, kind: str, settings: dict[str, Any]
+) -> None:
+    install(**{f"{kind}_theirs": "broken"})
+    world = a_world(tmp_path, **settings)
+    world.submit(job("a"), job("b"), job("c"))
+
+    alarms = [world.tick().alarms for _ in range(3)]
+
+    assert [told[0].split(" (")[0] for told in alarms[:2]] == [f"`{kind}.theirs` failed"] * 2
+    assert f"`{kind}.theirs` is not there, or rests after failures: left out" in alarms[2]
+
+
+def test_a_name_that_is_built_in_is_no_name_of_another_package() -> None:
+    with pytest.raises(ValueError, match="`age` is built in"):
+        Site.model_validate({"factors": {"others": {"age": 1}}})

@@ -134,7 +134,7 @@ def wherever(request: Any, holdings: Any, count: int) -> Any:
     return np.ones(count, dtype=np.bool_)
 
 
-_finish_term = score._TERMS["finish"]
+_finish_term = score.TERMS["finish"]
 _take, _cost_of, _fitting_nodes = Admission.take, preemption.cost_of, placement_nodes.fitting_nodes
 
 LAWS = {keeps_room_beside_what_starts: backfilling.test_no_promised_start_is_ever_delayed_with_perfect_estimates}
@@ -268,8 +268,8 @@ BUGS: Mapping[str, Bug] = {
     ),
     "the slowest place wins": Bug(
         score,
-        "_TERMS",
-        {**score._TERMS, "finish": lambda own, everyone: 1 - _finish_term(own, everyone)},
+        "TERMS",
+        {**score.TERMS, "finish": lambda own, everyone: 1 - _finish_term(own, everyone)},
         placing.TestScore().test_who_only_wants_to_be_done_goes_where_it_is_fastest,
     ),
     "shards are given to anybody": Bug(

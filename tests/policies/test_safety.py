@@ -19,7 +19,7 @@ from elisa.policies.breaker import guarded, problems_of
 from elisa.policies.deadlock import Deadlock, Idle, deadlocks, losses, waits_for
 from elisa.policies.gangs import Assembling, Assembly, assemble
 from elisa.policies.plan import Plan, plan
-from elisa.policies.registry import GROUP, ORDER, Plugins, load_plugins, unknown_keys
+from elisa.policies.registry import GROUP, ORDER, Plugins, load_plugins, named_by
 from elisa.policies.snapshot import Snapshot
 from tests.policies.build import HERE, Ready, a_snapshot, started
 
@@ -293,8 +293,8 @@ class TestRegistry:
         assert load_plugins() == Plugins({}, ())
 
     def test_every_default_key_is_known(self) -> None:
-        assert unknown_keys(SitePolicy().order, {}) == ()
-        assert unknown_keys(["age", "moon", "mine"], {"mine": reversed_ids}) == ("moon",)
+        assert named_by(SitePolicy()) == ()
+        assert named_by(SitePolicy(order=("age", "moon"))) == ("order.moon",)
         assert {"multifactor", "fair_tree", "drf", "fifo", "aged", "tiers"} <= set(ORDER)
 
 

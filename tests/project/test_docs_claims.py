@@ -110,7 +110,8 @@ def test_page_names_every_factor_that_a_site_can_weigh(page: str) -> None:
 def test_page_tells_the_weight_of_every_term_of_the_placement_score(page: str) -> None:
     told = dict(re.findall(r"^\| `(\w+)` \| ([0-9.]+) \|", section(page, "Placement"), re.MULTILINE))
 
-    assert {name: float(weight) for name, weight in told.items()} == asdict(PlacementWeights())
+    built_in = {name: weight for name, weight in asdict(PlacementWeights()).items() if name != "others"}
+    assert {name: float(weight) for name, weight in told.items()} == built_in
 
 
 def test_page_tells_the_default_order_and_the_rules_of_silence(page: str) -> None:
