@@ -43,11 +43,15 @@ class NativeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A native job that the resource manager described. `detail` is its pending reason or words about its end."""
+    """A native job that the resource manager described. `detail` is its pending reason or words about its end.
+
+    With `is_managers_doing` its manager, or whoever administers it, cancelled it after it was given nodes.
+    """
 
     native_id: NativeId
     state: NativeState
     end_reason: EndReason | None = None
+    is_managers_doing: bool = False
     exit_code: int | None = None
     signal: int | None = None
     detail: str = ""

@@ -46,6 +46,7 @@ _AGENT_EXITS: Mapping[int, EndReason] = {
     77: EndReason.BAD_GPU,
 }
 _FIRST_SIGNAL_STATUS = 128
+_NOT_LAUNCHED = "launch failed: its resource manager cancelled it before its script began"
 
 
 def own_word(attempt: Attempt, heard: Heard) -> End | None:
@@ -108,6 +109,8 @@ def is_firm(end: End, heard: Heard) -> bool:
 def conclude(attempt: Attempt, heard: Heard, seen: Seen) -> End:
     """Return the end of a native job that the manager calls ended, from both words."""
     own = own_word(attempt, heard)
+    if own is None and seen.is_managers_doing and not (attempt.cancel_sent or attempt.claimed or heard.is_alive):
+        return End(reason=EndReason.BOOT_FAILURE, detail=_NOT_LAUNCHED, step=_step(attempt, heard))
     if own is None:
         return End(
             reason=_reason_alone(seen),

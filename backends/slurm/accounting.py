@@ -18,6 +18,8 @@ __all__ = ["by_job_argv", "by_name_argv", "is_disabled", "parse_accounts"]
 
 # The name comes last: it alone may hold a `|`.
 _FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "JobName")
+# Slurm does so, too, where a PrologSlurmctld failed and the job may not be requeued (22.05 and 24.11, as measured).
+_BY_ROOT = "CANCELLED by 0"
 _DISABLED = "accounting storage is disabled"
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -44,11 +46,11 @@ def is_disabled(answer: Completed) -> bool:
     return _DISABLED in answer.stderr.lower()
 
 
-def parse_accounts(text: str, instance: str) -> Mapping[JobKey, Record]:
-    """Return this instance's jobs: the newest record of each."""
+def parse_accounts(text: str, instance: str, uid: int) -> Mapping[JobKey, Record]:
+    """Return this instance's jobs, all of user `uid`: the newest record of each."""
     records: dict[JobKey, dict[datetime, list[Record]]] = {}
     for line in text.split("\n"):
-        record = _row(line)
+        record = _row(line, is_root=uid == 0)
         tag = tag_of_name(instance, record.name) if record is not None else None
         if record is not None and tag is not None:
             job, _ = component_of(record.job)
@@ -57,7 +59,7 @@ def parse_accounts(text: str, instance: str) -> Mapping[JobKey, Record]:
     return {key: whole(lives[max(lives)]) for key, lives in records.items()}
 
 
-def _row(line: str) -> Record | None:
+def _row(line: str, *, is_root: bool) -> Record | None:
     cells = line.split("|", len(_FIELDS) - 1)
     if len(cells) != len(_FIELDS) or not is_number(component_of(cells[0])[0]):
         return None
@@ -69,6 +71,7 @@ def _row(line: str) -> Record | None:
         job=job,
         name=name,
         state=state,
+        is_managers_doing=words == _BY_ROOT and not is_root,
         exit_code=exit_code,
         signal=signal,
         reason=_named(by),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from elisa.backends.protocol import Advice, Description
@@ -43,6 +44,8 @@ __all__ = ["SlurmBackend"]
 
 # More is lost when a chain breaks, and held in advance, than is won: a stage of a minute outlasts the pause between ticks.
 _CHAIN_AHEAD = 16
+# slurmctld hands its records over within seconds, and keeps them for later while slurmdbd is away.
+_ACCOUNTS_LATE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,7 @@ class SlurmBackend:
         return array_ids(parse_number(answer), requests)
 
     def poll(self, ids: Collection[NativeId]) -> Poll:
-        """Describe jobs from one listing; sacct is asked only about those that are missing from it."""
+        """Describe jobs from one listing; sacct is asked only about those that it lacks, or that end in it without a why."""
         if not ids:
             return Answered(observations={})
         try:
@@ -106,9 +109,10 @@ class SlurmBackend:
         except Unavailable as err:
             return Unreachable(what=f"{err.what}: {err.why}")
         jobs = {native_id: _key(native_id) for native_id in ids}
-        missing = {job for job in jobs.values() if job is not None and job not in listed}
-        accounts = self._client.accounts_of(missing) if missing else {}
-        return Answered(observations={i: _observe(i, job, listed, accounts) for i, job in jobs.items()})
+        open_ones = {job for job in jobs.values() if job is not None and _leaves_open_why(listed.get(job))}
+        accounts = self._client.accounts_of(open_ones) if open_ones else {}
+        now = self.clock.now()
+        return Answered(observations={i: _observe(i, job, listed, accounts, now) for i, job in jobs.items()})
 
     def cancel(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask Slurm to end jobs. Only numbers that still carry their attempt's tag are named to it."""
@@ -250,18 +254,41 @@ def _singles(known: Records) -> list[tuple[JobKey, AttemptId]]:
     return [(key, key.tag) for key in sorted(singles, key=lambda key: int(key.number))]
 
 
-def _observe(native_id: NativeId, job: JobKey | None, listed: Records, accounts: Records | None) -> Observation:
+def _leaves_open_why(record: Record | None) -> bool:
+    """Tell whether squeue says too little: nothing at all, or that a job was cancelled before its script began."""
+    return record is None or (record.state == "CANCELLED" and bool(record.nodes) and record.exit_code == 0)
+
+
+def _observe(
+    native_id: NativeId, job: JobKey | None, listed: Records, accounts: Records | None, now: datetime
+) -> Observation:
+    record = listed.get(job) if job is not None else None
     if job is None:
         return Gone(native_id=native_id)
-    if job in listed:
-        return describe(listed[job], native_id)
+    if record is not None and not _leaves_open_why(record):
+        return describe(record, native_id)
     if accounts is None:
-        return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw="not in squeue; sacct can't be asked")
-    if job not in accounts:
-        return Gone(native_id=native_id)
-    seen = describe(accounts[job], native_id)
-    # A job that the controller does not know runs nowhere, whatever a late or lost record still says.
-    return seen if seen.state is NativeState.ENDED else Gone(native_id=native_id)
+        where = "not in squeue" if record is None else record.state
+        return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw=f"{where}; sacct can't be asked")
+    account = accounts.get(job)
+    return _recalled(native_id, account) if record is None else _explained(native_id, record, account, now)
+
+
+def _recalled(native_id: NativeId, account: Record | None) -> Observation:
+    """Return what accounts say of a job that the controller does not know."""
+    seen = describe(account, native_id) if account is not None else None
+    # It runs nowhere, whatever a late or lost record still says.
+    return seen if seen is not None and seen.state is NativeState.ENDED else Gone(native_id=native_id)
+
+
+def _explained(native_id: NativeId, record: Record, account: Record | None, now: datetime) -> Observation:
+    """Return what accounts say of who cancelled a job; as it was listed where they say nothing in good time."""
+    told = describe(account, native_id) if account is not None else None
+    if told is not None and told.state is NativeState.ENDED:
+        return told
+    if record.ended_at is None or now - record.ended_at > _ACCOUNTS_LATE:
+        return describe(record, native_id)
+    return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw=f"{record.state}; sacct does not know of it yet")
 
 
 def _was_refused(record: Record) -> bool:

@@ -107,7 +107,7 @@ class SlurmClient:
         for argv in questions:
             answer = self.ask(argv)
             if answer.ok:
-                found.update(accounting.parse_accounts(answer.stdout, self.instance))
+                found.update(accounting.parse_accounts(answer.stdout, self.instance, self.uid))
             elif self.options.accounting is not Accounting.AUTO or not accounting.is_disabled(answer):
                 return None
         return found

@@ -81,11 +81,15 @@ HOPELESS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One job in Slurm's own words, as squeue or sacct listed it."""
+    """One job in Slurm's own words, as squeue or sacct listed it.
+
+    `is_managers_doing`: Slurm itself or root cancelled it, which sacct alone can tell.
+    """
 
     job: str
     name: str
     state: str
+    is_managers_doing: bool = False
     exit_code: int | None = None
     signal: int | None = None
     restarts: int = 0
@@ -152,6 +156,7 @@ def _ended(record: Record, native_id: NativeId) -> Seen:
         native_id=native_id,
         state=NativeState.ENDED,
         end_reason=reason,
+        is_managers_doing=record.is_managers_doing and bool(record.nodes),
         exit_code=record.exit_code if is_own else None,
         signal=record.signal if is_own else None,
         detail=detail,

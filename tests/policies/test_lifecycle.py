@@ -279,6 +279,26 @@ def test_a_job_that_is_listed_again_starts_its_count_anew() -> None:
     assert observed.changes == (AttemptNoted(attempt=AttemptId("t1.1"), absences=0, quiet_ticks=0),)
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, EndReason.BOOT_FAILURE),
+        ({"claimed": True}, EndReason.CANCELLED),
+        ({"cancel_sent": True}, EndReason.CANCELLED),
+    ],
+    ids=["it never began", "it had begun", "we asked for it"],
+)
+def test_job_that_its_manager_cancelled_before_it_began_failed_to_start(
+    known: dict[str, bool], expected: EndReason
+) -> None:
+    cancelled = seen(NativeState.ENDED, end_reason=EndReason.CANCELLED, is_managers_doing=True)
+
+    end = end_of(watch(an_attempt(**known), polls=answered(cancelled)))
+
+    assert end is not None
+    assert end.reason is expected
+
+
 @pytest.mark.parametrize("jump", [timedelta(days=365), timedelta(days=-365), timedelta(hours=1)])
 def test_a_clock_that_jumps_expires_nothing_alone(jump: timedelta) -> None:
     attempt = an_attempt(state=AttemptState.INTENDED, absences=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import sys
 import time
 from dataclasses import replace
@@ -175,8 +176,30 @@ def test_job_that_could_not_be_launched_is_told(world: SlurmWorld) -> None:
     assert world.end_of(native_id).end_reason is EndReason.BOOT_FAILURE
 
 
+def test_nodes_that_could_not_be_made_ready_for_a_job_are_told_as_a_failed_boot(world: SlurmWorld) -> None:
+    native_id = world.submit("sleep 600")
+    world.wait_for(native_id, NativeState.RUNNING)
+
+    world.cluster.fail_to_make_ready(int(native_id.partition(".")[0]))
+
+    seen = world.end_of(native_id)
+    assert (seen.end_reason, seen.raw) == (EndReason.BOOT_FAILURE, "BOOT_FAIL")
+
+
+def test_job_whose_prolog_failed_at_the_controller_was_not_cancelled_by_its_owner(accounted: SlurmWorld) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    options = SlurmOptions(extras=("uid",))
+    world = replace(accounted, backend=replace(accounted.backend, uid=nobody, options=options))
+
+    with accounted.cluster.failing_prolog():
+        native_id = world.submit("true", extras=(("uid", str(nobody)),), workdir="/tmp")
+        seen = world.end_of(native_id)
+
+    assert (seen.end_reason, seen.is_managers_doing, seen.nodes) == (EndReason.CANCELLED, True, "n1")
+
+
 def test_node_that_never_comes_up_is_told_as_a_node_that_failed(tmp_path: Path, slurm_installed: None) -> None:
-    """Slurm calls it NODE_FAIL, not BOOT_FAIL (22.05 and 24.11)."""
+    """Slurm calls it NODE_FAIL (22.05 and 24.11): BOOT_FAIL is what a ResumeProgram says of a job."""
     saving = ("SuspendProgram=/bin/true", "ResumeProgram=/bin/true", "SuspendTimeout=1", "ResumeTimeout=2")
     with SlurmCluster(extra=(*saving, "SuspendTime=100000")) as cluster:
         world = a_world(cluster, tmp_path)

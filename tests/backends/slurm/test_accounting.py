@@ -36,7 +36,7 @@ def test_question_about_names_says_how_far_back() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_recorded_accounts_tell_the_ends_apart(version: str) -> None:
-    accounts = parse_accounts(recording("sacct", version), INSTANCE)
+    accounts = parse_accounts(recording("sacct", version), INSTANCE, uid=0)
 
     ends = {of: describe(record, NativeId("x")).end_reason for (_, of), record in accounts.items()}
     assert ends | dict.fromkeys(map(attempt, "67km")) == {
@@ -62,7 +62,7 @@ def test_recorded_accounts_tell_the_ends_apart(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_recorded_elements_of_an_array_have_records_of_their_own(version: str) -> None:
-    accounts = parse_accounts(recording("sacct", version), INSTANCE)
+    accounts = parse_accounts(recording("sacct", version), INSTANCE, uid=0)
 
     ended = {
         key.number.partition("_")[2]: record.exit_code for key, record in accounts.items() if key.tag == attempt("k")
@@ -71,14 +71,14 @@ def test_recorded_elements_of_an_array_have_records_of_their_own(version: str) -
 
 
 def test_launch_failure_is_told_from_a_failure() -> None:
-    accounts = parse_accounts(recording("sacct", "22.05.8"), INSTANCE)
+    accounts = parse_accounts(recording("sacct", "22.05.8"), INSTANCE, uid=0)
 
     record = accounts[JobKey("6", attempt("6"))]
     assert describe(record, NativeId("x")).end_reason is EndReason.BOOT_FAILURE
 
 
 def test_who_cancelled_it_is_kept() -> None:
-    accounts = parse_accounts(recording("sacct", "24.11.5"), INSTANCE)
+    accounts = parse_accounts(recording("sacct", "24.11.5"), INSTANCE, uid=0)
 
     assert describe(accounts[JobKey("4", attempt("4"))], NativeId("x")).detail == "CANCELLED by root"
 
@@ -90,13 +90,13 @@ def test_newest_record_of_a_requeued_job_counts() -> None:
         f"7|COMPLETED|0:0|2026-11-24T02:10:00|2026-11-24T02:12:00|2026-11-24T02:20:00|n2|{name}\n"
     )
 
-    assert parse_accounts(text, INSTANCE)[JobKey("7", attempt("1"))].state == "COMPLETED"
+    assert parse_accounts(text, INSTANCE, uid=0)[JobKey("7", attempt("1"))].state == "COMPLETED"
 
 
 def test_number_that_was_used_again_is_not_ours() -> None:
     text = "7|COMPLETED|0:0|2026-11-24T02:00:00|2026-11-24T02:00:01|2026-11-24T02:10:00|n1|somebody|else\n\nb|c\n"
 
-    assert parse_accounts(text, INSTANCE) == {}
+    assert parse_accounts(text, INSTANCE, uid=0) == {}
 
 
 def test_site_without_accounting_is_told_from_one_that_does_not_answer() -> None:
@@ -104,3 +104,24 @@ def test_site_without_accounting_is_told_from_one_that_does_not_answer() -> None
     down = Completed(exit_code=1, stderr="sacct: error: Problem talking to the database: Connection refused\n")
 
     assert (is_disabled(disabled), is_disabled(down)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("state", "nodes", "uid", "expected"),
+    [
+        ("CANCELLED by 0", "n1", 1000, True),
+        ("CANCELLED by 0", "None assigned", 1000, False),
+        ("CANCELLED by 1000", "n1", 1000, False),
+        ("CANCELLED by 0", "n1", 0, False),
+    ],
+    ids=["with nodes", "while it waited", "its owner's wish", "root's own wish"],
+)
+def test_job_with_nodes_that_root_cancelled_is_its_managers_doing(
+    state: str, nodes: str, uid: int, *, expected: bool
+) -> None:
+    name = "el.ab12.t000000001.1"
+    text = f"7|{state}|0:0|2026-11-24T02:00:00|2026-11-24T02:00:01|2026-11-24T02:00:01|{nodes}|{name}\n"
+
+    (record,) = parse_accounts(text, INSTANCE, uid).values()
+
+    assert describe(record, NativeId("x")).is_managers_doing == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from elisa.backends.runner import Completed
@@ -11,6 +13,7 @@ from elisa.model.ids import NativeId
 from elisa.model.native import Answered, CancelOutcome, Found, Gone, NativeState, Seen, Unreachable
 from elisa.model.states import EndReason
 from tests.backends.slurm.jobs import INSTANCE, ScriptedRunner, a_request, attempt, backend_with, recording
+from tests.builders import NOW
 
 VERSION = "24.11.5"
 LISTED = recording("squeue", VERSION)
@@ -110,6 +113,60 @@ def test_accounting_that_does_not_answer_leaves_a_purged_job_unknown() -> None:
 
     assert seen(poll, FORGOTTEN).state is NativeState.UNKNOWN
     assert seen(poll, FAILED).state is NativeState.ENDED
+
+
+def cancelled_unbegun(ago_s: float) -> str:
+    """Return squeue's row of FORGOTTEN, which was cancelled so long ago, when it had nodes and its script had not begun."""
+    when = f"{NOW - timedelta(seconds=ago_s):%Y-%m-%dT%H:%M:%S}"
+    cells = {
+        "99": 24,
+        "CANCELLED": 16,
+        "0": 8,
+        " 0": 6,
+        when: 20,
+        f" {when}": 20,
+        f"  {when}": 20,
+        "None": 64,
+        "n1": 64,
+    }
+    return "".join(cell.strip().ljust(width) for cell, width in cells.items()) + "el.ab12.t00000000z.1\n"
+
+
+@pytest.mark.parametrize(
+    ("account", "is_managers_doing"),
+    [
+        (forgotten("CANCELLED by 0"), True),
+        (forgotten("CANCELLED by 1000"), False),
+        (NO_ACCOUNTS, False),
+        ("", False),
+    ],
+    ids=["by Slurm or root", "by its owner", "no accounts are kept", "without a record"],
+)
+def test_who_cancelled_a_job_before_its_script_began_is_looked_up(
+    account: str | Completed, *, is_managers_doing: bool
+) -> None:
+    runner = ScriptedRunner({"squeue": cancelled_unbegun(ago_s=60), "sacct": account})
+
+    found = seen(backend_with(runner).poll([FORGOTTEN]), FORGOTTEN)
+
+    assert (found.end_reason, found.is_managers_doing) == (EndReason.CANCELLED, is_managers_doing)
+
+
+@pytest.mark.parametrize(
+    ("account", "raw"),
+    [
+        (forgotten("RUNNING"), "CANCELLED; sacct does not know of it yet"),
+        ("", "CANCELLED; sacct does not know of it yet"),
+        (ACCOUNTS_DOWN, "CANCELLED; sacct can't be asked"),
+    ],
+    ids=["an old record", "no record yet", "nobody to ask"],
+)
+def test_until_accounts_say_who_cancelled_it_such_a_job_is_unknown(account: str | Completed, raw: str) -> None:
+    runner = ScriptedRunner({"squeue": cancelled_unbegun(ago_s=5), "sacct": account})
+
+    found = seen(backend_with(runner).poll([FORGOTTEN]), FORGOTTEN)
+
+    assert (found.state, found.raw) == (NativeState.UNKNOWN, raw)
 
 
 def test_site_that_says_it_has_accounting_is_believed_over_slurms_words() -> None:

@@ -77,7 +77,7 @@ def test_accounts_show_one_job() -> None:
         for part, state in enumerate(("CANCELLED by 0", "NODE_FAIL"))
     )
 
-    assert [(key, record.state) for key, record in parse_accounts(rows, INSTANCE).items()] == [
+    assert [(key, record.state) for key, record in parse_accounts(rows, INSTANCE, uid=0).items()] == [
         (JobKey("12", FIRST), "NODE_FAIL")
     ]
 
