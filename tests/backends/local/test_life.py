@@ -31,9 +31,9 @@ def _pid(job: LocalJob, file: str) -> int:
 
 
 def _orphan(world: BackendUnderTest, job: LocalJob, request: JobRequest, wait_until: WaitUntil) -> NativeId:
-    """Start a job and kill its supervisor."""
+    """Start a job and kill its supervisor once that has let the program go."""
     native_id = world.backend.submit(request)
-    wait_until((job.folder / "program").exists)
+    wait_until(Path(request.stdout).exists)
     os.kill(_pid(job, "job"), signal.SIGKILL)
     wait_until(lambda: job.life() is not Life.SUPERVISED)
     return native_id
