@@ -192,7 +192,9 @@ class Chaining:
         are_heirs = all(link.inherits is not None for link in links.values())
         return plan(
             Snapshot.build(
-                with_paths(priced(self.reader.columns_of(links), self.seen.site.power), self.due),
+                with_paths(
+                    priced(self.reader.columns_of(links), self.seen.site.power, self.seen.site.gpu_shares), self.due
+                ),
                 ground.usage,
                 [_occupied(view) for view in self.managers.clusters() if view.backend in names],
                 ground.live,

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
-from elisa.engine.site_budgets import LoanConfig, ProjectConfig, ReservationConfig
+from elisa.engine.site_budgets import LoanConfig, PartCount, ProjectConfig, ReservationConfig
 from elisa.engine.site_kinds import Count, Duration, Section, Weight, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
@@ -101,6 +101,11 @@ class Site(Section):
     gpu_watts: Mapping[str, Weight] = Field(
         default={}, description="What one GPU of a type draws, in watts, by type: see `energy` in `placement`."
     )
+    gpu_shares: Mapping[str, PartCount] = Field(
+        default={},
+        description="How many shares make one GPU, by their type, such as `shard: 4`. Where nothing is said a share counts as a"
+        " whole GPU.",
+    )
     jobs: JobsConfig = Field(default=JobsConfig(), description="What the agent of every job does.")
     recovery: RecoveryConfig = Field(default=RecoveryConfig(), description="How much silence is proof.")
 
@@ -131,6 +136,7 @@ class Site(Section):
             power=self.power.policy(self.gpu_watts),
             gpu_watts=tuple(sorted(self.gpu_watts.items())),
             shortened_run_s=self.shortened_run,
+            gpu_shares=tuple(sorted(self.gpu_shares.items())),
         )
 
 

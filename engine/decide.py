@@ -67,7 +67,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
     ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
     ready = shortened(with_leaving(ready, reader, policy), reader, policy, ws.backends.keys(), now)
-    ready = priced(ready, policy.power)
+    ready = priced(ready, policy.power, policy.gpu_shares)
     ready, company = with_company(ready, reader)
     held = with_protection(reader.running(now), reader, now) if live else ()
     due = due_now(ready, held, reader, left, now)

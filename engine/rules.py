@@ -20,6 +20,7 @@ from elisa.model.errors import UsageError
 from elisa.model.rules import Rule, RuleKind, recall_id
 from elisa.model.site import Loan, Reservation, SitePolicy
 from elisa.pipelines.problems import nearest
+from elisa.policies.shares import limited_in_units
 from elisa.store.reader import Reader
 
 __all__ = ["grant_of", "loan_of", "policy_of", "project_configs", "reserved_by", "ruled_by", "setting_of"]
@@ -41,11 +42,12 @@ def policy_of(ws: Workspace, reader: Reader, now: datetime, more: Sequence[Rule]
 def ruled_by(site: Site, rules: Sequence[Rule]) -> SitePolicy:
     """Return the site's rules with those that people set laid over them."""
     if not rules:
-        return site.policy()
+        return limited_in_units(site.policy())
     projects = project_configs(site, rules)
     policy = site.model_copy(update={"projects": projects}).policy()
     reserved = (one for rule in rules if rule.kind is RuleKind.RESERVATION for one in reserved_by(rule))
-    return replace(policy, loans=tuple(_loans(policy.loans, rules)), reservations=(*policy.reservations, *reserved))
+    policy = replace(policy, loans=tuple(_loans(policy.loans, rules)), reservations=(*policy.reservations, *reserved))
+    return limited_in_units(policy)
 
 
 def project_configs(site: Site, rules: Iterable[Rule]) -> Mapping[str, ProjectConfig]:

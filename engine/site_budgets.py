@@ -28,6 +28,7 @@ __all__ = [
 
 Every = Annotated[str, Field(pattern=r"^(day|week|month|[1-9][0-9]{0,2}d)$")]
 PositiveCount = Annotated[int, Field(strict=True, ge=1)]
+PartCount = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 
 
 class Amounts(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .shares import UNITS_A_GPU
 from .site import Metered
 
 __all__ = ["UNITS", "in_units", "unit_of"]
@@ -17,6 +18,7 @@ UNITS: Mapping[str, tuple[int, str]] = {
     Metered.GPU_S: (_HOUR_S, "gpu-h"),
     Metered.WATT_S: (_HOUR_S * 1000, "kWh"),
     Metered.MEMORY_MIB: (1024, "GiB"),
+    Metered.GPU_UNITS: (UNITS_A_GPU, "gpus"),
 }
 
 

@@ -13,11 +13,15 @@ SHARD = "shard"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRequest:
-    """GPUs wanted on each node. Empty `types` means any; otherwise any one of them, in order of preference."""
+    """GPUs wanted on each node. Empty `types` means any; otherwise any one of them, in order of preference.
+
+    What is asked for may be shares of GPUs, so many `parts` of which make one: 1 until a plan says what the site does.
+    """
 
     per_node: int = 0
     types: tuple[str, ...] = ()
     memory_mib: int = 0  # the least memory of one GPU; 0: any
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +131,14 @@ class Resources:
         """GPUs over all nodes."""
         own = self.nodes * self.gpus.per_node
         return own + sum([part.nodes * part.gpus.per_node for part in self.components]) if self.components else own
+
+    @property
+    def gpu_parts(self) -> int:
+        """How many of what `gpu_count` counts make a GPU: 1, which is never too few, where not all of it is of one size."""
+        if not self.components:
+            return self.gpus.parts
+        sizes = {gpus.parts for gpus in (self.gpus, *(part.gpus for part in self.components)) if gpus.per_node}
+        return sizes.pop() if len(sizes) == 1 else 1
 
     @property
     def memory_mib(self) -> int:

@@ -61,6 +61,7 @@ class Metered(StrEnum):
     CPUS = "cpus"
     MEMORY_MIB = "memory_mib"
     GPUS = "gpus"
+    GPU_UNITS = "gpu_units"  # parts of GPUs of all types, where some are given away in shares: see `model.shares`
 
     # Equal as texts, so hashed as texts: an enum's own hash is a Python function, and plans look thousands of caps up.
     __hash__ = str.__hash__
@@ -408,8 +409,8 @@ class SitePolicy:
     all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself;
     `backfill_due` for how many more of those that have a deadline; `backfill_times` tells for how long a job is expected to
     take its own; nothing is kept for who would begin later than in `backfill_lookahead_s` (0: however late). `gpu_watts` is
-    what one GPU of a type draws. Work that saves may get less time than it asks for before its places close, if that is
-    `shortened_run_s` or more; 0: never.
+    what one GPU of a type draws, `gpu_shares` how many of a type of share make one. Work that saves may get less time
+    than it asks for before its places close, if that is `shortened_run_s` or more; 0: never.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
@@ -438,6 +439,7 @@ class SitePolicy:
     power: Power = Power()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
     fusion: FusionRules = FusionRules()
+    gpu_shares: tuple[tuple[str, int], ...] = ()
 
     def project(self, name: ProjectName) -> ProjectPolicy:
         """Return the rules for a project, those for unlisted ones if it has none."""

@@ -12,6 +12,7 @@ from elisa.model.columns import PastUse, ProjectUsage, ReadyColumns, RunningRow,
 from elisa.model.ids import AttemptId, BackendName, TaskId
 from elisa.model.native import NodeView
 from elisa.model.resources import Resources
+from elisa.model.shares import plain_kind
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.budgets import charge_of
@@ -139,7 +140,7 @@ def _attempt(held: Held, now: datetime) -> Attempt:
 def _less(node: NodeView, held: Held, sign: int) -> NodeView:
     request = held.request
     cpus = node.cpus if request.exclusive else request.cpus_per_node
-    gpus = {held.gpu_type: request.gpus.per_node}
+    gpus = {plain_kind(held.gpu_type): request.gpus.per_node}
     return replace(
         node,
         free_cpus=node.free_cpus - sign * cpus,

@@ -10,6 +10,7 @@ from elisa.model.columns import UsageRow
 from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
+from elisa.model.shares import booked_kind, parts_of, plain_kind, whole_gpus
 from elisa.model.site import Cap, Metered
 
 __all__ = [
@@ -37,7 +38,7 @@ def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> 
         cpu_s=request.cpus * seconds,
         memory_mib_s=request.memory_mib * seconds,
         gpu_s=gpus * seconds,
-        gpu_type=gpu_type if gpus else "",
+        gpu_type=booked_kind(plain_kind(gpu_type), request.gpu_parts) if gpus else "",
         watt_s=(request.watts + request.gpu_watts) * seconds,
     )
 
@@ -50,7 +51,7 @@ class Meter(NamedTuple):
 
     def counts(self, gpu_type: str) -> bool:
         """Tell whether use by work on GPUs of `gpu_type` ("" for none) is counted here."""
-        return not self.gpu_type or self.gpu_type == gpu_type
+        return not self.gpu_type or self.gpu_type == gpu_type or self.gpu_type == plain_kind(gpu_type)
 
 
 class Owner(NamedTuple):
@@ -89,12 +90,19 @@ _DEMAND: Mapping[Metered, Callable[[Resources], int]] = {
     Metered.CPUS: lambda request: request.cpus,
     Metered.MEMORY_MIB: lambda request: request.memory_mib,
     Metered.GPUS: lambda request: request.gpu_count,
+    Metered.GPU_UNITS: lambda request: request.gpu_count,
 }
 
 
 def demand_of(request: Resources, gpu_type: str, meter: Meter) -> int:
-    """Return how much of what a meter counts `request` takes on GPUs of one type ("" for none), for its whole walltime."""
-    return _DEMAND[meter.resource](request) if meter.counts(gpu_type) else 0
+    """Return how much of what a meter counts `request` takes on GPUs of one type ("" for none), for its whole walltime.
+
+    Shares are counted as such by their own type, and as what they are of GPUs, rounded up, where all types count together.
+    """
+    if not meter.counts(gpu_type):
+        return 0
+    amount = _DEMAND[meter.resource](request)
+    return amount if meter.gpu_type else whole_gpus(meter.resource, amount, request.gpu_parts)
 
 
 _AMOUNT: Mapping[Metered, Callable[[Charge], int]] = {
@@ -108,8 +116,11 @@ _AMOUNT: Mapping[Metered, Callable[[Charge], int]] = {
 
 def amount_of(charge: Charge, meter: Meter) -> int:
     """Return what a charge puts on a cumulative meter; 0 on one that counts only what is held."""
-    amount = _AMOUNT.get(meter.resource)
-    return amount(charge) if amount is not None and meter.counts(charge.gpu_type) else 0
+    read = _AMOUNT.get(meter.resource)
+    if read is None or not meter.counts(charge.gpu_type):
+        return 0
+    amount = read(charge)
+    return amount if meter.gpu_type else whole_gpus(meter.resource, amount, parts_of(charge.gpu_type))
 
 
 _USE: Mapping[Metered, Callable[[UsageRow], int]] = {
@@ -123,18 +134,23 @@ _USE: Mapping[Metered, Callable[[UsageRow], int]] = {
     Metered.CPUS: lambda row: row.cpus,
     Metered.MEMORY_MIB: lambda row: row.memory_mib,
     Metered.GPUS: lambda row: row.gpus,
+    Metered.GPU_UNITS: lambda row: row.gpus,
 }
+_OF_GPUS = frozenset({Metered.GPU_S, Metered.GPUS, Metered.GPU_UNITS})
 
 
-def uses(rows: Sequence[UsageRow], resource: Metered) -> list[int]:
-    """Return what each usage row has of a resource, on every type of GPU."""
-    return list(map(_USE[resource], rows))
+def uses(rows: Sequence[UsageRow], resource: Metered, *, as_gpus: bool = True) -> list[int]:
+    """Return what each usage row has of a resource, on every type of GPU: shares `as_gpus`, or one by one."""
+    found = list(map(_USE[resource], rows))
+    if not as_gpus or resource not in _OF_GPUS:
+        return found
+    return [whole_gpus(resource, use, parts_of(row.gpu_type)) for use, row in zip(found, rows, strict=True)]
 
 
 def use_of(rows: Sequence[UsageRow], meter: Meter) -> int:
     """Return what usage rows count on a meter: amounts reserved and spent, or what is held now."""
-    use = _USE[meter.resource]
-    return sum(use(row) for row in rows if meter.counts(row.gpu_type))
+    counted = [row for row in rows if meter.counts(row.gpu_type)]
+    return sum(uses(counted, meter.resource, as_gpus=not meter.gpu_type))
 
 
 def meter_words(meter: Meter) -> str:

@@ -138,8 +138,9 @@ class _Totals:
 
     def on(self, meters: Sequence[Meter]) -> npt.NDArray[Any]:
         """Return what each bearer uses, a row for each meter."""
-        used = {resource: _exact(uses(self._usage, resource)) for resource in {meter.resource for meter in meters}}
-        rows = [self._added_up(meter, used[meter.resource]) for meter in meters]
+        kinds = {(meter.resource, not meter.gpu_type) for meter in meters}
+        used = {kind: _exact(uses(self._usage, kind[0], as_gpus=kind[1])) for kind in kinds}
+        rows = [self._added_up(meter, used[meter.resource, not meter.gpu_type]) for meter in meters]
         return np.array(rows).reshape(len(meters), self._count + 1)
 
     def _added_up(self, meter: Meter, used: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage
 from elisa.model.ids import ProjectName
+from elisa.model.shares import parts_of, plain_kind
 from elisa.model.site import Billing, FairShare
 from elisa.policies.fairtree import fair_tree, tree_of
 from elisa.policies.snapshot import Snapshot
@@ -33,12 +34,17 @@ def hours_by(billing: Billing) -> Callable[[Charge], float]:
         dict(billing.gpu_types),
     )
 
+    @cache
+    def gpu_weight(kind: str) -> float:
+        """Return the weight of one of a type: of a share that has none of its own its part of a GPU's."""
+        return of_type.get(plain_kind(kind), gpu / parts_of(kind))
+
     def hours(charge: Charge) -> float:
         weighted_s = (
             node * charge.node_s
             + cpu * charge.cpu_s
             + memory_gib * charge.memory_mib_s / 1024
-            + of_type.get(charge.gpu_type, gpu) * charge.gpu_s
+            + (gpu_weight(charge.gpu_type) if charge.gpu_s else 0.0) * charge.gpu_s
         )
         return weighted_s / 3600
 

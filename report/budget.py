@@ -114,9 +114,9 @@ def booked(ledger: Iterable[LedgerRow], part: Part) -> tuple[Booked, ...]:
     sums: dict[tuple[ProjectName, str, Metered, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in ledger:
         for resource in _AMOUNTS:
-            amount = amount_of(row.charge, Meter(resource))
+            gpu_type = row.charge.gpu_type if resource is Metered.GPU_S else ""
+            amount = amount_of(row.charge, Meter(resource, gpu_type))
             if amount:
-                gpu_type = row.charge.gpu_type if resource is Metered.GPU_S else ""
                 sums[row.project, part(row), resource, gpu_type][row.kind] += amount
     return tuple(
         Booked(
@@ -140,7 +140,7 @@ def unbalanced(ledger: Sequence[LedgerRow], usage: ProjectUsage) -> tuple[str, .
         is_typed = one.resource is Metered.GPU_S
         own = [row for row in usage.rows if row.project == one.project]
         rows = [row for row in own if not is_typed or row.gpu_type == one.gpu_type]
-        meter = Meter(one.resource)
+        meter = Meter(one.resource, one.gpu_type)
         held = sum(amount_of(row.reserved, meter) for row in rows)
         spent = sum(amount_of(row.spent, meter) for row in rows)
         if (one.held, one.spent + one.overrun) != (held, spent):

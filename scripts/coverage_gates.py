@@ -45,6 +45,7 @@ _ALLOCATION = (
     "policies/elastic*.py",
     "policies/locality*.py",
     "policies/placement*.py",
+    "policies/shares.py",
     "policies/preemption*.py",
     "policies/topology*.py",
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from elisa.model.charge import Charge
 from elisa.model.errors import PolicyError, StaleChange
 from elisa.model.resources import Resources
+from elisa.model.shares import parts_of, plain_kind, whole_gpus
 from elisa.model.site import Metered
 from elisa.store import tables
 from elisa.store.batch import ANYBODY, AccountKey, Batch, CapRow
@@ -21,6 +22,8 @@ __all__ = ["NO_CHARGE", "account_row", "check_heir", "reserve", "settle", "spend
 
 NO_CHARGE = Charge()
 _HOLDINGS = ("jobs", "nodes", "cpus", "memory_mib", "gpus")
+# What is held in parts of GPUs stands in the accounts in shares, each type and size of share by itself.
+_COLUMN: Mapping[str, str] = {Metered.GPU_UNITS: "gpus"}
 
 
 def account_row(key: AccountKey) -> Row:
@@ -139,8 +142,8 @@ def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:
     has_own = any(cap.owner_uid != ANYBODY for cap in caps)
     for cap in caps:
         is_for_others = has_own and cap.per_user and cap.owner_uid == ANYBODY
-        if not is_for_others and cap.resource in asked and cap.gpu_type in {"", attempt["gpu_type"]}:
-            used = sum(_used(row, Metered(cap.resource)) for row in _accounts_under(batch, attempt, cap))
+        if not is_for_others and _COLUMN.get(cap.resource, cap.resource) in asked and _counts(cap, attempt["gpu_type"]):
+            used = sum(_used(row, cap) for row in _accounts_under(batch, attempt, cap))
             if used > cap.cap:
                 raise _refusal(project, cap, used)
 
@@ -148,14 +151,22 @@ def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:
 def _accounts_under(batch: Batch, attempt: Row, cap: CapRow) -> Iterator[Row]:
     for (project, owner_uid, gpu_type), row in batch.accounts.items():
         is_owner = not cap.per_user or owner_uid == attempt["owner_uid"]
-        if project == attempt["project"] and is_owner and cap.gpu_type in {"", gpu_type}:
+        if project == attempt["project"] and is_owner and _counts(cap, gpu_type):
             yield row
 
 
-def _used(account: Row, resource: Metered) -> int:
+def _counts(cap: CapRow, gpu_type: str) -> bool:
+    return cap.gpu_type in {"", gpu_type, plain_kind(gpu_type)}
+
+
+def _used(account: Row, cap: CapRow) -> int:
+    resource = Metered(cap.resource)
     if resource.is_cumulative:
-        return int(account[f"reserved_{resource.value}"] + account[f"spent_{resource.value}"])
-    return int(account[resource.value])
+        used = int(account[f"reserved_{resource.value}"] + account[f"spent_{resource.value}"])
+    else:
+        used = int(account[_COLUMN.get(cap.resource, cap.resource)])
+    # Shares count as such by their own type, and as parts of GPUs together with others.
+    return used if cap.gpu_type else whole_gpus(resource, used, parts_of(account["gpu_type"]))
 
 
 def _refusal(project: str, cap: CapRow, used: int) -> PolicyError:

@@ -18,6 +18,7 @@ from elisa.model.ids import ProjectName, TaskId
 from elisa.model.native import NativeState
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Component, GpuRequest, Resources
+from elisa.model.shares import UNITS_A_GPU
 from elisa.model.site import Cap, Grant, Loan, Metered, ProjectPolicy, SitePolicy
 from elisa.model.states import EndReason
 from elisa.model.task import CheckpointRef
@@ -94,8 +95,8 @@ class TestCharges:
             gpus=9,
         )
 
-        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 55, 5, 6, 7, 8, 9]
-        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 50, 0, 0, 0, 0, 0]
+        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 55, 5, 6, 7, 8, 9, 9 * UNITS_A_GPU]
+        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 50, 0, 0, 0, 0, 0, 0]
         assert use_of([row], Meter(Metered.GPUS, "a100")) == 0
         assert amount_of(row.spent, Meter(Metered.GPU_S, "a100")) == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from elisa.model.columns import PastUse, UsageRow
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
 from elisa.model.resources import GpuRequest, Resources
+from elisa.model.shares import UNITS_A_GPU, booked_kind
 from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState, TaskState
 from elisa.store.convert import CHARGES
@@ -257,3 +259,62 @@ def _balance(home: Path) -> dict[str, tuple[Charge, Charge | None]]:
 
 def _sum(one: Charge, other: Charge) -> Charge:
     return Charge(**{name: getattr(one, name) + getattr(other, name) for name in CHARGES})
+
+
+def a_share(task: str, count: int, parts: int, kind: str = "shard") -> tuple[AttemptBuilder, Charge]:
+    request = Resources(gpus=GpuRequest(per_node=count, types=(kind,), parts=parts), walltime_s=100)
+    return an_attempt(task).having(request=request), Charge(gpu_s=100 * count, gpu_type=booked_kind(kind, parts))
+
+
+@pytest.mark.parametrize(
+    "limit", [cap(Metered.GPU_UNITS, UNITS_A_GPU), cap(Metered.GPU_S, 100)], ids=["held at once", "in GPU seconds"]
+)
+def test_shares_count_as_what_they_are_of_a_gpu_where_all_types_count_together(ready: Writer, limit: Cap) -> None:
+    ready.set_policy(policy(limit))
+
+    for attempt in (a_share("t0", 1, 2), a_share("t1", 1, 3), a_share("t2", 16, 100, "mps")):
+        ready.apply((intended(*attempt),))
+
+    with pytest.raises(PolicyError, match="hard cap"):
+        ready.apply((intended(*a_share("t3", 1, 100, "mps")),))
+
+
+def test_shares_of_every_size_count_one_by_one_under_a_cap_on_their_type(ready: Writer) -> None:
+    ready.set_policy(policy(cap(Metered.GPUS, 2, gpu_type="shard")))
+    for attempt in (a_share("t0", 1, 2), a_share("t1", 1, 4)):
+        ready.apply((intended(*attempt),))
+
+    with pytest.raises(PolicyError, match="hard cap on gpus of shard"):
+        ready.apply((intended(*a_share("t2", 1, 8)),))
+
+
+@settings(max_examples=25)
+@given(
+    asked=st.lists(st.tuples(st.integers(1, 20), st.sampled_from([1, 2, 3, 4, 7, 11, 100])), max_size=4),
+    gpus=st.integers(0, 4),
+    is_cumulative=st.booleans(),
+)
+def test_whole_gpus_and_shares_together_never_exceed_a_hard_cap(
+    tmp_path_factory: pytest.TempPathFactory,
+    asked: list[tuple[int, int]],
+    gpus: int,
+    is_cumulative: bool,  # noqa: FBT001
+) -> None:
+    limit = cap(Metered.GPU_S, 100 * gpus) if is_cumulative else cap(Metered.GPU_UNITS, gpus * UNITS_A_GPU)
+    held = Fraction(0)
+    with Writer.create(
+        tmp_path_factory.mktemp("home"), clock=FakeClock(), random=SeededRandom(), actor="ada"
+    ) as writer:
+        writer.apply((a_pipeline(*(a_task(f"t{n}").ready() for n in range(4))).added(),))
+        writer.set_policy(policy(limit))
+        for number, (count, parts) in enumerate(asked):
+            try:
+                writer.apply((intended(*a_share(f"t{number}", count, parts)),))
+            except PolicyError:
+                # Of what divides a GPU, or a second of it, evenly only that is refused which really does not fit.
+                is_rounded = is_cumulative or 11 in {size for _, size in asked}
+                assert is_rounded or held + Fraction(count, parts) > gpus
+            else:
+                held += Fraction(count, parts)
+
+    assert held <= gpus
