@@ -93,8 +93,8 @@ class ReasonCode(StrEnum):
     GAVE_BACK = "gave_back"  # gang, running, size, waited_s
     NODES_LOST = "nodes_lost"  # backend, nodes: it waited for nodes that take no jobs now
     CLEARED = "cleared"  # backend, nodes, starts_at, ends_at, why
-    SHRINKS = "shrinks"  # task, was, size
-    GROWS = "grows"  # was, size, idle_s
+    SHRINKS = "shrinks"  # task, was, size, of
+    GROWS = "grows"  # was, size, of, idle_s
     LENT_BACK = "lent_back"  # task, project, backend, what, reservation
     PRESSED = "pressed"  # backend, node, short_mib, service
     PARKED = "parked"  # project, resource, in_use, cap

@@ -26,11 +26,17 @@ class GpuRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elastic:
-    """How many nodes will do: `least` to `most`, in multiples of `step`."""
+    """How many nodes will do, or with `of_gpus` how many GPUs on each node: `least` to `most`, in multiples of `step`."""
 
     least: int
     most: int
     step: int = 1
+    of_gpus: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What there may be more or fewer of."""
+        return "gpus" if self.of_gpus else "nodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +85,8 @@ class Resources:
     `memory_mib_per_node` 0 leaves the site's default. `constraint` is the resource manager's own feature expression;
     `features` are names that every node must have, `tolerations` the taints that a node may have. With `components` it is a
     heterogeneous job: what stands here is for its first nodes, where the program is started, and the totals below count all
-    of them. An `elastic` one will do with other numbers of nodes, too: `nodes` is the least of them in what a task asks for,
-    and the number that was chosen in what an attempt does.
+    of them. An `elastic` one will do with other numbers of nodes, or of GPUs on each, too: its `size` is the least of them in
+    what a task asks for, and the number that was chosen in what an attempt does.
     With `numa` a node's part of it is kept on one NUMA node, as far as can be. `data` is what it reads. Its nodes hang on at
     most `switches` leaf switches (0: on any number); Slurm waits for that for `switches_wait_s`, with 0 for as long as it lets
     a job wait.
@@ -111,9 +117,19 @@ class Resources:
     gpu_watts: int = 0
 
     @property
+    def bounds(self) -> Elastic:
+        """The sizes that will do; of what is not elastic just its nodes."""
+        return self.elastic or Elastic(least=self.nodes, most=self.nodes)
+
+    @property
+    def size(self) -> int:
+        """How many it asks for of what an elastic request may have more or fewer of: nodes, or GPUs on each."""
+        return self.gpus.per_node if self.bounds.of_gpus else self.nodes
+
+    @property
     def speed(self) -> float:
-        """How fast elastic work is expected to go, 1 on the least nodes that will do: in proportion to their number."""
-        return 1.0 if self.elastic is None else self.nodes / self.elastic.least
+        """How fast elastic work is expected to go, 1 at the least size that will do: in proportion to its size."""
+        return 1.0 if self.elastic is None else self.size / self.elastic.least
 
     @property
     def cpus_per_node(self) -> int:

@@ -24,7 +24,7 @@ from elisa.pipelines.problems import Problems
 from elisa.pipelines.shapes import Either, Field, ListOf, MapOf, OneOrMany, Record
 from elisa.pipelines.words import LABELS, NAME, REFERENCE, SITE_WORD
 
-__all__ = ["GANG", "NODE_RANGE", "PLACEMENT", "RESOURCES"]
+__all__ = ["GANG", "GPU_RANGE", "NODE_RANGE", "PLACEMENT", "RESOURCES"]
 
 _EXPRESSION = Text(
     words="an expression without quotes or spaces", pattern=r"[A-Za-z0-9_(\[][A-Za-z0-9_.&|*()\[\]:=+-]{0,255}"
@@ -46,38 +46,63 @@ def _gpu_request(*, shards: int = 0, **asked: Any) -> GpuRequest:  # noqa: ANN40
     return GpuRequest(per_node=shards, types=(SHARD,)) if shards else GpuRequest(**asked)
 
 
-_GPUS = Record(
-    title="gpus",
-    fields={
-        "count": Field(kind=Integer(most=10_000), about="GPUs on each node.", to="per_node"),
-        "types": Field(
-            kind=OneOrMany(kind=SITE_WORD), about="Models that will do, best first, such as a100; any if left out."
-        ),
-        "memory": Field(kind=memory(), about="The least memory of one GPU, such as 40GiB.", to="memory_mib"),
-        "shards": Field(
-            kind=Integer(least=1, most=10_000),
-            about="Shares of GPUs that the site shares between jobs, in place of whole ones.",
-        ),
-    },
-    build=_gpu_request,
-    check=_check_gpus,
-    aliases=(("type", "types"), ("per_node", "count"), ("number", "count"), ("model", "types"), ("mem", "memory")),
-)
+_GPU_FIELDS: Mapping[str, Field] = {
+    "count": Field(kind=Integer(most=10_000), about="GPUs on each node.", to="per_node"),
+    "types": Field(
+        kind=OneOrMany(kind=SITE_WORD), about="Models that will do, best first, such as a100; any if left out."
+    ),
+    "memory": Field(kind=memory(), about="The least memory of one GPU, such as 40GiB.", to="memory_mib"),
+    "shards": Field(
+        kind=Integer(least=1, most=10_000),
+        about="Shares of GPUs that the site shares between jobs, in place of whole ones.",
+    ),
+}
+_GPU_ALIASES = (("type", "types"), ("per_node", "count"), ("number", "count"), ("model", "types"), ("mem", "memory"))
+_GPUS = Record(title="gpus", fields=_GPU_FIELDS, build=_gpu_request, check=_check_gpus, aliases=_GPU_ALIASES)
+
+_RANGE_ALIASES = (("minimum", "min"), ("maximum", "max"), ("least", "min"), ("most", "max"), ("multiple_of", "step"))
+_GpuWish = tuple[GpuRequest, Elastic | None]
+_NO_GPUS: _GpuWish = (GpuRequest(), None)
+
+
+def _gpu_wish(*, least: int = 0, most: int = 0, step: int = 1, **asked: Any) -> _GpuWish:  # noqa: ANN401 - as above
+    gpus = _gpu_request(**asked)
+    if not (least and most):
+        return gpus, None
+    return replace(gpus, per_node=least), Elastic(least=least, most=most, step=step, of_gpus=True)
+
+
+def _check_gpu_wish(asked: _GpuWish, node: MapNode, problems: Problems) -> None:
+    gpus, elastic = asked
+    ranged = next((entry for entry in map(node.find, ("min", "max", "step")) if entry), None)
+    other = next((entry for entry in map(node.find, ("count", "shards")) if entry), None)
+    if ranged and other:
+        hint = f"keep `{other.key.text}`, or `min` and `max`"
+        problems.add(other.key.mark, f"`gpus` has both `{other.key.text}` and a range", other.key.text, hint)
+    elif ranged and not (node.find("min") and node.find("max")):
+        problems.add(ranged.key.mark, f"`gpus` has `{ranged.key.text}` but no range", hint="write both `min` and `max`")
+    elif elastic is not None:
+        _check_range(elastic, node, problems)
+    elif not ranged:
+        _check_gpus(gpus, node, problems)
 
 
 def _resources(
     *,
     nodes: int | Elastic = 1,
+    gpus: _GpuWish = _NO_GPUS,
     memory_mib_per_cpu: int = 0,
     switches: tuple[int, int] = (0, 0),
     **asked: Any,  # noqa: ANN401 - what the fields read
 ) -> Resources:
-    """Return what is asked for; memory for each core is memory on each node, and a range of nodes begins with the least."""
+    """Return what is asked for; memory for each core is memory on each node, and a range begins with the least."""
+    elastic = gpus[1]
     if isinstance(nodes, Elastic):
-        asked["elastic"] = nodes if nodes.least < nodes.most else None
-        nodes = nodes.least
+        elastic, nodes = nodes, nodes.least
+    if elastic is not None and elastic.least < elastic.most:
+        asked["elastic"] = elastic
     most, wait_s = switches
-    resources = Resources(nodes=nodes, switches=most, switches_wait_s=wait_s, **asked)
+    resources = Resources(nodes=nodes, gpus=gpus[0], switches=most, switches_wait_s=wait_s, **asked)
     if not memory_mib_per_cpu:
         return resources
     return replace(resources, memory_mib_per_node=memory_mib_per_cpu * resources.cpus_per_node)
@@ -92,8 +117,17 @@ def _check_resources(asked: Resources, node: MapNode, problems: Problems) -> Non
     _check_memory(node, problems)
     entry = node.find("components")
     if entry and asked.elastic is not None:
-        hint = "ask for a fixed number of nodes beside nodes of other kinds"
-        problems.add(entry.key.mark, "`resources` has both `components` and a range of `nodes`", "components", hint)
+        hint = f"ask for a fixed number of {asked.elastic.unit} beside nodes of other kinds"
+        what = f"`resources` has both `components` and a range of `{asked.elastic.unit}`"
+        problems.add(entry.key.mark, what, "components", hint)
+    gpus, nodes, whole = (node.find(name) for name in ("gpus", "nodes", "exclusive"))
+    has_gpu_range = gpus is not None and isinstance(gpus.value, MapNode) and bool(gpus.value.find("min"))
+    if nodes and has_gpu_range and isinstance(nodes.value, MapNode):
+        hint = "one of the two follows what is free: keep a fixed number of the other"
+        problems.add(nodes.key.mark, "`resources` has a range of `nodes` and one of `gpus`", "nodes", hint)
+    if whole and has_gpu_range and asked.exclusive:
+        hint = "whole nodes come with all of their gpus: leave one of the two out"
+        problems.add(whole.key.mark, "`resources` has both `exclusive` and a range of `gpus`", "exclusive", hint)
 
 
 def _check_memory(node: MapNode, problems: Problems) -> None:
@@ -140,11 +174,15 @@ _ALIASES = (
 def _check_range(asked: Elastic, node: MapNode, problems: Problems) -> None:
     if asked.most < asked.least:
         problems.add(
-            node.mark, f"`nodes` has a `max` of {asked.most}, below its `min` of {asked.least}", hint="raise `max`"
+            node.mark,
+            f"`{asked.unit}` has a `max` of {asked.most}, below its `min` of {asked.least}",
+            hint="raise `max`",
         )
     elif asked.least % asked.step or asked.most % asked.step:
         hint = f"write multiples of {asked.step}, or leave `step` out"
-        problems.add(node.mark, f"`nodes` has bounds that are no multiples of its `step` of {asked.step}", hint=hint)
+        problems.add(
+            node.mark, f"`{asked.unit}` has bounds that are no multiples of its `step` of {asked.step}", hint=hint
+        )
 
 
 NODE_RANGE = Record(
@@ -158,7 +196,23 @@ NODE_RANGE = Record(
     },
     build=Elastic,
     check=_check_range,
-    aliases=(("minimum", "min"), ("maximum", "max"), ("least", "min"), ("most", "max"), ("multiple_of", "step")),
+    aliases=_RANGE_ALIASES,
+)
+GPU_RANGE = Record(
+    title="gpus",
+    fields={
+        **_GPU_FIELDS,
+        "min": Field(
+            kind=Integer(least=1, most=10_000),
+            about="The least on each node that will do, in place of `count`.",
+            to="least",
+        ),
+        "max": Field(kind=Integer(least=1, most=10_000), about="The most on each node that it can use.", to="most"),
+        "step": Field(kind=Integer(least=1, most=10_000), about="Only multiples of this will do."),
+    },
+    build=_gpu_wish,
+    check=_check_gpu_wish,
+    aliases=(*_GPU_ALIASES, *_RANGE_ALIASES),
 )
 _NODES: Mapping[str, Field] = {
     "nodes": Field(kind=Integer(least=1, most=1_000_000), about="Nodes."),
@@ -189,7 +243,12 @@ RESOURCES = Record(
         "walltime": Field(
             kind=duration(), about="The longest it may run, such as 2h30m; else one hour.", to="walltime_s"
         ),
-        "gpus": _NODES["gpus"],
+        "gpus": Field(
+            kind=Either(
+                short=Integer(most=10_000), long=GPU_RANGE, widen=lambda count: (GpuRequest(per_node=count), None)
+            ),
+            about="GPUs on each node: a number, or count, types and memory, or `min` and `max`, or shards.",
+        ),
         "licences": Field(
             kind=MapOf(kind=Integer(least=1), key=SITE_WORD),
             about="Licences of the resource manager, by name and number.",

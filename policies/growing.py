@@ -1,8 +1,8 @@
-"""Running elastic work for which there is room to run on more nodes."""
+"""Running elastic work for which there is room to run on more nodes or GPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.budgets import Owner, demand_of
 from elisa.policies.budgets_caps import cap_rows
-from elisa.policies.elastic import is_settled, pays, sized, sizes_above
+from elisa.policies.elastic import is_settled, pays, size_of, sized, sizes_above
 from elisa.policies.makeroom import ground_of
 from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import Pool
@@ -30,7 +30,7 @@ _NOBODY = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """How many nodes running attempts could have now, and which of them start again to have them."""
+    """What sizes running attempts could have now, and which of them start again to have them."""
 
     room: Mapping[str, int]
     decisions: tuple[Resize, ...] = ()
@@ -70,7 +70,7 @@ class _Grower:
         self._starting = {snapshot.projects[int(snapshot.tasks.project[one.row])] for one in walk.starts}
 
     def room_for(self, row: RunningRow) -> int:
-        """Return the most nodes that an attempt could have, and count them as taken; 0 if no more than it has.
+        """Return the largest size that an attempt could have, and count it as taken; 0 if no larger than it is.
 
         Whoever waits for nodes of the same cluster and is of its class or a better one comes first, and so does who starts now
         on the same budget. Where room is reserved, nobody can tell whose it will be by then.
@@ -79,29 +79,44 @@ class _Grower:
         if pool is None or pool.backend in self._reserved or row.project in self._starting:
             return 0
         # It did so before and got no more: others, or rules that are not known here, take the nodes in between.
-        if 0 < len(row.nodes) <= row.grew_from:
+        if 0 < size_of(row) <= row.grew_from:
             return 0
         if self._best.get(id(pool.nodes), _NOBODY) <= row.priority:
             return 0
-        free = self._free(row, pool)
-        size = next((size for size in sizes_above(row.request) if self._may_have(row, size, free, pool)), 0)
+        affordable = (size for size in sizes_above(row.request) if self._affords(row, size))
+        if row.request.bounds.of_gpus:
+            return next((size for size in affordable if self._take_gpus(row, size, pool)), 0)
+        free = self._free(row, row.request, pool, but_not=row.nodes)
+        size = next((size for size in affordable if _may_have(row, size, free, pool)), 0)
         if size:
             ground, need = self._ground(pool), need_of(row.request, _gpu_type(row), pool.nodes)
             for node in free[: size - len(row.nodes)]:
                 ground.take(need, node)
         return size
 
-    def _may_have(self, row: RunningRow, size: int, free: list[int], pool: Pool) -> bool:
-        is_allowed = not 0 < pool.partition.max_nodes < size
-        return is_allowed and size <= len(row.nodes) + len(free) and self._affords(row, size)
+    def _take_gpus(self, row: RunningRow, size: int, pool: Pool) -> bool:
+        """Tell whether it could have so many GPUs on each node once it has left its own, and move it there if so.
 
-    def _free(self, row: RunningRow, pool: Pool) -> list[int]:
-        """Return the nodes that it could have beside its own, as indices: idle, open long enough, and kept for nobody."""
-        ground, need = self._ground(pool), need_of(row.request, _gpu_type(row), pool.nodes)
-        closed = self._walk.closing.closed(pool, row.request.walltime_s)
+        On its own nodes where that will do, so that others find as much room as before.
+        """
+        ground, own = self._ground(pool), set(self._ground(pool).places(row))
+        need = need_of(sized(row.request, size), _gpu_type(row), pool.nodes)
+        ground.add(row, 1)
+        fit = sorted(self._free(row, sized(row.request, size), pool), key=lambda node: node not in own)
+        if len(fit) < need.nodes:
+            ground.add(row, -1)
+            return False
+        for node in fit[: need.nodes]:
+            ground.take(need, node)
+        return True
+
+    def _free(self, row: RunningRow, request: Resources, pool: Pool, but_not: Collection[str] = ()) -> list[int]:
+        """Return the nodes that it could have, as indices: idle, open long enough, and kept for nobody."""
+        ground, need = self._ground(pool), need_of(request, _gpu_type(row), pool.nodes)
+        closed = self._walk.closing.closed(pool, request.walltime_s)
         kept = self._walk.future.kept_nodes(pool)
-        own = {place for place, name in enumerate(pool.nodes.names) if name in row.nodes}
-        fit = fitting_nodes(row.request, _gpu_type(row), pool, free=False)
+        own = {place for place, name in enumerate(pool.nodes.names) if name in but_not}
+        fit = fitting_nodes(request, _gpu_type(row), pool, free=False)
         fit = fit[pool.nodes.is_up[fit] & (True if closed is None else ~closed[fit])]
         return [node for node in fit.tolist() if node not in own and node not in kept and ground.fits(need, node)]
 
@@ -146,6 +161,10 @@ def _best_waiting(snapshot: Snapshot, walk: Walk) -> Mapping[int, int]:
     return found
 
 
+def _may_have(row: RunningRow, size: int, free: Sequence[int], pool: Pool) -> bool:
+    return not 0 < pool.partition.max_nodes < size and size <= len(row.nodes) + len(free)
+
+
 def _gpu_type(row: RunningRow) -> str:
     return row.request.gpus.types[0] if row.request.gpus.types else ""
 
@@ -157,5 +176,5 @@ def _remaining(row: RunningRow, now_s: float) -> Resources:
 
 def _decision(row: RunningRow, size: int, now_s: float) -> Resize:
     idle_s = round(now_s - row.roomy_us / 1e6)
-    reason = because(ReasonCode.GROWS, was=len(row.nodes), size=size, idle_s=idle_s)
+    reason = because(ReasonCode.GROWS, was=size_of(row), size=size, of=row.request.bounds.unit, idle_s=idle_s)
     return Resize(attempt=AttemptId(row.attempt), size=size, reason=reason)

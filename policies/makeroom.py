@@ -10,7 +10,7 @@ from elisa.model.columns import RunningRow
 from elisa.model.decisions import Preempt, Resize
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Fact, ReasonCode, because
-from elisa.policies.elastic import has_claim, is_settled, spare_of
+from elisa.policies.elastic import has_claim, is_settled, size_of, spare_of
 from elisa.policies.placement_pools import Pool, Way
 from elisa.policies.preemption import (
     Ground,
@@ -171,8 +171,9 @@ class _Maker:
     def _shrink(self, beneficiary: TaskId, attempt: AttemptId) -> None:
         self._asked.add(attempt)
         row = next(one for one in self._elastic if one.attempt == attempt)
-        least = row.request.elastic.least if row.request.elastic is not None else row.request.nodes
-        reason = because(ReasonCode.SHRINKS, task=beneficiary, was=len(row.nodes), size=least)
+        bounds = row.request.bounds
+        least = bounds.least
+        reason = because(ReasonCode.SHRINKS, task=beneficiary, was=size_of(row), size=least, of=bounds.unit)
         self.decisions.append(Resize(attempt=attempt, size=least, reason=reason, beneficiary=beneficiary))
 
     def serve_started(self, start: Start) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "are_enough",
     "fitting_nodes",
     "is_local",
+    "largest_size",
     "most_on",
     "switches_of",
     "tainted",
@@ -86,6 +87,14 @@ def types_that_fit(request: Resources, pool: Pool) -> list[tuple[int, str]]:
         for rank, gpu_type in acceptable(request, pool.nodes)
         if are_enough(fitting_nodes(request, gpu_type, pool, free=False), request, pool)
     ]
+
+
+def largest_size(request: Resources, pool: Pool, gpu_type: str) -> int:
+    """Return the largest size of elastic work for which a pool could have room: nodes, or GPUs on each."""
+    if request.bounds.of_gpus:
+        of_type = pool.nodes.gpus[pool.nodes.gpu_types.index(gpu_type)] if gpu_type in pool.nodes.gpu_types else None
+        return 0 if of_type is None else int(of_type[pool.members].max(initial=0))
+    return min(pool.members.size, pool.partition.max_nodes or pool.members.size)
 
 
 def acceptable(request: Resources, nodes: NodeColumns) -> list[tuple[int, str]]:

@@ -261,7 +261,7 @@ class Plan:
             facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
         elastic = start.way.request.elastic
         if elastic is not None:
-            facts |= {"size": start.way.request.nodes, "least": elastic.least, "most": elastic.most}
+            facts |= {"size": start.way.request.size, "least": elastic.least, "most": elastic.most, "of": elastic.unit}
         lender = self._future.lender(start.taken.way, start.taken.nodes)
         if lender is not None:
             facts["lent_by"] = lender.project

@@ -125,11 +125,14 @@ class Walk:
         for own, place in due:
             most = self._most_for(self.starts[place], own)
             for way in self._larger[self.starts[place].taken.way]:
-                if self.ways[way].request.nodes <= most and way not in self._full and self._exchange(place, way):
+                if self.ways[way].request.size <= most and way not in self._full and self._exchange(place, way):
                     break
 
     def _most_for(self, start: Start, rank: int) -> float:
-        """Return how many nodes an elastic start may have, so that jobs of its class in the same queues get theirs first."""
+        """Return how much an elastic start may have, so that jobs of its class in the same queues get theirs first.
+
+        Which of them could use the GPUs of which node is not known: as long as one waits, it gets no more of these.
+        """
         pool = self.snapshot.pools[start.way.pool]
         if not pool.keeps_queue:
             return np.inf
@@ -139,7 +142,10 @@ class Walk:
             is_there = self.snapshot.pools[other.way.pool].backend == pool.backend and not other.taken.nodes
             if is_there and other.host < 0 and self.snapshot.tasks.priority[other.row] <= rank:
                 waiting += other.way.request.node_count
-        return start.way.request.nodes + self.room.count(start.taken.way) - waiting if waiting else np.inf
+        if not waiting:
+            return np.inf
+        has_nodes = not start.way.request.bounds.of_gpus
+        return start.way.request.size + (self.room.count(start.taken.way) - waiting if has_nodes else 0)
 
     def _exchange(self, place: int, way: int) -> bool:
         """Start one of the starts by a larger way; tell whether room and budget allow it."""
@@ -149,7 +155,8 @@ class Walk:
         taken: Taken | None = None
         if self.admission.refusing_row(owner, way) is None:
             taken = self.room.exchange(start.taken, way)
-            if taken is None:
+            # Whoever holds GPUs of another node may have room there yet.
+            if taken is None and self.ways[way].request.nodes > start.way.request.nodes:
                 self._full.add(way)
         self.admission.take(owner, start.taken.way if taken is None else way)
         if taken is not None:

@@ -11,6 +11,7 @@ from elisa.policies.closing import Closing, open_options
 from elisa.policies.elastic import sized, sizes_above
 from elisa.policies.overcommit import PLAIN, footprint
 from elisa.policies.placement import options_of
+from elisa.policies.placement_nodes import largest_size
 from elisa.policies.placement_pools import Way
 from elisa.policies.score import rank_options
 from elisa.policies.snapshot import Snapshot
@@ -21,9 +22,9 @@ __all__ = ["Ways"]
 class Ways:
     """Every way of every shape, with what each may use; `refusals` say of shapes why they have none.
 
-    Behind the ways of an elastic shape stand those with more nodes, which `larger` gives for each of them, the largest first.
-    `claims` are the reservations that a way may use, to `guests` they are only lent. `counted` are the ways with what each
-    counts for where nodes promise more than they have.
+    Behind the ways of an elastic shape stand those with more nodes or GPUs, which `larger` gives for each of them, the
+    largest first. `claims` are the reservations that a way may use, to `guests` they are only lent. `counted` are the ways with
+    what each counts for where nodes promise more than they have.
     """
 
     def __init__(self, snapshot: Snapshot, closing: Closing, presence: Presence) -> None:
@@ -60,10 +61,10 @@ class Ways:
             self.refusals[number] = options.refusal
 
     def _open_larger(self, way: int) -> None:
-        """Add the ways in which an elastic request gets more nodes in the same place, the largest first."""
+        """Add the ways in which an elastic request gets more nodes or GPUs in the same place, the largest first."""
         request, number, gpu_type, duration_s = self.all[way]
         pool = self._snapshot.pools[number]
-        most = min(pool.members.size, pool.partition.max_nodes or pool.members.size)
+        most = largest_size(request, pool, gpu_type)
         first = len(self.all)
         self.all += [
             Way(sized(request, size), number, gpu_type, duration_s) for size in sizes_above(request) if size <= most

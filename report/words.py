@@ -90,8 +90,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.GAVE_BACK: "its gang {gang} had only {running} of {size} members running for {waited_s}: all of it starts anew",
     _C.NODES_LOST: "it was taken back from the queue, for {nodes} of {backend}, which it waited for, take no jobs now",
     _C.CLEARED: "it has to leave: {closed}",
-    _C.SHRINKS: "it saves and starts again on fewer nodes than {was}, {size} or more, so that {task} can start",
-    _C.GROWS: "it saves and starts again on {size} nodes in place of {was}: they have stood idle for {idle_s}",
+    _C.SHRINKS: "it saves and starts again on fewer {of} than {was}, {size} or more, so that {task} can start",
+    _C.GROWS: "it saves and starts again on {size} {of} in place of {was}: they have stood idle for {idle_s}",
     _C.LENT_BACK: "it saves and leaves {backend}: {what} are reserved there for project {project}, whose {task} needs room",
     _C.PRESSED: "it saves and leaves: {node} is short of {short_mib} of memory, and {service} work leaves first",
     _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
@@ -107,7 +107,7 @@ def in_words(reason: Reason) -> str:
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
     facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason), **_end(facts)}
     try:
-        sentence = _SENTENCES[reason.code].format_map({**facts, **_held(reason), **_bearer(reason)})
+        sentence = _SENTENCES[reason.code].format_map({"of": "nodes", **facts, **_held(reason), **_bearer(reason)})
     except KeyError:
         told = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         sentence = f"{reason.code.value.replace('_', ' ')}{f' ({told})' if told else ''}"
@@ -124,7 +124,7 @@ def in_words(reason: Reason) -> str:
     if reason.facts.get("lent_by"):
         sentence += f", in room that project {reason.facts['lent_by']} lends until it needs it"
     if reason.facts.get("most"):
-        sentence += ", with {size} of {least} to {most} nodes".format_map(facts)
+        sentence += ", with {size} of {least} to {most} {of}".format_map({"of": "nodes", **facts})
     if reason.facts.get("urged_by"):
         sentence += f", as urgent as {reason.facts['urged_by']}, which waits for it"
     if "grown_mib" in facts:

@@ -4,6 +4,7 @@ A task's metadata may hold, beside the author's own keys:
 
     sim_duration   seconds, "2h", or a distribution: the work, at a node's speed 1
     sim_nodes      on how many nodes it takes so long; on others in proportion (otherwise on any number)
+    sim_gpus       the same, for the GPUs of a node
     sim_steps      into how many steps the work is divided (otherwise a step is a second)
     sim_save       how long a save takes
     sim_memory     MiB or "20GiB" at its peak: more than was asked for is an end by out_of_memory
@@ -139,6 +140,8 @@ def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -
     steps = int(told.get("sim_steps", 0)) or max(1, work_us // _SECOND)
     if told.get("sim_nodes"):
         work_us = max(1, round(work_us * float(told["sim_nodes"]) / job.nodes))
+    if told.get("sim_gpus") and job.gpus_per_node:
+        work_us = max(1, round(work_us * float(told["sim_gpus"]) / job.gpus_per_node))
     rules = job.checkpoint
     return Program(
         work_us=work_us,

@@ -12,7 +12,7 @@ import pytest
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
 from elisa.model.pipeline import TaskSpec
-from elisa.model.resources import Elastic
+from elisa.model.resources import Elastic, GpuRequest
 from elisa.model.states import AttemptState, TaskState
 from elisa.store.reader import Reader
 from tests.reliability.invariants import assert_sound
@@ -44,6 +44,37 @@ def elastic(name: str = "train", *, lasts_s: int = 16 * HOUR, **fields: Any) -> 
 def fixed(name: str, nodes: int, **fields: Any) -> TaskSpec:
     spec = job(name, cpus=4, **fields)
     return replace(spec, resources=replace(spec.resources, nodes=nodes))
+
+
+GPUS = ClusterSpec(nodes=(NodeType(name="g", count=1, cpus=32, gpus=(("a100", 8),)),), heartbeat_s=30)
+
+
+def of_gpus(name: str, least: int, most: int, **fields: Any) -> TaskSpec:
+    """Work with a number of GPUs between two bounds; with a range, 16 hours of it on the least."""
+    known = {"lasts_s": 16 * HOUR, "walltime_s": 20 * HOUR, "saves_every_s": HOUR} if least < most else {}
+    spec = job(name, cpus=4, **{**known, **fields})
+    bounds = Elastic(least=least, most=most, of_gpus=True) if least < most else None
+    asked = replace(spec.resources, gpus=GpuRequest(per_node=least, types=("a100",)), elastic=bounds)
+    return replace(spec, resources=asked, metadata=(*spec.metadata, ("sim_gpus", json.dumps(least))))
+
+
+def test_the_number_of_gpus_follows_what_others_need_and_is_paid_for_to_the_second(tmp_path: Path) -> None:
+    site = Site.model_validate({"backends": {"sim": {"kind": "simulated"}}})
+    world = World.make(tmp_path / "home", spec=GPUS, site=site)
+    world.submit(of_gpus("train", 2, 8))
+    minutes(world, 30)
+    world.submit(of_gpus("other", 5, 5, lasts_s=HOUR, walltime_s=2 * HOUR))
+    minutes(world, 80)
+    world.run(step_s=600)
+
+    first, second, third = world.attempts("train")
+    assert [one.request.gpus.per_node for one in (first, second, third)] == [8, 3, 8]
+    assert second.resume_from is not None
+    assert world.states() == {"train": TaskState.SUCCEEDED, "other": TaskState.SUCCEEDED}
+    assert world.tasks()["train"].failures == 0
+    told = json.loads((world.home / "spool" / first.id / "job.json").read_text())
+    assert told["gpus_per_node"] == 8
+    assert_sound(world)
 
 
 def sizes(world: World, name: str = "train") -> list[int]:

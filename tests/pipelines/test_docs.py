@@ -13,7 +13,7 @@ from elisa.pipelines.load import load
 from elisa.pipelines.outputs import FORMATS, OUTPUT
 from elisa.pipelines.recovery import CHECKPOINT, RETRY
 from elisa.pipelines.references import NEED
-from elisa.pipelines.resources import NODE_RANGE, PLACEMENT, RESOURCES
+from elisa.pipelines.resources import GPU_RANGE, NODE_RANGE, PLACEMENT, RESOURCES
 from elisa.pipelines.shapes import Either, Record
 from elisa.pipelines.tasks import TASK
 
@@ -25,6 +25,7 @@ TABLES: dict[str, object] = {
     "need": NEED.forms,
     "resources": RESOURCES,
     "nodes": NODE_RANGE,
+    "gpus": GPU_RANGE,
     "placement": PLACEMENT,
     "retry": RETRY,
     "checkpoint": CHECKPOINT,

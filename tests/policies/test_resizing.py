@@ -80,7 +80,7 @@ class TestShrinking:
             Resize(
                 attempt=AttemptId("e1.1"),
                 size=2,
-                reason=because(ReasonCode.SHRINKS, task="t1", was=8, size=2),
+                reason=because(ReasonCode.SHRINKS, task="t1", was=8, size=2, of="nodes"),
                 beneficiary=TaskId("t1"),
             ),
         )
@@ -167,7 +167,11 @@ class TestGrowing:
 
         assert made.room == {"e1.1": 8}
         assert made.decisions == (
-            Resize(attempt=AttemptId("e1.1"), size=8, reason=because(ReasonCode.GROWS, was=4, size=8, idle_s=HOUR)),
+            Resize(
+                attempt=AttemptId("e1.1"),
+                size=8,
+                reason=because(ReasonCode.GROWS, was=4, size=8, of="nodes", idle_s=HOUR),
+            ),
         )
 
     @pytest.mark.parametrize(("idle_s", "grows"), [(0, False), (119, False), (121, True)])
