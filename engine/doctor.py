@@ -116,15 +116,25 @@ def _folder(home: Path) -> Iterator[Finding]:
 
 
 def _space(home: Path) -> Iterator[Finding]:
-    status = os.statvfs(home)
-    free_mib = status.f_bavail * status.f_frsize // 2**20
+    free_mib, folder = min((_free_mib(folder), folder) for folder in _written(home))
+    where = "" if folder == home else f" in {folder}"
     hint = "free space or quota: a full disk stops every submission"
     if not free_mib:
-        yield _bad("space", "nothing is free", hint)
+        yield _bad("space", f"nothing is free{where}", hint)
     elif free_mib < _LEAST_FREE_MIB:
-        yield _warn("space", f"{free_mib} MiB are free", hint)
+        yield _warn("space", f"{free_mib} MiB are free{where}", hint)
     else:
         yield _ok("space", f"{free_mib // 1024} GiB are free")
+
+
+def _free_mib(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return int(status.f_bavail * status.f_frsize // 2**20)
+
+
+def _written(home: Path) -> list[Path]:
+    """Return the folders that must be writable, each of which may be mounted by itself."""
+    return [home, *filter(Path.is_dir, (layout.spool(home), layout.claims(home), layout.runs(home)))]
 
 
 def _filesystem(home: Path) -> Iterator[Finding]:
@@ -141,14 +151,15 @@ def _filesystem(home: Path) -> Iterator[Finding]:
 
 def _writing(home: Path) -> Iterator[Finding]:
     """Tell once that nothing can be written, instead of once for each thing that is tried."""
-    path = home / ".write-test"
-    try:
-        path.write_bytes(b"")
-    except OSError as err:
-        hint = "check that it is mounted for writing, is yours and is not full"
-        yield _bad("writing", f"nothing can be written to {home}: {err.strerror}", hint)
-        return
-    path.unlink()
+    for folder in _written(home):
+        path = folder / ".write-test"
+        try:
+            path.write_bytes(b"")
+        except OSError as err:
+            hint = "check that it is mounted for writing, is yours and is not full"
+            yield _bad("writing", f"nothing can be written to {folder}: {err.strerror}", hint)
+            return
+        path.unlink()
     yield from _guarded(_locks, home)
     yield from _guarded(_clock, home)
 

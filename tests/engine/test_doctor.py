@@ -123,6 +123,25 @@ def test_how_bad_little_space_is(home: Path, monkeypatch: pytest.MonkeyPatch, fr
     assert levels(home)["space"] == level
 
 
+@pytest.mark.parametrize("within", [layout.spool, layout.claims, layout.runs])
+def test_a_folder_within_that_is_full_or_cannot_be_written_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, within: Callable[[Path], Path]
+) -> None:
+    """Each of them may be mounted by itself."""
+    folder = within(home)
+    monkeypatch.setattr(
+        "elisa.engine.doctor.os.statvfs", lambda of: SimpleNamespace(f_bavail=int(of != folder) << 20, f_frsize=2**20)
+    )
+    (folder / ".write-test").mkdir()  # in the way
+
+    told = {one.name: one.what for one in examine(home, Starts()) if one.level == "bad"}
+
+    assert told == {
+        "space": f"nothing is free in {folder}",
+        "writing": f"nothing can be written to {folder}: Is a directory",
+    }
+
+
 def test_a_folder_that_cannot_be_written_is_told_once() -> None:
     """Nobody may make a file in /proc, not even root."""
     found = examine(Path("/proc"), Starts())
