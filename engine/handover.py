@@ -177,4 +177,4 @@ def _document(release: Release) -> bytes:
 
 
 def _json(content: Mapping[str, object]) -> bytes:
-    return json.dumps(content, ensure_ascii=True, indent=1).encode()
+    return json.dumps(content, ensure_ascii=True).encode()

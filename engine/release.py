@@ -132,12 +132,15 @@ def _usable(
 
 
 def folders(release: Release) -> tuple[Path, ...]:
-    """Return the folders that must be there before the job starts."""
+    """Return the folders that must be there before the job starts, each before those in it."""
     where, name, attempt = (release.home, release.record.id), release.task.spec.name, release.attempt.id
     return (
+        layout.spool_dir(release.home, attempt),
         layout.event_dir(release.home, attempt),
         layout.task_claims(release.home, release.task.id),
+        release.task_dir,
         layout.checkpoint_dir(*where, name),
+        layout.attempt_dir(*where, name, attempt).parent,
         layout.attempt_dir(*where, name, attempt),
     )
 

@@ -20,16 +20,19 @@ Lookup = Callable[[str], str | None]
 
 def folders_of(home: Path, pipeline: PipelineId, task: str) -> Lookup:
     """Return what knows `task_dir`, `checkpoint_dir`, `pipeline_dir` and `dir.NAME` for one task of a pipeline."""
-    own = {
-        "task_dir": layout.task_dir(home, pipeline, task),
-        "checkpoint_dir": layout.checkpoint_dir(home, pipeline, task),
-        "pipeline_dir": layout.pipeline_dir(home, pipeline),
-    }
 
     def look_up(token: str) -> str | None:
-        if token.startswith("dir."):
-            return str(layout.task_dir(home, pipeline, token.removeprefix("dir.")))
-        return str(own[token]) if token in own else None
+        match token.partition("."):
+            case "dir", ".", name:
+                return str(layout.task_dir(home, pipeline, name))
+            case "task_dir", "", _:
+                return str(layout.task_dir(home, pipeline, task))
+            case "checkpoint_dir", "", _:
+                return str(layout.checkpoint_dir(home, pipeline, task))
+            case "pipeline_dir", "", _:
+                return str(layout.pipeline_dir(home, pipeline))
+            case _:
+                return None
 
     return look_up
 
