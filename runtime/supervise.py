@@ -138,8 +138,10 @@ class Supervisor:
         if info.si_signo == signal.SIGCHLD:
             self._reap()
         elif info.si_signo in _ENDING:
-            self._courier.send("stopping", {"signal": info.si_signo, "why": "asked"})
-            self._begin_stop("stopped", info.si_signo, self._job.grace_s, save_first=self._ask_to_save())
+            self._reap()  # of two signals that wait, this one comes first: the program may have ended before
+            if self._wait_status is None:
+                self._courier.send("stopping", {"signal": info.si_signo, "why": "asked"})
+                self._begin_stop("stopped", info.si_signo, self._job.grace_s, save_first=self._ask_to_save())
         elif info.si_signo == signal.SIGCONT:
             self._signal_group(signal.SIGCONT)
         else:
@@ -200,8 +202,12 @@ class Supervisor:
             now + next_look_s(self._limits, before, self._seen, self._job.sample_s), self._walltime_ends_after(now)
         )
         over = first_over(self._limits, self._seen)
-        if over is not None and (self._stop is None or (over.is_emergency and self._stop.why == "stopped")):
+        self._reap()  # who has ended meanwhile is over no limit
+        if over is not None and self._wait_status is None and self._may_be_stopped(over):
             self._stop_because(over)
+
+    def _may_be_stopped(self, over: OverLimit) -> bool:
+        return self._stop is None or (over.is_emergency and self._stop.why == "stopped")
 
     def _walltime_ends_after(self, now: float) -> float:
         end = self._began + self._job.walltime_s

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from elisa.runtime.evidence import processes_of
@@ -244,6 +245,22 @@ class TestSignals:
         assert self.ended(process) == 128 + number or number == signal.SIGINT
         assert case.said("stopping") == {"signal": int(number), "why": "asked"}
         assert case.said("exited")["why"] == "stopped"
+
+    def test_a_request_that_comes_when_the_program_has_ended_takes_nothing_from_its_success(self, case: Case) -> None:
+        """On a machine with much to do, the agent hears of both at once, and of the request first."""
+        process = case.start(case.job(argv=["sh", "-c", "echo $$ >pid; while [ ! -e end ]; do sleep 0.02; done"]))
+        wait_for(case.task_dir / "pid")
+        process.send_signal(signal.SIGSTOP)
+        (case.task_dir / "end").touch()
+        program = int((case.task_dir / "pid").read_text())
+        while psutil.Process(program).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        process.terminate()
+        process.send_signal(signal.SIGCONT)
+
+        assert self.ended(process) == 0
+        assert (case.said("exited")["exit_code"], case.said("exited")["why"]) == (0, "")
+        assert (case.home / "claims" / TASK / "done").exists()
 
     def test_a_program_that_ignores_the_request_is_killed_after_its_grace(self, case: Case) -> None:
         process = case.start(
