@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -22,7 +23,7 @@ from elisa.model.ids import AttemptId, BackendName, NativeId, ProjectName, TaskI
 from elisa.model.native import ClusterView
 from elisa.model.needs import ResolvedNeed
 from elisa.model.reasons import ReasonCode
-from elisa.model.site import Cap, ProjectPolicy, SitePolicy
+from elisa.model.site import EVERYBODY, Cap, ProjectPolicy, SitePolicy
 from elisa.model.states import FINAL_TASK_STATES, AttemptState
 from elisa.model.task import Attempt, Task
 from elisa.policies.chaining import Link, job_words, link_of, tips_of, with_heirs
@@ -116,7 +117,7 @@ class Chaining:
         policy = next((one for one in site.projects if one.name == project), site.unlisted)
         of_members = (cap for _, caps in policy.member_caps for cap in caps)
         is_bounded = any(not cap.resource.is_cumulative for cap in (*policy.caps, *policy.user_caps, *of_members))
-        return is_bounded and project not in self.wanting
+        return (is_bounded or bool(site.caps)) and not {project, EVERYBODY} & self.wanting
 
     def _with(self, ground: Ground, decided: Plan, links: Mapping[TaskId, Link]) -> Ground:
         """Return the ground once all that a plan submits were accepted."""
@@ -173,8 +174,8 @@ class Chaining:
         return {task: left_s for task, left_s in known.items() if left_s is not None}
 
     @cached_property
-    def wanting(self) -> Collection[str]:
-        """The projects whose ready tasks wait for what is used at once: nothing is to take that over before them."""
+    def wanting(self) -> AbstractSet[str]:
+        """The projects, or `EVERYBODY`, whose ready tasks wait for what is used at once: nobody takes that over before them."""
         groups = self.decided.passed_over_groups()
         return {str(why.facts["project"]) for why, _ in groups if why.code is ReasonCode.CONCURRENCY_CAP}
 
@@ -256,8 +257,10 @@ def _held(task: Task, decided: Plan, link: Link | None) -> UsageRow:
         cpus=request.cpus,
         memory_mib=request.memory_mib,
         gpus=request.gpu_count,
+        watts=request.draw_w,
     )
-    return row if link is None or link.inherits is None else row._replace(jobs=0, nodes=0, cpus=0, memory_mib=0, gpus=0)
+    is_heir = link is not None and link.inherits is not None
+    return row._replace(jobs=0, nodes=0, cpus=0, memory_mib=0, gpus=0, watts=0) if is_heir else row
 
 
 def _unfinished(needs: Mapping[TaskId, Sequence[ResolvedNeed]]) -> Sequence[TaskId]:
@@ -284,6 +287,7 @@ def _strict(site: SitePolicy, *, used: int, are_heirs: bool) -> SitePolicy:
     return replace(
         site,
         projects=tuple(_hardened(project, are_heirs=are_heirs) for project in site.projects),
+        caps=() if are_heirs else site.caps,
         unlisted=_hardened(site.unlisted, are_heirs=are_heirs),
         submits_per_tick=max(0, site.submits_per_tick - used),
         # what waits behind different jobs is not one job

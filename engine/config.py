@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
-from elisa.engine.site_budgets import LoanConfig, PartCount, ProjectConfig, ReservationConfig
+from elisa.engine.site_budgets import AtOnce, LoanConfig, PartCount, ProjectConfig, ReservationConfig
 from elisa.engine.site_kinds import Count, Duration, Section, Weight, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
@@ -42,6 +42,9 @@ class Site(Section):
     )
     projects: Mapping[str, ProjectConfig] = Field(default={}, description="The projects, by name.")
     unlisted: ProjectConfig = Field(default=ProjectConfig(), description="The rules of every project not named above.")
+    at_once: AtOnce = Field(
+        default=AtOnce(), description="What all of elisa's work together may hold at one moment: never exceeded."
+    )
     loans: tuple[LoanConfig, ...] = Field(default=(), description="Budget that moves from one project to another.")
     reservations: tuple[ReservationConfig, ...] = Field(
         default=(), description="Room of backends that is kept for a project for a time."
@@ -113,6 +116,7 @@ class Site(Section):
         """Return the rules that a plan follows."""
         return SitePolicy(
             projects=tuple(config.policy(name) for name, config in sorted(self.projects.items())),
+            caps=self.at_once.caps(),
             unlisted=self.unlisted.policy(""),
             windows=tuple(window for name, config in sorted(self.backends.items()) for window in config.limits(name)),
             default_window=self.default_window,

@@ -109,8 +109,9 @@ class AtOnce(Section):
     gpus: Count | None = Field(default=None, description="GPUs of all types together.")
     memory: Memory | None = Field(default=None, description="Memory over all nodes.")
     gpus_by_type: Mapping[str, Count] = Field(default={}, description="GPUs of single types, beside `gpus`.")
+    watts: Count | None = Field(default=None, description="Watts, as `power` and `gpu_watts` estimate them.")
 
-    def caps(self) -> tuple[Cap, ...]:
+    def caps(self, *, is_hard: bool = True) -> tuple[Cap, ...]:
         """Return these limits."""
         plain = (
             (Metered.JOBS, self.jobs),
@@ -118,10 +119,14 @@ class AtOnce(Section):
             (Metered.CPUS, self.cpus),
             (Metered.GPUS, self.gpus),
             (Metered.MEMORY_MIB, self.memory),
+            (Metered.WATTS, self.watts),
         )
         return (
-            *(Cap(resource=what, limit=limit) for what, limit in plain if limit is not None),
-            *(Cap(resource=Metered.GPUS, limit=n, gpu_type=kind) for kind, n in self.gpus_by_type.items()),
+            *(Cap(resource=what, limit=limit, is_hard=is_hard) for what, limit in plain if limit is not None),
+            *(
+                Cap(resource=Metered.GPUS, limit=n, gpu_type=kind, is_hard=is_hard)
+                for kind, n in self.gpus_by_type.items()
+            ),
         )
 
 
@@ -131,10 +136,14 @@ class Limits(Section):
     budget: Budget = Field(default=Budget(), description="What may be used, in all or in a period: never exceeded.")
     soft_budget: Budget = Field(default=Budget(), description="Work beyond it comes after everybody else's.")
     at_once: AtOnce = Field(default=AtOnce(), description="What may be held at one moment: never exceeded.")
+    soft_at_once: AtOnce = Field(
+        default=AtOnce(), description="Work that holds more than that comes after everybody else's."
+    )
 
     def caps(self) -> tuple[Cap, ...]:
         """Return all of them."""
-        return (*self.budget.caps(is_hard=True), *self.soft_budget.caps(is_hard=False), *self.at_once.caps())
+        cumulative = (*self.budget.caps(is_hard=True), *self.soft_budget.caps(is_hard=False))
+        return (*cumulative, *self.at_once.caps(), *self.soft_at_once.caps(is_hard=False))
 
     def allowances(self) -> tuple[Allowance, ...]:
         """Return what begins anew in every period."""

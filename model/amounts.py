@@ -19,6 +19,7 @@ UNITS: Mapping[str, tuple[int, str]] = {
     Metered.WATT_S: (_HOUR_S * 1000, "kWh"),
     Metered.MEMORY_MIB: (1024, "GiB"),
     Metered.GPU_UNITS: (UNITS_A_GPU, "gpus"),
+    Metered.WATTS: (1, "W"),
 }
 
 

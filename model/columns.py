@@ -180,6 +180,7 @@ class UsageRow(NamedTuple):
     cpus: int = 0
     memory_mib: int = 0
     gpus: int = 0
+    watts: int = 0
 
 
 class PastUse(NamedTuple):

@@ -157,6 +157,11 @@ class Resources:
         return sizes.pop() if len(sizes) == 1 else 1
 
     @property
+    def draw_w(self) -> int:
+        """Watts that all of it is expected to draw, its GPUs among it."""
+        return self.watts + self.gpu_watts
+
+    @property
     def memory_mib(self) -> int:
         """Memory over all nodes."""
         own = self.nodes * self.memory_mib_per_node

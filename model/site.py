@@ -44,6 +44,9 @@ CLASS_RANK: Mapping[PriorityClass, int] = MappingProxyType({name: rank for rank,
 _NO_ID = ClosureId("")
 _NO_RULE = RuleId("")
 
+EVERYBODY = ProjectName("/")
+"""In place of a project: all of elisa's work together. No project can have this name."""
+
 UNTIL_LIFTED = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of a closure that has none."""
 
@@ -62,6 +65,7 @@ class Metered(StrEnum):
     MEMORY_MIB = "memory_mib"
     GPUS = "gpus"
     GPU_UNITS = "gpu_units"  # parts of GPUs of all types, where some are given away in shares: see `model.shares`
+    WATTS = "watts"
 
     # Equal as texts, so hashed as texts: an enum's own hash is a Python function, and plans look thousands of caps up.
     __hash__ = str.__hash__
@@ -405,16 +409,18 @@ class SitePolicy:
     """All rules of a site.
 
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
-    projects that are not named. A task that has waited `aged_s` for each class from the best down to its own goes before
-    all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free, where elisa places jobs itself;
-    `backfill_due` for how many more of those that have a deadline; `backfill_times` tells for how long a job is expected to
-    take its own; nothing is kept for who would begin later than in `backfill_lookahead_s` (0: however late). `gpu_watts` is
-    what one GPU of a type draws, `gpu_shares` how many of a type of share make one. Work that saves may get less time
-    than it asks for before its places close, if that is `shortened_run_s` or more; 0: never.
+    projects that are not named, `caps` for all work together. A task that has waited `aged_s` for each class from the best
+    down to its own goes before all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free,
+    where elisa places jobs itself; `backfill_due` for how many more of those that have a deadline; `backfill_times` tells
+    for how long a job is expected to take its own; nothing is kept for who would begin later than in
+    `backfill_lookahead_s` (0: however late). `gpu_watts` is what one GPU of a type draws, `gpu_shares` how many of a type
+    of share make one. Work that saves may get less time than it asks for before its places close, if that is
+    `shortened_run_s` or more; 0: never.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
     projects: tuple[ProjectPolicy, ...] = ()
+    caps: tuple[Cap, ...] = ()
     unlisted: ProjectPolicy = ProjectPolicy(name=ProjectName(""))
     windows: tuple[Window, ...] = ()
     default_window: int = 20

@@ -79,6 +79,7 @@ class Board:
             cpus=row.cpus + sign * held.request.cpus,
             memory_mib=row.memory_mib + sign * held.request.memory_mib,
             gpus=row.gpus + sign * held.request.gpu_count,
+            watts=row.watts + sign * held.request.draw_w,
         )
 
     def _take_nodes(self, held: Held, sign: int) -> None:

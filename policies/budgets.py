@@ -11,7 +11,7 @@ from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.shares import booked_kind, parts_of, plain_kind, whole_gpus
-from elisa.model.site import Cap, Metered
+from elisa.model.site import EVERYBODY, Cap, Metered
 
 __all__ = [
     "CapRow",
@@ -39,7 +39,7 @@ def charge_of(request: Resources, seconds: int, gpu_type: str | None = None) -> 
         memory_mib_s=request.memory_mib * seconds,
         gpu_s=gpus * seconds,
         gpu_type=booked_kind(plain_kind(gpu_type), request.gpu_parts) if gpus else "",
-        watt_s=(request.watts + request.gpu_watts) * seconds,
+        watt_s=request.draw_w * seconds,
     )
 
 
@@ -55,10 +55,14 @@ class Meter(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Whose use is counted: a project, or with `uid` one member of it (-1: all members)."""
+    """Whose use is counted: a project, or with `uid` one member of it (-1: all members); or `EVERYBODY`."""
 
     project: ProjectName
     uid: int = -1
+
+    def counts(self, project: str, uid: int) -> bool:
+        """Tell whether what this member of a project uses is counted."""
+        return self.project in {EVERYBODY, project} and self.uid in {-1, uid}
 
 
 class CapRow(NamedTuple):
@@ -84,13 +88,14 @@ _DEMAND: Mapping[Metered, Callable[[Resources], int]] = {
     Metered.CPU_S: lambda request: request.cpus * request.walltime_s,
     Metered.MEMORY_MIB_S: lambda request: request.memory_mib * request.walltime_s,
     Metered.GPU_S: lambda request: request.gpu_count * request.walltime_s,
-    Metered.WATT_S: lambda request: (request.watts + request.gpu_watts) * request.walltime_s,
+    Metered.WATT_S: lambda request: request.draw_w * request.walltime_s,
     Metered.JOBS: lambda _: 1,
     Metered.NODES: lambda request: request.node_count,
     Metered.CPUS: lambda request: request.cpus,
     Metered.MEMORY_MIB: lambda request: request.memory_mib,
     Metered.GPUS: lambda request: request.gpu_count,
     Metered.GPU_UNITS: lambda request: request.gpu_count,
+    Metered.WATTS: lambda request: request.draw_w,
 }
 
 
@@ -135,6 +140,7 @@ _USE: Mapping[Metered, Callable[[UsageRow], int]] = {
     Metered.MEMORY_MIB: lambda row: row.memory_mib,
     Metered.GPUS: lambda row: row.gpus,
     Metered.GPU_UNITS: lambda row: row.gpus,
+    Metered.WATTS: lambda row: row.watts,
 }
 _OF_GPUS = frozenset({Metered.GPU_S, Metered.GPUS, Metered.GPU_UNITS})
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from elisa.model.columns import UsageRow
 from elisa.model.reasons import Reason
 from elisa.model.resources import Resources
-from elisa.model.site import Cap, Metered, SitePolicy
+from elisa.model.site import EVERYBODY, Cap, Metered, SitePolicy
 from elisa.policies.budgets import CapRow, Meter, Owner, demand_of, refusal_of, uses
 
 __all__ = ["Admission", "Caps", "cap_rows"]
@@ -28,9 +28,9 @@ _UNLIMITED = 2**62
 class Caps:
     """Caps as they stand, in columns: a plan compares thousands of them, and speaks of a few.
 
-    `bearers` are the projects and then the members that caps may bind; the caps of bearer number n are those from
-    `first[n]` until before `first[n + 1]`. `project` is the number of each member's project, `meter` that of what each
-    cap counts.
+    `bearers` are everybody together, then the projects and then the members that caps may bind; the caps of bearer number
+    n are those from `first[n]` until before `first[n + 1]`. `project` is the number of each member's project among the
+    projects, `meter` that of what each cap counts.
     """
 
     bearers: Sequence[Owner]
@@ -54,14 +54,15 @@ class Caps:
     @property
     def projects(self) -> Sequence[Owner]:
         """The bearers that are projects, in the order of their numbers."""
-        return self.bearers[: len(self.bearers) - len(self.project)]
+        return self.bearers[1 : len(self.bearers) - len(self.project)]
 
     def of(self, member: int) -> tuple[tuple[int, int], ...]:
-        """Return which caps bind one member, each with its meter: those of the project, then those of their own."""
-        first, meter, project = self.first, self.meter, self.project[member]
+        """Return which caps bind one member, each with its meter: those of the project, of their own, of everybody."""
+        first, meter, project = self.first, self.meter, self.project[member] + 1
         own = len(self.bearers) - len(self.project) + member
         of_project, of_member = meter[first[project] : first[project + 1]], meter[first[own] : first[own + 1]]
-        return (*enumerate(of_project, first[project]), *enumerate(of_member, first[own]))
+        of_all = enumerate(meter[: first[1]])
+        return (*enumerate(of_project, first[project]), *enumerate(of_member, first[own]), *of_all)
 
     def hard(self) -> Caps:
         """Return those that are never exceeded."""
@@ -90,9 +91,10 @@ def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow
     number = {name: place for place, name in enumerate(dict.fromkeys(owner.project for owner in owners))}
     ruled = [policies.get(name, site.unlisted) for name in number]
     project = [number[owner.project] for owner in owners]
-    bearers = (*map(Owner, number), *owners)
+    bearers = (Owner(EVERYBODY), *map(Owner, number), *owners)
     own = [dict(policy.member_caps) for policy in ruled]
     caps = [
+        site.caps,
         *(policy.caps for policy in ruled),
         *[
             own[place].get(owner.uid, ruled[place].user_caps) if own[place] else ruled[place].user_caps
@@ -103,7 +105,8 @@ def cap_rows(site: SitePolicy, owners: Sequence[Owner], usage: Sequence[UsageRow
     meters: dict[tuple[Metered, str], int] = {}
     # By project: caps on all its members count the same things.
     of_project, of_member = ([_numbered(of(policy), meters) for policy in ruled] for of in (_CAPS, _USER_CAPS))
-    meter = [*chain.from_iterable(of_project), *chain.from_iterable([of_member[place] for place in project])]
+    of_all = _numbered(site.caps, meters)
+    meter = [*of_all, *chain.from_iterable(of_project), *chain.from_iterable([of_member[place] for place in project])]
     totals = _Totals(usage, bearers).on(tuple(Meter(*key) for key in meters))
     bearer = np.repeat(np.arange(len(caps)), np.diff(first))
     return Caps(
@@ -149,6 +152,7 @@ class _Totals:
         totals = np.zeros(self._count + 1, dtype=used.dtype)
         np.add.at(totals, self._members, used)
         np.add.at(totals, self._projects, used)
+        totals[0] = used.sum()
         return totals
 
 
@@ -200,8 +204,9 @@ class Admission:
         least = np.full((len(caps.meters), len(caps.bearers)), _UNLIMITED, dtype=np.int64)
         bearer = np.repeat(np.arange(len(caps.bearers)), np.diff(caps.first))
         np.minimum.at(least, (np.array(caps.meter, dtype=np.int64), bearer), np.array(self.left, dtype=np.int64))
-        members = least[:, len(caps.projects) :]
-        return np.minimum(least[:, caps.project], members)
+        members = least[:, len(caps.projects) + 1 :]
+        of_project = least[:, np.array(caps.project, dtype=np.int64) + 1]
+        return np.minimum(np.minimum(of_project, members), least[:, :1])
 
     def refusing_row(self, owner: int, variant: int) -> int | None:
         """Return the first cap that refuses one more of `variant`, None if all admit it. What asks for nothing is admitted."""

@@ -200,7 +200,8 @@ def _has_room(held: Resources, wanted: Resources) -> bool:
     """Tell whether what one request takes at a time is enough for another, whatever is chosen for that."""
     is_fixed = wanted.elastic is None and len(wanted.gpus.types) <= 1
     has_enough = all(
-        getattr(wanted, name) <= getattr(held, name) for name in ("node_count", "cpus", "memory_mib", "gpu_count")
+        getattr(wanted, name) <= getattr(held, name)
+        for name in ("node_count", "cpus", "memory_mib", "gpu_count", "draw_w")
     )
     return is_fixed and has_enough and charge_of(wanted, 0).gpu_type == charge_of(held, 0).gpu_type
 

@@ -106,7 +106,7 @@ def _until(missing: int, meter: Meter, owner: Owner, holders: Iterable[Holder]) 
 
 
 def _binds(owner: Owner, holder: Holder) -> bool:
-    return owner.project == holder.owner.project and owner.uid in {-1, holder.owner.uid}
+    return owner.counts(*holder.owner)
 
 
 def beyond_caps(caps: Iterable[CapRow], holders: Iterable[Holder]) -> Iterator[tuple[AttemptId, CapRow]]:

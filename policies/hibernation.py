@@ -117,8 +117,7 @@ class _Debt:
 def _back(row: RunningRow, cap: CapRow, now_s: float) -> int:
     """Return what a cap gets back when an attempt leaves now."""
     kind = row.request.gpus.types[0] if row.request.gpus.types else ""
-    is_concerned = cap.owner.project == row.project and cap.owner.uid in {-1, row.owner_uid}
-    if not is_concerned or not cap.meter.counts(kind):
+    if not cap.owner.counts(row.project, row.owner_uid) or not cap.meter.counts(kind):
         return 0
     if not cap.cap.resource.is_cumulative:
         return demand_of(row.request, kind, cap.meter)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode
-from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.model.site import EVERYBODY, Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import Meter, Owner, demand_of, use_of
 from elisa.policies.inputs import PlanInputs
@@ -84,9 +84,10 @@ def _turns(site: SitePolicy, now: datetime) -> Iterator[datetime]:
 
 
 def _cap(site: SitePolicy, owner: Owner, meter: Meter) -> Cap | None:
+    if owner.project == EVERYBODY:
+        return _lowest(site.caps, meter)
     policy = site.project(owner.project)
-    caps = policy.caps if owner.uid < 0 else policy.caps_of(owner.uid)
-    return _lowest(caps, meter)
+    return _lowest(policy.caps if owner.uid < 0 else policy.caps_of(owner.uid), meter)
 
 
 def _lowest(caps: Sequence[Cap], meter: Meter) -> Cap | None:
@@ -99,8 +100,7 @@ def _when_enough_has_ended(inputs: PlanInputs, owner: Owner, meter: Meter, short
     freed: list[tuple[datetime, int]] = []
     for row in inputs.running:
         kind = row.request.gpus.types[0] if row.request.gpus.types else ""
-        is_own = row.project == owner.project and owner.uid in {-1, row.owner_uid}
-        if is_own and not row.is_queued and meter.counts(kind):
+        if owner.counts(row.project, row.owner_uid) and not row.is_queued and meter.counts(kind):
             end = datetime.fromtimestamp(row.started_us / 1e6, UTC) + timedelta(seconds=row.request.walltime_s)
             freed.append((max(end, inputs.now), demand_of(row.request, kind, meter)))
     for end, amount in sorted(freed):
@@ -112,8 +112,8 @@ def _when_enough_has_ended(inputs: PlanInputs, owner: Owner, meter: Meter, short
 
 def _lenders(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> Iterator[ProjectName]:
     ruled = effective(inputs.site, inputs.usage, inputs.now)
-    borrower = _cap(ruled, owner, meter)
-    for policy in ruled.projects if borrower is not None else ():
+    can_borrow = owner.project != EVERYBODY and _cap(ruled, owner, meter) is not None
+    for policy in ruled.projects if can_borrow else ():
         if policy.may_lend and policy.name != owner.project and _left(inputs, policy, meter) >= short:
             yield policy.name
 

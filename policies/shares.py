@@ -30,6 +30,7 @@ def limited_in_units(site: SitePolicy) -> SitePolicy:
     return replace(
         site,
         projects=tuple(_project(one) for one in site.projects),
+        caps=_caps(site.caps),
         unlisted=_project(site.unlisted),
         loans=tuple(_loan(one) for one in site.loans),
     )

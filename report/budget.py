@@ -22,7 +22,7 @@ _AMOUNTS = tuple(one for one in Metered if one.is_cumulative)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One cap of a project, or (`uid`) of one member of it. `lent` and `borrowed` are in `limit` already.
+    """One cap of a project, or (`uid`) of one member of it, or of `EVERYBODY`. `lent` and `borrowed` are in `limit` already.
 
     Of one that begins anew `every` period, limit and use are those of the running one.
     """
@@ -82,7 +82,7 @@ PERIODS: Mapping[str, Part] = {
 
 
 def limits(site: SitePolicy, usage: ProjectUsage, now: datetime, projects: Sequence[ProjectName]) -> tuple[Limit, ...]:
-    """Return every cap on these projects and on whoever of them used anything, grants and loans counted in."""
+    """Return every cap on everybody, on these projects and on whoever of them used anything, grants and loans counted in."""
     now_ruled = effective(site, usage, now)
     members = sorted({Owner(ProjectName(one.project), one.owner_uid) for one in usage.rows if one.project in projects})
     idle = [project for project in projects if project not in {member.project for member in members}]

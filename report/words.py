@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from elisa.model.reasons import Fact, Reason, ReasonCode
+from elisa.model.site import EVERYBODY
 from elisa.model.states import EndReason
 from elisa.model.units import format_duration, format_memory
 
@@ -94,9 +95,9 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.GROWS: "it saves and starts again on {size} {of} in place of {was}: they have stood idle for {idle_s}",
     _C.LENT_BACK: "it saves and leaves {backend}: {what} are reserved there for project {project}, whose {task} needs room",
     _C.PRESSED: "it saves and leaves: {node} is short of {short_mib} of memory, and {service} work leaves first",
-    _C.PARKED: "it saves and parks: project {project} holds {in_use} {resource}, and may have {cap}",
+    _C.PARKED: "it saves and parks: {bearer} holds {in_use} {resource}, and may have {cap}",
     _C.UNCHAINED: "it was taken back from the queue: {behind}, which it was queued behind, will not let it begin",
-    _C.CAP_CUT: "it was taken back from the queue, for project {project} may not have as much any more",
+    _C.CAP_CUT: "it was taken back from the queue, for {bearer} may not have as much any more",
     _C.GAVE_PLACE: "it was taken back from the queue, for {task} comes before it and lacks {why}",
     _C.OVER_LIMIT: "it used {seen} {resource}, more than the {limit} it may",
 }
@@ -181,7 +182,8 @@ def _bearer(reason: Reason) -> Mapping[str, str]:
         return {}
     user, every = reason.facts.get("user"), str(reason.facts.get("every", ""))
     per = f" in {every.removesuffix('d')} days" if every[:1].isdigit() else f" a {every}"
-    bearer = f"project {reason.facts['project']}"
+    project = str(reason.facts["project"])
+    bearer = "the site" if project == EVERYBODY else f"project {project}"
     return {"bearer": bearer if user is None else f"user {user} of {bearer}", "per": per if every else ""}
 
 

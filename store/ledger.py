@@ -12,7 +12,7 @@ from elisa.model.charge import Charge
 from elisa.model.errors import PolicyError, StaleChange
 from elisa.model.resources import Resources
 from elisa.model.shares import parts_of, plain_kind, whole_gpus
-from elisa.model.site import Metered
+from elisa.model.site import EVERYBODY, Metered
 from elisa.store import tables
 from elisa.store.batch import ANYBODY, AccountKey, Batch, CapRow
 from elisa.store.connection import Row
@@ -21,7 +21,7 @@ from elisa.store.convert import CHARGES, resources_from
 __all__ = ["NO_CHARGE", "account_row", "check_heir", "reserve", "settle", "spend"]
 
 NO_CHARGE = Charge()
-_HOLDINGS = ("jobs", "nodes", "cpus", "memory_mib", "gpus")
+_HOLDINGS = ("jobs", "nodes", "cpus", "memory_mib", "gpus", "watts")
 # What is held in parts of GPUs stands in the accounts in shares, each type and size of share by itself.
 _COLUMN: Mapping[str, str] = {Metered.GPU_UNITS: "gpus"}
 
@@ -43,6 +43,7 @@ def reserve(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> N
         account[f"reserved_{name}"] += amount
     for name, amount in holdings.items():
         account[name] += amount
+    attempt["held_watts"] = holdings["watts"]
     _check_caps(batch, attempt, {name for name, amount in {**wanted, **holdings}.items() if amount})
     _book(batch, attempt, "reserve", wanted)
 
@@ -77,7 +78,9 @@ def settle(batch: Batch, attempt: Row, request: Resources, charge: Charge) -> No
 
 def _give_up_holdings(batch: Batch, attempt: Row, request: Resources, account: Row) -> None:
     """Let go of what an ended attempt held, but for what its heir needs, which is no more and of the same account."""
-    held = dict.fromkeys(_HOLDINGS, 0) if attempt["inherits"] else _holdings(request)
+    held = dict.fromkeys(_HOLDINGS, 0) if attempt["inherits"] else dict(_holdings(request))
+    # Who began before anybody counted watts gives none back.
+    held["watts"], attempt["held_watts"] = attempt["held_watts"], 0
     heir = batch.heirs.pop(attempt["id"], None)
     if heir is not None:
         row = batch.change_attempt(heir)
@@ -86,6 +89,7 @@ def _give_up_holdings(batch: Batch, attempt: Row, request: Resources, account: R
             batch.heirs[row["inherits"]] = heir
         else:
             needed = _holdings(resources_from(row["request"]))
+            row["held_watts"] = needed["watts"]
             held = {name: amount - needed[name] for name, amount in held.items()}
     elif attempt["inherits"]:
         batch.heirs.pop(attempt["inherits"], None)
@@ -109,7 +113,7 @@ def check_heir(batch: Batch, attempt: Row, request: Resources) -> None:
 
 
 def _holdings(request: Resources) -> Mapping[str, int]:
-    amounts = (1, request.node_count, request.cpus, request.memory_mib, request.gpu_count)
+    amounts = (1, request.node_count, request.cpus, request.memory_mib, request.gpu_count, request.draw_w)
     return dict(zip(_HOLDINGS, amounts, strict=True))
 
 
@@ -138,7 +142,8 @@ def _remember(batch: Batch, attempt: Row, used: Mapping[str, int]) -> None:
 def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:
     project = attempt["project"]
     governed = project if batch.projects.get(project) else ""
-    caps = [cap for cap in batch.caps if cap.project == governed and cap.owner_uid in {ANYBODY, attempt["owner_uid"]}]
+    bearers = {governed, str(EVERYBODY)}
+    caps = [cap for cap in batch.caps if cap.project in bearers and cap.owner_uid in {ANYBODY, attempt["owner_uid"]}]
     has_own = any(cap.owner_uid != ANYBODY for cap in caps)
     for cap in caps:
         is_for_others = has_own and cap.per_user and cap.owner_uid == ANYBODY
@@ -151,7 +156,8 @@ def _check_caps(batch: Batch, attempt: Row, asked: set[str]) -> None:
 def _accounts_under(batch: Batch, attempt: Row, cap: CapRow) -> Iterator[Row]:
     for (project, owner_uid, gpu_type), row in batch.accounts.items():
         is_owner = not cap.per_user or owner_uid == attempt["owner_uid"]
-        if project == attempt["project"] and is_owner and _counts(cap, gpu_type):
+        is_whose = cap.project == EVERYBODY or project == attempt["project"]
+        if is_whose and is_owner and _counts(cap, gpu_type):
             yield row
 
 
@@ -170,10 +176,11 @@ def _used(account: Row, cap: CapRow) -> int:
 
 
 def _refusal(project: str, cap: CapRow, used: int) -> PolicyError:
-    who = "a member of project" if cap.per_user else "project"
+    who = f"a member of project `{project}`" if cap.per_user else f"project `{project}`"
+    whose = "all work together" if cap.project == EVERYBODY else who
     what = f"{cap.resource} of {cap.gpu_type}" if cap.gpu_type else cap.resource
     return PolicyError(
-        f"{who} `{project}` would exceed its hard cap on {what}",
+        f"{whose} would exceed its hard cap on {what}",
         f"this attempt would bring it to {used}, the cap is {cap.cap}",
         "wait for other work to end, ask for less, or have the cap raised in site.yaml",
     )

@@ -53,7 +53,7 @@ _ATTEMPT = (
     "id", "task", "project", "owner_uid", "request", "gpu_type", "state", "native_id", "native_detail", "submitted_at",
     "started_at", "ended_at", "incarnation", "absences", "quiet_ticks", "cancel_sent", "claimed", "nodes",
     "last_checkpoint", "usage", "end_reason", "ending", "continues", "inherits", "resume_from",
-    *(f"held_{name}" for name in CHARGES),
+    "held_watts", *(f"held_{name}" for name in CHARGES),
 )  # fmt: skip
 _RANK = ("id", "priority", "importance", "spec", "ranked_by")
 _DUE = ("id", "deadline", "spec")

@@ -97,6 +97,7 @@ def attempt_row(attempt: Attempt, task: Row, reserve: Charge) -> Row:
         "end_reason": "",
         "ending": None,
         **{f"held_{name}": getattr(reserve, name) for name in CHARGES},
+        "held_watts": 0,
         "behind": to_json(attempt.behind),
         "leader": attempt.leader,
         "continues": attempt.continues,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from elisa.model.site import Cap, ProjectPolicy, SitePolicy
+from elisa.model.site import EVERYBODY, Cap, ProjectPolicy, SitePolicy
 from elisa.store import tables
 from elisa.store.batch import ANYBODY, Batch, CapRow
 from elisa.store.connection import Connection
@@ -42,14 +42,19 @@ def _named(site: SitePolicy) -> set[str]:
 def _caps(site: SitePolicy) -> Iterator[CapRow]:
     for project in (*site.projects, site.unlisted):
         yield from _caps_of(project)
+    yield from _rows(EVERYBODY, 0, ANYBODY, site.caps)
 
 
 def _caps_of(project: ProjectPolicy) -> Iterator[CapRow]:
     bearers = [(0, ANYBODY, project.caps), (1, ANYBODY, project.user_caps)]
     bearers += [(1, uid, caps) for uid, caps in project.member_caps]
     for per_user, uid, caps in bearers:
-        for cap in _lowest(caps):
-            yield CapRow(project.name, per_user, uid, cap.resource.value, cap.gpu_type, cap.limit)
+        yield from _rows(project.name, per_user, uid, caps)
+
+
+def _rows(project: str, per_user: int, uid: int, caps: Iterable[Cap]) -> Iterator[CapRow]:
+    for cap in _lowest(caps):
+        yield CapRow(project, per_user, uid, cap.resource.value, cap.gpu_type, cap.limit)
 
 
 def _lowest(caps: Iterable[Cap]) -> Iterable[Cap]:

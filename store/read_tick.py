@@ -20,7 +20,7 @@ from elisa.store.read_tasks import OWN_NUMBER, TaskQueries
 __all__ = ["TickQueries"]
 
 _DAY_S = 86_400
-_HOLDINGS = "jobs, nodes, cpus, memory_mib, gpus"
+_HOLDINGS = "jobs, nodes, cpus, memory_mib, gpus, watts"
 # What many tasks have in common comes as one text: most of the time goes into making texts, one a row and column.
 _SEPARATOR = "\n"  # in none of the parts: JSON is written without control characters, and names have none
 _COLUMNS = (

@@ -183,9 +183,9 @@ class NeedEdgeTable(_Table, table=True):
 class AttemptTable(_Table, table=True):
     """An attempt. `held_*` is what of its reservation is not booked yet: zero from its end on.
 
-    `behind` lists the attempts that its native job was queued behind, `leader` is the first of those that share it.
-    `continues` names the one before it as long as, and if, it did not become its task's own; `inherits` the one whose
-    holdings it takes over, as long as that one has them.
+    `held_watts` is what it counts for at once. `behind` lists the attempts that its native job was queued behind, `leader`
+    is the first of those that share it. `continues` names the one before it as long as, and if, it did not become its
+    task's own; `inherits` the one whose holdings it takes over, as long as that one has them.
     """
 
     __tablename__ = "attempt"
@@ -237,6 +237,7 @@ class AttemptTable(_Table, table=True):
     held_watt_s: int = Field(default=0, sa_type=BigInteger)
     continues: str | None = Field(default=None, sa_type=Text)
     inherits: str | None = Field(default=None, sa_type=Text)
+    held_watts: int = Field(default=0, sa_type=BigInteger)
 
 
 class CheckpointTable(_Table, table=True):
@@ -329,6 +330,7 @@ class AccountTable(_Table, table=True):
     gpus: int = Field(default=0, sa_type=BigInteger)
     reserved_watt_s: int = Field(default=0, sa_type=BigInteger)
     spent_watt_s: int = Field(default=0, sa_type=BigInteger)
+    watts: int = Field(default=0, sa_type=BigInteger)
 
 
 class DailyUseTable(_Table, table=True):

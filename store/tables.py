@@ -64,6 +64,7 @@ ACCOUNT = Table(
         "gpus": "BIGINT",
         "reserved_watt_s": "BIGINT",
         "spent_watt_s": "BIGINT",
+        "watts": "BIGINT",
     },
 )
 ATTEMPT = Table(
@@ -106,6 +107,7 @@ ATTEMPT = Table(
         "held_watt_s": "BIGINT",
         "continues": "TEXT",
         "inherits": "TEXT",
+        "held_watts": "BIGINT",
     },
 )
 AUDIT = Table(

@@ -23,6 +23,7 @@ _ATTEMPT = (
     "state", "native_id", "native_detail", "submitted_at", "started_at", "ended_at", "incarnation", "absences",
     "quiet_ticks", "cancel_sent", "claimed", "nodes", "last_checkpoint", "usage", "end_reason", "ending", "continues",
     "inherits", "resume_from", "held_node_s", "held_cpu_s", "held_memory_mib_s", "held_gpu_s", "held_watt_s",
+    "held_watts",
 )  # fmt: skip
 _OVER = frozenset(state.value for state in FINAL_ATTEMPT_STATES)
 _RANK = ("priority", "importance", "spec", "ranked_by")

@@ -23,6 +23,7 @@ from elisa.model.codec import encode
 from elisa.model.errors import ExitCode, UsageError
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.rows import LedgerRow
+from elisa.model.site import EVERYBODY
 from elisa.model.text import clean
 from elisa.pipelines.load import load
 from elisa.report.budget import PERIODS, Booked, Limit, Part, booked, limits, unbalanced
@@ -112,7 +113,7 @@ def _limits_table(caps: Iterable[Limit]) -> Table:
         per = f" every {one.every}" if one.every else ""
         what = unit_of(one.resource, one.gpu_type) + per + ("" if one.is_hard else " (soft)")
         table.add_row(
-            clean(one.project),
+            "all projects" if one.project == EVERYBODY else clean(one.project),
             clean(_user(one.uid) or "all"),
             clean(what),
             *(in_units(one.resource, amount) for amount in amounts),

@@ -263,9 +263,8 @@ def _rules_table(known: Known) -> Table:
 
 
 def _kind(cap: Cap) -> str:
-    if not cap.is_hard:
-        return "soft budget"
-    return "budget" if cap.resource.is_cumulative else "at once"
+    kind = "budget" if cap.resource.is_cumulative else "at once"
+    return kind if cap.is_hard else f"soft {kind}"
 
 
 def _amount(resource: str, gpu_type: str, amount: int) -> str:

@@ -16,6 +16,7 @@ from elisa.store.migrations import (
     v0008_segments,
     v0009_member_caps,
     v0010_heirs,
+    v0011_watts,
 )
 
 __all__ = ["MIGRATIONS", "Migration", "latest_version"]
@@ -41,6 +42,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(version=8, name="segments", run=v0008_segments.run),
     Migration(version=9, name="member caps", run=v0009_member_caps.run),
     Migration(version=10, name="heirs", run=v0010_heirs.run),
+    Migration(version=11, name="watts", run=v0011_watts.run),
 )
 
 

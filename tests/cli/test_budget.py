@@ -147,3 +147,21 @@ def test_what_cannot_be_is_told_in_three_lines(elisa: Elisa, home: Path, words: 
 
     assert (answer.code, answer.err.splitlines()[0]) == (2, f"error: {what}")
     assert len(answer.err.splitlines()) == 3
+
+
+def test_watts_at_once_are_shown_for_a_project_and_for_all_together(
+    home: Path, elisa: Elisa, write: Callable[[str], str]
+) -> None:
+    power = "power: {gpu: 300}\nat_once: {watts: 1000}\n"
+    (home / "site.yaml").write_text(SITE + "  lab: {at_once: {watts: 500}}\n" + power, encoding="utf-8")
+    path = Path(write(TASKS.replace("[4, 5, 6]", "[1]")))
+    path.write_text(path.read_text(encoding="utf-8").replace("project: vision", "project: lab"), encoding="utf-8")
+    assert elisa("submit", str(path)).code == 0
+    assert elisa("tick").code == 0
+
+    shown, data = elisa("budget", "lab"), elisa("budget", "lab", "--json").data
+
+    assert ["all", "projects", "all", "W", "1000", "300", "700", "0", "0"] in rows(shown.out)
+    assert ["lab", "all", "W", "500", "300", "200", "0", "0"] in rows(shown.out)
+    limits = {one["project"]: (one["resource"], one["limit"], one["used"]) for one in data["limits"]}
+    assert limits == {"/": ("watts", 1000, 300), "lab": ("watts", 500, 300)}

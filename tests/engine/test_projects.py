@@ -15,6 +15,7 @@ from elisa.engine.commands import cancel
 from elisa.engine.config import Site
 from elisa.engine.roles import read_roles
 from elisa.engine.submit import submit
+from elisa.engine.whatif import Supposition, suppose
 from elisa.engine.workspace import Workspace
 from elisa.model.errors import ElisaError, PolicyError, SpecError, UsageError
 from elisa.model.ids import ProjectName
@@ -361,3 +362,67 @@ def test_what_may_be_held_at_once_is_lent_and_goes_back_when_the_lender_needs_it
     lending.run(step_s=600)
     assert all(lending.tasks()[f"n{n}"].failures == 0 for n in range(2))
     assert_sound(lending)
+
+
+def test_what_is_drawn_at_once_is_bounded_lent_and_supposed(tmp_path: Path) -> None:
+    rules = {
+        "backends": {"sim": {"kind": "simulated"}},
+        "power": {"node": 100, "cpu": 25},
+        "at_once": {"watts": 800},
+        "projects": {
+            "nlp": {"at_once": {"watts": 400}},
+            "vision": {"at_once": {"watts": 600}, "soft_at_once": {"watts": 200}, "may_lend": True},
+        },
+        "jobs": {"self_fence": "60s"},
+        "fusion": {"enabled": False},
+    }
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=8, cpus=4),), heartbeat_s=30)
+    world = World.make(tmp_path / "home", spec=spec, site=Site.model_validate(rules))
+    boss = seen_by(world, BOSS)
+    now = boss.clock.now()
+    world.submit(*(job(f"n{number}", cpus=4, walltime_s=HOUR, lasts_s=HOUR // 2) for number in range(3)))
+
+    world.tick()
+    waits = next(name for name, one in world.states().items() if one is TaskState.READY)
+    supposed = suppose(boss, Supposition(project=ProjectName("nlp"), settings={"at_once.watts": "600"}))
+
+    assert why_it_waits(world, waits) == "project nlp uses 400 W of the 400 it may use at once, this asks for 200"
+    assert supposed.difference.starts == (world.tasks()[waits].id,)
+
+    terms = projects.Terms(amount={"at_once.watts": "200"}, begin=now, end=now + timedelta(days=1))
+    projects.lend(boss, "vision", "nlp", terms)
+    world.tick()
+    world.submit(job("v0", cpus=4, walltime_s=HOUR, lasts_s=60), job("v1", cpus=4, walltime_s=HOUR), project="vision")
+    world.tick()
+
+    assert [world.states()[f"n{number}"] for number in range(3)] == [TaskState.ACTIVE] * 3
+    waits = next(name for name in ("v0", "v1") if world.states()[name] is TaskState.READY)
+    assert why_it_waits(world, waits) == "the site uses 800 W of the 800 it may use at once, this asks for 200"
+    with Reader.open(world.home) as reader:
+        assert sum(row.watts for row in reader.usage(now).rows) == 800
+    world.run(step_s=600)
+    assert_sound(world)
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+    with Reader.open(world.home) as reader:
+        assert sum(row.watts for row in reader.usage(now).rows) == 0
+
+
+def test_where_all_may_draw_less_at_once_work_saves_and_parks(tmp_path: Path) -> None:
+    rules = {"backends": {"sim": {"kind": "simulated"}}, "power": {"cpu": 25}, "at_once": {"watts": 200}}
+    world = World.make(tmp_path / "home", site=Site.model_validate(rules))
+    world.submit(job("a", cpus=4, lasts_s=HOUR, saves_every_s=60), job("b", cpus=4, lasts_s=HOUR, saves_every_s=60))
+    world.tick()
+    world.pass_time(120)
+    world.tick()
+
+    world.site = Site.model_validate({**rules, "at_once": {"watts": 150}})
+    world.cut_at = world.clock.now()
+    for _ in range(4):
+        world.tick()
+        world.pass_time(60)
+
+    assert sorted(world.states().values()) == [TaskState.ACTIVE, TaskState.READY]
+    parked = next(name for name, one in world.states().items() if one is TaskState.READY)
+    assert why_it_waits(world, parked) == "the site uses 100 W of the 150 it may use at once, this asks for 100"
+    assert world.tasks()[parked].failures == 0
+    assert_sound(world)

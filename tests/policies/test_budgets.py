@@ -93,10 +93,12 @@ class TestCharges:
             cpus=7,
             memory_mib=8,
             gpus=9,
+            watts=10,
         )
 
-        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 55, 5, 6, 7, 8, 9, 9 * UNITS_A_GPU]
-        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 50, 0, 0, 0, 0, 0, 0]
+        units = 9 * UNITS_A_GPU
+        assert [use_of([row], Meter(one)) for one in Metered] == [11, 22, 33, 44, 55, 5, 6, 7, 8, 9, units, 10]
+        assert [amount_of(row.spent, Meter(one)) for one in Metered] == [10, 20, 30, 40, 50, 0, 0, 0, 0, 0, 0, 0]
         assert use_of([row], Meter(Metered.GPUS, "a100")) == 0
         assert amount_of(row.spent, Meter(Metered.GPU_S, "a100")) == 0
 

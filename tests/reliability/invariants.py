@@ -12,7 +12,7 @@ from elisa.model.changes import Charge
 from elisa.model.ids import TaskId, task_of
 from elisa.model.needs import ResolvedNeed
 from elisa.model.pipeline import NeedKind
-from elisa.model.site import Metered
+from elisa.model.site import EVERYBODY, Metered
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import Attempt
 from elisa.store.reader import Reader
@@ -83,17 +83,18 @@ _COLUMNS = {
 
 def _over_cap(world: World, reader: Reader) -> Iterator[str]:
     usage = reader.usage(world.clock.now()).rows
-    for project in ruled_by(world.site, reader.rules()).projects:
-        for cap in project.caps:
+    site = ruled_by(world.site, reader.rules())
+    for bearer, caps in ((EVERYBODY, site.caps), *((project.name, project.caps) for project in site.projects)):
+        for cap in caps:
             column = _COLUMNS.get(cap.resource)
-            rows = [row for row in usage if row.project == project.name]
+            rows = [row for row in usage if bearer in {EVERYBODY, row.project}]
             if column is None:
                 held = sum(getattr(row, cap.resource.value) for row in rows)
             else:
                 # What a job used beyond its walltime is booked as it was; only reservations are up to us.
                 held = sum(getattr(row.reserved, column) for row in rows)
             if cap.is_hard and held > cap.limit and _has_admitted(world, reader):
-                yield f"I3: {project.name} holds {held} {cap.resource.value}, its cap is {cap.limit}"
+                yield f"I3: {bearer} holds {held} {cap.resource.value}, its cap is {cap.limit}"
 
 
 def _has_admitted(world: World, reader: Reader) -> bool:

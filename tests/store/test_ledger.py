@@ -205,6 +205,26 @@ def test_projects_outside_the_policy_have_the_caps_of_unlisted_ones(ready: Write
     assert [(row.name, row.in_policy) for row in ready.projects()] == [("nlp", False), ("vision", True)]
 
 
+def test_a_cap_on_everybody_counts_the_work_of_all_projects(writer: Writer) -> None:
+    writer.apply((a_pipeline(a_task("t0").ready(), a_task("t1").ready()).added(),))
+    writer.apply((a_pipeline(a_task("t2").ready(), name="other").in_project("vision").added(),))
+    writer.set_policy(SitePolicy(caps=(cap(Metered.WATTS, 500),)))
+    draws = Resources(watts=150, gpu_watts=100)
+    of_vision = an_attempt(a_task("t2").in_pipeline("other").id)
+    others = of_vision.having(request=replace(draws, watts=151))
+    writer.apply((intended(an_attempt("t0").having(request=draws)),))
+
+    with pytest.raises(PolicyError) as refusal:
+        writer.apply((intended(others),))
+
+    assert str(refusal.value).startswith("all work together would exceed its hard cap on watts")
+    writer.apply((intended(an_attempt("t1").having(request=draws)),))
+    assert sum(row.watts for row in writer.usage(NOW).rows) == 500
+    writer.apply(end_of(an_attempt("t0"), None))
+    assert sum(row.watts for row in writer.usage(NOW).rows) == 250
+    writer.apply((intended(of_vision.having(request=draws)),))
+
+
 def test_a_policy_is_audited_when_it_changes_and_only_then(ready: Writer) -> None:
     site = policy(cap(Metered.JOBS, 9), cap(Metered.JOBS, 5), cap(Metered.GPUS, 3, gpu_type="a100"))
 
