@@ -18,6 +18,7 @@ __all__ = [
     "Backend",
     "Describes",
     "Description",
+    "Holds",
     "Previews",
     "Reorders",
     "array_key",
@@ -79,6 +80,22 @@ class Reorders(Protocol):
         """Give jobs that wait new priorities, on the scale of `JobRequest.priority` and below 0, too.
 
         Jobs that do not wait any more are left alone. One call for each different priority. Raises Unavailable.
+        """
+        ...
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """A backend whose waiting jobs can be kept from starting (`Capabilities.hold`)."""
+
+    def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Keep jobs that wait from starting, as their owner may; return those that are held so now. Raises Unavailable."""
+        ...
+
+    def release(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Take back what `hold` did, but no hold of an operator; return those that their owner holds no more.
+
+        Raises Unavailable.
         """
         ...
 

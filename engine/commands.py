@@ -12,7 +12,7 @@ from elisa.model.changes import CancelRequested, Change, HoldRequested, TaskMove
 from elisa.model.errors import StaleChange, UsageError
 from elisa.model.ids import AttemptId, PipelineId, TaskId, task_of
 from elisa.model.reasons import ReasonCode, because
-from elisa.model.states import FINAL_TASK_STATES, TaskState
+from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.task import Task
 from elisa.policies.chaining import is_chained
 from elisa.policies.recovery import newest_checkpoint
@@ -23,6 +23,7 @@ __all__ = ["Done", "cancel", "check_control", "hold", "named_tasks", "release", 
 
 _TRIES = 5
 _IDLE = frozenset({TaskState.WAITING, TaskState.READY})
+_QUEUED = frozenset({AttemptState.SUBMITTED, AttemptState.QUEUED})
 _OVER = FINAL_TASK_STATES - {TaskState.SUCCEEDED}
 
 
@@ -44,7 +45,7 @@ def cancel(ws: Workspace, ids: Sequence[str]) -> Done:
 
 
 def hold(ws: Workspace, ids: Sequence[str]) -> Done:
-    """Keep tasks that have not been submitted from starting."""
+    """Keep tasks from starting that have not begun; what waits in a native queue is held there by the next tick."""
     return _carry_out(ws, ids, _held)
 
 
@@ -120,7 +121,7 @@ def _cancelled(_: Reader, task: Task, by: str) -> Change | str:
 
 
 def _held(reader: Reader, task: Task, by: str) -> Change | str:
-    if task.state is TaskState.ACTIVE and not task.hold_requested and _waits_behind_others(reader, task):
+    if task.state is TaskState.ACTIVE and not task.hold_requested and _waits_in_a_queue(reader, task):
         return HoldRequested(task=task.id, by=by)
     if task.state not in _IDLE:
         return f"it is {task.state.value}"
@@ -133,9 +134,11 @@ def _held(reader: Reader, task: Task, by: str) -> Change | str:
     )
 
 
-def _waits_behind_others(reader: Reader, task: Task) -> bool:
+def _waits_in_a_queue(reader: Reader, task: Task) -> bool:
+    """Tell whether a native job of the task has not begun, be it the next one at work that runs."""
     live = {attempt.id: attempt for attempt in reader.live_attempts()}
-    return any(attempt.task == task.id and is_chained(attempt, live) for attempt in live.values())
+    own = [attempt for attempt in live.values() if attempt.task == task.id]
+    return any(attempt.state in _QUEUED or is_chained(attempt, live) for attempt in own)
 
 
 def _released(_: Reader, task: Task, by: str) -> Change | str:

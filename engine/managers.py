@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from elisa.backends.protocol import Backend, Reorders
+from elisa.backends.protocol import Backend, Holds, Reorders
 from elisa.engine.health import HealthBook
 from elisa.model.errors import BackendError
 from elisa.model.ids import AttemptId, BackendName, NativeId
@@ -89,6 +89,22 @@ class Managers:
             return True
 
         return self._ask(name, ask) is True
+
+    def hold(self, name: BackendName, ids: Collection[NativeId]) -> frozenset[NativeId] | None:
+        """Ask a backend to keep waiting jobs from starting; return those that are held now, None if it does not answer."""
+        return self._held(name, lambda backend: backend.hold(ids))
+
+    def release(self, name: BackendName, ids: Collection[NativeId]) -> frozenset[NativeId] | None:
+        """Ask a backend to let held jobs go; return those that it did, None if it does not answer."""
+        return self._held(name, lambda backend: backend.release(ids))
+
+    def _held(self, name: BackendName, call: Callable[[Holds], frozenset[NativeId]]) -> frozenset[NativeId] | None:
+        def ask(backend: Backend) -> frozenset[NativeId]:
+            assert isinstance(backend, Holds)
+            return call(backend)
+
+        answer = self._ask(name, ask)
+        return None if isinstance(answer, Unreachable) else answer
 
     def _ask(self, name: BackendName, question: Callable[[Backend], T]) -> T | Unreachable:
         if name not in self._silent and self._health.is_resting(name, self._now):

@@ -18,6 +18,7 @@ from elisa.engine.facts_due import note_deadlines
 from elisa.engine.gangs import gang_stops
 from elisa.engine.growing import note_room
 from elisa.engine.health import HealthBook
+from elisa.engine.holding import holding_stops, keep_holds
 from elisa.engine.kept_plans import keep
 from elisa.engine.lock import tick_lock
 from elisa.engine.managers import Managers
@@ -127,9 +128,11 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     leaving = {stop.attempt.id for stop in stops}
     stops += [one for one in unchaining_stops(writer, by_id, plan, now) if one.attempt.id not in leaving]
     stops += unpinning_stops(by_id, plan.snapshot, {stop.attempt.id for stop in stops})
+    stops += holding_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
     stopped = send_stops(ws, writer, managers, stops)
+    keep_holds(ws, writer, managers, {name: one for name, one in by_id.items() if name not in stopped}, polls)
     submitting = Submitting(ws, writer, health, plan, now, fused)
     acted = submitting.carry_out()
     chaining = Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now, decided=plan)

@@ -158,7 +158,7 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
     if row.cancel_requested and row.state not in FINAL_TASK_STATES:
         return "will be cancelled"
     if row.hold_requested:
-        return "will be held"
+        return "held in its queue" if "held" in row.native_detail.lower() else "will be held"
     if row.state is TaskState.ACTIVE:
         return _active_note(row, now, queued_behind(reader, row.behind)) + _left_alone(reader, row, now)
     if row.reason == ReasonCode.BACKING_OFF and (spun := _spin(reader, row, now)) is not None:

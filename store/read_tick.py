@@ -38,6 +38,11 @@ _CUT_OFF = (
     " ORDER BY a.id"
 )
 
+_WAITING_NOTED = (
+    "SELECT a.id FROM attempt a WHERE a.state IN ('submitted', 'queued')"
+    " AND EXISTS (SELECT 1 FROM audit n WHERE n.subject = a.id AND n.kind = ?) ORDER BY a.id"
+)
+
 
 class _Kinds(NamedTuple):
     """What tasks of one kind have in common: a number for each kind, and what the numbers stand for."""
@@ -82,6 +87,10 @@ class TickQueries(TaskQueries):
         return tuple(
             TaskId(row[0]) for row in self._db.rows("SELECT id FROM task WHERE hold_requested = 1 ORDER BY id")
         )
+
+    def waiting_noted(self, what: str) -> tuple[AttemptId, ...]:
+        """Return the attempts whose native jobs have not begun, and of which `what` was ever noted."""
+        return tuple(AttemptId(row[0]) for row in self._db.rows(_WAITING_NOTED, f"noted.{what}"))
 
     def next_in_line(self, most: int) -> tuple[TaskId, ...]:
         """Return waiting tasks that lack nothing but what active ones are about to bring, as far as states tell.

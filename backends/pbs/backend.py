@@ -149,13 +149,13 @@ class PbsBackend:
         """
         singles = [native_id for native_id in self._in_state(ids, NativeState.QUEUED) if "[" not in native_id]
         self._change("qhold", hold_argv, singles)
-        return frozenset(self._in_state(ids, NativeState.HELD))
+        return self._held_by_user(ids)
 
     def release(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
-        """Let held jobs start again; return those that are not held any more. Raises Unavailable."""
-        held = self._in_state(ids, NativeState.HELD)
-        self._change("qrls", release_argv, held)
-        return frozenset(held) - frozenset(self._in_state(held, NativeState.HELD))
+        """Let jobs start again that their user holds; return those that he holds no more. Raises Unavailable."""
+        held = self._held_by_user(ids)
+        self._change("qrls", release_argv, sorted(held))
+        return frozenset(ids) - self._held_by_user(held)
 
     def reorder(self, priorities: Mapping[NativeId, int]) -> None:
         """Give jobs that wait new priorities, as those of `JobRequest`; an array has one. Raises Unavailable."""
@@ -221,6 +221,14 @@ class PbsBackend:
     def _delete_some(self, pbs_ids: Sequence[str]) -> Mapping[str, CancelOutcome]:
         argv = delete_argv(self._server.program("qdel"), [self._server.address(pbs_id) for pbs_id in pbs_ids])
         return parse_delete(self._server.run(argv), pbs_ids)
+
+    def _held_by_user(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Return what waits under a hold of its user, whoever else holds it: PBS keeps one for each."""
+        refs = {native_id: ref for native_id in ids if (ref := split_native_id(native_id)) is not None}
+        listing = self._server.list_jobs([ref.pbs_id for ref in refs.values()])
+        seen = {i: self._observe(i, ref, listing) for i, ref in refs.items()}
+        waiting = [i for i, one in seen.items() if isinstance(one, Seen) and one.state is NativeState.HELD]
+        return frozenset(i for i in waiting if "u" in listing.records[refs[i].number].holds)
 
     def _in_state(self, ids: Collection[NativeId], state: NativeState) -> list[NativeId]:
         poll = self.poll(ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -91,6 +91,7 @@ class SimulatedBackend:
             queues=self.spec.queue,
             dependencies=self.spec.queue,
             arrays=self.spec.arrays,
+            hold=self.spec.queue,
             requeue=self.spec.requeue,
             accounting=self.spec.accounting,
             overcommits=self.spec.overcommits,
@@ -143,6 +144,14 @@ class SimulatedBackend:
         outcomes = {native_id: self._cancel(native_id) for native_id in ids}
         self._keep()
         return outcomes
+
+    def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Keep queued jobs from starting."""
+        return self._each(ids, self._cluster.hold, is_held=True)
+
+    def release(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Let held jobs go."""
+        return self._each(ids, self._cluster.release, is_held=False)
 
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by their tags."""
@@ -296,7 +305,7 @@ class SimulatedBackend:
 
     def _queued_in(self, partition: str) -> int:
         jobs = (job for job in self._cluster.jobs.values() if job.shape.partition == partition)
-        return sum(job.stage in {Stage.PENDING, Stage.QUEUED} for job in jobs)
+        return sum(job.stage in {Stage.PENDING, Stage.QUEUED, Stage.HELD} for job in jobs)
 
     def _is_listed(self, job: SimJob) -> bool:
         return job.accepted_us <= self._cluster.now_us and job.id not in self._hidden
@@ -323,6 +332,19 @@ class SimulatedBackend:
         self._cluster.stop(job, Cause.CANCEL)
         self._crash("simulated.cancel.end")
         return CancelOutcome.ASKED
+
+    def _each(
+        self, ids: Collection[NativeId], change: Callable[[SimJob], None], *, is_held: bool
+    ) -> frozenset[NativeId]:
+        self._catch_up()
+        if self._is_out():
+            raise Unavailable(f"{self.name} does not answer", "Unable to contact the controller")
+        jobs = [job for native_id in ids if (job := self._cluster.jobs.get(native_id)) is not None]
+        for job in jobs:
+            self._crash("simulated.hold")
+            change(job)
+        self._keep()
+        return frozenset(job.id for job in jobs if (job.stage is Stage.HELD) is is_held)
 
     def _find(self, tag: AttemptId) -> tuple[NativeId, ...]:
         ids = self._cluster.tags.get(tag, ())

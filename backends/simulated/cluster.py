@@ -134,6 +134,8 @@ class Cluster:
                 self._watch(job)
             case Stage.QUEUED:
                 self._queue.add(job)
+            case Stage.HELD:
+                pass
             case Stage.ENDED:
                 self._remember_end(job)
             case _:
@@ -335,7 +337,7 @@ class Cluster:
 
     def stop(self, job: SimJob, cause: Cause) -> None:
         """Tell a job to end: at once if it has not started, within its grace if it runs."""
-        if job.stage in {Stage.PENDING, Stage.QUEUED}:
+        if job.stage in {Stage.PENDING, Stage.QUEUED, Stage.HELD}:
             job.cause = cause
             self._finish(job, _REASONS[cause])
         elif job.stage is Stage.RUNNING:
@@ -347,6 +349,21 @@ class Cluster:
                 job.cause, job.end_us = cause, leave_us
             job.version += 1
             self._foresee(job)
+            self._note(job)
+
+    def hold(self, job: SimJob) -> None:
+        """Take a job out of the queue; one that waits for its time, or for others, is not in it yet."""
+        if job.stage is Stage.QUEUED:
+            self._queue.remove(job)
+            job.stage, job.detail = Stage.HELD, "JobHeldUser"
+            self._note(job)
+
+    def release(self, job: SimJob) -> None:
+        """Give a held job back its place in the queue."""
+        if job.stage is Stage.HELD:
+            job.stage, job.detail = Stage.QUEUED, "Priority"
+            self._queue.add(job)
+            self._is_stale = True
             self._note(job)
 
     def node_down(self, index: int, for_s: float) -> None:

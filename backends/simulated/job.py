@@ -25,6 +25,7 @@ class Stage(StrEnum):
 
     PENDING = "pending"  # for its time, or for other jobs
     QUEUED = "queued"
+    HELD = "held"  # out of the queue until it is released
     RUNNING = "running"
     STOPPING = "stopping"  # told to end, in its grace
     ENDED = "ended"
@@ -246,6 +247,7 @@ class SimJob:
 _NATIVE = {
     Stage.PENDING: NativeState.QUEUED,
     Stage.QUEUED: NativeState.QUEUED,
+    Stage.HELD: NativeState.HELD,
     Stage.RUNNING: NativeState.RUNNING,
     Stage.STOPPING: NativeState.RUNNING,
     Stage.ENDED: NativeState.ENDED,

@@ -24,6 +24,12 @@ class Queue:
         key = (-self._partition_priority(job.shape.partition), -job.priority, job.order)
         heapq.heappush(self._groups.setdefault(job.shape, []), (key, job))
 
+    def remove(self, job: SimJob) -> None:
+        """Take a job out before its turn."""
+        left = [entry for entry in self._groups.get(job.shape, []) if entry[1] is not job]
+        heapq.heapify(left)
+        self._groups[job.shape] = left
+
     def serve(self, start: Callable[[SimJob], bool]) -> None:
         """Offer every job its start, the first of each shape first; `start` tells whether it did.
 

@@ -17,7 +17,7 @@ from elisa.backends.slurm.discovery import SlurmSite, advice_of, description_of,
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.options import Accounting, SlurmOptions
-from elisa.backends.slurm.states import Record, describe
+from elisa.backends.slurm.states import HELD_BY_USER, Record, describe
 from elisa.backends.slurm.submission import nice_of, parse_number, parse_submit, render_script, submit_argv
 from elisa.backends.slurm.topology import remembered, topology_argv
 from elisa.model.errors import Unavailable
@@ -140,6 +140,19 @@ class SlurmBackend:
             for some in in_batches(numbers):
                 self._client.update(some, f"Nice={nice}")
 
+    def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Keep jobs that wait from starting, as their user may. Raises Unavailable."""
+        # `hold` by an operator would be an operator's: only they could release it
+        listed = self._client.jobs()
+        self._each([i for i in ids if _is_alive(_key(i), listed)], "uhold")
+        return self._held_by_user(ids)
+
+    def release(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        """Let those start again that their user holds. Raises Unavailable."""
+        held = self._held_by_user(ids)
+        self._each(held, "release")
+        return frozenset(ids) - (self._held_by_user(held) if held else held)
+
     def find(self, tags: Collection[AttemptId]) -> Found:
         """Look for jobs by tag in squeue and, where accounts are kept, in sacct. Raises Unavailable."""
         if not tags:
@@ -179,6 +192,15 @@ class SlurmBackend:
             licences=inventory.parse_licences(answer(inventory.licences_argv(scontrol, self.options))),
             seen_at=self.clock.now(),
         )
+
+    def _each(self, ids: Collection[NativeId], word: str) -> None:
+        numbers = [job.number for native_id in sorted(ids) if (job := _key(native_id)) is not None]
+        for some in in_batches(numbers):
+            self._client.hold(some, word)
+
+    def _held_by_user(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
+        listed = self._client.jobs()
+        return frozenset(i for i in ids if (job := _key(i)) in listed and job and listed[job].reason == HELD_BY_USER)
 
     def _with_switches(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
         if self.topology is None:

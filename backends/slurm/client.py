@@ -80,6 +80,12 @@ class SlurmClient:
         if answer.timed_out or _IS_AWAY.search(answer.stderr):
             raise unavailable(f"{argv[0]} failed", answer)
 
+    def hold(self, jobs: Sequence[str], word: str) -> None:
+        """Hold jobs that wait (`uhold`), or `release` them. Raises Unavailable if Slurm is away."""
+        answer = self.ask((self.program("scontrol"), *self.cluster("cluster"), word, ",".join(jobs)))
+        if answer.timed_out or _IS_AWAY.search(answer.stderr):
+            raise unavailable(f"scontrol {word} failed", answer)
+
     def cluster(self, option: str) -> tuple[str, ...]:
         """Return the option that names the cluster, where there are several."""
         return (f"--{option}={self.options.cluster}",) if self.options.cluster else ()

@@ -16,7 +16,7 @@ from elisa.model.ids import NativeId
 from elisa.model.native import NativeState, Seen
 from elisa.model.states import EndReason
 
-__all__ = ["HOPELESS", "Record", "describe", "parse_exit", "parse_time", "whole"]
+__all__ = ["HELD_BY_USER", "HOPELESS", "Record", "describe", "parse_exit", "parse_time", "whole"]
 
 _ALIVE: Mapping[str, NativeState] = {
     "PENDING": NativeState.QUEUED,
@@ -58,7 +58,8 @@ _LAUNCH_FAILURE_SIGNAL = 53
 # In all other states the exit status is Slurm's doing: squeue shows the signal it sent, sacct 0:0, NODE_FAIL even 0:1.
 _OWN_STATUS = ("COMPLETED", "FAILED")
 
-_HELD_REASONS = ("JobHeldUser", "JobHeldAdmin")
+HELD_BY_USER = "JobHeldUser"
+_HELD_REASONS = (HELD_BY_USER, "JobHeldAdmin")
 _HELD_WORDS = "held"
 
 HOPELESS = frozenset(

@@ -51,7 +51,7 @@ def _carry_out(name: str, wish: Wish, ids: Sequence[str], home: str | None, *, j
 
 _PAST = {
     "cancel": "cancelled; if it runs, the next tick stops it",
-    "hold": "held; if its job waits behind others, the next tick takes it back",
+    "hold": "held; if its job waits in a queue, the next tick holds it there or takes it back",
     "release": "released",
     "retry": "will be tried again",
 }

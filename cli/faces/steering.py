@@ -28,7 +28,7 @@ def cancel(ids: options.Ids, home: options.Home = None, json: options.Json = Fal
 def hold(ids: options.Ids, home: options.Home = None, json: options.Json = False) -> int:
     """Keep tasks from starting.
 
-    Until they are released; running ones go on.
+    Until they are released; running ones go on, jobs in native queues are held there or taken back.
     """
     return invoke("hold", locals())
 

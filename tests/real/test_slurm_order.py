@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from elisa.engine.commands import hold, release
 from elisa.engine.prioritize import Urgency, prioritize
 from elisa.engine.workspace import open_workspace
 from elisa.model.pipeline import PriorityClass
@@ -60,3 +61,32 @@ def test_queued_elements_of_an_array_are_served_in_the_order_that_somebody_asks_
     assert len(set(before.values())) == 1
     assert after["c"] < after["a"] == after["b"]
     assert (elisa.folder / "ran").read_text().split()[0] == "c"
+
+
+def reasons(elisa: ElisaOnSlurm) -> dict[str, str]:
+    """Return what Slurm says of each job of elisa's that waits, by its number."""
+    rows = elisa.cluster.run(["squeue", "-h", "-r", "-t", "PD", "-o", "%i %r"]).stdout.splitlines()
+    return dict(row.split(maxsplit=1) for row in rows)
+
+
+def test_a_held_task_is_held_in_the_queue_and_released_there_but_no_hold_of_an_operator(elisa: ElisaOnSlurm) -> None:
+    lines = ["name: queue", "project: demo", "tasks:", f"  first: {{command: [sleep, '2'], importance: 1, {WHOLE}}}"]
+    lines += [f"  {name}: {{command: [sh, -c, 'echo {name} >>ran'], {WHOLE}}}" for name in "ab"]
+    elisa.submit("\n".join(lines))
+    elisa.tick_until(lambda: len(reasons(elisa)) == 2 and running(elisa) == 1, every_s=0.2)
+    number = {name: str(elisa.attempts(name)[-1].native_id).partition(".")[0] for name in "ab"}
+    with Reader.open(elisa.home) as reader:
+        (task,) = [row.id for row in reader.task_rows() if row.name == "a"]
+    elisa.cluster.run(["scontrol", "hold", number["b"]])
+    with open_workspace(elisa.home) as ws:
+        hold(ws, [task])
+    elisa.tick()
+    elisa.tick_until(lambda: elisa.states()["first"] == "succeeded", every_s=0.2)
+    held = reasons(elisa)
+    with open_workspace(elisa.home) as ws:
+        release(ws, [task])
+    elisa.tick_until(lambda: elisa.states()["a"] == "succeeded", every_s=0.2)
+
+    assert held == {number["a"]: "JobHeldUser", number["b"]: "JobHeldAdmin"}
+    assert reasons(elisa) == {number["b"]: "JobHeldAdmin"}
+    assert (elisa.folder / "ran").read_text().split() == ["a"]

@@ -218,6 +218,27 @@ def hold_the_middle(world: World) -> None:
     world.run()
 
 
+def one_node(home: Path) -> World:
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=4),), heartbeat_s=30)
+    return World.make(home, spec=spec)
+
+
+def one_that_waits(world: World) -> None:
+    world.submit(job("a", cpus=4, lasts_s=240), job("b", cpus=4, lasts_s=60))
+    world.tick()
+
+
+def hold_it(world: World) -> None:
+    """Hold the job that waits until after its turn would have come."""
+    waiting = [world.tasks()["b"].id]
+    hold(world.workspace(), waiting)
+    world.tick()
+    world.pass_time(300)
+    world.tick()
+    release(world.workspace(), waiting)
+    world.run()
+
+
 def short_chain(world: World) -> None:
     world.cluster.fail_submit(Fate.ACCEPT_LOST)
     failing = {"exit_code": 1, "at": 0.5, "times": 1}
@@ -315,6 +336,13 @@ STORIES = {
         again=lambda w: release(w.workspace(), [w.tasks()["b"].id]),
         ends=(all_of(SUCCEEDED, *"abc"),),
         make=chaining,
+    ),
+    "a hold in the queue": Story(
+        prepare=one_that_waits,
+        act=hold_it,
+        again=lambda w: release(w.workspace(), [w.tasks()["b"].id]),
+        ends=(all_of(SUCCEEDED, *"ab"),),
+        make=one_node,
     ),
     "heirs of a failure": Story(
         prepare=heirs_of_a_failure,

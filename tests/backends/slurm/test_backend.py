@@ -288,6 +288,38 @@ def test_refused_cancellation_is_a_failure() -> None:
     assert backend_with(runner).cancel([HELD]) == {HELD: CancelOutcome.FAILED}
 
 
+# hold, release
+
+
+def test_only_living_jobs_that_still_carry_their_tag_are_held() -> None:
+    runner = ScriptedRunner({"squeue": LISTED, "scontrol uhold 5": ""})
+    got = backend_with(runner).hold([HELD, CANCELLED, FORGOTTEN, NativeId("3.t00000000z.1")])
+
+    assert [argv for argv in runner.asked if argv[0] == "scontrol"] == [("scontrol", "uhold", "5")]
+    assert got == {HELD}
+
+
+def test_hold_of_an_operator_is_not_released() -> None:
+    runner = ScriptedRunner({"squeue": LISTED.replace("JobHeldUser", "JobHeldAdmin")})
+
+    assert backend_with(runner).release([HELD]) == {HELD}
+    assert runner.programs() == ["squeue"]
+
+
+def test_job_that_slurm_would_not_release_is_still_held() -> None:
+    refused = Completed(exit_code=1, stderr="Access/permission denied for job 5\n")
+    runner = ScriptedRunner({"squeue": LISTED, "scontrol release 5": refused})
+
+    assert backend_with(runner).release([HELD]) == frozenset()
+
+
+def test_nothing_is_held_while_the_controller_is_down() -> None:
+    with pytest.raises(Unavailable):
+        backend_with(ScriptedRunner({"squeue": DOWN})).hold([HELD])
+    with pytest.raises(Unavailable):
+        backend_with(ScriptedRunner({"squeue": LISTED, "scontrol uhold 5": DOWN})).hold([HELD])
+
+
 # submit, cluster
 
 
