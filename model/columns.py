@@ -104,7 +104,7 @@ class RunningRow(NamedTuple):
     grow since `roomy_us` (0: it has none), and had `grew_from` nodes when it was last to grow (0: it shrank since).
     `is_protected`: nobody may take its place, for it came back too often without getting any further. `is_leaving`: it was
     asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun. `extra_cost` is what plug-ins
-    add to the cost of stopping it, in billing hours.
+    add to the cost of stopping it, in billing hours. `gang` names its gang and the pipeline of that, as `PIPELINE/GANG`.
     """
 
     attempt: str
@@ -130,6 +130,7 @@ class RunningRow(NamedTuple):
     roomy_us: int = 0
     grew_from: int = 0
     extra_cost: float = 0.0
+    gang: str = ""
 
 
 class UnfinishedRow(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -45,10 +46,12 @@ def make_room(
         return ()
     maker = _Maker(snapshot, order, walk)
     for row in _blocked(order, walk):
-        if snapshot.tasks.ids[row] not in served:
+        if snapshot.tasks.gang[row] >= 0:
+            maker.serve_gang(int(snapshot.tasks.gang[row]))
+        elif snapshot.tasks.ids[row] not in served:
             maker.serve(row)
-    for start in walk.starts[:_BENEFICIARIES] if maker.may_clear else ():
-        maker.serve_started(start)
+    for starts in _together(walk) if maker.may_clear else ():
+        maker.serve_started(starts)
     for queued in maker.queued()[:_BENEFICIARIES]:
         maker.serve_queued(queued)
     return tuple(maker.decisions)
@@ -58,7 +61,18 @@ def _blocked(order: Ints, walk: Walk) -> list[int]:
     started = {start.row for start in walk.starts}
     rows = [row for row in order[: 8 * _BENEFICIARIES + len(started)].tolist() if row not in started]
     blocked = [row for row in rows if walk.why.refusal(row).code in BLOCKED]
-    return [row for row in blocked if walk.snapshot.tasks.gang[row] < 0][:_BENEFICIARIES]
+    gangs = walk.snapshot.tasks.gang
+    first = {int(gangs[row]): row for row in reversed(blocked)}
+    return [row for row in blocked if gangs[row] < 0 or first[int(gangs[row])] == row][:_BENEFICIARIES]
+
+
+def _together(walk: Walk) -> list[list[Start]]:
+    """Return the first starts of a plan, those of one gang together."""
+    groups: dict[int, list[Start]] = {}
+    for start in walk.starts[:_BENEFICIARIES]:
+        gang = int(walk.snapshot.tasks.gang[start.row])
+        groups.setdefault(gang if gang >= 0 else -2 - start.row, []).append(start)
+    return list(groups.values())
 
 
 def ground_of(walk: Walk, pool: Pool, leaving: Sequence[RunningRow] = ()) -> Ground:
@@ -72,6 +86,10 @@ def ground_of(walk: Walk, pool: Pool, leaving: Sequence[RunningRow] = ()) -> Gro
     return ground
 
 
+def _members(way: Way, pool: Pool, but_not: Collection[int]) -> list[int]:
+    return [one for one in members_that_fit(way.request, way.gpu_type, pool).tolist() if one not in but_not]
+
+
 class _Maker:
     """Serves one task after another; who was asked for one is not asked for another."""
 
@@ -82,6 +100,8 @@ class _Maker:
         self._standings = standings(snapshot.running, snapshot.caps, snapshot.site)
         self._victims = victims_of(snapshot.running, snapshot.caps, snapshot.site, snapshot.now_s)
         self._asked: set[str] = set()
+        self._order = order
+        self._admitted: list[tuple[int, int]] = []
         self._tier = tiers(snapshot, order) if has_tiers(snapshot) else np.ones(len(order), dtype=np.int64)
         self._grounds: dict[int, Ground] = {}
         rules, now_s = snapshot.site.preemption, snapshot.now_s
@@ -92,46 +112,83 @@ class _Maker:
         """Whether anybody could be asked to leave nodes: all of them, or what is more than the least of elastic work."""
         return self._snapshot.site.preemption.enabled or bool(self._elastic)
 
+    def serve_gang(self, gang: int) -> None:
+        """Have elastic work make room for as many members of a gang as must start together, or for none: nobody stops."""
+        rows, wanted = self._order[self._snapshot.tasks.gang[self._order] == gang].tolist(), self._snapshot.gangs[gang]
+        lead = self._lead(rows)
+        needed = max(1, (wanted.minimum or wanted.size + wanted.live) - wanted.live)
+        self._all_or_none([partial(self._serve_member, row, lead) for row in rows], needed)
+
+    def _serve_member(self, row: int, lead: TaskId) -> bool:
+        owner, shape = int(self._snapshot.tasks.owner[row]), int(self._snapshot.tasks.shape[row])
+        for way in self._walk.ways_of[shape] if self._elastic else ():
+            if self._may_take(owner, way) and self._shrink_on(way, self._standing(row), lead):
+                self._walk.admission.take(owner, way)
+                self._admitted.append((owner, way))
+                return True
+        return False
+
+    def _may_take(self, owner: int, way: int) -> bool:
+        return self._walk.admission.refusing_row(owner, way) is None and self._walk.reserved.refusing(way) is None
+
+    def _shrink_on(self, way: int, standing: Standing, lead: TaskId) -> bool:
+        pool = self._snapshot.pools[self._walk.ways[way].pool]
+        reserved = self._walk.future.reserved_nodes(way)
+        return not pool.keeps_queue and self._make_smaller(self._walk.counted[way], standing, lead, reserved)
+
+    def _lead(self, rows: Sequence[int]) -> TaskId:
+        """Return the member that stands for all of a gang."""
+        return TaskId(min(self._snapshot.tasks.ids[row] for row in rows))
+
+    def _all_or_none(self, servings: Sequence[Callable[[], bool]], needed: int) -> None:
+        """Serve one after another until enough are served; if they are too few, ask nobody for any of them."""
+        grounds = {cluster: ground.copy() for cluster, ground in self._grounds.items()}
+        decided, asked, admitted = len(self.decisions), set(self._asked), len(self._admitted)
+        served = 0
+        for serve in servings:
+            served += serve()
+            if served == needed:
+                return
+        for owner, way in self._admitted[admitted:]:
+            self._walk.admission.take(owner, way, -1)
+        del self.decisions[decided:], self._admitted[admitted:]
+        self._grounds, self._asked = grounds, asked
+
     def serve(self, row: int) -> None:
         """Make room for one task by the first way that can be cleared."""
         tasks = self._snapshot.tasks
         owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
-        standing = self._standing(row)
+        standing, beneficiary = self._standing(row), TaskId(tasks.ids[row])
         for way in self._walk.ways_of[shape]:
-            if self._walk.admission.refusing_row(owner, way) is None and self._clear(row, way, standing):
+            if self._walk.admission.refusing_row(owner, way) is None and self._clear(beneficiary, way, standing):
                 self._walk.admission.take(owner, way)
                 return
 
-    def _clear(self, row: int, way: int, standing: Standing) -> bool:
+    def _clear(self, beneficiary: TaskId, way: int, standing: Standing) -> bool:
         pool = self._snapshot.pools[self._walk.ways[way].pool]
         if self._walk.reserved.refusing(way) is not None:
             return False
         if pool.keeps_queue:
-            withdrawn = self._withdraw(row, pool, standing)
+            withdrawn = self._withdraw(beneficiary, pool, standing)
             if withdrawn and self.may_clear:
                 # It will be first in the queue in a minute: whoever has to make room then is asked now.
-                self._clear_nodes(self._walk.counted[way], standing, TaskId(self._snapshot.tasks.ids[row]))
+                self._clear_nodes(self._walk.counted[way], standing, beneficiary)
             return withdrawn
         if not self.may_clear:
             return False
         reserved = self._walk.future.reserved_nodes(way)
-        return self._clear_nodes(self._walk.counted[way], standing, TaskId(self._snapshot.tasks.ids[row]), reserved)
+        return self._clear_nodes(self._walk.counted[way], standing, beneficiary, reserved)
 
     def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int] = ()) -> bool:
         """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room.
 
         Elastic work that goes on with fewer nodes loses no more than a start: it is asked before anybody has to wait.
         """
+        if self._make_smaller(way, standing, beneficiary, but_not):
+            return True
+        if not self._snapshot.site.preemption.enabled:
+            return False
         pool = self._snapshot.pools[way.pool]
-        members = [one for one in members_that_fit(way.request, way.gpu_type, pool).tolist() if one not in but_not]
-        need = need_of(way.request, way.gpu_type, pool.nodes)
-        smaller = choose_victims(
-            self._ground(pool), need, members, self._shrinkable(pool, standing, beneficiary, members)
-        )
-        for victim in smaller or ():
-            self._shrink(beneficiary, AttemptId(victim.row.attempt))
-        if smaller is not None or not self._snapshot.site.preemption.enabled:
-            return smaller is not None
         eligible = [
             victim
             for victim in self._victims
@@ -139,10 +196,22 @@ class _Maker:
             and victim.row.backend == pool.backend
             and may_preempt(standing, victim.standing, self._snapshot.site.preemption)
         ]
-        victims = choose_victims(self._ground(pool), need, members, eligible)
+        need = need_of(way.request, way.gpu_type, pool.nodes)
+        victims = choose_victims(self._ground(pool), need, _members(way, pool, but_not), eligible)
         for victim in victims or ():
             self._decide(beneficiary, victim.row, {"cost_hours": round(victim.cost, 3)})
         return victims is not None
+
+    def _make_smaller(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int]) -> bool:
+        """Ask as many as necessary to go on with less; tell whether that, with those who leave already, makes room."""
+        pool = self._snapshot.pools[way.pool]
+        members = _members(way, pool, but_not)
+        need = need_of(way.request, way.gpu_type, pool.nodes)
+        shrinkable = self._shrinkable(pool, standing, beneficiary, members)
+        smaller = choose_victims(self._ground(pool), need, members, shrinkable)
+        for victim in smaller or ():
+            self._shrink(beneficiary, AttemptId(victim.row.attempt))
+        return smaller is not None
 
     def _shrinkable(
         self, pool: Pool, standing: Standing, beneficiary: TaskId, members: Sequence[int]
@@ -176,34 +245,47 @@ class _Maker:
         reason = because(ReasonCode.SHRINKS, task=beneficiary, was=size_of(row), size=least, of=bounds.unit)
         self.decisions.append(Resize(attempt=attempt, size=least, reason=reason, beneficiary=beneficiary))
 
-    def serve_started(self, start: Start) -> None:
-        """Make room for a task that this plan sends to wait in a native queue; one that got nodes needs none.
+    def serve_started(self, starts: Sequence[Start]) -> None:
+        """Make room for a task or a gang that this plan sends to wait in a native queue; who got nodes needs none.
 
         Whose nodes others have a say in waits for its turn: who else should leave is not known.
         """
-        shape = int(self._snapshot.tasks.shape[start.row])
-        if not (start.taken.nodes or self._walk.presence.is_held(shape)):
-            standing = self._standing(start.row)
-            self._clear_nodes(start.way, standing, TaskId(self._snapshot.tasks.ids[start.row]))
+        lead = self._lead([start.row for start in starts])
+        waiting = [one for one in starts if not (one.taken.nodes or self._is_held(one))]
+        servings = [partial(self._clear_nodes, one.way, self._standing(one.row), lead) for one in waiting]
+        self._all_or_none(servings, len(waiting))
+
+    def _is_held(self, start: Start) -> bool:
+        return self._walk.presence.is_held(int(self._snapshot.tasks.shape[start.row]))
 
     def _standing(self, row: int) -> Standing:
         return Standing(bool(self._tier[row] == 2), int(self._snapshot.tasks.priority[row]))
 
-    def queued(self) -> list[RunningRow]:
-        """Return the jobs that wait in native queues, the firmest standing first."""
+    def queued(self) -> list[list[RunningRow]]:
+        """Return the jobs that wait in native queues, those of one gang together, the firmest standing first."""
         waiting = [row for row in self._snapshot.running if row.is_queued and not row.is_leaving]
         waiting = [row for row in waiting if row.attempt not in self._asked and self.may_clear]
-        return sorted(waiting, key=lambda row: (self._standings[row.attempt], row.attempt))
+        groups: dict[str, list[RunningRow]] = {}
+        for row in sorted(waiting, key=lambda row: (self._standings[row.attempt], row.attempt)):
+            groups.setdefault(row.gang or row.attempt, []).append(row)
+        return list(groups.values())
 
-    def serve_queued(self, row: RunningRow) -> None:
+    def serve_queued(self, rows: Sequence[RunningRow]) -> None:
+        """Make room for a job that waits in a native queue, or for all of a gang that do."""
+        gang = rows[0].gang
+        members = [row.task for row in self._snapshot.running if gang and row.gang == gang] or [rows[0].task]
+        self._all_or_none([partial(self._serve_queued, row, TaskId(min(members))) for row in rows], len(rows))
+
+    def _serve_queued(self, row: RunningRow, beneficiary: TaskId) -> bool:
         """Make room on the nodes of its own pool for a job that waits in a native queue."""
         for number, pool in enumerate(self._snapshot.pools):
             if (pool.backend, pool.partition.name) == (row.backend, row.partition):
                 for gpu_type in pool.nodes.gpu_types if row.request.gpus.per_node else ("",):
                     if gpu_type in (row.request.gpus.types or (gpu_type,)):
                         way = Way(row.request, number, gpu_type)
-                        if self._clear_nodes(way, self._standings[row.attempt], TaskId(row.task)):
-                            return
+                        if self._clear_nodes(way, self._standings[row.attempt], beneficiary):
+                            return True
+        return False
 
     def _ground(self, pool: Pool) -> Ground:
         """Return what will be free on the pool's cluster, less what this plan started there."""
@@ -213,13 +295,13 @@ class _Maker:
             ground = self._grounds[id(pool.nodes)] = ground_of(self._walk, pool, leaving)
         return ground
 
-    def _withdraw(self, row: int, pool: Pool, standing: Standing) -> bool:
+    def _withdraw(self, beneficiary: TaskId, pool: Pool, standing: Standing) -> bool:
         """Give a place in a native queue to a task in front of one that waits there and has not begun."""
         waiting = [one for one in self._snapshot.running if self._may_withdraw(one, pool, standing)]
         if not waiting:
             return False
         last = max(waiting, key=lambda one: (self._standings[one.attempt], one.attempt))
-        self._decide(TaskId(self._snapshot.tasks.ids[row]), last, {"was": "queued"})
+        self._decide(beneficiary, last, {"was": "queued"})
         return True
 
     def _may_withdraw(self, one: RunningRow, pool: Pool, standing: Standing) -> bool:

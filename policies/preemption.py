@@ -139,6 +139,12 @@ class Ground:
         for row in leaving:
             self.add(row, 1)
 
+    def copy(self) -> Ground:
+        """Return what can be changed without changing this."""
+        other = Ground(self._nodes)
+        other._free = self._free.copy()
+        return other
+
     def add(self, row: RunningRow, sign: int) -> None:
         """Give back what an attempt holds; with `sign` -1 take it again."""
         for node in self.places(row):

@@ -35,6 +35,8 @@ from elisa.policies.rights import best_rank
 __all__ = ["KeptRoom", "OrderPlugin", "Snapshot", "TaskTable"]
 
 _MICRO = 1e-6
+AWAITED = -1
+"""The rank of jobs that others of their gang wait for."""
 _WAITING = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.QUEUED})
 
 Ints = npt.NDArray[np.int64]
@@ -230,8 +232,12 @@ class Snapshot:
         )
 
     def queued_jobs(self) -> Iterator[tuple[Attempt, int]]:
-        """Yield the jobs that wait in native queues for nothing but room, each with the rank of its class."""
-        rank = {row.attempt: row.priority for row in self.running}
+        """Yield the jobs that wait in native queues for nothing but room, each with the rank of its class.
+
+        Those for which others of their gang wait on nodes rank before every class: what these hold is idle until then.
+        """
+        begun = {row.gang for row in self.running if row.gang and not row.is_queued}
+        rank = {row.attempt: AWAITED if row.gang in begun else row.priority for row in self.running}
         live = {attempt.id for attempt in self.live}
         for attempt in self.live:
             may_begin = not attempt.cancel_sent and live.isdisjoint(attempt.behind)

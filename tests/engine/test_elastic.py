@@ -11,7 +11,7 @@ import pytest
 
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.config import Site
-from elisa.model.pipeline import TaskSpec
+from elisa.model.pipeline import Gang, TaskSpec
 from elisa.model.resources import Elastic, GpuRequest
 from elisa.model.states import AttemptState, TaskState
 from elisa.store.reader import Reader
@@ -99,6 +99,24 @@ def test_it_shrinks_for_one_of_its_class_and_grows_when_that_has_gone(world: Wor
     world.run(step_s=600)
     assert world.states() == {"train": TaskState.SUCCEEDED, "other": TaskState.SUCCEEDED}
     assert world.tasks()["train"].failures == 0
+    assert_sound(world)
+
+
+@pytest.mark.parametrize(
+    ("other", "became", "state"), [(3, [8, 2], AttemptState.RUNNING), (4, [8], AttemptState.QUEUED)]
+)
+def test_it_shrinks_once_for_all_of_a_gang_and_not_for_a_part(
+    world: World, other: int, became: list[int], state: AttemptState
+) -> None:
+    world.submit(elastic())
+    minutes(world, 30)
+    pair = Gang(name="pair")
+    world.submit(fixed("a", 3, gang=pair), fixed("b", other, gang=pair))
+
+    minutes(world, 5)
+
+    assert sizes(world) == became
+    assert [world.attempts(name)[-1].state for name in ("a", "b")] == [state] * 2
     assert_sound(world)
 
 

@@ -17,6 +17,7 @@ from elisa.policies import (
     backfill,
     budgets_caps,
     claims,
+    growing,
     lending,
     makeroom,
     order,
@@ -42,6 +43,8 @@ from elisa.policies.walk import Walk
 from tests.policies import test_affinity as tying
 from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
+from tests.policies import test_elastic_gangs as assembling
+from tests.policies import test_elastic_gpus as widening
 from tests.policies import test_fairness as sharing
 from tests.policies import test_lending as lent_out
 from tests.policies import test_locality as reading
@@ -132,6 +135,15 @@ def first_come(nodes: Any, switch_of: Any, count: int, **_: Any) -> Any:
 
 def wherever(request: Any, holdings: Any, count: int) -> Any:
     return np.ones(count, dtype=np.bool_)
+
+
+def looks_for_a_lock_up() -> None:
+    assembling.look_for_a_lock_up(phases=(Phase.generate,))
+
+
+def asks_for_a_part(_: Any, servings: Any, __: int) -> None:
+    for serve in servings:
+        serve()
 
 
 _finish_term = score.TERMS["finish"]
@@ -292,6 +304,32 @@ BUGS: Mapping[str, Bug] = {
         "guests_of",
         lambda *_: {},
         lent_out.test_what_guests_have_is_kept_no_second_time,
+    ),
+    "half a gang is made room for": Bug(
+        makeroom._Maker,
+        "_all_or_none",
+        asks_for_a_part,
+        assembling.TestBlocked().test_nobody_shrinks_for_a_part_of_a_gang,
+    ),
+    "elastic work shrinks for anybody": Bug(
+        makeroom, "has_claim", always, assembling.TestBlocked().test_a_gang_of_a_worse_class_has_no_claim
+    ),
+    "elastic work grows into what half of a gang waits for": Bug(snapshot, "AWAITED", MUCH, looks_for_a_lock_up),
+    "half-started gangs hold what they have": Bug(assembling, "assemble", lambda _: {}, looks_for_a_lock_up),
+    "gpus come back with all cores of the job": Bug(
+        makeroom,
+        "spare_of",
+        lambda row, _: row,
+        widening.TestShrinking().test_who_needs_the_cores_of_the_node_is_not_helped,
+    ),
+    "what one grows into another may, too": Bug(
+        preemption.Ground,
+        "take",
+        takes_nothing,
+        widening.TestGrowing().test_what_one_grows_into_is_not_there_for_another_and_what_it_leaves_is,
+    ),
+    "it grows beyond its budget": Bug(
+        growing._Grower, "_affords", always, widening.TestGrowing().test_it_grows_no_further_than_its_budget
     ),
     "lent although the holder has work": Bug(
         claims,
