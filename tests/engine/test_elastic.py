@@ -110,8 +110,8 @@ def test_it_shrinks_once_for_all_of_a_gang_and_not_for_a_part(
 ) -> None:
     world.submit(elastic())
     minutes(world, 30)
-    pair = Gang(name="pair")
-    world.submit(fixed("a", 3, gang=pair), fixed("b", other, gang=pair))
+    longer: Any = {"gang": Gang(name="pair"), "lasts_s": HOUR, "walltime_s": 2 * HOUR}
+    world.submit(fixed("a", 3, **longer), fixed("b", other, **longer))
 
     minutes(world, 5)
 
