@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from elisa.engine.fence import claimed, raise_fence
+from elisa.engine.fence import claimed, has_let_go, raise_fence
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import AttemptContinued, TaskMoved
 from elisa.model.ids import AttemptId
 from elisa.model.task import Attempt
-from elisa.policies.segments import continued
+from elisa.policies.segments import continued, left_off_at
 
 __all__ = ["Ahead"]
 
@@ -42,7 +43,7 @@ class Ahead:
         if ahead is None:
             return moved
         files, home = self._ws.files, self._ws.home
-        has_word = files.exists(layout.goes_on(home, ended.id))
+        has_word = files.exists(layout.goes_on(home, ended.id)) or self._is_given_word(ended, ahead, moved)
         change = continued(moved, ended, ahead, has_word=has_word, has_begun=claimed(files, home, ahead.id))
         if change is None:
             # Who claims before this is in, and seen to be; who does so after it is out.
@@ -56,6 +57,18 @@ class Ahead:
             return moved
         self._own[ahead.id] = replace(ahead, continues=None, resume_from=change.resume_from)
         return change
+
+    def _is_given_word(self, ended: Attempt, ahead: Attempt, moved: TaskMoved) -> bool:
+        """Leave the word that an attempt could not which its manager has preempted, if nothing of it runs any more."""
+        files, home = self._ws.files, self._ws.home
+        saved = left_off_at(moved, ended, ahead)
+        is_over = has_let_go(files, home, ended.id) and not files.exists(layout.recalled(home, ahead.id))
+        if saved is None or not is_over:
+            return False
+        word = {"attempt": ended.id, "path": saved.path, "step": saved.step}
+        files.write(layout.goes_on(home, ended.id), json.dumps(word).encode())
+        self._ws.crash("segments.word")
+        return True
 
     def _last_behind(self, ahead: Attempt) -> Attempt:
         while ahead.id in self._behind:

@@ -203,7 +203,7 @@ def released(home: P, attempt: AttemptId, incarnation: int) -> P:
 
 
 def goes_on(home: P, attempt: AttemptId) -> P:
-    """Return the file by which an attempt says that its time ran out over progress, and from where to go on."""
+    """Return the file that says that an attempt left its place with work to do, and from where to go on."""
     return claim(home, attempt).with_name(f"{attempt}.goes_on")
 
 

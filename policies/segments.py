@@ -16,11 +16,11 @@ from elisa.model.ids import AttemptId, TaskId
 from elisa.model.pipeline import RestartWhen, TaskSpec
 from elisa.model.reasons import Fact, ReasonCode, because
 from elisa.model.states import FINAL_ATTEMPT_STATES, AttemptState, EndReason, TaskState
-from elisa.model.task import Attempt, Task
+from elisa.model.task import Attempt, CheckpointRef, Task
 from elisa.policies.chaining import Link, job_words
 from elisa.policies.lifecycle import Observed
 
-__all__ = ["chains_of", "continued", "hold_back", "more_attempts", "next_link", "not_wanted"]
+__all__ = ["chains_of", "continued", "hold_back", "left_off_at", "more_attempts", "next_link", "not_wanted"]
 
 
 # So long a time without a tick is bridged, and by one attempt in any case: more would hold budget for nothing.
@@ -107,6 +107,17 @@ def continued(
     return AttemptContinued(
         attempt=ahead.id, after=ended.id, reason=because(ReasonCode.CONTINUED, **facts), resume_from=saved
     )
+
+
+def left_off_at(moved: TaskMoved, ended: Attempt, ahead: Attempt) -> CheckpointRef | None:
+    """Return from where `ahead` may go on after a preemption, which is word enough though `ended` could not leave any.
+
+    To a job a preemption and somebody's cancel look alike: only its manager tells them apart. None for any other end, and
+    where nothing was saved.
+    """
+    is_preempted = ended.end is not None and ended.end.reason is EndReason.PREEMPTED and not ended.cancel_sent
+    saved = ended.last_checkpoint or ended.resume_from
+    return saved if is_preempted and _may_begin(moved, ahead, has_word=True) else None
 
 
 def _may_begin(moved: TaskMoved, ahead: Attempt, has_word: bool) -> bool:  # noqa: FBT001 - one of three facts

@@ -1,7 +1,8 @@
 """One attempt goes on where the one before it had to leave: what that leaves behind, and what its agent looks for.
 
 In `claims/<task>/`, `<attempt>.goes_on` says that its walltime ran out over new progress, and from where to go on: it is
-written before the claim is released. `<attempt>.recalled` keeps an attempt that was queued ahead from ever beginning.
+written before the claim is released, and by a tick after a preemption. `<attempt>.recalled` keeps an attempt that was
+queued ahead from ever beginning.
 """
 
 from __future__ import annotations

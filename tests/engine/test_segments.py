@@ -15,6 +15,7 @@ from elisa.engine.commands import cancel
 from elisa.engine.config import Site
 from elisa.engine.plan import preview
 from elisa.engine.script import script_of
+from elisa.model import layout
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.pipeline import RestartWhen, RetryPolicy, TaskSpec
 from elisa.model.states import AttemptState, EndReason, TaskState
@@ -196,6 +197,34 @@ def test_next_attempt_waits_for_the_fence_after_a_node_failure(make: Callable[..
     assert lost_at is not None
     assert again_at - lost_at >= 60
     assert world.states() == {"long": SUCCEEDED}
+    assert_sound(world)
+
+
+@pytest.mark.parametrize("has_released", [True, False], ids=["nothing of it runs", "it may still run"])
+def test_preempted_work_goes_on_in_the_place_that_was_queued_ahead(
+    make: Callable[..., World], *, has_released: bool
+) -> None:
+    """The nodes are another's by then, so the place waits on, and a tick comes in time to give it the word."""
+    world = make(chain=1)
+    world.submit(long_job(cpus=4), *(job(name, cpus=4, lasts_s=900, walltime_s=1200) for name in ("beside", "next")))
+    begun(world)
+    front, ahead = world.attempts("long")
+    world.pass_time(200)
+
+    world.cluster.preempt(front.native_id or NativeId(""))
+    if has_released:
+        layout.released(world.home, front.id, 0).touch()
+    world.pass_time(60)
+    world.tick()
+    after_it = world.attempts("long")
+    world.run()
+
+    assert ends(world)[:2] == [
+        (EndReason.PREEMPTED, True),
+        (TIMEOUT if has_released else EndReason.CANCELLED, has_released),
+    ]
+    assert (after_it[1].id, after_it[1].continues) == (ahead.id, None if has_released else front.id)
+    assert world.states()["long"] == SUCCEEDED
     assert_sound(world)
 
 
