@@ -76,7 +76,7 @@ class Task:
     `failures` counts the ends that used up a retry; `attempts` all of them. `request` is what the next attempt asks
     for: the spec's resources, grown after out_of_memory or timeout. `parent` is the template that an expanded task was
     made from. `not_before` holds a retry back. `cancel_requested` is a wish that the next tick carries out, and so is
-    `hold_requested`, of a task whose native job waits behind others.
+    `hold_requested`, of a task whose native job waits in a queue.
     """
 
     id: TaskId

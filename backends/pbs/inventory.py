@@ -6,6 +6,7 @@ vnodes of one host are one node: a chunk may be spread over them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -27,6 +28,8 @@ __all__ = [
 Queue = tuple[str, Attributes]
 
 _AVAILABLE, _ASSIGNED, _CHUNK = "resources_available.", "resources_assigned.", "default_chunk."
+# advance, standing and maintenance reservations
+_RESERVATION = re.compile(r"[RSM][0-9]+")
 _DOWN = {"down", "stale", "state-unknown", "unresolvable", "unknown"}
 _DRAINED = {"offline", "maintenance", "provisioning", "wait-provisioning", "resv-exclusive", "initializing", "sleep"}
 _UP = {"free", "job-busy", "job-exclusive", "busy", "time-shared", "reserve", "resv"}
@@ -163,8 +166,13 @@ def _vnode_state(words: set[str]) -> NodeState:
 
 
 def parse_queues(text: str) -> tuple[Queue, ...]:
-    """Return the queues that `qstat -Q -f` printed."""
-    return tuple(parse_records(text, "Queue: "))
+    """Return the queues that `qstat -Q -f` printed, but those of reservations: only who names one may use it."""
+    return tuple((name, queue) for name, queue in parse_records(text, "Queue: ") if not _is_reservation(name, queue))
+
+
+def _is_reservation(name: str, queue: Attributes) -> bool:
+    # nothing else tells (OpenPBS 23.06.06): `pbs_rsub` makes a queue of the reservation's own name, for its users alone
+    return bool(_RESERVATION.fullmatch(name)) and queue.get("acl_user_enable") == "True"
 
 
 def partitions_of(queues: Sequence[Queue], server: Attributes, user: str) -> tuple[PartitionView, ...]:

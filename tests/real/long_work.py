@@ -1,4 +1,4 @@
-"""One program that takes several time limits, on a real Slurm: when each part of it began and left, and what it did."""
+"""One program that takes several time limits, on a real Slurm or PBS: when each part of it began and left, and what it did."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from tests.backends.pbs.elisa_on_pbs import ElisaOnPbs
 from tests.real.elisa_on_slurm import ElisaOnSlurm
 
 __all__ = ["LEAD_S", "WALLTIME_S", "gaps_s", "is_done", "run_without_ticks", "steps", "submit_long_work"]
@@ -37,7 +38,7 @@ WALLTIME_S = 3
 LEAD_S = 1
 
 
-def submit_long_work(elisa: ElisaOnSlurm, count: int, *, expected_s: int) -> None:
+def submit_long_work(elisa: ElisaOnSlurm | ElisaOnPbs, count: int, *, expected_s: int) -> None:
     """Submit work of `count` steps, four a second, in parts of three seconds at most."""
     text = f"""
         name: long
@@ -52,13 +53,13 @@ def submit_long_work(elisa: ElisaOnSlurm, count: int, *, expected_s: int) -> Non
     elisa.submit(text, files={"long.py": _PROGRAM % count})
 
 
-def run_without_ticks(elisa: ElisaOnSlurm, within_s: float = 120.0) -> None:
+def run_without_ticks(elisa: ElisaOnSlurm | ElisaOnPbs, within_s: float = 120.0) -> None:
     """Tick until the first part runs and others are queued behind it, then no more until the work is done."""
     elisa.tick_until(lambda: len(elisa.attempts("long")) > 1, within_s=within_s)
     deadline = time.monotonic() + within_s
     while not is_done(elisa.folder):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the work does not end: {elisa.cluster.run(['squeue']).stdout}")
+            raise TimeoutError(f"the work does not end: {elisa.attempts('long')}")
         time.sleep(0.2)
 
 

@@ -5,6 +5,7 @@ docs/pbs.md says what they need, and how they are run.
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -73,6 +74,42 @@ def test_held_job_waits_until_it_is_released(site: PbsSite) -> None:
     assert backend.hold([second]) == {second}
     assert backend.release([second]) == {second}
     assert site.end_of(first).end_reason is EndReason.COMPLETED
+
+
+def test_job_runs_on_the_host_that_it_names(site: PbsSite) -> None:
+    node = next(node.name for node in site.backend().cluster().nodes if node.cpus)
+    native_id = site.backend().submit(
+        replace(site.job(1, "exit 0"), resources=Resources(walltime_s=60, nodelist=(node,)))
+    )
+
+    assert site.end_of(native_id).end_reason is EndReason.COMPLETED
+
+
+def test_place_that_groups_by_a_resource_is_taken(site: PbsSite) -> None:
+    native_id = site.backend().submit(site.job(1, "exit 0", extras=(("place", "free:group=host"),)))
+
+    assert site.end_of(native_id).end_reason is EndReason.COMPLETED
+
+
+def test_job_runs_in_the_reservation_that_it_names_and_no_other_is_sent_there(site: PbsSite) -> None:
+    begin = time.strftime("%H%M", time.localtime(time.time() + 60))
+    made = subprocess.run(
+        ["pbs_rsub", "-R", begin, "-D", "00:03:00", "-l", "select=1:ncpus=1", "-I", "30"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"this site lets its users make no reservations: {made.stderr.strip()}")
+    reservation = made.stdout.partition(".")[0]
+    native_id = site.backend().submit(site.job(1, "echo $PBS_QUEUE", reservation=reservation))
+    end = site.end_of(native_id)
+    names = {partition.name for partition in site.backend().cluster().partitions}
+    subprocess.run(["pbs_rdel", reservation], capture_output=True, check=False)
+
+    assert end.end_reason is EndReason.COMPLETED
+    assert site.output(1) == f"{reservation}\n"
+    assert reservation not in names
 
 
 def test_queue_that_is_missing_rejects(site: PbsSite) -> None:

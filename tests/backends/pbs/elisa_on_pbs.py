@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from elisa.engine.submit import submit
 from elisa.engine.tick import tick
@@ -69,8 +70,10 @@ class ElisaOnPbs:
     home: Path
     folder: Path
 
-    def submit(self, text: str) -> PipelineId:
-        """Put a pipeline into the queue."""
+    def submit(self, text: str, files: Mapping[str, str] = MappingProxyType({})) -> PipelineId:
+        """Put a pipeline into the queue, with `files` beside it."""
+        for name, content in files.items():
+            (self.folder / name).write_text(content)
         file = self.folder / "pipeline.yaml"
         file.write_text(textwrap.dedent(text))
         with open_workspace(self.home) as ws:

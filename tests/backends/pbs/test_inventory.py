@@ -165,6 +165,13 @@ def test_a_queue_for_some_users_is_up_for_them(users: str, is_up: bool) -> None:
     assert partition.is_up is is_up
 
 
+def test_queue_of_a_reservation_is_none_that_work_may_be_sent_to_unasked() -> None:
+    mine = "    enabled = True\n    started = True\n    acl_user_enable = True\n    acl_users = ada@host\n"
+    text = f"Queue: R2306\n{mine}\nQueue: R2\n    enabled = True\n    started = True\n\nQueue: team\n{mine}"
+
+    assert [partition.name for partition in partitions_of(parse_queues(text), {}, "ada")] == ["R2", "team"]
+
+
 def test_licences_as_recorded() -> None:
     assert dict(parse_licences(SERVER)) == {"matlab": 3}
 
