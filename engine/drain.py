@@ -149,7 +149,8 @@ def _known_nodes(view: ClusterView | None, nodes: str) -> tuple[str, ...]:
 def _affected(ws: Workspace, reader: Reader, closure: Closure, now: datetime) -> Iterable[Affected]:
     there = [one for one in reader.live_attempts() if is_in_the_way(one, closure, now)]
     tasks = reader.tasks([one.task for one in there])
-    elsewhere = _elsewhere(ws, closure) if there else ()
+    shut = _shut(closure, (*reader.closures(now), *ws.site.policy().closures), now)
+    elsewhere = _elsewhere(ws, shut) if there else ()
     for attempt in there:
         spec = tasks[attempt.task].spec
         stays = not spec.preemptible and not closure.is_forced
@@ -162,9 +163,16 @@ def _affected(ws: Workspace, reader: Reader, closure: Closure, now: datetime) ->
         )
 
 
-def _elsewhere(ws: Workspace, closure: Closure) -> tuple[Pool, ...]:
-    """Return what the other backends that answer have."""
-    views = [_view(ws, name)[0] for name in sorted(ws.backends) if name != closure.backend]
+def _shut(closure: Closure, others: Iterable[Closure], now: datetime) -> frozenset[BackendName]:
+    """Return the backends that are closed as a whole, or in part by `closure` itself, when that begins."""
+    begin = max(closure.starts_at, now)
+    whole = (one.backend for one in others if not one.nodes and one.starts_at <= begin < one.ends_at)
+    return frozenset((closure.backend, *whole))
+
+
+def _elsewhere(ws: Workspace, shut: frozenset[BackendName]) -> tuple[Pool, ...]:
+    """Return what the backends have that answer and are open."""
+    views = [_view(ws, name)[0] for name in sorted(ws.backends) if name not in shut]
     queueing = [name for name, backend in ws.backends.items() if backend.capabilities.queues]
     site, known = ws.site.policy(), [view for view in views if view is not None]
     return reachable_pools(known, queueing, {}, site.taints, data=site.data)
@@ -180,7 +188,7 @@ def _where_to(elsewhere: Sequence[Pool], closure: Closure, wish: SitePlacement, 
         return f"on {' or '.join(places)}"
     if wish.backend or wish.partition:
         return f"once {own} is open again: its placement allows no other"
-    return f"once {own} is open again: no other backend can hold it"
+    return f"once {own} is open again: no other that is open can hold it"
 
 
 def _warnings(ws: Workspace, closure: Closure) -> Iterable[str]:

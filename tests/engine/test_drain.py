@@ -95,12 +95,27 @@ def test_work_moves_to_another_cluster_that_can_hold_it_with_what_it_saved(world
         assert reader.verify_audit().problems == ()
 
 
+def test_nobody_is_sent_to_a_cluster_that_is_closed_too(world: World) -> None:
+    world.submit(long(placement=SitePlacement()))
+    minutes(world, 2)
+    also(world, "far", cpus=4)
+    now = world.clock.now()
+    drain(world.workspace(), "far", begin=now + timedelta(hours=1))
+
+    at_once, later = (drain(world.workspace(), "sim", begin=begin) for begin in (now, now + timedelta(hours=2)))
+
+    assert [one.moves for done in (at_once, later) for one in done.affected] == [
+        "on far",
+        "once sim is open again: no other that is open can hold it",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("placement", "cpus", "words"),
     [
         (SitePlacement(backend=BackendName("sim")), 4, "once sim is open again: its placement allows no other"),
-        (SitePlacement(), 1, "once sim is open again: no other backend can hold it"),
+        (SitePlacement(), 1, "once sim is open again: no other that is open can hold it"),
     ],
     ids=["pinned", "too small"],
 )
