@@ -9,7 +9,7 @@ from elisa.engine.standing import Standing
 from elisa.model.amounts import in_units, unit_of
 from elisa.model.codec import encode
 from elisa.model.reasons import ReasonCode
-from elisa.model.resources import Resources
+from elisa.model.resources import MPS, Resources
 from elisa.model.units import format_duration, format_memory
 from elisa.policies.relief import Relief
 from elisa.report.words import in_words
@@ -42,7 +42,8 @@ def standing_words(one: Standing) -> Iterator[str]:
 
 def _asked(request: Resources) -> str:
     kind = " or ".join(request.gpus.types) or ("gpu" if request.gpu_count == 1 else "gpus")
-    gpus = [f"{request.gpu_count} {kind}"] if request.gpu_count else []
+    gpus = [f"{request.gpu_count}% of a GPU" if MPS in request.gpus.types else f"{request.gpu_count} {kind}"]
+    gpus = gpus if request.gpu_count else []
     nodes = [f"{request.nodes} nodes"] if request.nodes > 1 else []
     memory = [format_memory(request.memory_mib)] if request.memory_mib else []
     parts = [*nodes, *gpus, f"{request.cpus} cores", *memory]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from elisa.model.ids import TaskId
 from elisa.model.native import NodeView
 from elisa.model.pipeline import SitePlacement, TaskSpec
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import GpuRequest, Resources, is_shared, meets
 from elisa.model.states import FINAL_TASK_STATES
 from elisa.model.task import Attempt, Task
 
@@ -73,9 +73,11 @@ def adapted(task: Task, place: Place, attempts: Sequence[Attempt]) -> tuple[Task
 def fitted(request: Resources, node: NodeView) -> Resources:
     """Return a request that fits one node, of whatever type its GPUs are."""
     gpus = dict(node.gpus)
-    types = tuple(kind for kind in request.gpus.types if gpus.get(kind))
-    most = max((gpus[kind] for kind in types or gpus), default=0)
-    per_node = min(request.gpus.per_node, most)
+    types = tuple(kind for wish in request.gpus.types for kind in gpus if gpus[kind] and meets(kind, wish))
+    most = max((gpus[kind] for kind in types or gpus if types or not is_shared(kind)), default=0)
+    # Who asked for parts of a GPU where none is given away in such parts gets a whole one.
+    is_part = any(map(is_shared, request.gpus.types)) and not types
+    per_node = min(1 if is_part else request.gpus.per_node, most)
     per_task = min(request.cpus_per_task, node.cpus)
     return replace(
         request,
@@ -83,7 +85,9 @@ def fitted(request: Resources, node: NodeView) -> Resources:
         tasks_per_node=max(1, min(request.tasks_per_node, node.cpus // max(1, per_task))),
         cpus_per_task=per_task,
         memory_mib_per_node=min(request.memory_mib_per_node, node.memory_mib),
-        gpus=GpuRequest(per_node=per_node, types=types) if per_node else GpuRequest(),
+        gpus=GpuRequest(per_node=per_node, types=types, parts=request.gpus.parts if types else 1)
+        if per_node
+        else GpuRequest(),
         licences=(),
         features=tuple(name for name in request.features if name in node.features),
         constraint="",

@@ -4,11 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_WALLTIME_S", "SHARD", "Component", "DataWish", "Elastic", "GpuRequest", "Resources"]
+__all__ = [
+    "DEFAULT_WALLTIME_S",
+    "MPS",
+    "PERCENT",
+    "SHARD",
+    "Component",
+    "DataWish",
+    "Elastic",
+    "GpuRequest",
+    "Resources",
+    "is_shared",
+    "meets",
+    "percent_of",
+]
 
 DEFAULT_WALLTIME_S = 3600
 SHARD = "shard"
 """The type of GPU of an equal share of one that several jobs use side by side. Nobody gets one who does not ask for it."""
+
+MPS = "mps"
+"""The type of GPU of a percent of one that several jobs use side by side, each with so many of its threads. All percents that
+a job gets on a node are of one GPU; where elisa gives them out itself, those of GPU 1 are of the type `mps:1`."""
+PERCENT = 100
+
+
+def percent_of(gpu: int) -> str:
+    """Return the type of the percents of one GPU of a node."""
+    return f"{MPS}:{gpu}"
+
+
+def meets(kind: str, wish: str) -> bool:
+    """Tell whether GPUs of a type are what is wished for."""
+    return kind == wish or (wish == MPS and kind.startswith(f"{MPS}:"))
+
+
+def is_shared(kind: str) -> bool:
+    """Tell whether a type stands for parts of GPUs, which nobody gets who does not ask for them."""
+    return kind == SHARD or meets(kind, MPS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from .resources import MPS, meets
 from .site import Metered
 
 __all__ = ["UNITS_A_GPU", "booked_kind", "parts_of", "plain_kind", "whole_gpus"]
@@ -25,8 +26,9 @@ def parts_of(kind: str) -> int:
 
 
 def plain_kind(kind: str) -> str:
-    """Return the type of a share without its size, as tasks ask for it."""
-    return kind.partition(" (1/")[0]
+    """Return the type of a share as tasks ask for it, without its size and of whichever GPU."""
+    kind = kind.partition(" (1/")[0]
+    return MPS if meets(kind, MPS) else kind
 
 
 def whole_gpus(resource: Metered, amount: int, parts: int) -> int:

@@ -11,7 +11,7 @@ from elisa.model.pipeline import (
     Gang,
     SitePlacement,
 )
-from elisa.model.resources import SHARD, Component, DataWish, Elastic, GpuRequest, Resources
+from elisa.model.resources import MPS, PERCENT, SHARD, Component, DataWish, Elastic, GpuRequest, Resources
 from elisa.pipelines.kinds import (
     Boolean,
     Integer,
@@ -32,17 +32,19 @@ _EXPRESSION = Text(
 
 
 def _check_gpus(gpus: GpuRequest, node: MapNode, problems: Problems) -> None:
-    shards = node.find("shards")
-    for name in ("count", "types", "memory"):
+    share = next((name for name in ("shards", "mps") if node.find(name)), None)
+    for name in ("count", "types", "memory", "mps"):
         entry = node.find(name)
-        if entry and shards:
+        if entry and share not in {None, name}:
             hint = "a share is of whatever GPU the site shares"
-            problems.add(entry.key.mark, f"`gpus` has both `shards` and `{name}`", name, hint)
-        elif entry and not gpus.per_node and name != "count":
+            problems.add(entry.key.mark, f"`gpus` has both `{share}` and `{name}`", name, hint)
+        elif entry and not gpus.per_node and name not in {"count", "mps"}:
             problems.add(entry.key.mark, f"`gpus` has `{name}` but asks for no gpu", name, "add `count: 1`")
 
 
-def _gpu_request(*, shards: int = 0, **asked: Any) -> GpuRequest:  # noqa: ANN401 - what the fields read
+def _gpu_request(*, shards: int = 0, mps: int = 0, **asked: Any) -> GpuRequest:  # noqa: ANN401 - what the fields read
+    if mps:
+        return GpuRequest(per_node=mps, types=(MPS,), parts=PERCENT)
     return GpuRequest(per_node=shards, types=(SHARD,)) if shards else GpuRequest(**asked)
 
 
@@ -55,6 +57,10 @@ _GPU_FIELDS: Mapping[str, Field] = {
     "shards": Field(
         kind=Integer(least=1, most=10_000),
         about="Shares of GPUs that the site shares between jobs, in place of whole ones.",
+    ),
+    "mps": Field(
+        kind=Integer(least=1, most=PERCENT),
+        about="Percents of one GPU that the site shares by MPS, on each node, in place of whole ones.",
     ),
 }
 _GPU_ALIASES = (("type", "types"), ("per_node", "count"), ("number", "count"), ("model", "types"), ("mem", "memory"))
@@ -75,7 +81,7 @@ def _gpu_wish(*, least: int = 0, most: int = 0, step: int = 1, **asked: Any) -> 
 def _check_gpu_wish(asked: _GpuWish, node: MapNode, problems: Problems) -> None:
     gpus, elastic = asked
     ranged = next((entry for entry in map(node.find, ("min", "max", "step")) if entry), None)
-    other = next((entry for entry in map(node.find, ("count", "shards")) if entry), None)
+    other = next((entry for entry in map(node.find, ("count", "shards", "mps")) if entry), None)
     if ranged and other:
         hint = f"keep `{other.key.text}`, or `min` and `max`"
         problems.add(other.key.mark, f"`gpus` has both `{other.key.text}` and a range", other.key.text, hint)
@@ -221,7 +227,7 @@ _NODES: Mapping[str, Field] = {
     "memory": Field(kind=memory(), about="Memory on each node, such as 16GiB.", to="memory_mib_per_node"),
     "gpus": Field(
         kind=Either(short=Integer(most=10_000), long=_GPUS, widen=lambda count: GpuRequest(per_node=count)),
-        about="GPUs on each node: a number, or count, types and memory, or shards.",
+        about="GPUs on each node: a number, or count, types and memory, or shards or percents of them.",
     ),
     "features": Field(kind=OneOrMany(kind=SITE_WORD), about="Features that every node must have."),
     "constraint": Field(kind=_EXPRESSION, about="A feature expression in the resource manager's own language."),
@@ -247,7 +253,7 @@ RESOURCES = Record(
             kind=Either(
                 short=Integer(most=10_000), long=GPU_RANGE, widen=lambda count: (GpuRequest(per_node=count), None)
             ),
-            about="GPUs on each node: a number, or count, types and memory, or `min` and `max`, or shards.",
+            about="GPUs on each node: a number, or count, types and memory, or `min` and `max`, or shards or percents of them.",
         ),
         "licences": Field(
             kind=MapOf(kind=Integer(least=1), key=SITE_WORD),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from elisa.model.hostlist import expand_hosts
 from elisa.model.native import ClusterView, NodeView
-from elisa.model.resources import SHARD, Resources
+from elisa.model.resources import Resources, is_shared
 from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 
@@ -49,7 +49,7 @@ def without_bad(view: ClusterView, bad: Sequence[BadGpu]) -> ClusterView:
 
 
 def _less(node: NodeView, gpus: Sequence[str]) -> NodeView:
-    whole = [(kind, count) for kind, count in node.gpus if kind != SHARD]
+    whole = [(kind, count) for kind, count in node.gpus if not is_shared(kind)]
     kinds = [kind for kind, count in whole for _ in range(count)]
     lost: Counter[str] = Counter()
     for gpu in gpus:
@@ -57,8 +57,9 @@ def _less(node: NodeView, gpus: Sequence[str]) -> NodeView:
         place = int(gpu) if gpu.isdigit() else 0
         if place < len(kinds):
             lost[kinds[place]] += 1
-    per_gpu = -(-dict(node.gpus).get(SHARD, 0) // max(1, len(kinds)))
-    lost[SHARD] = per_gpu * lost.total()
+    gone = lost.total()
+    for share in (kind for kind, _ in node.gpus if is_shared(kind)):
+        lost[share] = gone * -(-dict(node.gpus)[share] // max(1, len(kinds)))
     return replace(node, gpus=_minus(node.gpus, lost), free_gpus=_minus(node.free_gpus, lost))
 
 

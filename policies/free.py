@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from elisa.model.reasons import Reason, ReasonCode, because
-from elisa.model.resources import Resources
+from elisa.model.resources import MPS, Resources, meets
 from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import NodeColumns, Pool
 
@@ -85,7 +85,8 @@ class Free:
             ("memory MiB a node", request.memory_mib_per_node, self.memory),
         ]
         if request.gpus.per_node:
-            wanted.insert(0, (f"{gpu_type} gpus a node", request.gpus.per_node, self.gpus[gpu_type]))
+            what = "percents of a gpu a node" if meets(gpu_type, MPS) else f"{gpu_type} gpus a node"
+            wanted.insert(0, (what, request.gpus.per_node, self.gpus[gpu_type]))
         for resource, asked, column in wanted:
             most = max((column[node] for node in members), default=0)
             if asked > most:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.resources import SHARD, Resources
+from elisa.model.resources import Resources, is_shared, meets
 from elisa.policies.locality import part_held, required_here
 from elisa.policies.placement_pools import NodeColumns, Pool
 from elisa.policies.topology import least_switches
@@ -101,8 +101,9 @@ def acceptable(request: Resources, nodes: NodeColumns) -> list[tuple[int, str]]:
     if not request.gpus.per_node:
         return [(0, "")]
     if not request.gpus.types:
-        return [(0, gpu_type) for gpu_type in nodes.gpu_types if gpu_type != SHARD]
-    return [(rank, gpu_type) for rank, gpu_type in enumerate(request.gpus.types) if gpu_type in nodes.gpu_types]
+        return [(0, gpu_type) for gpu_type in nodes.gpu_types if not is_shared(gpu_type)]
+    wishes = enumerate(request.gpus.types)
+    return [(rank, gpu_type) for rank, wish in wishes for gpu_type in nodes.gpu_types if meets(gpu_type, wish)]
 
 
 def are_enough(nodes: _Ints, request: Resources, pool: Pool) -> bool:

@@ -20,7 +20,7 @@ def sized(request: Resources, shares: Mapping[str, int]) -> Resources:
 
 def _sized(gpus: GpuRequest, shares: Mapping[str, int]) -> GpuRequest:
     # Of several types that will do the largest part counts: which one it gets is not known yet.
-    return replace(gpus, parts=min((shares.get(kind, 1) for kind in gpus.types), default=1))
+    return replace(gpus, parts=min((shares.get(kind, gpus.parts) for kind in gpus.types), default=1))
 
 
 def limited_in_units(site: SitePolicy) -> SitePolicy:

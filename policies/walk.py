@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.resources import MPS, meets
 from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill, Promise
 from elisa.policies.budgets_caps import Admission
@@ -240,7 +241,8 @@ class Walk:
             return None
         if not self._may_last(pot.way, pot.job_s(self.ways[pot.way].request.walltime_s, brief_s)):
             return None
-        if beside and not self.room.widen(pot.way, pot.nodes):
+        # What runs side by side in a job would have all percents of it that are one's own.
+        if beside and (meets(self.ways[pot.way].gpu_type, MPS) or not self.room.widen(pot.way, pot.nodes)):
             return None
         self.admission.take(owner, pot.way)
         pot.brief_s.append(brief_s)

@@ -14,6 +14,9 @@ __all__ = ["argv_of", "deadline_of", "environment_of"]
 
 _PASSED = frozenset(
     {
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
+        "CUDA_MPS_LOG_DIRECTORY",
+        "CUDA_MPS_PIPE_DIRECTORY",
         "CUDA_VISIBLE_DEVICES",
         "GPU_DEVICE_ORDINAL",
         "HOME",

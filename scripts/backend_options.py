@@ -24,6 +24,9 @@ LOCAL: Mapping[str, Option] = {
     "gpu_parts": Option(
         "mapping from index to count", "GPUs that so many jobs share, each with a shard of it.", "none is shared"
     ),
+    "gpu_mps": Option(
+        "list of indices", "GPUs that jobs share by MPS, each with so many percents of one.", "none is shared"
+    ),
     "overcommit": Option(
         "mapping of `cpus` and `memory` to ratios",
         "How often cores (a whole number) and memory are promised to work that is not guaranteed.",
@@ -70,6 +73,7 @@ PBS: Mapping[str, Option] = {
     "umask": Option("text, octal", "The umask of jobs; empty: that of whoever runs elisa."),
     "gpu": Option("text", "The resource that counts GPUs."),
     "gpu_type": Option("text", "The resource that names the type of a node's GPUs, if there is one."),
+    "mps": Option("text", "The resource that counts percents of a node's GPUs, if there is one."),
     "switch": Option("text", "The resource that names a node's switch, if there is one."),
     "name_limit": Option("count", "The longest job name that this PBS takes: 15 on old releases."),
     "priority_step": Option("count", "How much `-p` goes down from each priority class to the next lower one."),

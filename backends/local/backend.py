@@ -196,6 +196,8 @@ class LocalBackend:
         if self._slots.gpus:
             # Given to jobs without GPUs too: what was not asked for must not be used.
             more["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(map(str, held.gpus)))
+        if any(gpu in self._slots.mps for gpu in held.gpus):
+            more["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = str(len(held.gpus))
         return {**dict(request.environment), **more}
 
     def _launch(self, job: LocalJob) -> None:

@@ -34,8 +34,9 @@ def read_slots(options: Mapping[str, object], runner: Runner | None = None) -> L
     """Return what jobs may use: as configured, and as detected where nothing is said.
 
     `cpus`: a count; `memory`: such as 16GiB; `gpus`: a list with the type of each, or a mapping from type to count;
-    `gpu_memory`: of each; `gpu_parts`: a mapping from the index of a GPU to how many jobs share it; `overcommit`: a mapping
-    from `cpus` and `memory` to how often they are promised.
+    `gpu_memory`: of each; `gpu_parts`: a mapping from the index of a GPU to how many jobs share it; `gpu_mps`: a list of the
+    indices of those that are shared by percents; `overcommit`: a mapping from `cpus` and `memory` to how often they are
+    promised.
     """
     unknown = sorted(set(options) - set(_SETTERS))
     if unknown:
@@ -83,11 +84,18 @@ def _parts(value: object) -> tuple[int, ...]:
     return tuple(parts.get(gpu, 1) for gpu in range(max(parts, default=-1) + 1))
 
 
+def _indices(value: object) -> tuple[int, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"`{value}` is no list of indices of GPUs")
+    return tuple(_index(gpu) for gpu in value)
+
+
 _SETTERS: Mapping[str, Callable[[LocalSlots, object], LocalSlots]] = {
     "cpus": lambda slots, value: replace(slots, cpus=_count(value)),
     "memory": lambda slots, value: replace(slots, memory_mib=_memory(value)),
     "gpus": lambda slots, value: replace(slots, gpus=_gpus(value)),
     "gpu_memory": lambda slots, value: replace(slots, gpu_memory_mib=_memory(value)),
     "gpu_parts": lambda slots, value: replace(slots, parts=_parts(value)),
+    "gpu_mps": lambda slots, value: replace(slots, mps=_indices(value)),
     "overcommit": lambda slots, value: replace(slots, promised=read_promised(value)),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from elisa.backends.local.numa import ANYWHERE, choose_numa, numa_nodes
 from elisa.backends.promises import promised_of
 from elisa.backends.runner import Runner
-from elisa.model.resources import SHARD, GpuRequest, Resources
+from elisa.model.resources import PERCENT, SHARD, GpuRequest, Resources, is_shared, meets, percent_of
 
 __all__ = ["Held", "LocalSlots", "NeverFits", "NoRoom", "assign", "detect_slots", "free_gpus"]
 
@@ -22,9 +22,9 @@ class LocalSlots:
     """What jobs may use of this machine.
 
     `gpus` names the type of each GPU, in the order of their indices. Where `parts` has a number above 1 for a GPU, that many
-    jobs share it: it is then given away in shards only. `promised` is what jobs together may ask for of cores and memory, in
-    percent of what is there; one alone never gets more than that. `numa` are the cores of each NUMA node, empty if there is
-    but one.
+    jobs share it: it is then given away in shards only. Those of `mps` are given away in percents. `promised` is what jobs
+    together may ask for of cores and memory, in percent of what is there; one alone never gets more than that. `numa` are the
+    cores of each NUMA node, empty if there is but one.
     """
 
     cpus: int
@@ -32,6 +32,7 @@ class LocalSlots:
     gpus: tuple[str, ...] = ()
     gpu_memory_mib: int = 0  # of each; 0: not known
     parts: tuple[int, ...] = ()
+    mps: tuple[int, ...] = ()
     promised: tuple[int, int] = (100, 100)
     numa: tuple[tuple[int, ...], ...] = ()
 
@@ -43,10 +44,14 @@ class LocalSlots:
 
     def kind_of(self, gpu: int) -> str:
         """Return the type by which a GPU is given away."""
+        if gpu in self.mps:
+            return percent_of(gpu)
         return SHARD if self.parts_of(gpu) > 1 else self.gpus[gpu]
 
     def parts_of(self, gpu: int) -> int:
-        """Return how many jobs may have a GPU at a time."""
+        """Return in how many parts a GPU is given away."""
+        if gpu in self.mps:
+            return PERCENT
         return self.parts[gpu] if gpu < len(self.parts) else 1
 
 
@@ -109,12 +114,18 @@ def _choose(slots: LocalSlots, taken: tuple[Held, ...], asked: Resources) -> Hel
 
 def _choose_gpus(slots: LocalSlots, taken: tuple[Held, ...], asked: GpuRequest) -> tuple[int, ...] | NoRoom:
     free = free_gpus(slots, taken)
-    groups = [tuple(gpu for gpu in free if slots.kind_of(gpu) == kind) for kind in asked.types]
-    groups = groups or [tuple(gpu for gpu in free if slots.kind_of(gpu) != SHARD)]
+    groups = [
+        tuple(gpu for gpu in free if slots.kind_of(gpu) == kind)
+        for wish in asked.types
+        for kind in dict.fromkeys(slots.kind_of(gpu) for gpu in free)
+        if meets(kind, wish)
+    ]
+    if not asked.types:
+        groups = [tuple(gpu for gpu in free if not is_shared(slots.kind_of(gpu)))]
     for group in groups:
         if len(group) >= asked.per_node:
             return group[: asked.per_node]
-    return NoRoom(resource="gpus", asked=asked.per_node, free=max(len(group) for group in groups))
+    return NoRoom(resource="gpus", asked=asked.per_node, free=max((len(group) for group in groups), default=0))
 
 
 def free_gpus(slots: LocalSlots, taken: Iterable[Held]) -> tuple[int, ...]:

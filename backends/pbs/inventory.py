@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from elisa.backends.pbs.attributes import Attributes, parse_mib, parse_nodes, parse_records, parse_seconds, whole
 from elisa.backends.pbs.options import PbsOptions
 from elisa.model.native import NodeState, NodeView, PartitionView
+from elisa.model.resources import MPS
 
 __all__ = [
     "Queue",
@@ -103,13 +105,16 @@ def _torque_status(vnode: Attributes) -> Mapping[str, str]:
 
 
 def _gpus(
-    vnodes: Iterable[Attributes], options: PbsOptions, count: Callable[[Attributes, PbsOptions], int]
+    vnodes: Sequence[Attributes], options: PbsOptions, count: Callable[[Attributes, PbsOptions], int]
 ) -> dict[str, int]:
     counts: dict[str, int] = {}
     for vnode in vnodes:
         kind = vnode.get(f"{_AVAILABLE}{options.gpu_type}", "")
         if _count_gpus(vnode, options):
             counts[kind] = counts.get(kind, 0) + count(vnode, options)
+    percents = replace(options, gpu=options.mps)
+    if options.mps and any(_count_gpus(vnode, percents) for vnode in vnodes):
+        counts[MPS] = sum(count(vnode, percents) for vnode in vnodes)
     return counts
 
 

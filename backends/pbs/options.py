@@ -41,7 +41,8 @@ class PbsOptions:
 
     `path` is the folder of PBS's programs, `conf` the file for PBS_CONF_FILE, `server` the server's host; empty leaves each
     to the machine. `umask`, in octal, is that of the jobs; empty: that of whoever submits. `gpu` is the resource that counts
-    GPUs, `gpu_type` the one that names their type and `switch` the one that names a node's switch, if the site has them.
+    GPUs, `gpu_type` the one that names their type, `mps` the one that counts percents of them and `switch` the one that names a
+    node's switch, if the site has them.
     `name_limit` is the longest job name taken: 15 on releases before 2013 and on old Torque. A class of priority lower means
     `priority_step` less of `-p`. `array_size` is how many jobs go into one array at most, no more than the server's
     `max_array_size`; below 2: no arrays.
@@ -58,6 +59,7 @@ class PbsOptions:
     umask: str = ""
     gpu: str = "ngpus"
     gpu_type: str = ""
+    mps: str = ""
     switch: str = ""
     name_limit: int = 230
     priority_step: int = 10

@@ -25,7 +25,7 @@ from elisa.backends.runner import Completed
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
-from elisa.model.resources import Resources
+from elisa.model.resources import MPS, Resources
 
 __all__ = ["EXTRAS", "array_options", "parse_submit", "render_command", "render_script", "submit_argv"]
 
@@ -218,6 +218,13 @@ def _chunk(request: JobRequest, options: PbsOptions) -> Iterator[str]:
 def _gpus(asked: Resources, options: PbsOptions) -> Iterator[str]:
     if not asked.gpus.per_node:
         return
+    if MPS in asked.gpus.types:
+        if not options.mps:
+            raise _without_percents(
+                "set `mps` of the pbs backend to the resource that counts percents of a node's GPUs"
+            )
+        yield f"{options.mps}={asked.gpus.per_node}"
+        return
     yield f"{options.gpu}={asked.gpus.per_node}"
     # PBS can't say "one of these types": the most preferred one that the placement left
     for kind in asked.gpus.types[:1]:
@@ -225,6 +232,11 @@ def _gpus(asked: Resources, options: PbsOptions) -> Iterator[str]:
             hint = "set `gpu_type` of the pbs backend to the resource that names the type of a node's GPUs"
             raise Rejected(f"this PBS is not told how to ask for GPUs of the type {kind}", hint=hint)
         yield f"{options.gpu_type}={kind}"
+
+
+def _without_percents(hint: str) -> Rejected:
+    why = "PBS by itself shares no GPU by MPS"
+    return Rejected("this PBS is not told how to ask for a percentage of a GPU", why, f"{hint}, or ask for whole GPUs")
 
 
 def _place(request: JobRequest, options: PbsOptions) -> str:
@@ -250,6 +262,8 @@ def _group(asked: Resources, options: PbsOptions) -> Iterator[str]:
 def _torque_nodes(request: JobRequest) -> Iterator[str]:
     asked = request.resources
     parts = [f"ppn={asked.cpus_per_node}"]
+    if MPS in asked.gpus.types:
+        raise _without_percents("choose another backend")
     if asked.gpus.per_node:
         parts += [f"gpus={asked.gpus.per_node}", *asked.gpus.types[:1]]
     parts += [*asked.features, *([asked.constraint] if asked.constraint else [])]

@@ -10,6 +10,7 @@ from elisa.backends.promises import read_promised
 from elisa.backends.simulated.dice import Distribution, parse_distribution
 from elisa.backends.simulated.spec import AnswerFaults, ClusterSpec, FaultSpec, NodeType, PartitionSpec
 from elisa.model.errors import UsageError
+from elisa.model.resources import MPS, PERCENT, percent_of
 from elisa.model.units import parse_duration_s, parse_memory_mib
 
 __all__ = ["parse_cluster"]
@@ -116,6 +117,14 @@ def _counts(value: object, where: str) -> tuple[tuple[str, int], ...]:
     return tuple((name, _count(item, where)) for name, item in _mapping(value, where).items())
 
 
+def _gpus(value: object, where: str) -> tuple[tuple[str, int], ...]:
+    """Return GPUs by type; `mps: 2` are two that are given away in percents."""
+    counts = _counts(value, where)
+    shared = sum(count for name, count in counts if name == MPS)
+    percents = ((percent_of(gpu), PERCENT) for gpu in range(shared))
+    return (*((name, count) for name, count in counts if name != MPS), *percents)
+
+
 def _nodes(value: object, where: str) -> tuple[NodeType, ...]:
     items = _mapping(value, where).items()
     return tuple(_read(NodeType, item, f"{where}.{name}.", _NODE, name=name) for name, item in items)
@@ -138,7 +147,7 @@ _NODE: Readers = {
     "count": ("count", _count),
     "cpus": ("cpus", _count),
     "memory": ("memory_mib", _memory_mib),
-    "gpus": ("gpus", _counts),
+    "gpus": ("gpus", _gpus),
     "gpu_memory": ("gpu_memory_mib", _memory_mib),
     "features": ("features", _names),
     "partitions": ("partitions", _names),

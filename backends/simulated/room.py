@@ -12,7 +12,7 @@ from elisa.backends.promises import promised_of
 from elisa.backends.simulated.job import Shape
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.model.native import NodeState, NodeView
-from elisa.model.resources import SHARD
+from elisa.model.resources import MPS, is_shared, meets
 
 __all__ = ["Node", "Place", "Room"]
 
@@ -136,7 +136,11 @@ class Room:
         if not shape.gpus:
             return ("",)
         known = dict.fromkeys(name for node in self._members[shape.partition] for name, _ in node.kind.gpus)
-        return shape.gpu_types or tuple(name for name in known if name != SHARD)
+        if not shape.gpu_types:
+            return tuple(name for name in known if not is_shared(name))
+        # Percents of one GPU are as good as those of another: what waits in a queue takes the first that has enough.
+        wishes = [MPS if meets(wish, MPS) else wish for wish in shape.gpu_types]
+        return tuple(name for wish in wishes for name in (known if wish == MPS else [wish]) if meets(name, wish))
 
     def could_ever(self, shape: Shape) -> bool:
         """Tell whether such a job could start on the empty cluster with every node up."""

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.states import parse_time
 from elisa.model.native import NodeState, NodeView, PartitionView
-from elisa.model.resources import SHARD
+from elisa.model.resources import is_shared
 
 __all__ = [
     "is_off",
@@ -28,8 +28,8 @@ __all__ = [
 
 # Values with blanks in them (OS, Reason) are cut short: none of those is read.
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z_]+)=(\S*)")
-_GRES = re.compile(r"\b(gpu|shard)(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
-_SHARDS_USED = re.compile(r"\bshard(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)(?:\(([^)]*)\))?")
+_GRES = re.compile(r"\b(gpu|shard|mps)(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)")
+_SHARES_USED = re.compile(r"\b(shard|mps)(?::([A-Za-z][A-Za-z0-9_.-]*))?:(\d+)(?:\(([^)]*)\))?")
 _CLOCK = re.compile(r"^(?:(\d+)-)?(\d+):(\d+):(\d+)$")
 _MARKS = "*~#!%$@^-"
 _DOWN = {"DOWN", "ERROR", "FAIL", "FAILING", "NOT_RESPONDING", "POWERED_DOWN*", "INVALID_REG", "UNKNOWN_REG"}
@@ -97,11 +97,11 @@ def _number(text: str | None) -> int:
 def _gpus(gres: str) -> dict[str, int]:
     """Return GPUs by type in `gpu:a100:4(S:0-1),gpu:2`; the type of the second is the empty text.
 
-    Shards, `shard:a100:16`, are counted together, as a type of their own.
+    Shards, `shard:a100:16`, are counted together, as a type of their own, and so are the percents of MPS, `mps:a100:400`.
     """
     counts: dict[str, int] = {}
     for name, kind, count in _GRES.findall(re.sub(r"\([^)]*\)", "", gres)):
-        key = SHARD if name == SHARD else kind
+        key = name if is_shared(name) else kind
         counts[key] = counts.get(key, 0) + int(count)
     return counts
 
@@ -109,25 +109,27 @@ def _gpus(gres: str) -> dict[str, int]:
 def _used(record: Mapping[str, str]) -> dict[str, int]:
     """Return what is in use. A whole GPU that a job has takes its shards with it; one of which shards are used is not whole."""
     gpus, used = _gpus(record.get("Gres", "")), _gpus(record.get("GresUsed", ""))
-    if SHARD not in gpus:
-        return used
-    whole = {kind: count for kind, count in gpus.items() if kind != SHARD}
-    per_gpu = max(1, gpus[SHARD] // max(1, sum(whole.values())))
+    whole = {kind: count for kind, count in gpus.items() if not is_shared(kind)}
     taken = sum(used.get(kind, 0) for kind in whole)
-    broken = _broken(record.get("GresUsed", ""), whole, per_gpu)
-    spread = {kind: used.get(kind, 0) + broken[kind] for kind in whole}
-    return {**spread, SHARD: used.get(SHARD, 0) + taken * per_gpu}
+    for share in filter(is_shared, gpus):
+        per_gpu = max(1, gpus[share] // max(1, sum(whole.values())))
+        broken = _broken(record.get("GresUsed", ""), share, whole, per_gpu)
+        used |= {kind: used.get(kind, 0) + broken[kind] for kind in whole}
+        used[share] = used.get(share, 0) + taken * per_gpu
+    return used
 
 
-def _broken(gres_used: str, whole: Mapping[str, int], per_gpu: int) -> Counter[str]:
-    """Return how many GPUs of each type have shards in use.
+def _broken(gres_used: str, share: str, whole: Mapping[str, int], per_gpu: int) -> Counter[str]:
+    """Return how many GPUs of each type have shares of one kind in use.
 
     22.05 says `shard:a100:2(IDX:0-1)`, with the places of the GPUs and their number, newer releases `shard:a100:5(4/4,1/4)`
     with what is used of each. Where neither is said, and of which type neither, any of them may be: none is promised.
     """
     type_of = [kind for kind, count in whole.items() for _ in range(count)]
     broken: Counter[str] = Counter()
-    for kind, count, details in _SHARDS_USED.findall(gres_used):
+    for name, kind, count, details in _SHARES_USED.findall(gres_used):
+        if name != share:
+            continue
         uses = [int(part) for part in re.findall(r"(\d+)/", details)]
         places = [place for place, use in enumerate(uses) if use] if uses else _places(details)
         if kind in whole and (places or details):

@@ -14,12 +14,12 @@ from typing import Protocol
 from elisa.backends.slurm.inventory import is_off, node_state
 from elisa.backends.slurm.states import Record
 from elisa.model.native import NodeView, PartitionView
-from elisa.model.resources import SHARD
+from elisa.model.resources import is_shared
 
 __all__ = ["LibraryJob", "LibraryNode", "LibraryPartition", "node_of", "partition_of", "records_of"]
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
-_GPU = re.compile(r"(gpu|shard)(?::([A-Za-z][A-Za-z0-9_.-]*))?")
+_GPU = re.compile(r"(gpu|shard|mps)(?::([A-Za-z][A-Za-z0-9_.-]*))?")
 
 
 class LibraryJob(Protocol):
@@ -134,7 +134,7 @@ def _gpus(gres: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for match, count in found:
         if match is not None:
-            counts[SHARD if match[1] == SHARD else match[2] or ""] += int(count)
+            counts[match[1] if is_shared(match[1]) else match[2] or ""] += int(count)
     yield from counts.items()
 
 

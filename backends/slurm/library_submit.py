@@ -10,7 +10,7 @@ from elisa.backends.protocol import tag_of
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.submission import constraint_of, gpus_of, nice_of
 from elisa.model.native import JobRequest
-from elisa.model.resources import SHARD
+from elisa.model.resources import is_shared
 
 __all__ = ["description_of_job"]
 
@@ -75,7 +75,7 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[tuple[str, o
     if asked.memory_mib_per_node:
         yield "memory_per_node", f"{asked.memory_mib_per_node}M"
     if asked.gpus.per_node:
-        yield "gres_per_node", gpus_of(asked) if asked.gpus.types[:1] == (SHARD,) else f"gpu:{gpus_of(asked)}"
+        yield "gres_per_node", gpus_of(asked) if any(map(is_shared, asked.gpus.types)) else f"gpu:{gpus_of(asked)}"
     named: dict[str, object] = {
         "partitions": [request.partition] if request.partition else [],
         "account": request.account,

@@ -22,7 +22,7 @@ from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
-from elisa.model.resources import SHARD, Resources
+from elisa.model.resources import Resources, is_shared
 
 __all__ = [
     "EXTRAS",
@@ -207,8 +207,8 @@ def _memory(asked: Resources, style: MemoryStyle) -> str:
 
 
 def _gpus(asked: Resources, style: GpuStyle) -> str:
-    if asked.gpus.types[:1] == (SHARD,):
-        return f"--gres={gpus_of(asked)}"  # a resource of its own: gres/shard
+    if any(map(is_shared, asked.gpus.types)):
+        return f"--gres={gpus_of(asked)}"  # resources of their own: gres/shard, gres/mps
     per_task, rest = divmod(asked.gpus.per_node, asked.tasks_per_node)
     if style is GpuStyle.GPUS_PER_TASK and not rest:
         return f"--gpus-per-task={gpus_of(asked, per_task)}"

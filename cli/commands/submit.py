@@ -21,6 +21,7 @@ from elisa.engine.workspace import Workspace, open_workspace
 from elisa.model.errors import ExitCode
 from elisa.model.ids import PipelineId
 from elisa.model.pipeline import Pipeline, TaskSpec
+from elisa.model.resources import MPS
 from elisa.model.text import clean
 from elisa.model.units import format_duration, format_memory
 from elisa.pipelines.load import load
@@ -105,7 +106,7 @@ def _cells(task: TaskSpec) -> tuple[str, ...]:
         ", ".join(name for need in task.needs for name in need.tasks),
         str(asked.nodes),
         str(asked.cpus),
-        str(asked.gpu_count or "-"),
+        f"{asked.gpu_count}%" if MPS in asked.gpus.types else str(asked.gpu_count or "-"),
         format_memory(asked.memory_mib_per_node) if asked.memory_mib_per_node else "-",
         format_duration(asked.walltime_s),
         f"{task.call.file}:{task.call.function}" if task.call else " ".join(task.command)[:60],

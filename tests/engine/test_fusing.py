@@ -17,6 +17,7 @@ from elisa.model.errors import Rejected
 from elisa.model.ids import NativeId
 from elisa.model.native import JobRequest
 from elisa.model.pipeline import RetryPolicy, TaskSpec
+from elisa.model.resources import GpuRequest
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt
 from elisa.store.reader import Reader
@@ -29,9 +30,16 @@ FAILED, SKIPPED, CANCELLED = TaskState.FAILED, TaskState.SKIPPED, TaskState.CANC
 NO_RETRY = RetryPolicy(limit=0)
 
 
-def a_world(folder: Path, *, cpus: int = 4, site: dict[str, Any] | None = None, **spec: Any) -> World:
+def a_world(
+    folder: Path,
+    *,
+    cpus: int = 4,
+    gpus: tuple[tuple[str, int], ...] = (),
+    site: dict[str, Any] | None = None,
+    **spec: Any,
+) -> World:
     rules = {"backends": {"sim": {"kind": "simulated"}}, "jobs": {"self_fence": "60s"}, **(site or {})}
-    cluster = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=cpus),), heartbeat_s=30, **spec)
+    cluster = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=cpus, gpus=gpus),), heartbeat_s=30, **spec)
     return World.make(folder / "home", spec=cluster, site=Site.model_validate(rules))
 
 
@@ -123,6 +131,19 @@ def test_with_lanes_tasks_run_side_by_side_in_one_job(tmp_path: Path) -> None:
     assert len(world.attempts("t0")) == 1
     assert world.cluster._cluster.jobs[NativeId("1")].shape.cpus == 4
     assert leader in {newest(world, f"t{number}").id for number in range(6)}
+
+
+def test_what_has_percents_of_a_gpu_never_runs_side_by_side_in_one_job(tmp_path: Path) -> None:
+    """The percents are told once for all of a native job: each program in it would get those of all."""
+    world = a_world(tmp_path, cpus=4, gpus=(("mps:0", 100),), site={"fusion": {"lanes": 4}})
+    percents = GpuRequest(per_node=20, types=("mps",), parts=100)
+    specs = [brief(f"t{number}") for number in range(6)]
+    world.submit(*(replace(spec, resources=replace(spec.resources, gpus=percents)) for spec in specs))
+
+    world.tick()
+
+    assert len(world.recorder.accepted) == 4
+    assert {resources_of(world, one)["lanes"] for n in range(6) if (one := newest(world, f"t{n}")).leader} == {1}
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,15 @@ def test_a_request_is_cut_down_to_one_node() -> None:
     assert fitted(Resources(), node) == Resources()
 
 
+def test_whoever_asks_for_parts_of_a_gpu_gets_a_whole_one_where_none_is_shared() -> None:
+    asked = Resources(gpus=GpuRequest(per_node=40, types=("mps",), parts=100))
+    node = NodeView(name="n", cpus=8, memory_mib=0, free_cpus=8, free_memory_mib=0, gpus=(("a100", 2), ("mps:2", 100)))
+
+    assert fitted(asked, node).gpus == GpuRequest(per_node=40, types=("mps:2",), parts=100)
+    assert fitted(asked, replace(node, gpus=(("a100", 2),))).gpus == GpuRequest(per_node=1)
+    assert fitted(asked, replace(node, gpus=(("shard", 2),))).gpus == GpuRequest()
+
+
 def test_a_place_whose_nodes_nobody_knows_cuts_nothing_down() -> None:
     task = a_task("wide").build()
 

@@ -159,6 +159,14 @@ def test_all_of_a_task_is_read() -> None:
     [
         ("resources: {gpus: 2}", TaskSpec(name="a", command=("x",), resources=Resources(gpus=GpuRequest(per_node=2)))),
         (
+            "resources: {gpus: {mps: 40}}",
+            TaskSpec(
+                name="a",
+                command=("x",),
+                resources=Resources(gpus=GpuRequest(per_node=40, types=("mps",), parts=100)),
+            ),
+        ),
+        (
             "resources: {gpus: {count: 1, types: a100}}",
             TaskSpec(name="a", command=("x",), resources=Resources(gpus=GpuRequest(per_node=1, types=("a100",)))),
         ),

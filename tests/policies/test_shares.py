@@ -11,7 +11,7 @@ from elisa.model.charge import Charge
 from elisa.model.columns import UsageRow
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.reasons import ReasonCode, because
-from elisa.model.resources import SHARD, Component, GpuRequest, Resources
+from elisa.model.resources import MPS, SHARD, Component, GpuRequest, Resources
 from elisa.model.shares import UNITS_A_GPU, booked_kind, parts_of, plain_kind
 from elisa.model.site import Billing, Cap, Loan, Metered, Power, ProjectPolicy, SitePolicy
 from elisa.policies.budgets import Meter, amount_of, charge_of, demand_of, use_of
@@ -152,3 +152,61 @@ def test_a_share_is_billed_and_draws_its_part_of_a_gpu_unless_the_site_says_othe
     assert billed(charge, Billing(gpu=16, gpu_types=(("shard", 5.0),))) == 5
     (shape,) = priced(Ready().add("t1", a_request(2, (SHARD,))).columns(), Power(gpu=400), [(SHARD, 4)]).shapes
     assert (shape.request.gpu_watts, shape.request.gpus.parts) == (200, 4)
+
+
+PERCENTS = [
+    a_node("n1", cpus=64, gpus={"mps:0": 100, "mps:1": 100}),
+    a_node("n2", cpus=64, gpus={"mps:0": 100, "a100": 1}),
+]
+
+
+def percents(count: int, **fields: int) -> Resources:
+    return Resources(gpus=GpuRequest(per_node=count, types=(MPS,), parts=100), **fields)
+
+
+def packed(made: Plan) -> dict[tuple[str, str], int]:
+    """Return how many percents of each GPU a plan gives away."""
+    given_: dict[tuple[str, str], int] = {}
+    for task in map(TaskId, started(made)):
+        request = made.request(task)
+        for node in made.nodes(task):
+            place = (node, request.gpus.types[0])
+            given_[place] = given_.get(place, 0) + request.gpus.per_node
+    return given_
+
+
+def test_percents_of_one_gpu_go_to_as_many_as_they_are_enough_for() -> None:
+    ready = Ready()
+    for number, count in enumerate((60, 60, 60, 40, 40, 40, 1)):
+        ready.add(f"t{number}", percents(count), age_s=100.0 - number)
+
+    made = a_plan(ready, a_cluster(*PERCENTS))
+
+    assert packed(made) == {("n1", "mps:0"): 100, ("n1", "mps:1"): 100, ("n2", "mps:0"): 100}
+    refused = made.reason(TaskId("t6"))
+    assert (refused.code, refused.facts["resource"]) == (ReasonCode.NO_ROOM, "percents of a gpu a node")
+    assert made.charge(TaskId("t0")).gpu_type == "mps (1/100)"
+
+
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(1, 2)), max_size=12))
+def test_no_gpu_is_promised_beyond_all_of_it(asked: list[tuple[int, int]]) -> None:
+    ready = Ready()
+    for number, (count, nodes) in enumerate(asked):
+        ready.add(f"t{number}", percents(count, nodes=nodes))
+
+    made = a_plan(ready, a_cluster(*PERCENTS))
+
+    given_ = packed(made)
+    assert all(used <= 100 for used in given_.values())
+    free = [100 - given_.get(place, 0) for place in (("n1", "mps:0"), ("n1", "mps:1"), ("n2", "mps:0"))]
+    waits = [count for number, (count, nodes) in enumerate(asked) if nodes == 1 and f"t{number}" not in started(made)]
+    assert not waits or min(waits) > max(free)
+
+
+def test_whoever_asks_for_any_gpu_gets_no_percents_and_half_a_gpu_counts_as_half() -> None:
+    made = a_plan(Ready().add("t1", a_request(1)), a_cluster(*PERCENTS))
+
+    assert made.request(TaskId("t1")).gpus.types == ("a100",)
+    assert demand_of(percents(50), "mps:1", TOTAL) == UNITS_A_GPU // 2
+    assert demand_of(percents(50), "mps:1", Meter(Metered.GPUS, MPS)) == 50
+    assert sized(percents(50), {}) == percents(50)

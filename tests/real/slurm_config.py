@@ -13,7 +13,7 @@ __all__ = ["NODES", "ClusterPlan", "render_cgroup", "render_gres", "render_slurm
 NODES = ("n1", "n2", "n3", "n4")
 GPU_TYPE = "a100"
 GPUS_PER_NODE = 4
-NODE = f"CPUs=8 RealMemory=16000 Gres=gpu:{GPU_TYPE}:{GPUS_PER_NODE} Feature=ib"
+NODE = f"CPUs=8 RealMemory=16000 Gres=gpu:{GPU_TYPE}:{GPUS_PER_NODE},mps:{100 * GPUS_PER_NODE} Feature=ib"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def render_slurm(plan: ClusterPlan) -> str:
         "SchedulerType=sched/backfill",
         # by default 24.11 takes multifactor, which without weights makes all jobs equal, whatever their nice
         "PriorityType=priority/basic",
-        "GresTypes=gpu",
+        "GresTypes=gpu,mps",
         "Licenses=matlab:2",
         "DefMemPerCPU=100",
         "KillWait=5",
@@ -134,9 +134,11 @@ def _accounting(plan: ClusterPlan) -> list[str]:
 
 
 def render_gres(plan: ClusterPlan) -> str:
-    """Return gres.conf: the GPUs are links to a device, so that Slurm tells each job which ones it has."""
+    """Return gres.conf: the GPUs are links to a device, so that Slurm tells each job which it has. MPS shares them."""
     last = GPUS_PER_NODE - 1
-    return f"NodeName=n[1-{len(NODES)}] Name=gpu Type={GPU_TYPE} File={plan.folder}/gpu[0-{last}]\n"
+    nodes = f"NodeName=n[1-{len(NODES)}]"
+    gpus = f"{nodes} Name=gpu Type={GPU_TYPE} File={plan.folder}/gpu[0-{last}]\n"
+    return f"{gpus}{nodes} Name=mps Count={100 * GPUS_PER_NODE}\n"
 
 
 def render_cgroup(plan: ClusterPlan) -> str:

@@ -487,7 +487,11 @@ def test_cluster_is_seen_with_what_is_used_and_what_is_down(world: SlurmWorld) -
         "n3": NodeState.DRAINED,
         "n4": NodeState.DOWN,
     }
-    assert (nodes["n1"].free_cpus, nodes["n1"].free_memory_mib, nodes["n1"].free_gpus) == (5, 15000, (("a100", 1),))
+    assert (nodes["n1"].free_cpus, nodes["n1"].free_memory_mib, nodes["n1"].free_gpus) == (
+        5,
+        15000,
+        (("a100", 1), ("mps", 100)),
+    )
     assert view.licences == {"matlab": 1}
     assert view.partitions == (
         PartitionView(name="low", is_default=True, priority=1, preemptible=True),

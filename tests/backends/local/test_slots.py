@@ -7,7 +7,7 @@ from elisa.backends.local.opening import read_slots
 from elisa.backends.local.slots import Held, LocalSlots, NeverFits, NoRoom, assign, detect_slots
 from elisa.backends.runner import Completed
 from elisa.model.errors import UsageError
-from elisa.model.resources import SHARD, GpuRequest, Resources
+from elisa.model.resources import MPS, SHARD, GpuRequest, Resources
 
 SLOTS = LocalSlots(cpus=8, memory_mib=1000, gpus=("a100", "h100", "a100"), gpu_memory_mib=40000)
 
@@ -154,6 +154,40 @@ def test_shared_gpus_are_configured_by_their_index() -> None:
     slots = read_slots({"cpus": 1, "memory": "1GiB", "gpus": {"a100": 3}, "gpu_parts": {"1": 4}})
 
     assert [slots.kind_of(gpu) for gpu in range(3)] == ["a100", "shard", "a100"]
+
+
+PERCENTS = LocalSlots(cpus=64, memory_mib=1000, gpus=("a100", "a100", "a100"), mps=(1, 2))
+
+
+def percents(count: int, *kinds: str) -> Resources:
+    return Resources(gpus=GpuRequest(per_node=count, types=kinds or (MPS,), parts=100))
+
+
+def test_percents_are_all_of_one_gpu_the_fullest_that_has_enough() -> None:
+    first = Held(cpus=1, memory_mib=0, gpus=(2,) * 60)
+
+    assert assign(PERCENTS, (), percents(60)) == Held(cpus=1, memory_mib=0, gpus=(1,) * 60)
+    assert assign(PERCENTS, (first,), percents(40)) == Held(cpus=1, memory_mib=0, gpus=(2,) * 40)
+    assert assign(PERCENTS, (first,), percents(50)) == Held(cpus=1, memory_mib=0, gpus=(1,) * 50)
+    assert assign(PERCENTS, (first,), percents(50, "mps:2")) == NoRoom(resource="gpus", asked=50, free=40)
+    assert assign(PERCENTS, (), percents(101)) == NeverFits(resource="gpus", asked=101, largest=100)
+    assert assign(SLOTS, (), percents(1)) == NeverFits(resource="gpus", asked=1, largest=0)
+
+
+def test_nobody_gets_a_gpu_that_is_shared_by_percents_without_asking_for_it() -> None:
+    held = assign(PERCENTS, (), Resources(gpus=GpuRequest(per_node=1)))
+
+    assert isinstance(held, Held)
+    assert held.gpus == (0,)
+
+
+def test_gpus_shared_by_percents_are_configured_by_their_indices() -> None:
+    slots = read_slots({"cpus": 1, "memory": "1GiB", "gpus": {"a100": 3}, "gpu_mps": [0, 2]})
+
+    assert [slots.kind_of(gpu) for gpu in range(3)] == ["mps:0", "a100", "mps:2"]
+    for wrong in (1, "01", ["a100"]):
+        with pytest.raises(UsageError, match="configured wrongly"):
+            read_slots({"gpus": {"a100": 3}, "gpu_mps": wrong})
 
 
 @pytest.mark.parametrize("wrong", [4, {"a100": 4}, {"1": "four"}])

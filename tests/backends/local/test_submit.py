@@ -17,7 +17,7 @@ from elisa.backends.local.job import Life, LocalJob
 from elisa.backends.under_test import BackendUnderTest
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.native import JobRequest, NativeState
-from elisa.model.resources import GpuRequest
+from elisa.model.resources import GpuRequest, Resources
 from elisa.model.states import EndReason
 from tests.backends.worlds import SLOTS, WallClock, local_backend
 
@@ -175,6 +175,20 @@ def test_each_job_gets_gpus_of_its_own(
     with pytest.raises(Unavailable) as caught:
         backend.submit(request_for("three", gpus=GpuRequest(per_node=1, types=("a100",))))
     assert caught.value.why == "it asks for 1 gpus, 0 are free"
+
+
+def test_a_job_with_percents_of_a_gpu_is_told_how_many(
+    backend: LocalBackend, world: BackendUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_slots", replace(backend._slots, mps=(1,)))
+    asked = Resources(walltime_s=600, gpus=GpuRequest(per_node=30, types=("mps:1",), parts=100))
+    tag = attempt("percents")
+
+    world.end_of(backend.submit(replace(world.job(tag, "env"), resources=asked)))
+
+    lines = (tmp_path / f"{tag}.out").read_text(encoding="utf-8").splitlines()
+    assert {"CUDA_VISIBLE_DEVICES=1", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=30"} <= set(lines)
+    assert dict(backend.cluster().nodes[0].gpus)["mps:1"] == 100
 
 
 def test_a_job_without_room_waits_and_one_too_large_is_refused(backend: LocalBackend, request_for: RequestFor) -> None:

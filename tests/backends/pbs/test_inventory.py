@@ -96,6 +96,14 @@ def test_what_is_assigned_is_not_free() -> None:
     assert (node.free_cpus, node.free_memory_mib, node.free_gpus) == (6, 12288, (("", 3),))
 
 
+def test_percents_of_gpus_are_counted_by_the_resource_that_the_site_names() -> None:
+    text = a_node(resources_available__gpu_percent="200", resources_assigned__gpu_percent="40")
+
+    [node] = nodes_in(text, options=PbsOptions(mps="gpu_percent"))
+    assert (node.gpus, node.free_gpus) == ((("mps", 200),), (("mps", 160),))
+    assert nodes_in(text)[0].gpus == ()
+
+
 def test_vnodes_of_one_host_are_one_node() -> None:
     parts = (a_node("n1"), a_node("n1[0]", resources_available__host="n1"), a_node("n2", state="job-exclusive"))
     got = nodes_in("".join(parts))

@@ -18,7 +18,7 @@ from elisa.backends.runner import Completed
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import NativeId
 from elisa.model.native import JobRequest
-from elisa.model.resources import GpuRequest, Resources
+from elisa.model.resources import MPS, GpuRequest, Resources
 from tests.backends.pbs.bench import INSTANCE, a_request, attempt, recorded
 
 NAMES = Names(instance=INSTANCE, limit=230)
@@ -82,6 +82,24 @@ def test_every_resource_has_its_word() -> None:
         "walltime=5400",
         "matlab=2",
     ]
+
+
+PERCENTS = Resources(gpus=GpuRequest(per_node=40, types=(MPS,), parts=100))
+
+
+def test_percents_of_a_gpu_are_asked_for_by_the_resource_that_the_site_names() -> None:
+    assert "ngpu_percent=40" in wishes(a_request(resources=PERCENTS), PbsOptions(mps="ngpu_percent"))[0]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "hint"), [(Dialect.OPENPBS, "set `mps` of the pbs backend"), (Dialect.TORQUE, "choose another backend")]
+)
+def test_a_pbs_without_such_a_resource_says_that_it_has_none(dialect: Dialect, hint: str) -> None:
+    with pytest.raises(Rejected, match="a percentage of a GPU") as caught:
+        wishes(a_request(resources=PERCENTS), dialect=dialect)
+
+    assert caught.value.why == "PBS by itself shares no GPU by MPS"
+    assert caught.value.hint.startswith(hint)
 
 
 def test_every_resource_has_its_word_in_torque() -> None:

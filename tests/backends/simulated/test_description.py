@@ -24,7 +24,7 @@ def test_a_few_lines_describe_a_cluster() -> None:
         {
             "nodes": {
                 "cpu": {"count": 2, "cpus": 64, "memory": "256GiB", "features": ["ib"], "partitions": ["batch"]},
-                "gpu": {"gpus": {"a100": 4}, "gpu_memory": "80GiB", "speed": 1.5},
+                "gpu": {"gpus": {"a100": 4, "mps": 2}, "gpu_memory": "80GiB", "speed": 1.5},
             },
             "partitions": {
                 "batch": {"default": True, "max_walltime": "2d", "max_nodes": 2, "wait": {"exponential": "10m"}},
@@ -51,7 +51,7 @@ def test_a_few_lines_describe_a_cluster() -> None:
     assert got == ClusterSpec(
         nodes=(
             NodeType(name="cpu", count=2, cpus=64, memory_mib=262144, features=("ib",), partitions=("batch",)),
-            NodeType(name="gpu", gpus=(("a100", 4),), gpu_memory_mib=81920, speed=1.5),
+            NodeType(name="gpu", gpus=(("a100", 4), ("mps:0", 100), ("mps:1", 100)), gpu_memory_mib=81920, speed=1.5),
         ),
         partitions=(
             PartitionSpec(

@@ -99,6 +99,14 @@ def test_shards_are_a_type_of_their_own_and_share_the_gpus_with_whole_ones(
     assert view.free_gpus == (("a100", free_gpus), ("shard", free_shards))
 
 
+def test_percents_of_mps_are_a_type_of_their_own_beside_shards() -> None:
+    used = "gpu:a100:1(IDX:0),shard:a100:1(0/4,0/4,1/4),mps:a100:50(0/100,50/100,0/100)"
+    view = node(f"Gres=gpu:a100:3,shard:a100:12,mps:a100:300 GresUsed={used} State=MIXED")
+
+    assert view.gpus == (("a100", 3), ("shard", 12), ("mps", 300))
+    assert view.free_gpus == (("a100", 0), ("shard", 7), ("mps", 150))
+
+
 def test_gpu_without_a_type_has_an_empty_one() -> None:
     assert node("CPUTot=1 Gres=gpu:4 GresUsed=gpu:3 State=IDLE").free_gpus == (("", 1),)
 

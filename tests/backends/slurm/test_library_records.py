@@ -52,14 +52,16 @@ def test_elements_of_arrays_are_told_one_by_one(fields: Mapping[str, object], nu
 
 
 def test_a_node_is_told_as_by_scontrol() -> None:
-    assert node_of(a_node(state="IDLE+DRAIN", configured_gres={"gpu:a100": 4, "gpu": 1, "shard": 8})) == NodeView(
+    assert node_of(
+        a_node(state="IDLE+DRAIN", configured_gres={"gpu:a100": 4, "gpu": 1, "shard": 8, "mps:a100": 400})
+    ) == NodeView(
         name="n1",
         cpus=8,
         memory_mib=16000,
         free_cpus=5,
         free_memory_mib=15000,
-        gpus=(("a100", 4), ("", 1), ("shard", 8)),
-        free_gpus=(("a100", 4), ("", 1), ("shard", 8)),
+        gpus=(("a100", 4), ("", 1), ("shard", 8), ("mps", 400)),
+        free_gpus=(("a100", 4), ("", 1), ("shard", 8), ("mps", 400)),
         features=("ib",),
         partitions=("low",),
         state=NodeState.DRAINED,

@@ -14,7 +14,7 @@ from elisa.backends.slurm.submission import parse_submit, render_script, submit_
 from elisa.model.errors import Rejected, SubmitUncertain
 from elisa.model.ids import NativeId
 from elisa.model.native import JobRequest
-from elisa.model.resources import SHARD, GpuRequest, Resources
+from elisa.model.resources import MPS, SHARD, GpuRequest, Resources
 from tests.backends.slurm.jobs import INSTANCE, PLAIN, a_request, attempt
 
 
@@ -131,10 +131,13 @@ def test_gpus_of_any_type_name_none() -> None:
     assert "--gres=gpu:2" in options_of(a_request(resources=Resources(gpus=GpuRequest(per_node=2))))
 
 
-def test_shards_are_asked_for_as_a_resource_of_their_own() -> None:
-    asked = Resources(gpus=GpuRequest(per_node=2, types=(SHARD,)))
+@pytest.mark.parametrize(("kind", "count"), [(SHARD, 2), (MPS, 40)])
+def test_shares_are_asked_for_as_a_resource_of_their_own(kind: str, count: int) -> None:
+    asked = Resources(gpus=GpuRequest(per_node=count, types=(kind,)))
 
-    assert "--gres=shard:2" in options_of(a_request(resources=asked))
+    assert f"--gres={kind}:{count}" in options_of(
+        a_request(resources=asked), SlurmOptions(gpu_style=GpuStyle.GPUS_PER_TASK)
+    )
 
 
 def test_site_may_prefer_the_newer_gpu_option() -> None:
