@@ -14,6 +14,7 @@ from elisa.engine.site_sections import (
     BackendConfig,
     ClosureConfig,
     DataConfig,
+    ExplorationConfig,
     FactorsConfig,
     FairShareConfig,
     FusionConfig,
@@ -109,6 +110,12 @@ class Site(Section):
         description="How many shares make one GPU, by their type, such as `shard: 4`. Where nothing is said a share counts as a"
         " whole GPU.",
     )
+    gpu_speeds: Mapping[str, Weight] = Field(
+        default={}, description="How fast types of GPU are against one another, where nothing was measured, by type."
+    )
+    exploration: ExplorationConfig = Field(
+        default=ExplorationConfig(), description="Which work is sent to types of GPU that it was never measured on."
+    )
     jobs: JobsConfig = Field(default=JobsConfig(), description="What the agent of every job does.")
     recovery: RecoveryConfig = Field(default=RecoveryConfig(), description="How much silence is proof.")
 
@@ -140,6 +147,8 @@ class Site(Section):
             power=self.power.policy(self.gpu_watts),
             gpu_watts=tuple(sorted(self.gpu_watts.items())),
             shortened_run_s=self.shortened_run,
+            gpu_speeds=tuple(sorted((kind, speed) for kind, speed in self.gpu_speeds.items() if speed)),
+            exploration=self.exploration.policy(),
             gpu_shares=tuple(sorted(self.gpu_shares.items())),
         )
 

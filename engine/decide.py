@@ -12,7 +12,7 @@ from elisa.engine.facts_affinity import with_company
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_paths, with_urgency
 from elisa.engine.facts_lending import with_leaving
-from elisa.engine.facts_places import by_kind, outlook_of
+from elisa.engine.facts_places import by_kind, outlook_of, trying
 from elisa.engine.facts_promise import with_promise
 from elisa.engine.facts_windows import shortened
 from elisa.engine.facts_work import WorkLeft
@@ -63,7 +63,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     With `looks` they are asked anyway.
     """
     policy = policy_of(ws, reader, now)
-    left = WorkLeft(reader, live, now)
+    left = WorkLeft(reader, live, now, policy.gpu_speeds)
     is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
     ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
     ready = shortened(with_leaving(ready, reader, policy), reader, policy, ws.backends.keys(), now)
@@ -83,6 +83,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         or _may_be_short(ws, running)
     )
     clusters = managers.clusters() if looks else ()
+    ready, kinds = trying(ready, kinds, left, clusters, policy)
     fenced = _fenced(ws, policy, health, now)
     inputs = PlanInputs(
         ready=ready,

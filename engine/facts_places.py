@@ -11,10 +11,12 @@ from elisa.engine.facts_work import WorkLeft
 from elisa.forecast.speeds import Kind
 from elisa.model.columns import Outlook, ReadyColumns, Shape
 from elisa.model.ids import TaskId
+from elisa.model.native import ClusterView
 from elisa.model.site import SitePolicy
+from elisa.policies.exploring import Known, idle_gpus, trials, with_trials
 from elisa.store.reader import Reader
 
-__all__ = ["by_kind", "expected_waits", "outlook_of"]
+__all__ = ["by_kind", "expected_waits", "outlook_of", "trying"]
 
 # Queues change within days; the middle of many waits is little moved by one bad night.
 _MEMORY = timedelta(days=7)
@@ -24,7 +26,7 @@ _NO_KIND: Kind = ("", "", "")
 
 
 def by_kind(ready: ReadyColumns, left: WorkLeft) -> tuple[ReadyColumns, Sequence[Kind]]:
-    """Return the columns with shapes of their own for work whose speeds were measured, and the kind of each shape.
+    """Return the columns with shapes of their own for work whose speeds are known, and the kind of each shape.
 
     Only what may run on several types of GPU has a kind: for the rest there is nothing to choose.
     """
@@ -47,6 +49,19 @@ def _may_choose(shape: Shape) -> bool:
 
 def _measured(kind: Kind | None, left: WorkLeft) -> Kind:
     return kind if kind is not None and left.speeds.of(kind) else _NO_KIND
+
+
+def trying(
+    ready: ReadyColumns, kinds: Sequence[Kind], left: WorkLeft, clusters: Sequence[ClusterView], policy: SitePolicy
+) -> tuple[ReadyColumns, Sequence[Kind]]:
+    """Return both with shapes of their own for the tasks that try a type of GPU on which their kind was never measured."""
+    rules = policy.exploration
+    if not rules.enabled or not any(map(_may_choose, ready.shapes)):
+        return ready, kinds
+    measured = {kind: left.speeds.measured(kind) for kind in set(left.kinds.values())}
+    chosen = trials(ready, Known(left.kinds, measured, left.tried), idle_gpus(clusters), rules)
+    ready, made = with_trials(ready, chosen)
+    return ready, [kinds[number] for number in made]
 
 
 def outlook_of(kinds: Sequence[Kind], reader: Reader, left: WorkLeft, policy: SitePolicy, now: datetime) -> Outlook:

@@ -12,7 +12,7 @@ from elisa.forecast.speeds import Kind, Speeds, kind_of
 from elisa.forecast.work import MEMORY, Left, left_of
 from elisa.model.columns import ReadyColumns, UnfinishedRow
 from elisa.model.ids import AttemptId, TaskId
-from elisa.model.rows import FinishedWork
+from elisa.model.rows import FinishedWork, StepRate
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.store.reader import Reader
@@ -27,9 +27,13 @@ _SHORTEST_S = 0.001
 class WorkLeft:
     """What is left, as one tick or command sees it; the past is read when it is first asked for, and only once."""
 
-    def __init__(self, reader: Reader, live: Sequence[Attempt], now: datetime) -> None:
+    def __init__(
+        self, reader: Reader, live: Sequence[Attempt], now: datetime, gpu_speeds: Sequence[tuple[str, float]] = ()
+    ) -> None:
+        """Begin with what the site says of types of GPU, where speeds are asked for."""
         self._reader = reader
         self._now = now
+        self._gpu_speeds = dict(gpu_speeds)
         self._running = [one for one in live if _is_running(one)]
 
     @cached_property
@@ -40,7 +44,7 @@ class WorkLeft:
     @cached_property
     def speeds(self) -> Speeds:
         """What is known of speeds on types of GPU."""
-        return Speeds(self._finished)
+        return Speeds(self._finished, self._rates, self._gpu_speeds)
 
     @cached_property
     def _finished(self) -> Sequence[FinishedWork]:
@@ -48,8 +52,24 @@ class WorkLeft:
 
     @cached_property
     def kinds(self) -> Mapping[TaskId, Kind]:
-        """The kind of work of each ready task, if any work was ever finished."""
-        return {TaskId(row.task): kind_of(row.name) for row in self._ready_rows} if self._finished else {}
+        """The kind of work of each ready task, if anything is known of the speed of any work."""
+        if not (self._finished or self._rates or self._gpu_speeds):
+            return {}
+        rows = self._ready_rows if self._finished else self._reader.ready_work()
+        return {TaskId(row.task): kind_of(row.name) for row in rows}
+
+    @cached_property
+    def tried(self) -> Mapping[tuple[Kind, str], tuple[int, int]]:
+        """How many attempts at each kind of work began on each type of GPU, and how many of them are live."""
+        found: dict[tuple[Kind, str], tuple[int, int]] = {}
+        for row in self._reader.tried(self._now - MEMORY):
+            times, live = found.get((kind_of(row.name), row.gpu_type), (0, 0))
+            found[kind_of(row.name), row.gpu_type] = (times + row.times, live + row.live)
+        return found
+
+    @cached_property
+    def _rates(self) -> Sequence[StepRate]:
+        return self._reader.step_rates(self._now - MEMORY)
 
     @cached_property
     def _ready_rows(self) -> Sequence[UnfinishedRow]:

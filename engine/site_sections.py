@@ -16,6 +16,7 @@ from elisa.model.site import (
     Closure,
     DataPlace,
     DataSet,
+    Exploration,
     Factors,
     FairShare,
     FusionRules,
@@ -35,6 +36,7 @@ __all__ = [
     "ClosureConfig",
     "DataConfig",
     "DataPlaceConfig",
+    "ExplorationConfig",
     "FactorsConfig",
     "FairShareConfig",
     "FusionConfig",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _BILLING, _FUSION, _PREEMPTION = Billing(), FusionRules(), PreemptionRules()
+_EXPLORATION = Exploration()
 _FACTORS, _JOBS, _LIFECYCLE, _PLACEMENT = Factors(), JobRules(), LifecycleRules(), PlacementWeights()
 
 
@@ -261,6 +264,20 @@ class PlacementConfig(Section):
     def policy(self) -> PlacementWeights:
         """Return it as the rules of a policy."""
         return PlacementWeights(**self.model_dump() | {"others": tuple(sorted(self.others.items()))})
+
+
+class ExplorationConfig(Section):
+    """Which work is sent to a type of GPU that its kind was never measured on: one task of a kind at a time."""
+
+    enabled: bool = Field(default=_EXPLORATION.enabled, description="Whether any is.")
+    longest: Duration = Field(
+        default=int(_EXPLORATION.longest_s),
+        description="How long it is expected to run at most, or asks to where nothing is expected.",
+    )
+
+    def policy(self) -> Exploration:
+        """Return it as the rules of a policy."""
+        return Exploration(enabled=self.enabled, longest_s=float(self.longest))
 
 
 class PowerConfig(Section):

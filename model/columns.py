@@ -33,6 +33,7 @@ class Shape(NamedTuple):
     the walltime that they ask for if they get less, because their places close; 0 if they get it. `claims` are the
     reservations that they may use; of one that `is_guest` only until a holder needs them, which it may be if it `may_leave`:
     be preempted, and saves when it is asked. `is_firm`: they are never overcommitted. `bond` ties them to other tasks.
+    `tries` is a type of GPU to go to first, to be measured there.
     """
 
     request: Resources
@@ -44,6 +45,7 @@ class Shape(NamedTuple):
     is_guest: bool = False
     is_firm: bool = False
     bond: Bond = Bond()
+    tries: str = ""
 
     @property
     def duration_s(self) -> float:

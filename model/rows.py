@@ -21,8 +21,10 @@ __all__ = [
     "PastRun",
     "PipelineSummary",
     "ProjectRow",
+    "StepRate",
     "StoreMeta",
     "TaskRow",
+    "Tried",
     "WorkName",
 ]
 
@@ -176,6 +178,23 @@ class FinishedWork(NamedTuple):
     work_s: float
     gpu_type: str = ""
     is_resumed: bool = False
+
+
+class StepRate(NamedTuple):
+    """How many steps a second an attempt made up to its newest checkpoint, on a type of GPU."""
+
+    name: WorkName
+    gpu_type: str
+    steps_per_s: float
+
+
+class Tried(NamedTuple):
+    """How many attempts at some work began on a type of GPU, and how many of them are live."""
+
+    name: WorkName
+    gpu_type: str
+    times: int
+    live: int
 
 
 class LedgerRow(NamedTuple):

@@ -13,6 +13,7 @@ from .pipeline import PriorityClass
 
 __all__ = [
     "CLASS_RANK",
+    "EVERYBODY",
     "UNTIL_LIFTED",
     "Allowance",
     "BackfillTimes",
@@ -21,6 +22,7 @@ __all__ = [
     "Closure",
     "DataPlace",
     "DataSet",
+    "Exploration",
     "Factors",
     "FairShare",
     "FusionRules",
@@ -362,6 +364,14 @@ class BackfillTimes(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exploration:
+    """Whether work is sent to types of GPU that it was never measured on: who is expected to run for `longest_s` at most."""
+
+    enabled: bool = False
+    longest_s: float = 4 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FusionRules:
     """Which tasks share a native job, one after another.
 
@@ -416,6 +426,7 @@ class SitePolicy:
     `backfill_lookahead_s` (0: however late). `gpu_watts` is what one GPU of a type draws, `gpu_shares` how many of a type
     of share make one. Work that saves may get less time than it asks for before its places close, if that is
     `shortened_run_s` or more; 0: never.
+    `gpu_speeds` are how fast types of GPU are against one another where nothing was measured.
     `reserved_classes` are for these users only, by uid: see `policies.rights.best_rank`.
     """
 
@@ -445,6 +456,8 @@ class SitePolicy:
     power: Power = Power()
     reserved_classes: tuple[tuple[PriorityClass, tuple[int, ...]], ...] = ()
     fusion: FusionRules = FusionRules()
+    gpu_speeds: tuple[tuple[str, float], ...] = ()
+    exploration: Exploration = Exploration()
     gpu_shares: tuple[tuple[str, int], ...] = ()
 
     def project(self, name: ProjectName) -> ProjectPolicy:

@@ -259,6 +259,8 @@ class Plan:
         shape = snapshot.shapes[snapshot.tasks.shape[start.row]]
         if shape.asked_s:
             facts |= {"shortened_s": shape.request.walltime_s, "asked_s": shape.asked_s}
+        if shape.tries and start.way.gpu_type == shape.tries:
+            facts["tries"] = shape.tries
         elastic = start.way.request.elastic
         if elastic is not None:
             facts |= {"size": start.way.request.size, "least": elastic.least, "most": elastic.most, "of": elastic.unit}

@@ -20,7 +20,10 @@ from elisa.policies.placement_nodes import fitting_nodes, switches_of
 from elisa.policies.placement_pools import Option, Pool
 from elisa.policies.snapshot import Snapshot
 
-__all__ = ["TERMS", "Scored", "rank_options"]
+__all__ = ["TERMS", "TRIAL", "Scored", "rank_options"]
+
+TRIAL = "trial"
+"""Stands among the terms of a way that comes first because it is to be measured."""
 
 
 class Scored(NamedTuple):
@@ -54,11 +57,15 @@ def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot:
     facts = [_facts(number, shape, option, snapshot, presence) for option in options]
     weight = {**asdict(snapshot.site.placement), **dict(snapshot.site.placement.others)}
     scored = []
+    tries = shape.tries
     for option, own in zip(options, facts, strict=True):
         terms = {name: term(own, facts) for name, term in TERMS.items()}
         terms |= _others(number, option, snapshot)
-        scored.append(Scored(option, sum(weight[name] * value for name, value in terms.items()), terms))
-    return tuple(sorted(scored, key=lambda one: -one.total))
+        total = sum(weight[name] * value for name, value in terms.items())
+        # Whatever is known of the other types: what is not known of this one is worth more.
+        own_trial = {TRIAL: 1.0} if tries and option.gpu_type == tries else {}
+        scored.append(Scored(option, total, {**terms, **own_trial}))
+    return tuple(sorted(scored, key=lambda one: (TRIAL not in one.terms, -one.total)))
 
 
 def _others(number: int, option: Option, snapshot: Snapshot) -> Mapping[str, float]:

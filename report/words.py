@@ -122,6 +122,8 @@ def in_words(reason: Reason) -> str:
         sentence += f"; room is kept for it from {_moment(str(reason.facts['starts_at']))} on"
     if reason.facts.get("shortened_s"):
         sentence += f", for {facts['shortened_s']} of the {facts['asked_s']} it asks for, because its place closes"
+    if reason.facts.get("tries"):
+        sentence += f", on {reason.facts['tries']} to measure how fast such work is there"
     if reason.facts.get("lent_by"):
         sentence += f", in room that project {reason.facts['lent_by']} lends until it needs it"
     if reason.facts.get("most"):

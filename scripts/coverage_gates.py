@@ -44,6 +44,7 @@ _ALLOCATION = (
     "policies/budgets*.py",
     "policies/elastic*.py",
     "policies/locality*.py",
+    "policies/exploring.py",
     "policies/placement*.py",
     "policies/shares.py",
     "policies/preemption*.py",

@@ -39,6 +39,7 @@ _TITLES = {
     "PowerConfig": "Power",
     "PreemptionConfig": "Preemption",
     "FusionConfig": "Short tasks in one job",
+    "ExplorationConfig": "Trials of types of GPU",
     "ProjectConfig": "A project",
     "RecoveryConfig": "Recovery",
     "RefundsConfig": "Refunds",

@@ -11,7 +11,7 @@ from typing import Any
 from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED
 from elisa.model.columns import UnfinishedRow
 from elisa.model.ids import PipelineId, TaskId
-from elisa.model.rows import FinishedWork, WorkName
+from elisa.model.rows import FinishedWork, StepRate, Tried, WorkName
 from elisa.store.connection import Connection
 from elisa.store.convert import from_us, resources_from, spec_from, to_us
 
@@ -26,6 +26,19 @@ _FINISHED = (
     " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
     " WHERE a.ended_at > ? AND a.end_reason = 'completed' AND a.started_at IS NOT NULL"
     " ORDER BY a.ended_at DESC, a.id LIMIT ?"
+)
+_OF_WORK = "FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
+_STEP_RATES = (
+    "SELECT t.project, p.name, t.name, t.group_name, a.gpu_type, a.request, a.resume_from, a.started_at, s.count, s.first,"
+    " s.last, s.first_at, s.last_at FROM (SELECT attempt, COUNT(*) AS count, MIN(step) AS first, MAX(step) AS last,"
+    " MIN(saved_at) AS first_at, MAX(saved_at) AS last_at FROM checkpoint WHERE saved_at > ? GROUP BY attempt) s"
+    " JOIN attempt a ON a.id = s.attempt JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
+    " WHERE a.gpu_type <> '' AND a.started_at IS NOT NULL ORDER BY s.last_at DESC, a.id LIMIT ?"
+)
+_TRIED = (
+    "SELECT t.project, p.name, t.name, t.group_name, a.gpu_type, COUNT(*),"
+    f" SUM(CASE WHEN a.state IN ('ended', 'lost') THEN 0 ELSE 1 END) {_OF_WORK}"
+    " WHERE a.gpu_type <> '' AND a.intended_at > ? GROUP BY t.project, p.name, t.name, t.group_name, a.gpu_type"
 )
 _ROWS = (
     "SELECT t.id, t.project, p.name, t.name, t.group_name, t.request, t.priority, t.state, t.resume_from IS NOT NULL, t.parent,"
@@ -81,6 +94,15 @@ class WorkQueries:
         for task, run_us, request in self._db.rows_in(_AT_SIZES, elastic):
             sizes[task] += run_us * resources_from(request).speed
         return tuple(_finished(row, sizes.get(row[8])) for row in rows)
+
+    def step_rates(self, after: datetime, *, limit: int = 5000) -> tuple[StepRate, ...]:
+        """Return how fast attempts stepped that saved after a moment, the newest first: whole runs or not."""
+        rates = (_step_rate(row) for row in self._db.rows(_STEP_RATES, to_us(after), limit))
+        return tuple(rate for rate in rates if rate.steps_per_s > 0)
+
+    def tried(self, after: datetime) -> tuple[Tried, ...]:
+        """Return which work was sent to which types of GPU after a moment."""
+        return tuple(Tried(WorkName(*row[:4]), *row[4:]) for row in self._db.rows(_TRIED, to_us(after)))
 
     def ready_work(self, *, saved_only: bool = False) -> tuple[UnfinishedRow, ...]:
         """Return every ready task that nobody wants cancelled (or those that have saved), without its needs: they are met."""
@@ -178,6 +200,18 @@ def _finished(row: Sequence[Any], elastic_us: float | None) -> FinishedWork:
         gpu_type=row[5],
         is_resumed=not is_whole,
     )
+
+
+def _step_rate(row: Sequence[Any]) -> StepRate:
+    """Return the rate between the first save and the last, of one that saved once since it began.
+
+    Elastic work counts as if it had run on the fewest nodes.
+    """
+    resume_from, started_us, count, first, last, first_us, last_us = row[6:]
+    if count == 1:
+        first, first_us = (json.loads(resume_from)["step"] if resume_from else 0), started_us
+    steps_per_s = (last - first) / max(last_us - first_us, 1) / _MICRO
+    return StepRate(WorkName(*row[:4]), row[4], steps_per_s / resources_from(row[5]).speed)
 
 
 def _unfinished(row: Sequence[Any], needs: Sequence[str]) -> UnfinishedRow:

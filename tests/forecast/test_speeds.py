@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elisa.forecast.speeds import Speeds, kind_of
-from elisa.model.rows import FinishedWork, WorkName
+from elisa.model.rows import FinishedWork, StepRate, WorkName
 
 NAME = WorkName("vision", "sweep", "train-lr=1", "train")
 KIND = kind_of(NAME)
@@ -44,3 +44,37 @@ def test_only_the_newest_runs_count() -> None:
     speeds = Speeds([*ran("a100", *[100] * 20), *ran("a100", *[900] * 20), *ran("h100", *[50] * 3)])
 
     assert speeds.of(KIND) == {"a100": 1.0, "h100": 2.0}
+
+
+def stepped(gpu_type: str, *steps_per_s: float) -> list[StepRate]:
+    return [StepRate(NAME, gpu_type, one) for one in steps_per_s]
+
+
+def test_steps_a_second_count_before_how_long_whole_runs_took() -> None:
+    speeds = Speeds(
+        [*ran("v100", 900, 900, 900), *ran("h100", 900, 900, 900)], [*stepped("h100", 6), *stepped("v100", 2)]
+    )
+
+    assert speeds.of(KIND) == {"h100": 3.0, "v100": 1.0}
+    assert speeds.measured(KIND) == {"h100", "v100"}
+
+
+def test_one_type_that_was_stepped_on_and_whole_runs_on_two_compare_by_the_runs() -> None:
+    speeds = Speeds([*ran("v100", 900, 900, 900), *ran("a100", 450, 450, 450)], stepped("h100", 6))
+
+    assert speeds.of(KIND) == {"a100": 2.0, "v100": 1.0}
+    assert speeds.measured(KIND) == {"a100", "h100", "v100"}
+
+
+def test_where_nothing_was_measured_what_the_site_says_counts_and_else_on_the_scale_of_what_was() -> None:
+    said = {"v100": 1.0, "a100": 2.0, "h100": 4.0}
+
+    assert Speeds([], said=said).of(KIND) == said
+    assert Speeds([], stepped("h100", 30), said).of(KIND) == said
+    both = [*stepped("v100", 10), *stepped("a100", 30)]
+    assert Speeds([], both, said).of(KIND) == {"v100": 1.0, "a100": 3.0, "h100": 5.0}
+    assert Speeds([], both, {"h100": 4.0}).of(KIND) == {"v100": 1.0, "a100": 3.0}
+
+
+def test_runs_that_took_no_time_tell_nothing() -> None:
+    assert Speeds([*ran("v100", 0, 0, 0), *ran("h100", 10, 10, 10)]).of(KIND) == {}

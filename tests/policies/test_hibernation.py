@@ -14,7 +14,7 @@ from elisa.model.decisions import Park
 from elisa.model.ids import AttemptId, ProjectName
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import GpuRequest, Resources
-from elisa.model.site import Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.model.site import EVERYBODY, Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.policies.budgets import CapRow, Owner
 from elisa.policies.hibernation import coming, due, overdrawn, partings
 
@@ -92,6 +92,12 @@ def test_who_was_asked_already_counts_as_gone() -> None:
 )
 def test_nobody_else_leaves(fields: dict[str, Any]) -> None:
     assert leave([a_cap(100, 150, uid=1, gpu_type="a100")], runs("x", 99, **fields)) == []
+
+
+def test_where_all_together_hold_too_much_anybody_may_have_to_leave() -> None:
+    of_all = CapRow(Owner(EVERYBODY), Cap(resource=Metered.GPUS, limit=1), 2)
+
+    assert leave([of_all], runs("a", 60), runs("b", 60, project="vision", priority=3)) == ["b"]
 
 
 def test_one_attempt_may_serve_two_caps() -> None:

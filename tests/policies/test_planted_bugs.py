@@ -34,8 +34,9 @@ from elisa.policies import (
 from elisa.policies import profile as profiles
 from elisa.policies.affinity import Presence
 from elisa.policies.backfill import Backfill
-from elisa.policies.budgets import Meter
-from elisa.policies.budgets_caps import Admission
+from elisa.policies.budgets import Meter, Owner
+from elisa.policies.budgets_caps import Admission, Caps
+from elisa.policies.exploring import Known
 from elisa.policies.free import Free, Part
 from elisa.policies.room import Room, Taken
 from elisa.policies.snapshot import Ints, Snapshot
@@ -45,13 +46,16 @@ from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
 from tests.policies import test_elastic_gangs as assembling
 from tests.policies import test_elastic_gpus as widening
+from tests.policies import test_exploring as exploring
 from tests.policies import test_fairness as sharing
+from tests.policies import test_hibernation as parking
 from tests.policies import test_lending as lent_out
 from tests.policies import test_locality as reading
 from tests.policies import test_order as ordering
 from tests.policies import test_placement as placing
 from tests.policies import test_plan as planning
 from tests.policies import test_plan_laws as laws
+from tests.policies import test_power as drawing
 from tests.policies import test_preemption as preempting
 from tests.policies import test_reservations as reserving
 from tests.policies import test_topology as switching
@@ -93,6 +97,10 @@ def no_opinion(snap: Snapshot, *_: Any) -> Ints:
 
 def every_shape_twice(self: Admission, owner: int, variant: int, times: int = 1) -> None:
     _take(self, owner, variant, 2 * times)
+
+
+def all_but_everybodys(self: Caps, member: int) -> tuple[tuple[int, int], ...]:
+    return tuple(row for row in _caps_of(self, member) if row[0] >= self.first[1])
 
 
 def a_gang_piecemeal(self: Walk, row: int, owner: int, shape: int) -> None:
@@ -148,6 +156,7 @@ def asks_for_a_part(_: Any, servings: Any, __: int) -> None:
 
 _finish_term = score.TERMS["finish"]
 _take, _cost_of, _fitting_nodes = Admission.take, preemption.cost_of, placement_nodes.fitting_nodes
+_caps_of = Caps.of
 
 LAWS = {keeps_room_beside_what_starts: backfilling.test_no_promised_start_is_ever_delayed_with_perfect_estimates}
 
@@ -235,6 +244,24 @@ BUGS: Mapping[str, Bug] = {
         "over_soft_cap",
         lambda _, by: np.zeros(len(by), dtype=np.bool_),
         sharing.TestTiers().test_members_of_one_project_have_soft_caps_of_their_own,
+    ),
+    "what all may do together does not matter": Bug(
+        Caps,
+        "of",
+        all_but_everybodys,
+        drawing.test_what_is_drawn_at_one_moment_is_bounded_by_project_by_user_and_for_all_together,
+    ),
+    "nobody holds what a cap counts": Bug(
+        Owner, "counts", never, parking.test_where_all_together_hold_too_much_anybody_may_have_to_leave
+    ),
+    "what is known is tried all the same": Bug(
+        Known,
+        "is_open",
+        always,
+        exploring.test_each_kind_tries_each_type_once_at_a_time_whatever_the_order_of_the_tasks,
+    ),
+    "nothing is tried": Bug(
+        Known, "is_open", never, exploring.test_the_task_that_is_over_soonest_tries_the_type_that_nobody_measured
     ),
     "kept room is not kept": Bug(
         Backfill, "fits", always, backfilling.test_a_short_task_may_go_before_it_and_a_long_one_may_not

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED, AttemptMoved, CheckpointSeen, Noted, PassedOver
+from elisa.model.charge import Charge
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Elastic, Resources
 from elisa.model.rows import FinishedWork, WorkName
@@ -121,3 +124,39 @@ def test_a_pipelines_unfinished_work_names_its_needs_and_the_tasks_made_from_tem
     assert rows["second"].needs == (first.id,)
     assert (rows["first"].is_active, rows["second"].is_active) == (True, False)
     assert writer.unfinished_due() == writer.unfinished_of(pipeline_id("study"))
+
+
+def _begun(attempt: AttemptBuilder) -> AttemptMoved:
+    return AttemptMoved(
+        attempt=attempt.id,
+        before=AttemptState.INTENDED,
+        after=AttemptState.RUNNING,
+        reason=because(ReasonCode.SAID_BY_JOB),
+        started_at=NOW,
+    )
+
+
+def test_attempts_that_save_tell_their_steps_a_second_whether_they_finished_or_not(writer: Writer) -> None:
+    wide = Resources(nodes=4, elastic=Elastic(least=2, most=8))
+    names = ("cut", "wide", "once", "more", "live")
+    tries = [an_attempt(name) for name in names]
+    tries[1] = tries[1].having(request=wide)
+    tries[3] = tries[3].having(resume_from=SAVED)
+    writer.apply((a_pipeline(*(a_task(name).ready() for name in names)).added(),))
+    writer.apply(tuple(intended(one, Charge(gpu_type="a100")) for one in tries))
+    saves = (((100, 10), (160, 40)), ((0, 10), (60, 40)), ((500, 50),), ((501, 50),), ((5, 10), (10, 20), (15, 30)))
+    for one, marks in zip(tries, saves, strict=True):
+        for step, at_s in marks:
+            mark = CheckpointRef(path=f"/c/{step}", step=step, saved_at=NOW + timedelta(seconds=at_s))
+            writer.apply((CheckpointSeen(attempt=one.id, checkpoint=mark),))
+    writer.apply(tuple(ran(one, EndReason.PREEMPTED, 0, 60) for one in tries[:4]))
+    writer.apply((_begun(tries[4]),))
+
+    rates = {one.name.task: one.steps_per_s for one in writer.step_rates(NOW) if one.gpu_type == "a100"}
+
+    assert rates == pytest.approx({"cut": 2.0, "wide": 1.0, "once": 10.0, "more": 10.0, "live": 0.5})
+    assert writer.step_rates(NOW + timedelta(days=1)) == ()
+    tried = {one.name.task: (one.gpu_type, one.times, one.live) for one in writer.tried(NOW - timedelta(days=1))}
+    assert tried["cut"] == ("a100", 1, 0)
+    assert tried["live"] == ("a100", 1, 1)
+    assert writer.tried(NOW + timedelta(days=1)) == ()
