@@ -86,7 +86,7 @@ class _Circles:
 
 def _neighbour(row: CompanyRow, circles: tuple[int, ...], shuns: tuple[int, ...]) -> Neighbour | None:
     if row.state is TaskState.ACTIVE and (circles or shuns):
-        return Neighbour(row.backend, row.nodes, circles, shuns)
+        return Neighbour(row.backend, row.nodes, circles, shuns, task=row.task)
     if row.state in FINAL_TASK_STATES and circles and row.nodes:
         return Neighbour(row.backend, row.nodes, circles, is_over=True)
     return None

@@ -60,7 +60,7 @@ class Bond(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A task that has a native job, or had one and is over.
+    """A task (its id) that has a native job, or had one and is over.
 
     No `nodes`: nobody knows yet where it will run. `shuns` are the circles that it must be apart from.
     """
@@ -70,6 +70,7 @@ class Neighbour(NamedTuple):
     circles: tuple[int, ...]
     shuns: tuple[int, ...] = ()
     is_over: bool = False
+    task: str = ""
 
 
 class Company(NamedTuple):

@@ -9,8 +9,10 @@ in turn: of a ring of such tasks the first in the order goes where it likes, and
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,34 +21,57 @@ import numpy.typing as npt
 from elisa.model.affinity import Bond, Company, Neighbour
 from elisa.model.columns import Shape
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.policies.affinity_pledges import Pledge, Pledges, shunned_by
 from elisa.policies.placement_pools import Pool
 
-__all__ = ["Presence"]
+__all__ = ["Clearing", "Presence"]
 
 _Bools = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
+
+
+class _Stay(NamedTuple):
+    """Where a task lives, and until when; one that this plan places has no name yet."""
+
+    cluster: int
+    nodes: tuple[int, ...]
+    until_s: float = inf
+    task: str = ""
 
 
 @dataclass(slots=True)
 class _Whereabouts:
     """Where tasks are: on which nodes of which cluster, in the queue of which backend, and where those were that are over."""
 
-    on: Counter[tuple[int, int]] = field(default_factory=Counter)
-    living: int = 0
+    stays: list[_Stay] = field(default_factory=list)
     queued: Counter[str] = field(default_factory=Counter)
     was_on: set[tuple[int, int]] = field(default_factory=set)
     is_over: bool = False
 
-    def enter(self, cluster: int, backend: str, nodes: Iterable[int], sign: int, *, is_placed: bool) -> None:
+    def enter(self, stay: _Stay, backend: str, sign: int, *, is_placed: bool) -> None:
         """Count one that lives; with `sign` -1 no more."""
-        self.living += sign * is_placed
-        self.queued[backend] += sign * (not is_placed)
-        for node in nodes:
-            self.on[cluster, node] += sign
+        if not is_placed:
+            self.queued[backend] += sign
+        elif sign > 0:
+            self.stays.append(stay)
+        else:
+            self.stays.remove(stay)
 
-    def nodes(self, cluster: int) -> frozenset[int]:
-        """Return the nodes of a cluster where one lives."""
-        return _within(cluster, (place for place, count in self.on.items() if count > 0))
+    def nodes(self, cluster: int, at_s: float = -inf) -> frozenset[int]:
+        """Return the nodes of a cluster where one lives, or will live still."""
+        return frozenset(node for stay in self._at(at_s) if stay.cluster == cluster for node in stay.nodes)
+
+    def lives(self, at_s: float) -> bool:
+        """Tell whether one lives, or will live still."""
+        return any(True for _ in self._at(at_s))
+
+    def were_on(self, cluster: int, at_s: float) -> frozenset[int]:
+        """Return the nodes of a cluster where those were that are over, or will be by then."""
+        gone = ((stay.cluster, node) for stay in self.stays if stay.until_s <= at_s for node in stay.nodes)
+        return _within(cluster, (*self.was_on, *gone))
+
+    def _at(self, at_s: float) -> Iterator[_Stay]:
+        return (stay for stay in self.stays if stay.until_s > at_s)
 
 
 class _Binding(NamedTuple):
@@ -67,6 +92,14 @@ class _Binding(NamedTuple):
         return ~mask if self.state == "runs" else np.zeros(count, dtype=np.bool_)
 
 
+class Clearing(NamedTuple):
+    """Where room may be made for a task: on which nodes, which tasks must leave each of them first, and who must not."""
+
+    nodes: _Bools
+    bars: Mapping[int, frozenset[str]]
+    stay: frozenset[str]
+
+
 class Presence:
     """Who is where, kept true while a plan places more. Shapes go by number, nodes by their place in `pool.nodes`.
 
@@ -74,13 +107,26 @@ class Presence:
     the ways: the shape of each way of these.
     """
 
-    def __init__(self, shapes: Sequence[Shape], pools: Sequence[Pool], company: Company) -> None:
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        pools: Sequence[Pool],
+        company: Company,
+        now_s: float = 0.0,
+        ends_s: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Begin with those of `company`; `ends_s` tells of live tasks when they are expected to be over."""
         self.bonds: Mapping[int, Bond] = {
             number: shape.bond for number, shape in enumerate(shapes) if shape.bond.ties or shape.bond.circles
         }
         self.followers = frozenset(number for number, bond in self.bonds.items() if tuple(_followed(bond)))
         self.tied: dict[int, int] = {}
         self._company = company
+        self._now_s = now_s
+        self._ends_s = ends_s
+        self._pledges = Pledges()
+        self.is_patient = True
+        """Whether a task waits for others that are ready: one that was promised room does not, for they came later."""
         self._members: defaultdict[int, _Whereabouts] = defaultdict(_Whereabouts)
         self._shunners: defaultdict[int, _Whereabouts] = defaultdict(_Whereabouts)
         self._awaited = _awaited(self.bonds, self.followers)
@@ -98,17 +144,17 @@ class Presence:
                 self._members[circle].is_over = True
                 self._members[circle].was_on.update((cluster, node) for node in nodes)
             return
+        stay = _Stay(cluster, tuple(nodes), self._ends_s.get(one.task, inf), one.task)
         for book, circles in ((self._members, one.circles), (self._shunners, one.shuns)):
             for circle in circles:
-                book[circle].enter(cluster, one.backend, nodes, 1, is_placed=bool(one.nodes))
+                book[circle].enter(stay, one.backend, 1, is_placed=bool(one.nodes))
 
-    def take(self, number: int, pool: Pool, nodes: Collection[int], sign: int = 1) -> None:
+    def take(self, number: int, pool: Pool, nodes: Sequence[int], sign: int = 1, lasts_s: float = inf) -> None:
         """Note that a task of a shape got these nodes, or without any that it waits in a queue; `sign` -1 undoes it."""
-        bond = self.bonds[number]
-        shuns = tuple(tie.whom for tie in bond.ties if tie.apart and not tie.weight)
-        for book, circles in ((self._members, bond.circles), (self._shunners, shuns)):
+        bond, stay = self.bonds[number], _Stay(id(pool.nodes), tuple(nodes), self._now_s + lasts_s)
+        for book, circles in ((self._members, bond.circles), (self._shunners, shunned_by(bond))):
             for circle in circles:
-                book[circle].enter(id(pool.nodes), pool.backend, nodes, sign, is_placed=bool(nodes))
+                book[circle].enter(stay, pool.backend, sign, is_placed=bool(nodes))
 
     def is_held(self, number: int) -> bool:
         """Tell whether something must be true of the nodes that a task of the shape gets, for its own sake or for others'."""
@@ -121,13 +167,70 @@ class Presence:
         """Tell whether a task of the shape may only go where others are."""
         return any(one.wants == "beside" for one in self._bindings(number, pool))
 
-    def allowed(self, number: int, pool: Pool) -> _Bools:
-        """Tell for each node of the pool's cluster whether a task of the shape may run there now."""
+    def allowed(
+        self, number: int, pool: Pool, *, lasts_s: float = inf, from_s: float | None = None, holder: str = ""
+    ) -> _Bools:
+        """Tell for each node of the pool's cluster whether a task of the shape may begin there now, or `from_s` on.
+
+        What is pledged to others meanwhile is closed to it, but not what is pledged to `holder`, the task itself.
+        """
+        count, begins_s = len(pool.nodes.names), self._now_s if from_s is None else from_s
+        mask: _Bools = np.ones(count, dtype=np.bool_)
+        for one in self._bindings(number, pool, -inf if from_s is None else from_s):
+            mask &= one.allowed(count)
+        mask &= self._pledges.spared(self.bonds[number], pool, (begins_s, begins_s + lasts_s), holder)
+        if from_s is not None:
+            mask &= self._pledges.drawing(*self._leans(number, from_s), pool, from_s, holder)
+        return mask
+
+    def _leans(self, number: int, at_s: float) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the circles that a task of the shape must be beside of whom nobody will live any more, or ever did."""
+        leans = [one for one in _followed(self.bonds[number]) if not self._members[one].lives(at_s)]
+        strangers = [one for one in leans if not (self._members[one].is_over or self._members[one].stays)]
+        return frozenset(leans), frozenset(strangers)
+
+    def pledge(
+        self, number: int, pool: Pool, nodes: Iterable[int], holder: str, between_s: tuple[float, float]
+    ) -> None:
+        """Keep nodes for a task of the shape, so that its ties can hold for all of a time."""
+        bond, (from_s, until_s) = self.bonds[number], between_s
+        self._pledges.add(
+            Pledge(
+                holder, id(pool.nodes), frozenset(nodes), from_s, until_s,
+                frozenset(bond.circles), frozenset(shunned_by(bond)), *self._leans(number, from_s),
+            )
+        )  # fmt: skip
+
+    def release(self, holder: str) -> None:
+        """Keep nothing for a task any longer."""
+        self._pledges.drop(holder)
+
+    def clearing(self, number: int, pool: Pool, holder: str) -> Clearing:
+        """Return which nodes others could make room on for a task of the shape, and who must go or stay for its ties."""
         count = len(pool.nodes.names)
         mask: _Bools = np.ones(count, dtype=np.bool_)
+        bars: defaultdict[int, set[str]] = defaultdict(set)
+        stay: set[str] = set()
         for one in self._bindings(number, pool):
-            mask &= one.allowed(count)
-        return mask
+            stays = (self._shunners if one.wants == "shunned" else self._members)[one.whom].stays
+            if one.wants == "beside":
+                stay.update(other.task for other in stays)
+            if one.wants == "beside" or one.state != "runs":
+                mask &= one.allowed(count)
+                continue
+            for other in stays:
+                for node in other.nodes if other.cluster == id(pool.nodes) else ():
+                    bars[node].add(other.task)
+        mask &= self._pledges.spared(self.bonds[number], pool, (self._now_s, inf), holder)
+        return Clearing(mask, {node: frozenset(tasks) for node, tasks in bars.items()}, frozenset(stay))
+
+    def binds(self, task: str) -> bool:
+        """Tell whether where a live task may run depends on others, or where others may on it."""
+        held = self._company.held
+        return any(
+            one.task == task and (one.shuns or not set(one.circles).isdisjoint(held))
+            for one in self._company.neighbours
+        )
 
     def refusal(self, number: int, pool: Pool) -> Reason | None:
         """Return what keeps a task of the shape off nodes of the pool; None if nothing does."""
@@ -154,31 +257,33 @@ class Presence:
             parts += tie.weight * (here ^ tie.apart)
         return parts / sum(tie.weight for tie in ties)
 
-    def _bindings(self, number: int, pool: Pool) -> Iterator[_Binding]:
+    def _bindings(self, number: int, pool: Pool, at_s: float = -inf) -> Iterator[_Binding]:
         bond, cluster = self.bonds[number], id(pool.nodes)
         for circle in _followed(bond):
-            beside = self._beside(number, circle, cluster)
+            beside = self._beside(number, circle, cluster, at_s)
             if beside is not None:
                 yield _Binding("beside", circle, *beside)
-        shunned = [tie.whom for tie in bond.ties if tie.apart and not tie.weight]
-        for wants, book, circles in (("apart", self._members, shunned), ("shunned", self._shunners, bond.circles)):
+        for wants, book, circles in (
+            ("apart", self._members, shunned_by(bond)),
+            ("shunned", self._shunners, bond.circles),
+        ):
             for circle in circles:
-                nodes = book[circle].nodes(cluster)
+                nodes = book[circle].nodes(cluster, at_s)
                 if book[circle].queued[pool.backend] > 0:
                     yield _Binding(wants, circle, "queued", frozenset())
                 elif nodes:
                     yield _Binding(wants, circle, "runs", nodes)
 
-    def _beside(self, number: int, circle: int, cluster: int) -> tuple[str, frozenset[int]] | None:
+    def _beside(self, number: int, circle: int, cluster: int, at_s: float) -> tuple[str, frozenset[int]] | None:
         """Return how a circle is that somebody must be beside, and on which nodes; None if any node will do."""
         one = self._members[circle]
-        if one.living > 0:
-            return "runs", one.nodes(cluster)
+        if one.lives(at_s):
+            return "runs", one.nodes(cluster, at_s)
         if any(count > 0 for count in one.queued.values()):
             return "queued", frozenset()
-        if one.is_over:
-            return "ran", _within(cluster, one.was_on)
-        return ("ready", frozenset()) if circle in self._awaited.get(number, ()) else None
+        if one.is_over or one.stays:
+            return "ran", one.were_on(cluster, at_s)
+        return ("ready", frozenset()) if self.is_patient and circle in self._awaited.get(number, ()) else None
 
 
 def _within(cluster: int, places: Iterable[tuple[int, int]]) -> frozenset[int]:

@@ -11,20 +11,25 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from elisa.model.ids import AttemptId
 from elisa.model.resources import Resources
 from elisa.model.site import Closure, Reservation
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
+from elisa.policies.affinity import Presence
 from elisa.policies.claims import Claims, guests_of
 from elisa.policies.heldroom import Held, Inside, held_rooms
 from elisa.policies.overcommit import PLAIN, footprint, is_firm
 from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import NodeColumns, Pool, Way
-from elisa.policies.profile import Hold, Need, Profile, Slot, members_that_fit, need_of
-from elisa.policies.snapshot import Ints, KeptRoom, Snapshot
+from elisa.policies.profile import Asked, Hold, Need, Profile, Slot, members_that_fit, need_of
+from elisa.policies.snapshot import KeptRoom, Snapshot
+from elisa.policies.topology import on_few_switches
 
-__all__ = ["Backfill", "Promise"]
+__all__ = ["Backfill", "Promise", "ends_of"]
 
 
 class Promise(NamedTuple):
@@ -44,12 +49,18 @@ class Backfill:
     """The future of every pool without a queue, worked out only once something must wait for room in it."""
 
     def __init__(
-        self, snapshot: Snapshot, ways: Sequence[Way], claims: Sequence[Claims], guests: Collection[int] = ()
+        self,
+        snapshot: Snapshot,
+        ways: Sequence[Way],
+        claims: Sequence[Claims],
+        guests: Collection[int],
+        presence: Presence,
     ) -> None:
         """Take note of closed times and of what is reserved; `claims` are the reservations that each way may use.
 
-        To `guests`, by way, they are only lent.
+        To `guests`, by way, they are only lent. `presence` knows by which ways tasks go that are tied to others.
         """
+        self._presence = presence
         self._snapshot = snapshot
         self._ways = ways
         self._clusters = [id(snapshot.pools[way.pool].nodes) for way in ways]
@@ -71,10 +82,6 @@ class Backfill:
                 self._note_closures(pool)
                 self._note_held(pool)
 
-    def watches(self, number: int) -> bool:
-        """Tell whether room is kept for somebody in pool `number`, so that a start must be checked against it."""
-        return id(self._snapshot.pools[number].nodes) in self._profiles
-
     def kept(self, number: int) -> Collection[int]:
         """Return the nodes of pool `number`'s cluster on which something is kept: elsewhere a start needs no check.
 
@@ -82,9 +89,9 @@ class Backfill:
         """
         return self._kept[id(self._snapshot.pools[number].nodes)]
 
-    def promise(self, number: int) -> Promise:
-        """Return for whom room is first kept in the cluster of pool `number`."""
-        return self.promises[id(self._snapshot.pools[number].nodes)]
+    def promise(self, number: int) -> Promise | None:
+        """Return for whom room is first kept in the cluster of pool `number`, so that a start must be checked against it."""
+        return self.promises.get(id(self._snapshot.pools[number].nodes))
 
     def fits(self, way: int, node: int) -> bool:
         """Tell whether the way could run on a node that has room now until its end, without touching what is kept."""
@@ -166,42 +173,47 @@ class Backfill:
         only for later than the site looks ahead.
         """
         options = [ways for ways in self._together(choices) if ways]
-        slots = [(self._profile(ways[0]).find([self._need_and_nodes(way) for way in ways]), ways) for ways in options]
+        slots = [(self._profile(ways[0]).find([self._asked(way, holder) for way in ways]), ways) for ways in options]
         known = [(slot, ways) for slot, ways in slots if slot is not None]
         if not known:
             return None
         slot, ways = min(known, key=lambda pair: pair[0].start_s)
         if 0 < self._snapshot.site.backfill_lookahead_s < slot.start_s - self._snapshot.now_s:
             return None
-        self._keep(ways, slot)
+        self._keep(ways, slot, holder)
         names = self._pool(ways[0]).nodes.names
         promise = Promise(holder, slot.start_s, tuple(names[node] for at in slot.nodes for node in at))
         self.promises.setdefault(self._clusters[ways[0]], promise)
         return promise
 
-    def renew(self, ways: Sequence[int], kept: KeptRoom) -> int | None:
+    def renew(self, ways: Sequence[int], kept: KeptRoom, holder: str) -> int | None:
         """Keep room again as it was promised before, and return by which way; None if it is no longer there."""
         if kept.starts_s < self._snapshot.now_s:
             return None
         for way in ways:
             slot = self._slot(way, kept)
-            if not self._pool(way).keeps_queue and self._profile(way).can_keep(self._need_and_nodes(way), slot):
-                self._keep([way], slot)
+            if not self._pool(way).keeps_queue and self._profile(way).can_keep(self._asked(way, holder), slot):
+                self._keep([way], slot, holder)
                 self.promises.setdefault(self._clusters[way], Promise("an earlier promise", kept.starts_s, kept.nodes))
                 return way
         return None
 
-    def give_up(self, way: int, kept: KeptRoom) -> None:
+    def give_up(self, way: int, kept: KeptRoom, holder: str) -> None:
         """Undo `renew`."""
+        self._presence.release(holder)
         for profile in self._of_cluster(way).values():
             profile.give_up([self._need(way)], self._slot(way, kept))
 
-    def _keep(self, ways: Sequence[int], slot: Slot) -> None:
+    def _keep(self, ways: Sequence[int], slot: Slot, holder: str) -> None:
         for profile in self._of_cluster(ways[0]).values():
             profile.keep([self._need(way) for way in ways], slot)
         nodes = {node for nodes in slot.nodes for node in nodes}
         self._kept[self._clusters[ways[0]]] |= nodes
         self._promised[self._clusters[ways[0]]] |= nodes
+        for way, own in zip(ways, slot.nodes, strict=True):
+            if way in self._presence.tied:
+                between_s = (slot.start_s, slot.start_s + self._need(way).duration_s)
+                self._presence.pledge(self._presence.tied[way], self._pool(way), own, holder, between_s)
 
     def _slot(self, way: int, kept: KeptRoom) -> Slot:
         names = self._pool(way).nodes.names
@@ -230,10 +242,24 @@ class Backfill:
             self._needs[way] = need
         return need
 
-    def _need_and_nodes(self, way: int) -> tuple[Need, Ints]:
-        """Return what a way takes, and the nodes that could ever give it."""
+    def _asked(self, way: int, holder: str) -> Asked:
+        """Return what a way takes, the nodes that could ever give it, and what its ties make of them."""
         request, _, gpu_type, _ = self._ways[way]
-        return self._need(way), members_that_fit(request, gpu_type, self._pool(way))
+        pool, need = self._pool(way), self._need(way)
+        members = members_that_fit(request, gpu_type, pool)
+        shape, switches = self._presence.tied.get(way), pool.nodes.switches
+
+        def allows(start_s: float) -> npt.NDArray[np.bool_]:
+            from_s = start_s if start_s > self._snapshot.now_s else None
+            return self._presence.allowed(shape or 0, pool, lasts_s=need.duration_s, from_s=from_s, holder=holder)[
+                members
+            ]
+
+        def choose(nodes: list[int]) -> Sequence[int] | None:
+            return on_few_switches(nodes, switches, need.nodes, most=request.switches)
+
+        is_bound = request.switches > 0 and bool(switches)
+        return Asked(need, members, None if shape is None else allows, choose if is_bound else None)
 
     def _of_cluster(self, way: int) -> Mapping[Claims, Profile]:
         return self._profiles.get(self._clusters[way]) or self._begin(self._pool(way))
@@ -339,6 +365,12 @@ def _gpu_type(attempt: Attempt, nodes: Sequence[int], columns: NodeColumns) -> s
         return attempt.request.gpus.types[0]
     kinds = [kind for row, kind in enumerate(columns.gpu_types) if nodes and columns.gpus[row, nodes[0]]]
     return kinds[0] if kinds else ""
+
+
+def ends_of(snapshot: Snapshot) -> Mapping[str, float]:
+    """Return when each task that runs is expected to be over, at the latest when its time is up."""
+    running = (one for one in snapshot.live if one.state is AttemptState.RUNNING)
+    return {one.task: _end_s(one, snapshot.ends, snapshot.now_s) for one in running}
 
 
 def _end_s(attempt: Attempt, predicted: Mapping[AttemptId, float], now_s: float) -> float:

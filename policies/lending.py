@@ -14,8 +14,9 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.site import Reservation
 from elisa.policies.claims import guests_of
 from elisa.policies.makeroom import BLOCKED, ground_of
-from elisa.policies.preemption import Ground, Standing, Victim, choose_victims, cost_of
-from elisa.policies.profile import members_that_fit, need_of
+from elisa.policies.preemption import Ground, Standing, Victim, cost_of
+from elisa.policies.preemption_ties import clear_cheapest, site_of
+from elisa.policies.profile import need_of
 from elisa.policies.reservations import asked_of
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.walk import Walk
@@ -71,7 +72,7 @@ class _Return:
             one = self._covering(way, self._snapshot.shapes[shape].claims)
             if one is None or self._walk.admission.refusing_row(owner, way) is not None:
                 continue
-            victims = self._clear(way)
+            victims = self._clear(row, way)
             if victims is not None:
                 self._walk.admission.take(owner, way)
                 self._left[one] -= self._asked(way, one)
@@ -93,17 +94,19 @@ class _Return:
             None,
         )
 
-    def _clear(self, way: int) -> tuple[Victim, ...] | None:
+    def _clear(self, row: int, way: int) -> tuple[Victim, ...] | None:
         """Return who has to leave so that there is room by this way, nobody if those who leave already are enough."""
-        request, number, gpu_type, _ = self._walk.counted[way]
-        pool = self._snapshot.pools[number]
-        closed = self._walk.future.reserved_nodes(way)
-        members = [one for one in members_that_fit(request, gpu_type, pool).tolist() if one not in closed]
+        counted, presence = self._walk.counted[way], self._walk.presence
+        pool = self._snapshot.pools[counted.pool]
+        tie = (presence.tied[way], self._snapshot.tasks.ids[row]) if way in presence.tied else None
+        site = site_of(counted, pool, presence, tie, self._walk.future.reserved_nodes(way))
         if id(pool.nodes) not in self._grounds:
-            leaving = [row for row in self._snapshot.running if row.is_leaving and row.backend == pool.backend]
+            leaving = [one for one in self._snapshot.running if one.is_leaving and one.backend == pool.backend]
             self._grounds[id(pool.nodes)] = ground_of(self._walk, pool, leaving)
         eligible = [victim for victim in self._victims.values() if victim.row.backend == pool.backend]
-        return choose_victims(self._grounds[id(pool.nodes)], need_of(request, gpu_type, pool.nodes), members, eligible)
+        need = need_of(counted.request, counted.gpu_type, pool.nodes)
+        cleared = clear_cheapest(self._grounds[id(pool.nodes)], need, site, eligible)
+        return None if cleared is None else cleared.victims
 
     def _ask(self, victim: Victim, one: Reservation, task: TaskId) -> Preempt:
         attempt = AttemptId(victim.row.attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from math import inf
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from elisa.policies.preemption import (
     Ground,
     Standing,
     Victim,
-    choose_victims,
     cost_of,
     may_preempt,
     standings,
     victims_of,
 )
-from elisa.policies.profile import members_that_fit, need_of
+from elisa.policies.preemption_ties import Site, clear_cheapest, site_of
+from elisa.policies.profile import need_of
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.tiers import has_tiers, tiers
 from elisa.policies.walk import Start, Walk
@@ -32,7 +33,15 @@ __all__ = ["BLOCKED", "ground_of", "make_room"]
 
 # Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
 _BENEFICIARIES = 32
-BLOCKED = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.WINDOW_FULL, ReasonCode.HELD_FOR})
+BLOCKED = frozenset(
+    {
+        ReasonCode.NO_ROOM,
+        ReasonCode.RESERVED_FOR_HIGHER,
+        ReasonCode.WINDOW_FULL,
+        ReasonCode.HELD_FOR,
+        ReasonCode.AFFINITY,
+    }
+)
 
 
 def make_room(
@@ -86,10 +95,6 @@ def ground_of(walk: Walk, pool: Pool, leaving: Sequence[RunningRow] = ()) -> Gro
     return ground
 
 
-def _members(way: Way, pool: Pool, but_not: Collection[int]) -> list[int]:
-    return [one for one in members_that_fit(way.request, way.gpu_type, pool).tolist() if one not in but_not]
-
-
 class _Maker:
     """Serves one task after another; who was asked for one is not asked for another."""
 
@@ -121,7 +126,9 @@ class _Maker:
 
     def _serve_member(self, row: int, lead: TaskId) -> bool:
         owner, shape = int(self._snapshot.tasks.owner[row]), int(self._snapshot.tasks.shape[row])
-        for way in self._walk.ways_of[shape] if self._elastic else ():
+        # Where its other members will be decides where one may be that is tied to them: nobody works that out.
+        is_foreseen = bool(self._elastic) and not self._walk.presence.is_held(shape)
+        for way in self._walk.ways_of[shape] if is_foreseen else ():
             if self._may_take(owner, way) and self._shrink_on(way, self._standing(row), lead):
                 self._walk.admission.take(owner, way)
                 self._admitted.append((owner, way))
@@ -133,8 +140,10 @@ class _Maker:
 
     def _shrink_on(self, way: int, standing: Standing, lead: TaskId) -> bool:
         pool = self._snapshot.pools[self._walk.ways[way].pool]
-        reserved = self._walk.future.reserved_nodes(way)
-        return not pool.keeps_queue and self._make_smaller(self._walk.counted[way], standing, lead, reserved)
+        if pool.keeps_queue:
+            return False
+        site = self._site(way, lead, self._walk.future.reserved_nodes(way))
+        return self._make_smaller(self._walk.counted[way], standing, lead, site) is not None
 
     def _lead(self, rows: Sequence[int]) -> TaskId:
         """Return the member that stands for all of a gang."""
@@ -169,25 +178,39 @@ class _Maker:
         if self._walk.reserved.refusing(way) is not None:
             return False
         if pool.keeps_queue:
-            withdrawn = self._withdraw(beneficiary, pool, standing)
+            withdrawn = self._walk.room.may_wait(way) and self._withdraw(beneficiary, pool, standing)
             if withdrawn and self.may_clear:
                 # It will be first in the queue in a minute: whoever has to make room then is asked now.
-                self._clear_nodes(self._walk.counted[way], standing, beneficiary)
+                self._clear_site(beneficiary, way, standing, self._site(way, beneficiary))
             return withdrawn
         if not self.may_clear:
             return False
-        reserved = self._walk.future.reserved_nodes(way)
-        return self._clear_nodes(self._walk.counted[way], standing, beneficiary, reserved)
+        site = self._site(way, beneficiary, self._walk.future.reserved_nodes(way))
+        return self._clear_site(beneficiary, way, standing, site)
 
-    def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int] = ()) -> bool:
-        """Ask as many as necessary to leave; tell whether that, with those who leave already, makes room.
+    def _site(self, way: int, task: TaskId, but_not: Collection[int] = ()) -> Site:
+        """Return where room may be made for a task by one of its ways."""
+        counted, presence = self._walk.counted[way], self._walk.presence
+        tie = (presence.tied[way], task) if way in presence.tied else None
+        return site_of(counted, self._snapshot.pools[counted.pool], presence, tie, but_not)
+
+    def _clear_site(self, beneficiary: TaskId, way: int, standing: Standing, site: Site) -> bool:
+        """Make room for a task, and keep others off its nodes who could not be there with it."""
+        counted, presence = self._walk.counted[way], self._walk.presence
+        nodes = self._clear_nodes(counted, standing, beneficiary, site)
+        if nodes and way in presence.tied:
+            pool = self._snapshot.pools[counted.pool]
+            presence.pledge(presence.tied[way], pool, nodes, beneficiary, (self._snapshot.now_s, inf))
+        return nodes is not None
+
+    def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, site: Site) -> Sequence[int] | None:
+        """Ask as many as necessary to leave; return where that, with those who leave already, makes room, None if nowhere.
 
         Elastic work that goes on with fewer nodes loses no more than a start: it is asked before anybody has to wait.
         """
-        if self._make_smaller(way, standing, beneficiary, but_not):
-            return True
-        if not self._snapshot.site.preemption.enabled:
-            return False
+        nodes = self._make_smaller(way, standing, beneficiary, site)
+        if nodes is not None or not self._snapshot.site.preemption.enabled:
+            return nodes
         pool = self._snapshot.pools[way.pool]
         eligible = [
             victim
@@ -197,33 +220,36 @@ class _Maker:
             and may_preempt(standing, victim.standing, self._snapshot.site.preemption)
         ]
         need = need_of(way.request, way.gpu_type, pool.nodes)
-        victims = choose_victims(self._ground(pool), need, _members(way, pool, but_not), eligible)
-        for victim in victims or ():
+        cleared = clear_cheapest(self._ground(pool), need, site, eligible)
+        for victim in cleared.victims if cleared is not None else ():
             self._decide(beneficiary, victim.row, {"cost_hours": round(victim.cost, 3)})
-        return victims is not None
+        return None if cleared is None else cleared.nodes
 
-    def _make_smaller(self, way: Way, standing: Standing, beneficiary: TaskId, but_not: Collection[int]) -> bool:
-        """Ask as many as necessary to go on with less; tell whether that, with those who leave already, makes room."""
+    def _make_smaller(self, way: Way, standing: Standing, beneficiary: TaskId, site: Site) -> Sequence[int] | None:
+        """Ask as many as necessary to go on with less; return where that, with those who leave already, makes room."""
         pool = self._snapshot.pools[way.pool]
-        members = _members(way, pool, but_not)
         need = need_of(way.request, way.gpu_type, pool.nodes)
-        shrinkable = self._shrinkable(pool, standing, beneficiary, members)
-        smaller = choose_victims(self._ground(pool), need, members, shrinkable)
-        for victim in smaller or ():
+        smaller = clear_cheapest(self._ground(pool), need, site, self._shrinkable(pool, standing, beneficiary, site))
+        for victim in smaller.victims if smaller is not None else ():
             self._shrink(beneficiary, AttemptId(victim.row.attempt))
-        return smaller is not None
+        return None if smaller is None else smaller.nodes
 
-    def _shrinkable(
-        self, pool: Pool, standing: Standing, beneficiary: TaskId, members: Sequence[int]
-    ) -> Sequence[Victim]:
-        """Return what elastic work holds beyond its least, of those who did not give way to this task before."""
-        wanted = {pool.nodes.names[node] for node in members}
+    def _shrinkable(self, pool: Pool, standing: Standing, beneficiary: TaskId, site: Site) -> Sequence[Victim]:
+        """Return what elastic work holds beyond its least, of those who did not give way to this task before.
+
+        Who must leave a node altogether is not helped by having less.
+        """
+        if not self._elastic:
+            return ()
+        wanted = {pool.nodes.names[node] for node in site.members}
+        barred = frozenset().union(*site.bars.values())
         rows = [
             row
             for row in self._elastic
             if row.backend == pool.backend
             and row.attempt not in self._asked
             and beneficiary not in row.gave_way_to
+            and row.task not in barred
             and has_claim(standing, self._standings[row.attempt])
         ]
         spare = ((row, spare_of(row, wanted)) for row in rows)
@@ -248,15 +274,28 @@ class _Maker:
     def serve_started(self, starts: Sequence[Start]) -> None:
         """Make room for a task or a gang that this plan sends to wait in a native queue; who got nodes needs none.
 
-        Whose nodes others have a say in waits for its turn: who else should leave is not known.
+        A gang's members whose nodes others have a say in wait for their turn: who else should leave is not known.
         """
         lead = self._lead([start.row for start in starts])
-        waiting = [one for one in starts if not (one.taken.nodes or self._is_held(one))]
-        servings = [partial(self._clear_nodes, one.way, self._standing(one.row), lead) for one in waiting]
+        waiting = [one for one in starts if not one.taken.nodes and (len(starts) == 1 or not self._is_held(one))]
+        servings = [partial(self._serve_waiting, one, lead) for one in waiting]
         self._all_or_none(servings, len(waiting))
 
     def _is_held(self, start: Start) -> bool:
         return self._walk.presence.is_held(int(self._snapshot.tasks.shape[start.row]))
+
+    def _serve_waiting(self, start: Start, lead: TaskId) -> bool:
+        pool, presence, pinned = self._snapshot.pools[start.way.pool], self._walk.presence, start.taken.pinned
+        shape = presence.tied.get(start.taken.way)
+        off = [node for node in pool.members.tolist() if node not in pinned] if pinned else ()
+        if shape is None:
+            site = site_of(start.way, pool, presence, None)
+        else:
+            # That it waits there itself must not count as one more that it has to be apart from.
+            presence.take(shape, pool, pinned, -1)
+            site = site_of(start.way, pool, presence, (shape, lead), off)
+            presence.take(shape, pool, pinned)
+        return self._clear_nodes(start.way, self._standing(start.row), lead, site) is not None
 
     def _standing(self, row: int) -> Standing:
         return Standing(bool(self._tier[row] == 2), int(self._snapshot.tasks.priority[row]))
@@ -277,13 +316,19 @@ class _Maker:
         self._all_or_none([partial(self._serve_queued, row, TaskId(min(members))) for row in rows], len(rows))
 
     def _serve_queued(self, row: RunningRow, beneficiary: TaskId) -> bool:
-        """Make room on the nodes of its own pool for a job that waits in a native queue."""
+        """Make room on the nodes of its own pool for a job that waits in a native queue.
+
+        Not for one that is kept off the nodes of others, or they off its: who else should leave is not known.
+        """
+        if self._walk.presence.binds(row.task) and not row.request.nodelist:
+            return False
         for number, pool in enumerate(self._snapshot.pools):
             if (pool.backend, pool.partition.name) == (row.backend, row.partition):
                 for gpu_type in pool.nodes.gpu_types if row.request.gpus.per_node else ("",):
                     if gpu_type in (row.request.gpus.types or (gpu_type,)):
                         way = Way(row.request, number, gpu_type)
-                        if self._clear_nodes(way, self._standings[row.attempt], beneficiary):
+                        site = site_of(way, pool, self._walk.presence, None)
+                        if self._clear_nodes(way, self._standings[row.attempt], beneficiary, site) is not None:
                             return True
         return False
 

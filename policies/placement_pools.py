@@ -96,6 +96,11 @@ class Way(NamedTuple):
     gpu_type: str
     duration_s: float = 0.0
 
+    @property
+    def lasts_s(self) -> float:
+        """For how long room is kept for it."""
+        return self.duration_s or float(self.request.walltime_s)
+
 
 def node_columns(nodes: Sequence[NodeView], taints: Sequence[Taint] = ()) -> NodeColumns:
     """Return nodes as columns, in the order of their names; `taints` are those of their cluster."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 from elisa.model.columns import RunningRow
@@ -24,7 +26,17 @@ from elisa.policies.fairshare import billed
 from elisa.policies.placement_pools import NodeColumns
 from elisa.policies.profile import Need, free_on, need_of
 
-__all__ = ["Ground", "Standing", "Victim", "choose_victims", "cost_of", "may_preempt", "standings", "victims_of"]
+__all__ = [
+    "Cleared",
+    "Ground",
+    "Standing",
+    "Victim",
+    "choose_victims",
+    "cost_of",
+    "may_preempt",
+    "standings",
+    "victims_of",
+]
 
 # One that misses its deadline by being stopped costs so many times the work it loses.
 _LATE = 10.0
@@ -136,17 +148,19 @@ class Ground:
         self._number = {name: place for place, name in enumerate(nodes.names)}
         self._free = free_on(nodes)
         self._needs: dict[tuple[Resources, str], Need] = {}
+        self._gone: set[str] = set()
         for row in leaving:
             self.add(row, 1)
 
     def copy(self) -> Ground:
         """Return what can be changed without changing this."""
         other = Ground(self._nodes)
-        other._free = self._free.copy()
+        other._free, other._gone = self._free.copy(), set(self._gone)
         return other
 
     def add(self, row: RunningRow, sign: int) -> None:
         """Give back what an attempt holds; with `sign` -1 take it again."""
+        (self._gone.add if sign > 0 else self._gone.discard)(row.task)
         for node in self.places(row):
             self._free[:, node] += sign * self._held(row, node).amounts[:, node]
 
@@ -162,6 +176,10 @@ class Ground:
         """Tell whether one node's part of a need is free."""
         return bool((self._free[:, node] >= need.amounts[:, node]).all())
 
+    def is_left(self, tasks: AbstractSet[str]) -> bool:
+        """Tell whether all of some tasks were asked to leave."""
+        return tasks <= self._gone
+
     def _held(self, row: RunningRow, node: int) -> Need:
         kinds = [kind for place, kind in enumerate(self._nodes.gpu_types) if self._nodes.gpus[place, node]]
         wanted = [kind for kind in row.request.gpus.types if kind in kinds] or [*kinds, ""]
@@ -171,22 +189,48 @@ class Ground:
         return self._needs[key]
 
 
+class Cleared(NamedTuple):
+    """The attempts that have to leave, and the nodes that the need then has."""
+
+    victims: tuple[Victim, ...]
+    nodes: tuple[int, ...]
+
+
+class _Wanted(NamedTuple):
+    """What is to fit, and which tasks must have left a node for it whatever else is free there."""
+
+    need: Need
+    bars: Mapping[int, AbstractSet[str]]
+
+    def fits(self, ground: Ground, node: int) -> bool:
+        """Tell whether one node's part of it could be there."""
+        return ground.fits(self.need, node) and (node not in self.bars or ground.is_left(self.bars[node]))
+
+
 def choose_victims(
-    ground: Ground, need: Need, members: Sequence[int], eligible: Sequence[Victim]
-) -> tuple[Victim, ...] | None:
+    ground: Ground,
+    need: Need,
+    members: Sequence[int],
+    eligible: Sequence[Victim],
+    bars: Mapping[int, AbstractSet[str]] = MappingProxyType({}),
+) -> Cleared | None:
     """Return the attempts to stop so that `need` fits on some of `members`, as cheaply as a greedy search finds.
 
-    Empty if it fits once those who were asked have left. None if not even all `eligible` would be enough; then `ground` is
-    as before. Else the need is taken from `ground`, which the victims' holdings are added to.
+    Nobody if it fits once those who were asked have left. None if not even all `eligible` would be enough; then `ground` is
+    as before. Else the need is taken from `ground`, which the victims' holdings are added to. `bars` names tasks that must
+    leave a node before it counts.
     """
+    wanted = _Wanted(need, bars)
     on_node: dict[int, list[Victim]] = defaultdict(list)
     for victim in sorted(eligible, key=lambda one: (one.cost, one.row.attempt)):
         for node in ground.places(victim.row):
             on_node[node].append(victim)
+    for node in bars:
+        on_node[node].sort(key=lambda one: one.row.task not in bars[node])
     chosen: list[Victim] = []
     picked: list[int] = []
     for _ in range(need.nodes):
-        found = _cheapest(ground, need, [node for node in members if node not in picked], on_node, chosen)
+        found = _cheapest(ground, wanted, [node for node in members if node not in picked], on_node, chosen)
         if found is None:
             _undo(ground, need, picked)
             for victim in chosen:
@@ -199,15 +243,16 @@ def choose_victims(
         picked.append(node)
         chosen.extend(extra)
     _undo(ground, need, picked)
-    needed = _without_the_needless(ground, need, members, chosen)
-    for node in [node for node in members if ground.fits(need, node)][: need.nodes]:
+    needed = _without_the_needless(ground, wanted, members, chosen)
+    nodes = tuple([node for node in members if wanted.fits(ground, node)][: need.nodes])
+    for node in nodes:
         ground.take(need, node)
-    return needed
+    return Cleared(needed, nodes)
 
 
 def _cheapest(
     ground: Ground,
-    need: Need,
+    wanted: _Wanted,
     members: Sequence[int],
     on_node: Mapping[int, Sequence[Victim]],
     chosen: Sequence[Victim],
@@ -215,7 +260,7 @@ def _cheapest(
     """Return the node that is cheapest to clear, and whom to stop for it."""
     best: tuple[float, int, list[Victim]] | None = None
     for node in members:
-        extra = _fewest(ground, need, node, [one for one in on_node.get(node, ()) if one not in chosen])
+        extra = _fewest(ground, wanted, node, [one for one in on_node.get(node, ()) if one not in chosen])
         if extra is None:
             continue
         cost = sum(victim.cost for victim in extra)
@@ -226,16 +271,16 @@ def _cheapest(
     return None if best is None else best[1:]
 
 
-def _fewest(ground: Ground, need: Need, node: int, candidates: Sequence[Victim]) -> list[Victim] | None:
-    """Return the cheapest candidates, taken in turn, with which the need fits on one node; None if all are too few."""
+def _fewest(ground: Ground, wanted: _Wanted, node: int, candidates: Sequence[Victim]) -> list[Victim] | None:
+    """Return the first candidates, taken in turn, with which the need fits on one node; None if all are too few."""
     extra: list[Victim] = []
-    fits = ground.fits(need, node)
+    fits = wanted.fits(ground, node)
     for victim in candidates:
         if fits:
             break
         extra.append(victim)
         ground.add(victim.row, 1)
-        fits = ground.fits(need, node)
+        fits = wanted.fits(ground, node)
     for victim in extra:
         ground.add(victim.row, -1)
     return extra if fits else None
@@ -247,13 +292,13 @@ def _undo(ground: Ground, need: Need, picked: Sequence[int]) -> None:
 
 
 def _without_the_needless(
-    ground: Ground, need: Need, members: Sequence[int], chosen: Sequence[Victim]
+    ground: Ground, wanted: _Wanted, members: Sequence[int], chosen: Sequence[Victim]
 ) -> tuple[Victim, ...]:
     """Spare every attempt, the costliest first, without which there is still room on enough nodes."""
     spared: set[str] = set()
     for victim in sorted(chosen, key=lambda one: (-one.cost, one.row.attempt)):
         ground.add(victim.row, -1)
-        if sum(ground.fits(need, node) for node in members) >= need.nodes:
+        if sum(wanted.fits(ground, node) for node in members) >= wanted.need.nodes:
             spared.add(victim.row.attempt)
         else:
             ground.add(victim.row, 1)

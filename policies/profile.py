@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from elisa.model.resources import Resources
 from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import NodeColumns, Pool
 
-__all__ = ["Hold", "Need", "Profile", "Slot", "free_on", "members_that_fit", "need_of"]
+__all__ = ["Asked", "Hold", "Need", "Profile", "Slot", "free_on", "members_that_fit", "need_of"]
 
 # More moments than this are merged into later ones: what is promised may then be later than it could be, never earlier.
 _MOMENTS = 128
@@ -45,6 +45,25 @@ class Hold(NamedTuple):
     need: Need
     nodes: tuple[int, ...]
     end_s: float
+
+
+class Asked(NamedTuple):
+    """What one job that is to start later takes, and the nodes that could ever give it.
+
+    `allows` tells for these whether it may begin there at a moment. `choose` takes of nodes with room as many as it needs,
+    or None if no such choice will do; without it any will do.
+    """
+
+    need: Need
+    members: _Ints
+    allows: Callable[[float], _Bools] | None = None
+    choose: Callable[[list[int]], Sequence[int] | None] | None = None
+
+    def chosen(self, nodes: list[int]) -> Sequence[int] | None:
+        """Return nodes for it out of those with room."""
+        if self.choose is not None:
+            return self.choose(nodes)
+        return nodes[: self.need.nodes] if len(nodes) >= self.need.nodes else None
 
 
 def need_of(request: Resources, gpu_type: str, nodes: NodeColumns) -> Need:
@@ -174,29 +193,27 @@ class Profile:
         """Take amounts, by node, resource and moment of a window, for good."""
         self._free[:, :, window] -= amounts
 
-    def find(self, needs: Sequence[tuple[Need, _Ints]]) -> Slot | None:
+    def find(self, jobs: Sequence[Asked]) -> Slot | None:
         """Return the first moment at which jobs can start together, each on some of its members; None if never."""
         self._settle(tuple(self._due))
-        tables = [self._lasting(need, members) for need, members in needs]
+        tables = [self._lasting(one.need, one.members) for one in jobs]
         possible = np.logical_and.reduce(
-            [table.sum(axis=0) >= need.nodes for table, (need, _) in zip(tables, needs, strict=True)]
+            [table.sum(axis=0) >= one.need.nodes for table, one in zip(tables, jobs, strict=True)]
         )
         for moment in np.flatnonzero(possible).tolist():
-            nodes = self._place_all(moment, needs)
+            nodes = self._place_all(moment, jobs)
             if nodes is not None:
                 return Slot(self._times[moment], tuple(nodes))
         return None
 
-    def can_keep(self, asked: tuple[Need, _Ints], slot: Slot) -> bool:
+    def can_keep(self, asked: Asked, slot: Slot) -> bool:
         """Tell whether one job could start in just this slot."""
-        need, members = asked
         (nodes,) = slot.nodes
-        if len(nodes) != need.nodes or not np.isin(nodes, members).all():
+        if len(nodes) != asked.need.nodes:
             return False
         self._settle(tuple(self._due))
         self._split(slot.start_s)
-        window = self._from(self._moment(slot.start_s), need)
-        return bool(self._fits(need, np.array(nodes, dtype=np.int64), window).all())
+        return set(nodes).issubset(self._open(asked, self._moment(slot.start_s)))
 
     def keep(self, needs: Sequence[Need], slot: Slot) -> None:
         """Keep a slot for jobs, in the order in which it was found for them."""
@@ -226,18 +243,26 @@ class Profile:
         lasting: _Bools = misses[:, ends] == misses[:, :-1]
         return lasting
 
-    def _place_all(self, moment: int, needs: Sequence[tuple[Need, _Ints]]) -> list[list[int]] | None:
+    def _open(self, asked: Asked, moment: int) -> list[int]:
+        """Return the nodes on which one job could begin at a moment and run for all its duration."""
+        fits = self._fits(asked.need, asked.members, self._from(moment, asked.need))
+        if asked.allows is not None:
+            fits &= asked.allows(self._times[moment])
+        nodes: list[int] = asked.members[fits].tolist()
+        return nodes
+
+    def _place_all(self, moment: int, jobs: Sequence[Asked]) -> list[list[int]] | None:
         """Return nodes for each job from `moment` on, or None; the table is left as it was."""
         placed: list[list[int]] = []
-        for need, members in needs:
-            nodes = members[self._fits(need, members, self._from(moment, need))][: need.nodes].tolist()
-            if len(nodes) < need.nodes:
+        for one in jobs:
+            nodes = one.chosen(self._open(one, moment))
+            if nodes is None:
                 break
-            self._add(need, nodes, self._from(moment, need), -1)
-            placed.append(nodes)
-        for (need, _), nodes in zip(needs, placed, strict=False):
-            self._add(need, nodes, self._from(moment, need), 1)
-        return placed if len(placed) == len(needs) else None
+            self._add(one.need, nodes, self._from(moment, one.need), -1)
+            placed.append(list(nodes))
+        for one, nodes in zip(jobs, placed, strict=False):
+            self._add(one.need, nodes, self._from(moment, one.need), 1)
+        return placed if len(placed) == len(jobs) else None
 
 
 def _thinned(times: Sequence[float]) -> list[float]:

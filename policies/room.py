@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -129,7 +130,7 @@ class Room:
     def _bound(self, way: int, nodes: tuple[int, ...], *, is_chosen: bool) -> Taken:
         """Note where a task is that is tied to others, and pin it there if that was chosen for their sake."""
         shape, pool = self._tied[way], self._pools[self._ways[way].pool]
-        self._presence.take(shape, pool, nodes)
+        self._presence.take(shape, pool, nodes, lasts_s=self._ways[way].lasts_s)
         is_wish = not pool.keeps_queue and self._presence.preference(shape, pool) is not None
         return Taken(way, nodes, nodes if is_chosen or is_wish or self._presence.is_held(shape) else ())
 
@@ -163,6 +164,10 @@ class Room:
             self._presence.take(self._tied[way], pool, pinned)
         return Taken(way, (), pinned)
 
+    def may_wait(self, way: int) -> bool:
+        """Tell whether a place in the queue would do for a task, were there one."""
+        return way not in self._tied or self._nodes_to_wait_for(way) is not None
+
     def _nodes_to_wait_for(self, way: int) -> tuple[int, ...] | None:
         """Return the nodes that a task must wait for which is tied to others, none if it may get any that it is not kept off.
 
@@ -193,7 +198,8 @@ class Room:
             self._window[number] += 1
         if taken.way in self._tied:
             nodes = taken.nodes or taken.pinned
-            self._presence.take(self._tied[taken.way], self._pools[number], nodes, -1)
+            lasts_s = self._ways[taken.way].lasts_s if taken.nodes else inf
+            self._presence.take(self._tied[taken.way], self._pools[number], nodes, -1, lasts_s)
         self._candidates.clear()
 
     def exchange(self, taken: Taken, way: int) -> Taken | None:
@@ -284,7 +290,7 @@ class Room:
         """Return the nodes to try for a task that is tied to others, what it prefers last: others may come and go meanwhile."""
         shape, pool = self._tied[way], self._pools[self._ways[way].pool]
         nodes = self._free_now(way)
-        nodes = nodes[self._presence.allowed(shape, pool)[nodes]]
+        nodes = nodes[self._presence.allowed(shape, pool, lasts_s=self._ways[way].lasts_s)[nodes]]
         parts = self._presence.preference(shape, pool)
         if parts is not None:
             nodes = nodes[np.argsort(-parts[nodes], kind="stable")]
@@ -331,15 +337,30 @@ class Room:
         if pool.keeps_queue:
             queued = pool.window - self._window[number]
             return because(ReasonCode.WINDOW_FULL, window=pool.window, queued=queued, **names)
-        if self._future.watches(number) and self._free[number].has_room(request, gpu_type, pool):
-            promise = self._future.promise(number)
-            return because(ReasonCode.RESERVED_FOR_HIGHER, task=promise.holder, starts_at=promise.starts_at, **names)
-        if request.switches and way in self._grouped and self._free[number].has_room(request, gpu_type, pool):
-            fits = self._part(way).fits
-            free = most_on(filter(fits, self._free_now(way).tolist()), request.switches, pool.nodes)
-            what = switch_words(request.switches)
-            return because(ReasonCode.NO_ROOM, resource=what, asked=request.nodes, free=free, **names)
+        if self._free[number].has_room(request, gpu_type, pool):
+            reason = self._too_spread(way) or self._kept_for_others(number, names)
+            if reason is not None:
+                return reason
         return self._free[number].refusal(request, gpu_type, pool, names)
+
+    def _too_spread(self, way: int) -> Reason | None:
+        """Return that the free nodes hang on too many switches for a way that is bound to few."""
+        request, number, *_ = self._ways[way]
+        if not (request.switches and way in self._grouped):
+            return None
+        pool, fits = self._pools[number], self._part(way).fits
+        free = most_on(filter(fits, self._free_now(way).tolist()), request.switches, pool.nodes)
+        if free >= request.nodes:
+            return None
+        names = {"backend": pool.backend, "partition": pool.partition.name}
+        what = switch_words(request.switches)
+        return because(ReasonCode.NO_ROOM, resource=what, asked=request.nodes, free=free, **names)
+
+    def _kept_for_others(self, number: int, names: Mapping[str, str | int | float]) -> Reason | None:
+        promise = self._future.promise(number)
+        if promise is None:
+            return None
+        return because(ReasonCode.RESERVED_FOR_HIGHER, task=promise.holder, starts_at=promise.starts_at, **names)
 
 
 class _Together:

@@ -18,7 +18,7 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import MPS, meets
 from elisa.policies.affinity import Presence
-from elisa.policies.backfill import Backfill, Promise
+from elisa.policies.backfill import Backfill, Promise, ends_of
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.closing import Closing
 from elisa.policies.fusion import Filling, Pot
@@ -55,7 +55,9 @@ class Walk:
         self.closing = Closing(snapshot.site.closures, snapshot.now_s)
         self.refusals = Refusals()
         self.starts: list[Start] = []
-        self.presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company)
+        company = snapshot.outlook.company
+        ends_s = ends_of(snapshot) if company.neighbours else {}
+        self.presence = Presence(snapshot.shapes, snapshot.pools, company, snapshot.now_s, ends_s)
         found = Ways(snapshot, self.closing, self.presence)
         self.ways, self.ways_of, self._larger, self.counted = found.all, found.of, found.larger, found.counted
         self.refusals.of_shape.update(found.refusals)
@@ -63,7 +65,7 @@ class Walk:
         self._elastic: list[tuple[int, int]] = []
         self._full: set[int] = set()
         self.admission = Admission(snapshot.caps, [(way.request, way.gpu_type) for way in self.ways])
-        self.future = Backfill(snapshot, self.counted, found.claims, found.guests)
+        self.future = Backfill(snapshot, self.counted, found.claims, found.guests, self.presence)
         self.reserved = QueueLimits(snapshot, self.counted, found.claims)
         bounds = Bounds(self.future, self.closing, self.reserved, self.presence)
         self.room = Room(snapshot.pools, self.counted, snapshot.site.submits_per_tick, bounds)
@@ -110,7 +112,8 @@ class Walk:
             started = {start.row for start in self.starts}
             for row in candidates[np.isin(tasks.shape[candidates], list(self.presence.followers))].tolist():
                 owner, shape = int(tasks.owner[row]), int(tasks.shape[row])
-                if row not in started and tasks.gang[row] < 0 and (owner, shape) not in self.refusals.of_owner:
+                is_served = row in started or row in self.refusals.of_row
+                if not is_served and tasks.gang[row] < 0 and (owner, shape) not in self.refusals.of_owner:
                     self._open_again(shape)
                     self._try(row, owner, shape)
 
@@ -171,13 +174,20 @@ class Walk:
         self.starts.append(start)
 
     def _renew_promises(self, candidates: Ints) -> None:
-        """Keep what was promised before, as long as nobody ranks above it who was not there when it was promised."""
+        """Keep what was promised before, as long as nobody ranks above it who was not there when it was promised.
+
+        Who must be beside others was there perhaps, and could be promised nothing while it waited for these.
+        """
         promised = self.snapshot.promised
+        self.presence.is_patient = False
         for row in candidates.tolist() if promised else ():
-            kept = promised.get(TaskId(self.snapshot.tasks.ids[row]))
+            task = TaskId(self.snapshot.tasks.ids[row])
+            kept, shape = promised.get(task), int(self.snapshot.tasks.shape[row])
+            if kept is None and shape in self.presence.followers:
+                continue
             if kept is None or not (self._reservations_left > 0 or self._may_be_kept_room(row)):
                 return
-            way = self.future.renew(self.ways_of[int(self.snapshot.tasks.shape[row])], kept)
+            way = self.future.renew(self.ways_of[shape], kept, task)
             if way is None:
                 return
             self._kept[row] = way
@@ -278,6 +288,7 @@ class Walk:
         """
         cap: Reason | None = None
         has_own_room = bool(self._kept) and self._open_own_room(row, shape)
+        self.presence.is_patient = not has_own_room
         for place, closed_ways, is_now in self._places:
             if self._has_brief and not self.on_trial:
                 joined = self._join(row, owner, shape, beside=is_now)
@@ -306,14 +317,15 @@ class Walk:
         way = self._kept.pop(row, None)
         if way is None:
             return False
-        self.future.give_up(way, self.snapshot.promised[TaskId(self.snapshot.tasks.ids[row])])
+        task = TaskId(self.snapshot.tasks.ids[row])
+        self.future.give_up(way, self.snapshot.promised[task], task)
         self.room.look_again(self.ways_of[shape])
         self._count_kept(-1)
         return True
 
     def _keep_room(self, row: int, shape: int) -> None:
         """Reserve the earliest start for a task without room, as far as the site's depth goes; else close its shape."""
-        promise = self._reserve([self.ways_of[shape]], row) if self._is_foreseen(shape) else None
+        promise = self._reserve([self.ways_of[shape]], row)
         if promise is None:
             self._is_open[shape] = False
         else:
@@ -373,14 +385,11 @@ class Walk:
     def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
         shapes = self.snapshot.tasks.shape[rows].tolist()
         ways = [self.ways_of[shape] for shape in shapes]
-        is_foreseen = all(ways) and all(map(self._is_foreseen, shapes))
+        # Where its members will be decides where the others of them may be: nobody works that out ahead of time.
+        is_foreseen = all(ways) and not any(map(self.presence.is_held, shapes))
         promise = self._reserve(ways, rows[0]) if is_foreseen else None
         if promise is not None:
             self.refusals.of_gang[gang] = _with_start(self.refusals.of_gang[gang], promise)
-
-    def _is_foreseen(self, shape: int) -> bool:
-        """Tell whether a later start can be worked out: nobody knows where others will be then, or which switches have room."""
-        return not (self.presence.is_held(shape) or self.snapshot.shapes[shape].request.switches)
 
     def _place_member(self, row: int) -> Start | Reason:
         tasks = self.snapshot.tasks
@@ -396,6 +405,8 @@ class Walk:
 
 def _with_start(reason: Reason, promise: Promise) -> Reason:
     facts = {**reason.facts, "starts_at": promise.starts_at}
+    if reason.code is ReasonCode.AFFINITY:
+        facts["others_on"] = facts["nodes"]
     return because(reason.code, **(facts | {"nodes": ",".join(promise.nodes)} if promise.nodes else facts))
 
 

@@ -139,7 +139,7 @@ def in_words(reason: Reason) -> str:
 
 
 # Who has room kept is told when, on top of why it does not start now.
-_KEPT_ROOM = frozenset({_C.NO_ROOM, _C.RESERVED_FOR_HIGHER})
+_KEPT_ROOM = frozenset({_C.NO_ROOM, _C.RESERVED_FOR_HIGHER, _C.AFFINITY})
 _PARKS = frozenset({_C.BUDGET_EXHAUSTED, _C.CONCURRENCY_CAP})
 
 
@@ -215,7 +215,7 @@ def _affinity(reason: Reason) -> Mapping[str, str]:
     """Say beside or apart from whom a task must run, and how those stand."""
     if reason.code is not _C.AFFINITY or "wants" not in reason.facts:
         return {}
-    facts = {**reason.facts, "nodes": reason.facts["nodes"] or "another cluster"}
+    facts = {**reason.facts, "nodes": reason.facts.get("others_on", reason.facts["nodes"]) or "another cluster"}
     return {"affinity": _AFFINITY[f"{facts['wants']} {facts['state']}"].format_map(facts)}
 
 

@@ -17,7 +17,7 @@ from elisa.model.native import ClusterView, NodeState
 from elisa.model.pipeline import SitePlacement
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
-from elisa.model.site import PlacementWeights, PreemptionRules, SitePolicy, Window
+from elisa.model.site import PlacementWeights, SitePolicy, Window
 from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import pools_of
 from elisa.policies.plan import Plan
@@ -48,7 +48,8 @@ def pins(made: Plan) -> dict[str, tuple[str, ...]]:
 def told(made: Plan, task: str) -> tuple[object, ...]:
     reason = made.reason(TaskId(task))
     assert reason.code is ReasonCode.AFFINITY, reason
-    return tuple(reason.facts[name] for name in ("wants", "whom", "state", "nodes"))
+    others_on = reason.facts.get("others_on", reason.facts["nodes"])
+    return (*(reason.facts[name] for name in ("wants", "whom", "state")), others_on)
 
 
 class TestBeside:
@@ -215,16 +216,6 @@ class TestApart:
         made = planned(Ready().add("t1", bond=PEER), full, neighbours=[at("n1")], queueing=[HERE], site=site)
 
         assert made.reason(TaskId("t1")).code is ReasonCode.WINDOW_FULL
-
-    def test_nothing_is_preempted_and_no_room_is_kept_for_one_whose_nodes_others_have_a_say_in(self) -> None:
-        full = a_cluster(a_node("n1", free_cpus=0), a_node("n2", free_cpus=0))
-        site = SitePolicy(preemption=PreemptionRules(enabled=True), backfill_depth=2)
-
-        queued = planned(Ready().add("t1", bond=PEER), full, queueing=[HERE], site=site)
-        waits = planned(Ready().add("t1", bond=PEER), full, site=site)
-
-        assert started(queued) == ["t1"]
-        assert "starts_at" not in waits.reason(TaskId("t1")).facts
 
     def test_where_no_node_is_known_it_never_fits(self) -> None:
         nameless = ClusterView(backend=HERE, nodes=(), partitions=())

@@ -33,6 +33,7 @@ from elisa.policies import (
 )
 from elisa.policies import profile as profiles
 from elisa.policies.affinity import Presence
+from elisa.policies.affinity_pledges import Pledges
 from elisa.policies.backfill import Backfill
 from elisa.policies.budgets import Meter, Owner
 from elisa.policies.budgets_caps import Admission, Caps
@@ -42,6 +43,7 @@ from elisa.policies.room import Room, Taken
 from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.walk import Walk
 from tests.policies import test_affinity as tying
+from tests.policies import test_affinity_pledges as pledging
 from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
 from tests.policies import test_elastic_gangs as assembling
@@ -133,7 +135,7 @@ def features_do_not_matter(request: Any, gpu_type: str, pool: Any, *, free: bool
     return _fitting_nodes(replace(request, features=()), gpu_type, pool, free=free)
 
 
-def goes_anywhere(self: Presence, number: int, pool: Any) -> Any:
+def goes_anywhere(self: Presence, number: int, pool: Any, **_: Any) -> Any:
     return np.ones(len(pool.nodes.names), dtype=np.bool_)
 
 
@@ -166,6 +168,18 @@ BUGS: Mapping[str, Bug] = {
     ),
     "who is shunned does not know": Bug(
         Presence, "allowed", goes_anywhere, tying.TestApart().test_who_is_shunned_everywhere_is_told_so
+    ),
+    "what is kept for tied tasks is open to all": Bug(
+        Pledges,
+        "spared",
+        lambda _, __, pool, *___: np.ones(len(pool.nodes.names), dtype=np.bool_),
+        lambda: pledging.TestKept().test_whom_it_shuns_does_not_start_there_unless_over_by_then(601, starts=False),
+    ),
+    "room is made where one that is shunned stays": Bug(
+        preemption.Ground,
+        "is_left",
+        always,
+        pledging.TestMadeRoom().test_nobody_leaves_for_a_node_where_one_that_it_shuns_would_stay,
     ),
     "switches do not matter": Bug(
         room, "on_few_switches", first_come, switching.TestFewest().test_all_go_to_the_tightest_switch_that_holds_them
@@ -324,7 +338,7 @@ BUGS: Mapping[str, Bug] = {
         Backfill, "_use", takes_nothing, reserving.test_what_its_holder_starts_in_it_is_not_kept_a_second_time
     ),
     "guests stay although the holder came": Bug(
-        lending, "choose_victims", takes_nothing, lent_out.test_the_holder_starts_as_soon_as_the_guests_have_left
+        lending, "clear_cheapest", takes_nothing, lent_out.test_the_holder_starts_as_soon_as_the_guests_have_left
     ),
     "what guests have is not there for the holder": Bug(
         backfill,

@@ -18,7 +18,7 @@ from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
 from elisa.policies.plan import Plan
 from elisa.policies.topology import least_switches, on_few_switches
-from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, an_attempt, started
+from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_plan, an_attempt, started
 
 
 def leaves(*sizes: int, busy: tuple[str, ...] = ()) -> ClusterView:
@@ -100,14 +100,22 @@ class TestMust:
             ReasonCode.NO_ROOM, "nodes on one switch", 2, 1,
         )  # fmt: skip
 
-    @pytest.mark.parametrize(("switches", "is_kept"), [(1, False), (0, True)])
-    def test_no_room_is_kept_for_it(self, switches: int, *, is_kept: bool) -> None:
-        holding = an_attempt("t9.1", nodes="a1", request=Resources(cpus_per_task=8))
-        ready = Ready().add("t1", Resources(nodes=2, switches=switches))
+    @pytest.mark.parametrize(
+        ("switches", "starts", "nodes"), [(1, "12:50", "b1,b2"), (2, "12:20", "a1,c1"), (0, "12:20", "a1,c1")]
+    )
+    def test_room_is_kept_for_it_from_when_so_few_switches_have_it(
+        self, switches: int, starts: str, nodes: str
+    ) -> None:
+        ends = {"a1": 1200, "b1": 3000, "b2": 2400, "c1": 600}
+        live = [
+            an_attempt(f"t{name}.1", nodes=name, started_at=NOW, request=Resources(cpus_per_task=8, walltime_s=ends_s))
+            for name, ends_s in ends.items()
+        ]
+        ready = Ready().add("t1", Resources(nodes=2, switches=switches, cpus_per_task=8))
 
-        made = a_plan(ready, leaves(2, busy=("a1",)), live=[holding])
+        reason = a_plan(ready, leaves(1, 2, 1, busy=tuple(ends)), live=live).reason(TaskId("t1"))
 
-        assert ("starts_at" in made.reason(TaskId("t1")).facts) is is_kept
+        assert (str(reason.facts["starts_at"])[11:16], reason.facts["nodes"]) == (starts, nodes)
 
     @pytest.mark.parametrize(
         ("switches", "words", "largest"), [(1, "nodes on one switch", 3), (2, "nodes on 2 switches", 5)]
