@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -133,9 +134,15 @@ def progress(step: int, total: int | None = None) -> None:
 
 def time_left() -> float:
     """Return the seconds until the walltime ends; infinity where nothing limits it."""
+    return _end_of_walltime(os.environ.get("ELISA_DEADLINE", "")) - time.monotonic()
+
+
+@functools.lru_cache(maxsize=1)
+def _end_of_walltime(deadline: str) -> float:
+    """Return a time of the day by the monotonic clock, which does not jump while the program runs."""
     try:
-        return float(os.environ["ELISA_DEADLINE"]) - time.time()
-    except (KeyError, ValueError):
+        return time.monotonic() + float(deadline) - time.time()
+    except ValueError:
         return float("inf")
 
 

@@ -408,6 +408,14 @@ class TestVoice:
         job.ends_in(100)
         assert program.time_left() == pytest.approx(100, abs=5)
 
+    def test_a_clock_that_jumps_changes_nothing_of_it(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        job.ends_in(100)
+        program.time_left()
+        tomorrow = time.time() + 86_400
+        monkeypatch.setattr("elisa.runtime.program.time.time", lambda: tomorrow)
+
+        assert program.time_left() == pytest.approx(100, abs=5)
+
     def test_the_stop_file_is_looked_at_once_a_second_at_most(self, job: Job) -> None:
         assert not program.should_stop()
         (job.home / "stop").touch()
