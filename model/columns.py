@@ -63,6 +63,11 @@ class GangRow(NamedTuple):
     minimum: int = 0
     live: int = 0
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether those that run already wait for others: what they hold is idle until then."""
+        return 0 < self.live < (self.minimum or self.size + self.live)
+
 
 class ReadyColumns(NamedTuple):
     """All ready tasks, one row each, in any order. The last columns may be left empty: then nothing is known.
@@ -102,7 +107,7 @@ class RunningRow(NamedTuple):
 
     `priority` is the rank of its class. `saved_us` is when its newest checkpoint was taken, 0 if there is none; one that
     `saves_on_request` loses nothing when it is asked to leave. `slack_s` is what its deadline leaves it, infinite without
-    one. `may_resize`: it is elastic, saves, and is alone; it gave way to the tasks of `gave_way_to` before, has had room to
+    one. `may_resize`: it is elastic, and saves; it gave way to the tasks of `gave_way_to` before, has had room to
     grow since `roomy_us` (0: it has none), and had `grew_from` nodes when it was last to grow (0: it shrank since).
     `is_protected`: nobody may take its place, for it came back too often without getting any further. `is_leaving`: it was
     asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun. `extra_cost` is what plug-ins

@@ -20,7 +20,7 @@ from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import Pool
 from elisa.policies.preemption import Ground
 from elisa.policies.profile import need_of
-from elisa.policies.snapshot import Snapshot
+from elisa.policies.snapshot import AWAITED, Snapshot
 from elisa.policies.walk import Walk
 
 __all__ = ["NO_GROWTH", "Growth", "growth"]
@@ -142,12 +142,18 @@ class _Grower:
 
 
 def _best_waiting(snapshot: Snapshot, walk: Walk) -> Mapping[int, int]:
-    """Return, by cluster, the rank of the best class of all that wait for room there: ready tasks, and jobs in its queues."""
+    """Return, by cluster, the rank of the best class of all that wait for room there: ready tasks, and jobs in its queues.
+
+    Whom others of their gang wait for come before every class.
+    """
     tasks = snapshot.tasks
     waits = ~walk.why.are_refused_by_caps(tasks)
     waits[[start.row for start in walk.starts if start.taken.nodes or start.host >= 0]] = False
     best = np.full(len(snapshot.shapes), _NOBODY, dtype=np.int64)
-    np.minimum.at(best, tasks.shape[waits], tasks.priority[waits].astype(np.int64))
+    # The last stands for those in no gang.
+    begun = np.array([*(gang.is_begun for gang in snapshot.gangs), False])
+    ranks = np.where(begun[tasks.gang], AWAITED, tasks.priority)
+    np.minimum.at(best, tasks.shape[waits], ranks[waits].astype(np.int64))
     found: dict[int, int] = {}
     for shape, ways in enumerate(walk.ways_of):
         for way in ways:

@@ -7,7 +7,7 @@ the walk costs about as much as there are starts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -82,6 +82,7 @@ class Walk:
         self._filling = Filling(snapshot.site.fusion)
         self._gangs = _members(snapshot)
         self._has_gangs = bool(self._gangs)
+        self._awaited = [gang for gang in self._gangs if snapshot.gangs[gang].is_begun]
         self._has_brief = self._filling.is_brief(float(snapshot.tasks.brief_s.min(initial=inf)))
 
     def run(self, order: Ints) -> None:
@@ -123,7 +124,12 @@ class Walk:
             closed.difference_update(self.ways_of[shape])
 
     def _widen(self, rank: int | None = None) -> None:
-        """Give elastic starts of classes better than `rank` what room and budget all of their class have left."""
+        """Give elastic starts of classes better than `rank` what room and budget all of their class have left.
+
+        As long as a gang of whatever class waits with some members on nodes for others, they get nothing more.
+        """
+        if self._awaited and (rank is not None or self._lacks_nodes(self._awaited)):
+            return
         due = [(own, place) for own, place in self._elastic if rank is None or own < rank]
         self._elastic = [one for one in self._elastic if one not in due]
         for own, place in due:
@@ -131,6 +137,10 @@ class Walk:
             for way in self._larger[self.starts[place].taken.way]:
                 if self.ways[way].request.size <= most and way not in self._full and self._exchange(place, way):
                     break
+
+    def _lacks_nodes(self, gangs: Collection[int]) -> bool:
+        refusals = (self.refusals.of_gang[gang] for gang in gangs if gang in self.refusals.of_gang)
+        return any(one.code in _FOR_WANT_OF_NODES for one in refusals)
 
     def _most_for(self, start: Start, rank: int) -> float:
         """Return how much an elastic start may have, so that jobs of its class in the same queues get theirs first.

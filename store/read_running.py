@@ -124,10 +124,7 @@ def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:
         is_queued=row[7] is None,
         partition=row[10],
         gang="" if spec.gang is None else f"{row[16]}/{spec.gang.name}",
-        may_resize=request.elastic is not None
-        and spec.preemptible
-        and spec.gang is None
-        and spec.checkpoint is not None,
+        may_resize=request.elastic is not None and spec.preemptible and spec.checkpoint is not None,
     )
 
 

@@ -43,6 +43,10 @@ _GANGS_IN_PARTS = (
 _GANG_MEMBERS = (
     "SELECT id, pipeline, gang, gang_minimum, spec FROM task WHERE state = 'active' AND gang <> '' ORDER BY id"
 )
+_READY_MEMBERS = (
+    "SELECT pipeline, gang, COUNT(*), MAX(ready_at) FROM task WHERE pipeline IN ({keys}) AND state = 'ready' AND gang <> ''"
+    " AND cancel_requested = 0 GROUP BY pipeline, gang"
+)
 # A gang's room is not one task's, and a closure's nodes are no promise.
 _PROMISES = (
     "SELECT v.task, v.facts FROM verdict v JOIN task t ON t.id = v.task WHERE t.state = 'ready' AND t.gang = ''"
@@ -160,6 +164,11 @@ class TaskQueries:
             timeout_s = None if rules is None else rules.timeout_s
             members[TaskId(task)] = GangMember(f"{pipeline}/{gang}", minimum, timeout_s)
         return members
+
+    def ready_members(self, pipelines: Collection[PipelineId]) -> Mapping[str, tuple[int, datetime]]:
+        """Return how many members of each gang of some pipelines are ready, and since when the last of them is."""
+        rows = self._db.rows_in(_READY_MEMBERS, pipelines)
+        return {f"{pipeline}/{gang}": (count, from_us(ready_us)) for pipeline, gang, count, ready_us in rows}
 
     def gangs_in_parts(self) -> tuple[PipelineId, ...]:
         """Return the pipelines with a gang of which some members are ready and others wait."""

@@ -120,6 +120,24 @@ def test_it_shrinks_once_for_all_of_a_gang_and_not_for_a_part(
     assert_sound(world)
 
 
+def test_a_member_of_a_gang_grows_and_shrinks_while_the_other_runs_on(world: World) -> None:
+    gang = Gang(name="pair")
+    world.submit(
+        fixed("filler", 3, lasts_s=1500),
+        elastic(gang=gang),
+        fixed("head", 1, gang=gang, lasts_s=9 * HOUR, walltime_s=12 * HOUR),
+    )
+    minutes(world, 60)
+    assert sizes(world) == [4, 7]
+    world.submit(fixed("other", 4, lasts_s=HOUR, walltime_s=2 * HOUR))
+    minutes(world, 5)
+
+    assert sizes(world) == [4, 7, 3]
+    assert [one.state for name in ("head", "other") for one in world.attempts(name)] == [AttemptState.RUNNING] * 2
+    assert world.tasks()["train"].failures == 0
+    assert_sound(world)
+
+
 def test_a_young_one_is_left_alone_and_its_class_waits(world: World) -> None:
     world.submit(elastic())
     minutes(world, 2)

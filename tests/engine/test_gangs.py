@@ -10,7 +10,7 @@ import pytest
 
 from elisa.backends.simulated.spec import ClusterSpec, NodeType, PartitionSpec
 from elisa.engine.config import Site
-from elisa.model.pipeline import Gang, SitePlacement, TaskSpec
+from elisa.model.pipeline import Backoff, Gang, RetryPolicy, SitePlacement, TaskSpec
 from elisa.model.resources import Resources
 from elisa.model.states import AttemptState, TaskState
 from elisa.report.explain import read_explanation
@@ -78,6 +78,37 @@ def test_of_two_gangs_that_each_hold_what_the_other_waits_for_the_later_one_give
     with Reader.open(world.home) as reader:
         told = read_explanation(reader, world.tasks()["other-y"].id, world.clock.now())
     assert any("its gang other had only 1 of 2 members running" in one.words for one in told.history)
+    assert_sound(world)
+
+
+def test_a_member_that_is_ready_once_more_but_has_no_room_is_waited_for_as_one_in_the_queue_is(tmp_path: Path) -> None:
+    site = Site.model_validate(
+        {
+            "backends": {"sim": {"kind": "simulated"}},
+            "default_window": 1,
+            "jobs": {"self_fence": "60s"},
+            "order": ["fifo"],
+        }
+    )
+    spec = ClusterSpec(nodes=(NodeType(name="n", count=4, cpus=4),), heartbeat_s=30)
+    world = World.make(tmp_path / "home", spec=spec, site=site)
+    fails = {"exit_code": 1, "at": 0.5, "times": 1}
+    later = RetryPolicy(backoff=Backoff(initial_s=300, maximum_s=300, jitter=0))
+    for name in ("one", "other"):
+        gang = Gang(name=name)
+        failing = job(f"{name}-y", cpus=4, gang=gang, fails=fails, retry=later)
+        world.submit(job(f"{name}-x", cpus=4, lasts_s=3000, gang=gang), failing)
+        minutes(world, 1)
+    world.submit(job("late-x", cpus=4, lasts_s=3500), job("late-y", cpus=4, lasts_s=3500))
+    minutes(world, 3)
+    assert running(world, "one-x", "other-x", "late-x", "late-y") == ["one-x", "other-x", "late-x", "late-y"]
+
+    minutes(world, 8)
+
+    assert running(world, "one-x", "other-x", "late-x", "late-y") == ["one-x", "late-x", "late-y"]
+    assert len(world.attempts("one-y")) == 2
+    world.run(step_s=300)
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
     assert_sound(world)
 
 

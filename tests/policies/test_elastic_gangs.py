@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 
 from elisa.model.columns import GangRow, ProjectUsage, RunningRow
 from elisa.model.decisions import Preempt, Resize, Submit
+from elisa.model.ids import TaskId
 from elisa.model.native import ClusterView
 from elisa.model.resources import Resources
 from elisa.model.site import Cap, Metered, PreemptionRules, SitePolicy
@@ -122,7 +123,39 @@ class TestHalfAssembled:
 
         made = planned(8, self.HOLDS, self.WAITS, ready=ready, live=[self.JOB], queueing=[HERE])
 
-        assert (started(made), len(made.nodes("t1"))) == (["t1"], 1)  # type: ignore[arg-type] - ids are plain here
+        assert (started(made), len(made.nodes(TaskId("t1")))) == (["t1"], 1)
+
+
+class TestMembers:
+    def test_a_gang_starts_with_the_least_of_each_member_and_they_share_what_is_left(self) -> None:
+        made = planned(8, ready=gang_of(elastic(2, 3), whole(1), elastic(1, 8)))
+
+        assert [len(made.nodes(TaskId(f"m{number}"))) for number in range(3)] == [3, 1, 4]
+
+    def test_without_room_for_the_least_of_all_none_starts(self) -> None:
+        assert started(planned(4, ready=gang_of(elastic(2, 3), whole(1), elastic(2, 8)))) == []
+
+    def test_a_member_shrinks_for_others_and_for_its_own_gang(self) -> None:
+        wide = running("m0", elastic(2, 8), 8, gang="p/g")
+
+        assert resizes(planned(8, wide, ready=Ready().add("t1", whole(6)))) == {"m0.1": 2}
+        assert resizes(planned(8, wide, ready=gang_of(whole(6), live=1))) == {"m0.1": 2}
+
+    def test_a_member_that_starts_again_is_let_in_by_itself(self) -> None:
+        made = planned(8, running("m0", whole(3), 3, gang="p/g"), ready=gang_of(elastic(2, 4), live=1))
+
+        assert made.nodes(TaskId("m0")) == ("n03", "n04", "n05", "n06")
+
+    def test_nothing_gets_more_while_a_member_lacks_nodes_whatever_its_class(self) -> None:
+        small = running("e1", elastic(2, 8, walltime_s=9 * HOUR), 2, roomy_us=micros(HOUR), priority=BEST)
+        holds = running("m1", whole(2), 2, first=2, gang="p/g", priority=WORST)
+
+        def planned_with(live: int) -> Plan:
+            ready = gang_of(whole(5), live=live, priority=WORST).add("t1", elastic(1, 2), priority=BEST)
+            return planned(8, small, holds, ready=ready)
+
+        assert (dict(planned_with(1).room), len(planned_with(1).nodes(TaskId("t1")))) == ({}, 1)
+        assert len(planned_with(0).nodes(TaskId("t1"))) == 2
 
 
 @dataclass
@@ -142,7 +175,13 @@ class _Job:
 RULES = SitePolicy(preemption=PreemptionRules(minimum_run_s=120))
 # The longest that anything here works, and longer than any circle of waiting would take to show.
 LONGEST, PATIENCE = 12, 2
-KINDS = [(whole(1), whole(3)), (whole(3), whole(2)), (whole(2), whole(2), whole(1))]
+KINDS = [
+    (whole(1), whole(3)),
+    (whole(3), whole(2)),
+    (whole(2), whole(2), whole(1)),
+    (elastic(1, 3), whole(3)),
+    (elastic(2, 4), elastic(1, 6)),
+]
 
 
 class NativeQueue(RuleBasedStateMachine):
@@ -155,9 +194,11 @@ class NativeQueue(RuleBasedStateMachine):
         self.minute, self.count = 0, 0
         self.jobs: dict[str, _Job] = {}
         self.waits_since: dict[str, int] = {}
+        self.keeps_queue = True
 
-    @initialize(most=st.integers(3, 6))
-    def one_elastic_job_runs(self, most: int) -> None:
+    @initialize(most=st.integers(3, 6), keeps_queue=st.booleans())
+    def one_elastic_job_runs(self, most: int, *, keeps_queue: bool) -> None:
+        self.keeps_queue = keeps_queue
         self.jobs["e0"] = _Job(elastic(1, most, walltime_s=90 * HOUR), NORMAL, 40)
 
     @precondition(lambda self: len(self.jobs) < 8)
@@ -207,9 +248,13 @@ class NativeQueue(RuleBasedStateMachine):
         """As `gang_stops` does: of gangs that hold nodes and wait too long for the rest only the first keeps them."""
         gangs: dict[str, list[_Job]] = {}
         for job in self.jobs.values():
-            if job.gang and (job.nodes or job.is_queued) and not job.is_leaving:
+            if job.gang:
                 gangs.setdefault(job.gang, []).append(job)
-        halves = {name: own for name, own in gangs.items() if 0 < sum(bool(one.nodes) for one in own) < len(own)}
+        halves = {
+            name: own
+            for name, own in gangs.items()
+            if 0 < sum(bool(one.nodes) for one in own) < len(own) and not any(one.is_leaving for one in own)
+        }
         self.waits_since = {name: self.waits_since.get(name, self.minute) for name in halves}
         patient = [
             Assembling(
@@ -225,7 +270,7 @@ class NativeQueue(RuleBasedStateMachine):
         ]
         for name, outcome in assemble(patient).items():
             for job in halves[name] if outcome is Assembly.GIVE_BACK else ():
-                job.is_leaving = True
+                job.is_leaving = bool(job.nodes) or job.is_queued
 
     def _rows(self) -> list[RunningRow]:
         return [
@@ -274,14 +319,18 @@ class NativeQueue(RuleBasedStateMachine):
                 RULES,
                 now,
                 running=rows,
-                queueing=[HERE],
+                queueing=[HERE] if self.keeps_queue else [],
             )
         )
         self._carry_out(made, rows, round(now.timestamp() * 1e6))
 
     def _carry_out(self, made: Plan, rows: list[RunningRow], now_us: int) -> None:
+        begun = {row.gang for row in rows if row.gang and row.nodes}
+        starts = {one.task for one in made.decisions if isinstance(one, Submit) and made.nodes(one.task)}
         awaited = [
-            one for one in rows if one.is_queued and any(row.gang == one.gang != "" and row.nodes for row in rows)
+            name
+            for name, job in self.jobs.items()
+            if job.gang in begun and not job.nodes and name not in starts and not job.is_leaving
         ]
         for row in rows:
             job = self.jobs[row.task]
@@ -322,9 +371,9 @@ class NativeQueue(RuleBasedStateMachine):
         assert self.jobs == {}
 
 
-def look_for_a_lock_up(**more: Any) -> None:
+def look_for_a_lock_up(cases: int = 15, **more: Any) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call] - hypothesis has no types for it
-        NativeQueue, settings=settings(max_examples=15, stateful_step_count=25, deadline=None, **more)
+        NativeQueue, settings=settings(max_examples=cases, stateful_step_count=25, deadline=None, **more)
     )
 
 

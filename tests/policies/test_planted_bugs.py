@@ -148,7 +148,7 @@ def wherever(request: Any, holdings: Any, count: int) -> Any:
 
 
 def looks_for_a_lock_up() -> None:
-    assembling.look_for_a_lock_up(phases=(Phase.generate,))
+    assembling.look_for_a_lock_up(cases=100, phases=(Phase.generate,))
 
 
 def asks_for_a_part(_: Any, servings: Any, __: int) -> None:

@@ -28,7 +28,7 @@ def stopped(writer: Writer, attempt: AttemptBuilder, code: ReasonCode, **facts: 
     writer.apply((moved(attempt.task, TaskState.ACTIVE, TaskState.READY),))
 
 
-def test_elastic_work_that_saves_may_change_its_size_and_gangs_may_not(writer: Writer) -> None:
+def test_elastic_work_that_saves_may_change_its_size_in_a_gang_too(writer: Writer) -> None:
     saves = {"checkpoint": CheckpointPolicy()}
     tasks = {
         "saves": a_task("saves").specified(**saves),
@@ -40,9 +40,9 @@ def test_elastic_work_that_saves_may_change_its_size_and_gangs_may_not(writer: W
     for name in tasks:
         live(writer, an_attempt(name))
 
-    resizable = {row.task for row in writer.running(NOW) if row.may_resize}
+    resizable = {row.task: row.gang.rpartition("/")[2] for row in writer.running(NOW) if row.may_resize}
 
-    assert resizable == {tasks["saves"].id}
+    assert resizable == {tasks["saves"].id: "", tasks["bound"].id: "g"}
 
 
 def test_a_change_of_size_is_remembered_and_is_no_preemption(writer: Writer) -> None:
