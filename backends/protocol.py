@@ -21,6 +21,7 @@ __all__ = [
     "Holds",
     "Previews",
     "Reorders",
+    "Reserves",
     "array_key",
     "refuse_components",
     "render_partition",
@@ -144,6 +145,15 @@ class Advice(NamedTuple):
     what: str
     hint: str = ""
     is_concern: bool = False
+
+
+@runtime_checkable
+class Reserves(Protocol):
+    """A backend whose manager has reservations of its own, and tells which."""
+
+    def reservations(self) -> Mapping[str, bool]:
+        """Return every reservation by name, and whether jobs of this user may run in it now. Raises Unavailable."""
+        ...
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from elisa.backends.protocol import Backend, Reserves
 from elisa.engine.managers import words_of
 from elisa.engine.projects import amount_body, check_period, demand_right, named_project
 from elisa.engine.roles import uid_of
@@ -102,6 +103,8 @@ class Bound:
         self._now = now = ws.clock.now()
         self._running = [one for one in ruled_by(ws.site, reader.rules()).reservations if _runs(one, now)]
         rows = reader.running(now) if self._running else ()
+        self._open: dict[BackendName, Mapping[str, bool] | None] = {}
+        self._backends = ws.backends
         self._left = [one.amount - sum(asked_of(row.request, one) for row in _of(rows, one)) for one in self._running]
 
     def take(self, task: Task, attempt: Attempt) -> str:
@@ -110,10 +113,26 @@ class Bound:
         for place, one in enumerate(self._running):
             asked = asked_of(attempt.request, one)
             is_theirs = one.backend == attempt.backend and one.is_for(task.project, task.owner_uid)
-            if is_theirs and 0 < asked <= self._left[place] and end_s <= one.ends_at.timestamp():
+            has_room = 0 < asked <= self._left[place] and end_s <= one.ends_at.timestamp()
+            if is_theirs and has_room and self._is_open(one):
                 self._left[place] -= asked
                 return one.native
         return ""
+
+    def _is_open(self, one: Reservation) -> bool:
+        """Tell whether the manager would take the user's jobs there: what was taken away since costs no task its life."""
+        if one.backend not in self._open:
+            self._open[one.backend] = _native(self._backends[one.backend])
+        known = self._open[one.backend]
+        return known is None or known.get(one.native, False)
+
+
+def _native(backend: Backend) -> Mapping[str, bool] | None:
+    """Return the reservations of a manager's own; None where they are not told."""
+    try:
+        return backend.reservations() if isinstance(backend, Reserves) else None
+    except BackendError:
+        return None
 
 
 def _is_over(rule: Rule, now: datetime) -> bool:
@@ -135,6 +154,14 @@ def _known(ws: Workspace, backend: str, native: str, *, lend: bool) -> BackendNa
     name = BackendName(backend)
     if native and not ws.backends[name].capabilities.queues:
         raise UsageError(f"{backend} has no reservations of its own", f"--native {native} was given", "leave it out")
+    told = _native(ws.backends[name]) if native else None
+    if told is not None and native not in told:
+        known = f"it has {', '.join(sorted(told))}" if told else "it has none"
+        raise UsageError(
+            f"{backend} has no reservation {native}",
+            known,
+            "have one made there first: `--native` names it, and makes none",
+        )
     if lend and ws.backends[name].capabilities.queues:
         raise UsageError(f"room of {backend} cannot be lent", "it places its jobs itself", "leave out --lend")
     return name

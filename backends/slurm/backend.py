@@ -211,6 +211,11 @@ class SlurmBackend:
         switches = remembered(self.topology, names, self.clock.now(), lambda: self._client.ask(argv).stdout)
         return tuple(replace(node, switch=switches.get(node.name, "")) for node in nodes)
 
+    def reservations(self) -> Mapping[str, bool]:
+        """Return Slurm's reservations, and whether this user may run in each now. Raises Unavailable."""
+        argv = inventory.reservations_argv(self._client.program("scontrol"), self.options)
+        return inventory.parse_reservations(self._client.answer(argv), pwd.getpwuid(self.uid).pw_name)
+
     def describe(self) -> Description:
         """Return what a new site.yaml says of this cluster. Raises Unavailable."""
         return description_of(self._site())

@@ -23,7 +23,9 @@ __all__ = [
     "parse_licences",
     "parse_nodes",
     "parse_partitions",
+    "parse_reservations",
     "partitions_argv",
+    "reservations_argv",
 ]
 
 # Values with blanks in them (OS, Reason) are cut short: none of those is read.
@@ -50,6 +52,11 @@ def partitions_argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
 def licences_argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
     """Return the question about all licences."""
     return (*_argv(scontrol, options), "show", "licenses")
+
+
+def reservations_argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
+    """Return the question about all reservations."""
+    return (*_argv(scontrol, options), "show", "reservation")
 
 
 def _argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
@@ -194,3 +201,20 @@ def parse_licences(text: str) -> Mapping[str, int]:
     """Return how many of each licence are free."""
     records = (_pairs(line) for line in text.split("\n"))
     return MappingProxyType({r["LicenseName"]: _number(r.get("Free")) for r in records if "LicenseName" in r})
+
+
+def parse_reservations(text: str, user: str) -> Mapping[str, bool]:
+    """Return the reservations by name, and whether `user` may run in each now as far as its list of users tells.
+
+    One for accounts or groups lists no users: then Slurm has the last word.
+    """
+    records = (_pairs(line) for line in text.split("\n"))
+    return MappingProxyType({r["ReservationName"]: _is_open(r, user) for r in records if "ReservationName" in r})
+
+
+def _is_open(record: Mapping[str, str], user: str) -> bool:
+    listed = [one for one in record.get("Users", "").split(",") if one not in {"", "(null)"}]
+    # A list with a minus in front names those who may not.
+    is_denial = bool(listed) and listed[0].startswith("-")
+    is_named = user in [one.removeprefix("-") for one in listed]
+    return record.get("State") == "ACTIVE" and (not listed or is_named != is_denial)

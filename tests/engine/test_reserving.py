@@ -16,7 +16,7 @@ from elisa.engine.loop import until_idle
 from elisa.engine.projects import known_projects
 from elisa.engine.reserving import Bound, Reserved, people_s, release_reserved, reserve
 from elisa.engine.workspace import Workspace
-from elisa.model.errors import PolicyError, SpecError, UsageError
+from elisa.model.errors import PolicyError, SpecError, Unavailable, UsageError
 from elisa.model.ids import NativeId
 from elisa.model.native import JobRequest
 from elisa.model.reasons import Reason, ReasonCode
@@ -259,3 +259,39 @@ def test_jobs_of_the_holder_ask_for_the_managers_own_reservation_as_long_as_it_h
         full = Bound(world.workspace(), reader)
         task = world.tasks()["v0"]
         assert full.take(task, world.attempts("v0")[0]) == ""
+
+
+def test_nobody_asks_for_a_managers_reservation_that_is_gone_and_none_is_named_that_was_never_there(
+    tmp_path: Path,
+) -> None:
+    world = a_world(tmp_path, queue=True)
+    open_ones: dict[str, bool] | None = {"maint": True, "later": False}
+
+    def reservations() -> dict[str, bool]:
+        if open_ones is None:
+            raise Unavailable("no answer")
+        return open_ones
+
+    world.cluster.reservations = reservations  # type: ignore[attr-defined]  # a manager that tells
+    keep(world, amount={"cpus": "8"}, native="maint")
+    world.submit(job("v", cpus=4, walltime_s=600), project="vision")
+    world.tick()
+    task, (attempt,) = world.tasks()["v"], world.attempts("v")
+
+    def taken() -> str:
+        with Reader.open(world.home) as reader:
+            return Bound(world.workspace(), reader).take(task, attempt)
+
+    with pytest.raises(UsageError) as unknown:
+        keep(world, amount={"cpus": "1"}, native="typo")
+    assert (unknown.value.what, unknown.value.why) == ("sim has no reservation typo", "it has later, maint")
+    assert taken() == "maint"
+    open_ones = {"maint": False}
+    assert taken() == ""
+    open_ones = {}
+    assert taken() == ""
+    with pytest.raises(UsageError, match="sim has no reservation maint"):
+        keep(world, amount={"cpus": "1"}, native="maint")
+    # Who does not answer is believed: Slurm has the last word.
+    open_ones = None
+    assert taken() == "maint"

@@ -5,7 +5,14 @@ from datetime import datetime
 
 import pytest
 
-from elisa.backends.slurm.inventory import nodes_argv, parse_licences, parse_nodes, parse_partitions
+from elisa.backends.slurm.inventory import (
+    nodes_argv,
+    parse_licences,
+    parse_nodes,
+    parse_partitions,
+    parse_reservations,
+    reservations_argv,
+)
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.native import NodeState, NodeView, PartitionView
 from tests.backends.slurm.jobs import VERSIONS, recording
@@ -167,3 +174,22 @@ def test_shards_break_gpus_of_the_type_they_are_of(used: str, a100: int, h100: i
 
     free = dict(view.free_gpus)
     assert (free["a100"], free["h100"]) == (a100, h100)
+
+
+def test_reservations_are_open_while_they_run_to_whom_their_users_say() -> None:
+    words = {
+        "mine": "State=ACTIVE Users=bob,ada",
+        "later": "State=INACTIVE Users=ada",
+        "theirs": "State=ACTIVE Users=bob",
+        "all-but-me": "State=ACTIVE Users=-ada",
+        "all-but-bob": "State=ACTIVE Users=-bob,-eve",
+        "of-an-account": "State=ACTIVE Users=(null) Accounts=physics",
+    }
+    text = "\n".join(f"ReservationName={name} StartTime=2026-01-01T00:00:00 {rest}" for name, rest in words.items())
+
+    found = parse_reservations(text, "ada")
+
+    assert [name for name, is_open in found.items() if is_open] == ["mine", "all-but-bob", "of-an-account"]
+    assert set(found) == set(words)
+    assert parse_reservations("No reservations in the system\n", "ada") == {}
+    assert reservations_argv("scontrol", SlurmOptions()) == ("scontrol", "--oneliner", "show", "reservation")
