@@ -72,6 +72,7 @@ bench: env ## Measure; make bench ONLY=name runs one benchmark or figure
 soak: env ## Search for faults at length: random seeds, ELISA_SOAK_EXAMPLES cases a law (2000), SEEDS whole lives (2000)
 	@ELISA_HYPOTHESIS_PROFILE=soak $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
 	@$(PY) -m tests.reliability.soak --seeds $(SEEDS)
+	@test ! -x /usr/sbin/slurmctld || $(PY) -m tests.real.gang_soak
 
 docs: $(DOCS) ## Build the documentation in site/; a broken link is an error
 	$(VENV)/bin/zensical build --strict --clean
