@@ -73,6 +73,7 @@ soak: env ## Search for faults at length: random seeds, ELISA_SOAK_EXAMPLES case
 	@ELISA_HYPOTHESIS_PROFILE=soak $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
 	@$(PY) -m tests.reliability.soak --seeds $(SEEDS)
 	@test ! -x /usr/sbin/slurmctld || $(PY) -m tests.real.gang_soak
+	@$(PY) -m pytest -q tests/backends/pbs/soak_storm.py
 
 docs: $(DOCS) ## Build the documentation in site/; a broken link is an error
 	$(VENV)/bin/zensical build --strict --clean

@@ -244,8 +244,11 @@ def _end_seen(draft: _Draft, attempt: Attempt, heard: Heard, seen: Seen) -> None
     """Believe the manager that it is over; wait a little for the job's word where only that tells success from failure."""
     end = conclude(attempt, heard, seen)
     is_vague = end.reason in {EndReason.COMPLETED, EndReason.FAILED, EndReason.LOST}
-    if is_vague and own_word(attempt, heard) is None and attempt.quiet_ticks < draft.rules.linger_ticks:
-        draft.changes.append(AttemptNoted(attempt=attempt.id, quiet_ticks=attempt.quiet_ticks + 1))
+    # after `qsig` OpenPBS calls a job finished with status 0 whose program runs on: what still speaks has not succeeded yet
+    speaks_on = end.reason is EndReason.COMPLETED and heard.is_alive
+    quiet_ticks = 0 if speaks_on else attempt.quiet_ticks + 1
+    if is_vague and own_word(attempt, heard) is None and quiet_ticks <= draft.rules.linger_ticks:
+        draft.changes.append(AttemptNoted(attempt=attempt.id, quiet_ticks=quiet_ticks))
         return
     reason = because(ReasonCode.SEEN, state=end.reason.value, detail=end.detail)
     _end(draft, attempt, heard, end, reason, seen)

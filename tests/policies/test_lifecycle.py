@@ -652,3 +652,14 @@ def test_an_attempt_that_was_given_a_bad_gpu_says_so_whatever_its_manager_makes_
 
     assert end is not None
     assert (end.reason, end.detail) == (EndReason.BAD_GPU, words if is_told else "")
+
+
+@pytest.mark.parametrize("quiet_ticks", [0, 5])
+def test_job_that_its_manager_calls_done_is_not_done_while_it_still_speaks(quiet_ticks: int) -> None:
+    done = answered(seen(NativeState.ENDED, end_reason=EndReason.COMPLETED, exit_code=0))
+    observed = watch(
+        an_attempt(claimed=True, quiet_ticks=quiet_ticks), events=[an_event(EventKind.HEARTBEAT)], polls=done
+    )
+
+    assert observed.ended == ()
+    assert observed.changes[-1] == AttemptNoted(attempt=AttemptId("t1.1"), quiet_ticks=0)
