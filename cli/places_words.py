@@ -6,7 +6,7 @@ from datetime import datetime
 
 from elisa.cli.moments import show_moment
 from elisa.engine.avoidance import Avoided
-from elisa.model.site import Closure, Reservation
+from elisa.model.closures import Closure, Reservation
 
 __all__ = [
     "avoided_data",

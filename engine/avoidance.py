@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from elisa.backends.protocol import Backend
 from elisa.model.ids import BackendName
-from elisa.model.native import ClusterView, NodeState
 from elisa.model.rows import PastRun
 from elisa.policies.badgpus import BadGpu
 from elisa.policies.badnodes import Suspect
 from elisa.policies.blame import avoid_until, node_outcomes, not_by_gpus, on_gpus, suspect_nodes
 from elisa.store.reader import Reader
+
+if TYPE_CHECKING:
+    from elisa.backends.protocol import Backend
+    from elisa.model.native import ClusterView
 
 __all__ = ["Avoided", "AvoidsGpus", "avoided_gpus", "avoided_nodes", "keep_off_gpus", "learnt"]
 
@@ -101,6 +103,8 @@ def avoided_gpus(
 
 def avoided_nodes(avoided: Sequence[Avoided], clusters: Sequence[ClusterView]) -> Mapping[BackendName, tuple[str, ...]]:
     """Return what of the clusters that answered is avoided and would be used otherwise, the worst first."""
+    from elisa.model.native import NodeState  # 8 ms that `elisa status`, which needs no clusters, need not pay
+
     is_up = {(view.backend, node.name) for view in clusters for node in view.nodes if node.state is NodeState.UP}
     found = [one for one in avoided if not one.gpu and (one.backend, one.node) in is_up]
     return {name: tuple(one.node for one in found if one.backend == name) for name in {one.backend for one in found}}

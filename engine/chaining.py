@@ -26,7 +26,8 @@ from elisa.model.reasons import ReasonCode
 from elisa.model.site import EVERYBODY, Cap, ProjectPolicy, SitePolicy
 from elisa.model.states import FINAL_TASK_STATES, AttemptState
 from elisa.model.task import Attempt, Task
-from elisa.policies.chaining import Link, job_words, link_of, tips_of, with_heirs
+from elisa.model.text import job_words
+from elisa.policies.chaining import Link, link_of, tips_of, with_heirs
 from elisa.policies.deadlines import Due
 from elisa.policies.plan import Plan, plan
 from elisa.policies.power import priced

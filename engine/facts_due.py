@@ -7,9 +7,10 @@ from datetime import datetime
 from math import inf
 
 from elisa.engine.facts_work import WorkLeft
-from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED, Noted
+from elisa.model.changes import Noted
 from elisa.model.columns import ReadyColumns, RunningRow
 from elisa.model.ids import PipelineId, TaskId
+from elisa.model.notes import DEADLINE_LOST, DEADLINE_REGAINED
 from elisa.policies.deadlines import DeadlineVerdict, Due, due_of
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer

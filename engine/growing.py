@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from elisa.model.changes import ROOM_GONE, ROOM_TO_GROW, Noted
+from elisa.model.changes import Noted
 from elisa.model.columns import RunningRow
+from elisa.model.notes import ROOM_GONE, ROOM_TO_GROW
 from elisa.policies.plan import Plan
 from elisa.store.writer import Writer
 

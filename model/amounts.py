@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .metered import Metered
 from .shares import UNITS_A_GPU
-from .site import Metered
 
 __all__ = ["UNITS", "in_units", "unit_of"]
 

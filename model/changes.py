@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .charge import Charge
+from .closures import Closure
 from .ids import AttemptId, ClosureId, NativeId, PipelineId, RuleId, TaskId
 from .pipeline import PriorityClass
 from .reasons import Fact, Reason
 from .resources import Resources
 from .rules import Rule
-from .site import Closure
 from .states import AttemptState, TaskState
 from .task import Attempt, CheckpointRef, End, PipelineRecord, Task, Usage
 
 __all__ = [
-    "DEADLINE_LOST",
-    "DEADLINE_REGAINED",
-    "ROOM_GONE",
-    "ROOM_TO_GROW",
     "AttemptContinued",
     "AttemptIntended",
     "AttemptMoved",
@@ -49,11 +45,6 @@ __all__ = [
     "TasksAdded",
     "UsageSeen",
 ]
-
-DEADLINE_LOST, DEADLINE_REGAINED = "deadline_lost", "deadline_regained"
-"""What is noted of a pipeline once its deadline cannot be met any more, and once it can again."""
-ROOM_TO_GROW, ROOM_GONE = "room_to_grow", "room_gone"
-"""What is noted of an attempt at elastic work once it could run on more nodes, and once it cannot any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

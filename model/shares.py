@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from .metered import Metered
 from .resources import MPS, meets
-from .site import Metered
 
 __all__ = ["UNITS_A_GPU", "booked_kind", "parts_of", "plain_kind", "whole_gpus"]
 

@@ -12,7 +12,18 @@ from .pipeline import Pipeline, TaskSpec
 from .resources import Resources
 from .states import AttemptState, EndReason, TaskState
 
-__all__ = ["Attempt", "CheckpointRef", "End", "PipelineRecord", "Task", "Usage", "Verdict", "in_front", "own_attempts"]
+__all__ = [
+    "Attempt",
+    "CheckpointRef",
+    "End",
+    "PipelineRecord",
+    "Task",
+    "Usage",
+    "Verdict",
+    "had_its_turn",
+    "in_front",
+    "own_attempts",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +156,15 @@ class Attempt:
 def own_attempts(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
     """Return those that are, or were, their tasks' own: without what is queued ahead, or was so in vain."""
     return tuple(attempt for attempt in attempts if attempt.continues is None)
+
+
+def had_its_turn(attempt: Attempt) -> bool:
+    """Tell whether an ended attempt began, or was the first of its native job, and so must answer for what became of it."""
+    if attempt.end is None or attempt.leader is None:
+        return True
+    if attempt.end.reason is EndReason.NOT_BEGUN:
+        return False
+    return attempt.leader == attempt.id or attempt.claimed or attempt.state is not AttemptState.LOST
 
 
 def in_front(attempt: Attempt) -> tuple[AttemptId, ...]:

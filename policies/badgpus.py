@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elisa.model.hostlist import expand_hosts
-from elisa.model.native import ClusterView, NodeView
 from elisa.model.resources import Resources, is_shared
 from elisa.model.states import EndReason
 from elisa.model.task import Attempt
+
+if TYPE_CHECKING:
+    from elisa.model.native import ClusterView, NodeView  # `elisa status` reads what is bad, and needs no clusters
 
 __all__ = ["BadGpu", "bad_words", "given_back_from", "harmful", "still_refused", "without_bad"]
 

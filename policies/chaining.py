@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from elisa.model.conditions import evaluate
-from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId
+from elisa.model.ids import AttemptId, BackendName, TaskId
 from elisa.model.needs import ResolvedNeed, Target
 from elisa.model.pipeline import NeedKind, RestartWhen
 from elisa.model.reasons import Reason, ReasonCode, because
@@ -27,7 +27,6 @@ __all__ = [
     "Tip",
     "has_failed",
     "is_chained",
-    "job_words",
     "link_of",
     "stranded",
     "tips_of",
@@ -76,11 +75,6 @@ class Link:
         facts = {name: fact for name, fact in chosen.facts.items() if name != "rank"}
         code = ReasonCode.QUEUED_AHEAD if self.is_next else ReasonCode.CHAINED
         return because(code, behind=self.words, **facts)
-
-
-def job_words(task: str, native_id: NativeId | None) -> str:
-    """Name a task's job for a person: by its number alone, where it has one yet."""
-    return f"{task}'s job {native_id.partition('.')[0]}" if native_id else f"{task}'s job"
 
 
 def is_chained(attempt: Attempt, live: Mapping[AttemptId, Attempt]) -> bool:

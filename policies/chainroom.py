@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from elisa.model.ids import AttemptId, TaskId
+from elisa.model.metered import Metered
 from elisa.model.reasons import Reason, ReasonCode
-from elisa.model.site import Metered
 from elisa.model.task import Attempt, in_front
 from elisa.policies.budgets import CapRow, Meter, Owner, demand_of
 

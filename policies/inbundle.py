@@ -8,11 +8,11 @@ from dataclasses import replace
 from elisa.model.events import EventKind, RuntimeEvent
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import NativeState, Observation, Seen
-from elisa.model.states import AttemptState, EndReason
+from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 from elisa.policies.evidence import Sightings, listen
 
-__all__ = ["agreed_ids", "had_its_turn", "own_part"]
+__all__ = ["agreed_ids", "own_part"]
 
 _TAKES_ALL = frozenset(
     {
@@ -69,12 +69,3 @@ def agreed_ids(
         if native_id is not None:
             agreed[leader] = native_id
     return agreed
-
-
-def had_its_turn(attempt: Attempt) -> bool:
-    """Tell whether an ended attempt began, or was the first of its native job, and so must answer for what became of it."""
-    if attempt.end is None or attempt.leader is None:
-        return True
-    if attempt.end.reason is EndReason.NOT_BEGUN:
-        return False
-    return attempt.leader == attempt.id or attempt.claimed or attempt.state is not AttemptState.LOST

@@ -15,8 +15,7 @@ from datetime import datetime, timedelta
 
 from elisa.model.reasons import Fact
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason
-from elisa.model.task import Attempt
-from elisa.policies.inbundle import had_its_turn
+from elisa.model.task import Attempt, had_its_turn
 
 __all__ = ["Rounds", "SpinRules", "got_further", "rounds_of"]
 

@@ -12,9 +12,8 @@ from elisa.model.pipeline import Backoff, Grow, RestartWhen
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
-from elisa.model.task import Attempt, CheckpointRef, End, Task
+from elisa.model.task import Attempt, CheckpointRef, End, Task, had_its_turn
 from elisa.policies.chaining import NEVER_STARTS
-from elisa.policies.inbundle import had_its_turn
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
 
 __all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]

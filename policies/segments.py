@@ -17,7 +17,8 @@ from elisa.model.pipeline import RestartWhen, TaskSpec
 from elisa.model.reasons import Fact, ReasonCode, because
 from elisa.model.states import FINAL_ATTEMPT_STATES, AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, Task
-from elisa.policies.chaining import Link, job_words
+from elisa.model.text import job_words
+from elisa.policies.chaining import Link
 from elisa.policies.lifecycle import Observed
 
 __all__ = ["chains_of", "continued", "hold_back", "left_off_at", "more_attempts", "next_link", "not_wanted"]

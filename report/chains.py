@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from elisa.model.ids import AttemptId
 from elisa.model.states import LIVE_ATTEMPT_STATES
-from elisa.policies.chaining import job_words
+from elisa.model.text import job_words
 from elisa.store.reader import Reader
 
 __all__ = ["queued_behind"]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from elisa.model.closures import Closure
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.rows import PipelineSummary, StoreMeta, TaskRow
-from elisa.model.site import Closure
 from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.units import format_duration
 from elisa.policies.livelock import SpinRules, rounds_of

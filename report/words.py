@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from elisa.model.metered import EVERYBODY
 from elisa.model.reasons import Fact, Reason, ReasonCode
-from elisa.model.site import EVERYBODY
 from elisa.model.states import EndReason
 from elisa.model.units import format_duration, format_memory
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from elisa.model.closures import UNTIL_LIFTED, Closure
 from elisa.model.ids import BackendName, ClosureId
-from elisa.model.site import UNTIL_LIFTED, Closure
 from elisa.store.connection import Connection
 from elisa.store.convert import from_us, to_us
 

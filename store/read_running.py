@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from elisa.model.changes import ROOM_GONE, ROOM_TO_GROW
 from elisa.model.columns import RunningRow
 from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import TaskId
+from elisa.model.notes import ROOM_GONE, ROOM_TO_GROW
 from elisa.model.reasons import ReasonCode
 from elisa.store.connection import Connection
 from elisa.store.convert import resources_from, spec_from, to_us

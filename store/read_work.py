@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED
 from elisa.model.columns import UnfinishedRow
 from elisa.model.ids import PipelineId, TaskId
+from elisa.model.notes import DEADLINE_LOST, DEADLINE_REGAINED
 from elisa.model.rows import FinishedWork, StepRate, Tried, WorkName
 from elisa.store.connection import Connection
 from elisa.store.convert import from_us, resources_from, spec_from, to_us

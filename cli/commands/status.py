@@ -20,8 +20,8 @@ from elisa.cli.places_words import (
     reservation_words,
 )
 from elisa.engine.avoidance import Avoided, learnt
+from elisa.model.closures import Reservation
 from elisa.model.rules import RuleKind
-from elisa.model.site import Reservation
 from elisa.model.text import clean
 from elisa.report.status import Status, read_status
 from elisa.store.reader import Reader

@@ -20,7 +20,6 @@ from elisa.policies.chaining import (
     Tip,
     has_failed,
     is_chained,
-    job_words,
     link_of,
     stranded,
     tips_of,
@@ -260,11 +259,6 @@ def test_only_success_is_no_failure() -> None:
     assert has_failed(TRAIN.having(state=AttemptState.LOST).build())
     assert not has_failed(TRAIN.ended().build())
     assert not has_failed(TRAIN.running().build())
-
-
-def test_job_is_named_by_its_number() -> None:
-    assert job_words("prep", None) == "prep's job"
-    assert job_words("prep", FOLLOWER.build().native_id) == "prep's job 3"
 
 
 # What follows the end of a job that was queued behind others.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from elisa.model.changes import ROOM_GONE, ROOM_TO_GROW, CancelSent, Noted
+from elisa.model.changes import CancelSent, Noted
+from elisa.model.notes import ROOM_GONE, ROOM_TO_GROW
 from elisa.model.pipeline import CheckpointPolicy, Gang
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Elastic, Resources

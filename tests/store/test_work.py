@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from elisa.model.changes import DEADLINE_LOST, DEADLINE_REGAINED, AttemptMoved, CheckpointSeen, Noted, PassedOver
+from elisa.model.changes import AttemptMoved, CheckpointSeen, Noted, PassedOver
 from elisa.model.charge import Charge
+from elisa.model.notes import DEADLINE_LOST, DEADLINE_REGAINED
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Elastic, Resources
 from elisa.model.rows import FinishedWork, WorkName
