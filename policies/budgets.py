@@ -150,6 +150,8 @@ def uses(rows: Sequence[UsageRow], resource: Metered, *, as_gpus: bool = True) -
     found = list(map(_USE[resource], rows))
     if not as_gpus or resource not in _OF_GPUS:
         return found
+    if resource is not Metered.GPU_UNITS and all(parts_of(kind) == 1 for kind in {row.gpu_type for row in rows}):
+        return found  # thousands of rows, and whole GPUs alone: each would be looked at to find nothing
     return [whole_gpus(resource, use, parts_of(row.gpu_type)) for use, row in zip(found, rows, strict=True)]
 
 
