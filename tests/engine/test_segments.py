@@ -18,12 +18,14 @@ from elisa.engine.script import script_of
 from elisa.model import layout
 from elisa.model.ids import AttemptId, NativeId
 from elisa.model.pipeline import RestartWhen, RetryPolicy, TaskSpec
+from elisa.model.ports import no_crash
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.report.explain import read_explanation
 from elisa.report.words import in_words
 from elisa.store.reader import Reader
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
+from tests.reliability.swarm import CrashNow
 from tests.reliability.world import World, scratch_folder
 
 ACTIVE, SUCCEEDED, CANCELLED = TaskState.ACTIVE, TaskState.SUCCEEDED, TaskState.CANCELLED
@@ -224,6 +226,36 @@ def test_preempted_work_goes_on_in_the_place_that_was_queued_ahead(
         (TIMEOUT if has_released else EndReason.CANCELLED, has_released),
     ]
     assert (after_it[1].id, after_it[1].continues) == (ahead.id, None if has_released else front.id)
+    assert world.states()["long"] == SUCCEEDED
+    assert_sound(world)
+
+
+def test_tick_killed_when_it_has_given_preempted_work_the_word_leaves_one_that_goes_on(
+    make: Callable[..., World],
+) -> None:
+    world = make(chain=1)
+    world.submit(long_job(cpus=4), *(job(name, cpus=4, lasts_s=900, walltime_s=1200) for name in ("beside", "next")))
+    begun(world)
+    front, ahead = world.attempts("long")
+    world.pass_time(200)
+    world.cluster.preempt(front.native_id or NativeId(""))
+    layout.released(world.home, front.id, 0).touch()
+    world.pass_time(60)
+
+    def crash(point: str) -> None:
+        if point == "segments.word":
+            raise CrashNow
+
+    world.crash = crash
+    with pytest.raises(CrashNow):
+        world.tick()
+    world.crash = no_crash
+    before = ends(world)
+    world.run()
+
+    assert before[0] == (None, True)
+    assert ends(world)[:2] == [(EndReason.PREEMPTED, True), (TIMEOUT, True)]
+    assert ahead.id in [attempt for attempt, _, _ in runs(world)]
     assert world.states()["long"] == SUCCEEDED
     assert_sound(world)
 
