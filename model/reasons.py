@@ -27,7 +27,7 @@ class ReasonCode(StrEnum):
     GPUS_LEFT_OUT = "gpus_left_out"  # asked, largest, bad, until, backend, partition
     WINDOW_FULL = "window_full"  # backend, partition, window, queued
     BUDGET_EXHAUSTED = "budget_exhausted"  # project, resource, asked, left, cap
-    CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap
+    CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap, kept
     RESERVED_FOR_HIGHER = "reserved_for_higher"  # task, starts_at
     HELD_FOR = "held_for"  # project, users, backend, partition, what, begins_at, until, walltime_s, reservation
     AFFINITY = "affinity"  # wants, whom, state, nodes, backend, partition

@@ -10,10 +10,11 @@ time S, a task waits at most `(rank + 1) * aged_s + n * S`, with n the tasks tha
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from elisa.policies.snapshot import Floats, Snapshot
 
-__all__ = ["bound_s", "comes_of_age_s"]
+__all__ = ["aged", "bound_s", "comes_of_age_s"]
 
 
 def comes_of_age_s(snapshot: Snapshot) -> Floats:
@@ -21,6 +22,13 @@ def comes_of_age_s(snapshot: Snapshot) -> Floats:
     tasks = snapshot.tasks
     at = tasks.ready_s + (tasks.priority.astype(np.float64) + 1) * snapshot.site.aged_s
     return np.where(at <= snapshot.now_s, at, np.inf)
+
+
+def aged(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """Return which tasks (by row) have come of age: what they lack at once of a cap is saved for them."""
+    if not snapshot.site.aged_s:
+        return np.zeros(len(snapshot.tasks), dtype=np.bool_)
+    return np.isfinite(comes_of_age_s(snapshot))
 
 
 def bound_s(rank: int, aged_s: float, ahead: int, service_s: float) -> float:

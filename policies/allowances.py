@@ -194,7 +194,7 @@ def needed_back(site: SitePolicy, refusals: Iterable[Reason], now: datetime) -> 
     wanted = {
         (str(one.facts["project"]), str(one.facts["resource"]))
         for one in refusals
-        if one.code in _BY_CAPS and "user" not in one.facts
+        if one.code in _BY_CAPS and not {"user", "kept"} & one.facts.keys()
     }
     return tuple(
         loan

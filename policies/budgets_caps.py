@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elisa.model.columns import UsageRow
-from elisa.model.reasons import Reason
+from elisa.model.reasons import Reason, because
 from elisa.model.resources import Resources
 from elisa.model.site import EVERYBODY, Cap, Metered, SitePolicy
 from elisa.policies.budgets import CapRow, Meter, Owner, demand_of, refusal_of, uses
@@ -172,12 +172,14 @@ class Admission:
     variants: Sequence[tuple[Resources, str]]
     left: list[int] = field(init=False)
     _rows: dict[int, Sequence[tuple[int, int]]] = field(init=False)
+    _saved: dict[int, int] = field(init=False)
     _demand: list[tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.caps = self.caps.hard()
         self.left = [cap.limit - used for cap, used in zip(self.caps.cap, self.caps.used, strict=True)]
         self._rows = {}
+        self._saved = {}
         self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
 
     def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
@@ -223,9 +225,24 @@ class Admission:
         for row, meter in self._rows_of(owner):
             left[row] -= times * demand[meter]
 
+    def save_for(self, owner: int, variant: int) -> None:
+        """Let nobody use what is left under the caps on use at once that refuse one more of `variant`.
+
+        Where another cap refuses it, or one that is too small for it, saving would not help.
+        """
+        demand = self._demand[variant]
+        refusing = [(row, demand[meter]) for row, meter in self._rows_of(owner) if demand[meter] > self.left[row]]
+        caps = [(self.caps.cap[row], asked) for row, asked in refusing if asked > 0]
+        if all(not cap.resource.is_cumulative and asked <= cap.limit for cap, asked in caps):
+            for row, asked in refusing:
+                if asked > 0 and row not in self._saved:
+                    self._saved[row], self.left[row] = self.left[row], min(0, self.left[row])
+
     def refusal(self, row: int, variant: int) -> Reason:
         """Return the words for a refusal by cap number `row`, as things stand now."""
-        return refusal_of(self.caps.row(row), self._demand[variant][self.caps.meter[row]], self.left[row])
+        asked, left = self._demand[variant][self.caps.meter[row]], self._saved.get(row, self.left[row])
+        reason = refusal_of(self.caps.row(row), asked, left)
+        return because(reason.code, **reason.facts, kept=left) if asked <= left else reason
 
     def first_refusal(self, owner: int, variant: int) -> Reason:
         """Return why `variant` was refused at the start, before anything was admitted."""

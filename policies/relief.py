@@ -38,7 +38,7 @@ class Relief:
 
 def relief_of(inputs: PlanInputs, reason: Reason, walltime_s: int) -> Relief | None:
     """Return what would help against a refusal by a cap; None if it was refused by anything else."""
-    if reason.code not in _REFUSED_BY_CAPS:
+    if reason.code not in _REFUSED_BY_CAPS or "kept" in reason.facts:
         return None
     facts = reason.facts
     resource, _, gpu_type = str(facts["resource"]).partition(":")

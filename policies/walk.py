@@ -18,6 +18,7 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import MPS, meets
 from elisa.policies.affinity import Presence
+from elisa.policies.ageing import aged
 from elisa.policies.backfill import Backfill, Promise, ends_of
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.closing import Closing
@@ -74,6 +75,7 @@ class Walk:
         self._is_due = np.isfinite(snapshot.tasks.deadline_s)
         self._kept: dict[int, int] = {}
         self._is_refused = self._refused_by_caps()
+        self._is_aged = aged(snapshot)
         self.why = Why(snapshot, self.refusals, self._is_refused, self.admission, self.room, self.ways_of)
         self._closed: tuple[set[int], set[int]] = (set(), set())
         now, later = self._closed
@@ -206,7 +208,7 @@ class Walk:
     def _may_start(self) -> npt.NDArray[np.bool_]:
         """Return which tasks (by row) no rule refuses before the walk; those it does refuse get their reason."""
         tasks = self.snapshot.tasks
-        may = self._is_open[tasks.shape] & ~self._is_refused[tasks.shape, tasks.owner]
+        may = self._is_open[tasks.shape] & (~self._is_refused[tasks.shape, tasks.owner] | self._is_aged)
         return may & self._own() if self.snapshot.uid is not None else may
 
     def _own(self) -> npt.NDArray[np.bool_]:
@@ -238,6 +240,8 @@ class Walk:
                 self._let_join(start, owner, shape)
         elif start is not None:
             self.refusals.of_owner[owner, shape] = start
+            if self._is_aged[row]:
+                self.admission.save_for(owner, self.ways_of[shape].start)
 
     def _let_join(self, start: Start, owner: int, shape: int) -> None:
         """Let short tasks of the same owner that ask for the same thing follow a short one in its native job."""

@@ -122,8 +122,7 @@ def in_words(reason: Reason) -> str:
         sentence += f"; room is kept for it from {_moment(str(reason.facts['starts_at']))} on"
     if reason.facts.get("shortened_s"):
         sentence += f", for {facts['shortened_s']} of the {facts['asked_s']} it asks for, because its place closes"
-    if reason.facts.get("tries"):
-        sentence += f", on {reason.facts['tries']} to measure how fast such work is there"
+    sentence += "".join(words.format_map(facts) for name, words in _ADDED.items() if reason.facts.get(name))
     if reason.facts.get("lent_by"):
         sentence += f", in room that project {reason.facts['lent_by']} lends until it needs it"
     if reason.facts.get("most"):
@@ -140,6 +139,10 @@ def in_words(reason: Reason) -> str:
 
 # Who has room kept is told when, on top of why it does not start now.
 _KEPT_ROOM = frozenset({_C.NO_ROOM, _C.RESERVED_FOR_HIGHER, _C.AFFINITY})
+_ADDED: Mapping[str, str] = {
+    "kept": "; what is left is kept for a task that has come of age",
+    "tries": ", on {tries} to measure how fast such work is there",
+}
 _PARKS = frozenset({_C.BUDGET_EXHAUSTED, _C.CONCURRENCY_CAP})
 
 

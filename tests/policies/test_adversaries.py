@@ -13,7 +13,7 @@ from elisa.model.columns import ProjectUsage, RunningRow, UsageRow
 from elisa.model.decisions import Preempt
 from elisa.model.ids import ProjectName
 from elisa.model.resources import Resources
-from elisa.model.site import CLASS_RANK, PreemptionRules, ProjectPolicy, SitePolicy
+from elisa.model.site import CLASS_RANK, Cap, Metered, PreemptionRules, ProjectPolicy, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.policies.budgets import charge_of
 from elisa.policies.plan import plan
@@ -205,6 +205,36 @@ def test_a_large_job_is_not_starved_by_a_stream_of_small_ones_of_a_better_class(
 
     # Three classes stand before it, so it comes of age after eight hours; then those that run are let finish.
     assert machine.began["large"] <= 8 + 2
+
+
+_SIX = (Cap(resource=Metered.GPUS, limit=6),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("site", "project"),
+    [
+        pytest.param(SitePolicy(caps=_SIX), "patient", id="all together"),
+        pytest.param(
+            SitePolicy(projects=(ProjectPolicy(name=ProjectName("stream"), caps=_SIX),)), "stream", id="one project"
+        ),
+        pytest.param(
+            SitePolicy(projects=(ProjectPolicy(name=ProjectName("stream"), user_caps=_SIX),)), "stream", id="one user"
+        ),
+    ],
+)
+def test_a_large_job_is_not_starved_of_what_may_be_used_at_once(site: SitePolicy, project: str) -> None:
+    machine = Machine(replace(site, aged_s=2 * HOUR_S))
+    machine.submit(Work(id="large", project=project, gpus=6, priority=3))
+
+    for hour in range(20):
+        lasts = [(f"small-{hour}-{n}", 1 + (n + hour) % 3) for n in range(GPUS)]
+        machine.submit(*(Work(id=name, project="stream", hours=hours, priority=1) for name, hours in lasts))
+        machine.pass_hours(1)
+
+    # It comes of age after eight hours; then come those that did before it, as many as came in the first four hours and
+    # were not served, and what runs, for three hours at most, is let finish.
+    assert machine.began["large"] <= 8 + 4 + 3
 
 
 @pytest.mark.slow

@@ -28,7 +28,9 @@ from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.lifecycle import LifecycleRules, observe
 from elisa.policies.plan import plan
 from elisa.policies.refunds import RefundRules
+from elisa.policies.snapshot import Snapshot
 from elisa.policies.whatif import compare, under, what_would_help, with_cap
+from elisa.report.words import in_words
 from tests.policies.build import (
     HERE,
     NOW,
@@ -400,3 +402,33 @@ class TestWhatIf:
         snapshot = a_snapshot(Ready().add("t1", priority=1).add("t2"), *clusters, **extra)
 
         assert what_would_help(snapshot, TaskId("t2")) == helps
+
+
+class TestSaving:
+    """What is left under a cap on use at once is saved for a task that has come of age, if that helps it."""
+
+    def told(self, *caps: Cap, asked: int) -> dict[str, str]:
+        ready = (
+            Ready().add("old", a_request(cpus_per_task=asked), age_s=9000.0).add("young", a_request(cpus_per_task=1))
+        )
+        usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(cpu_s=1), Charge(), jobs=1, cpus=2)])
+        site = SitePolicy(projects=(ProjectPolicy(name=ProjectName("vision"), caps=caps),), aged_s=600.0)
+        made = plan(Snapshot.build(ready.columns(), usage, [a_cluster()], [], site, NOW))
+        return {name: in_words(made.reason(TaskId(name))) for name in ("old", "young")}
+
+    def test_who_would_pass_once_others_end_is_waited_for(self) -> None:
+        told = self.told(Cap(resource=Metered.CPUS, limit=4), asked=3)
+
+        uses = "project vision uses 2 cpus of the 4 it may use at once, this asks for"
+        assert told == {
+            "old": f"{uses} 3",
+            "young": f"{uses} 1; what is left is kept for a task that has come of age",
+        }
+
+    def test_who_will_never_pass_is_not(self) -> None:
+        assert self.told(Cap(resource=Metered.CPUS, limit=4), asked=5)["young"].startswith("it was chosen")
+
+    def test_who_lacks_a_budget_as_well_is_not(self) -> None:
+        caps = (Cap(resource=Metered.CPUS, limit=4), Cap(resource=Metered.CPU_S, limit=2 * 3600))
+
+        assert self.told(*caps, asked=3)["young"].startswith("it was chosen")

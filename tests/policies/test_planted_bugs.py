@@ -274,6 +274,9 @@ BUGS: Mapping[str, Bug] = {
         always,
         exploring.test_each_kind_tries_each_type_once_at_a_time_whatever_the_order_of_the_tasks,
     ),
+    "nothing is saved for who came of age": Bug(
+        Admission, "save_for", takes_nothing, paying.TestSaving().test_who_would_pass_once_others_end_is_waited_for
+    ),
     "nothing is tried": Bug(
         Known, "is_open", never, exploring.test_the_task_that_is_over_soonest_tries_the_type_that_nobody_measured
     ),
