@@ -60,6 +60,7 @@ from tests.policies import test_plan_laws as laws
 from tests.policies import test_power as drawing
 from tests.policies import test_preemption as preempting
 from tests.policies import test_reservations as reserving
+from tests.policies import test_shares as in_parts
 from tests.policies import test_topology as switching
 from tests.policies.build import a_request
 
@@ -191,7 +192,10 @@ BUGS: Mapping[str, Bug] = {
         Admission, "take", takes_nothing, planning.TestBudgets().test_a_budget_is_reserved_for_the_whole_walltime
     ),
     "caps are not asked": Bug(
-        Admission, "refusing_row", takes_nothing, laws.test_no_hard_cap_is_exceeded_at_any_moment
+        Admission,
+        "refusing_row",
+        takes_nothing,
+        in_parts.test_four_quarters_fit_where_one_gpu_may_be_held_and_a_fifth_is_told_why_it_does_not,
     ),
     "caps are booked twice": Bug(
         Admission, "take", every_shape_twice, planning.TestBudgets().test_what_is_held_now_is_capped_too
@@ -329,7 +333,7 @@ BUGS: Mapping[str, Bug] = {
         placing.TestScore().test_who_only_wants_to_be_done_goes_where_it_is_fastest,
     ),
     "shards are given to anybody": Bug(
-        placement_nodes, "SHARD", "", placing.TestShards().test_nobody_gets_a_shard_who_does_not_ask_for_one
+        placement_nodes, "is_shared", never, placing.TestShards().test_nobody_gets_a_shard_who_does_not_ask_for_one
     ),
     "taints do not matter": Bug(
         placement_nodes,
