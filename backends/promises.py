@@ -31,18 +31,18 @@ def judge(memory_mib: int, available_mib: int) -> MemoryLeft:
 
 
 def promised_of(cpus: int, memory_mib: int, promised: tuple[int, int]) -> tuple[int, int]:
-    """Return the cores and the memory that jobs may ask for together, where so many percent of both are promised."""
-    return cpus * promised[0] // 100, -(-memory_mib * promised[1] // 100)
+    """Return the cores and the memory that jobs may ask for together, where so many percent of both are promised.
+
+    Rounded up, as is what guaranteed work counts for: so all of a node can be guaranteed, and never more than that.
+    """
+    return -(-cpus * promised[0] // 100), -(-memory_mib * promised[1] // 100)
 
 
 def read_promised(value: object) -> tuple[int, int]:
     """Return what a mapping from `cpus` and `memory` to ratios promises, in percent; ValueError says what it is else."""
     if not isinstance(value, Mapping) or not {"cpus", "memory"}.issuperset(value):
         raise ValueError(f"`{value}` is no mapping from `cpus` and `memory` to ratios")
-    cpus = _ratio(value.get("cpus", 1))
-    if cpus % 100:
-        raise ValueError(f"cores are promised a whole number of times, not {value['cpus']}")
-    return cpus, _ratio(value.get("memory", 1))
+    return _ratio(value.get("cpus", 1)), _ratio(value.get("memory", 1))
 
 
 def _ratio(value: object) -> int:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elisa.backends.promises import promised_of
 from elisa.model.columns import Outlook, RunningRow
 from elisa.model.decisions import Park
 from elisa.model.ids import ProjectName, TaskId
@@ -176,21 +177,25 @@ def test_the_reason_tells_the_node_and_what_is_missing() -> None:
     cpus=st.integers(1, 8),
     tasks=st.lists(st.tuples(st.sampled_from(sorted(PROJECTS)), st.integers(1, 8)), max_size=10),
     before=st.lists(st.tuples(st.sampled_from(sorted(PROJECTS)), st.integers(1, 4)), max_size=4),
-    ratio=st.integers(2, 4),
+    percent=st.integers(100, 400),
 )
 def test_others_are_never_promised_more_than_the_ratio_of_what_guaranteed_work_leaves(
-    cpus: int, tasks: list[tuple[str, int]], before: list[tuple[str, int]], ratio: int
+    cpus: int, tasks: list[tuple[str, int]], before: list[tuple[str, int]], percent: int
 ) -> None:
+    total, _ = promised_of(cpus, 0, (percent, 100))
+
+    def split(pairs: list[tuple[str, int]]) -> tuple[list[int], int]:
+        return [count for project, count in pairs if project == "sure"], sum(n for name, n in pairs if name != "sure")
+
     def rest(pairs: list[tuple[str, int]]) -> int:
-        firm = sum(count for project, count in pairs if project == "sure")
-        return ratio * (cpus - firm) - sum(count for project, count in pairs if project != "sure")
+        firm, others = split(pairs)
+        return total - sum(-(-percent * count // 100) for count in firm) - others
 
     while before and rest(before) < 0:
         before = before[1:]
     held = [asks(count) for _, count in before]
-    total = ratio * cpus
     node = replace(
-        a_node("n1", cpus=total), free_cpus=total - sum(one.cpus_per_node for one in held), promised=(100 * ratio, 100)
+        a_node("n1", cpus=total), free_cpus=total - sum(one.cpus_per_node for one in held), promised=(percent, 100)
     )
     pairs = [running(f"old{n}", asks(count), project) for n, (project, count) in enumerate(before)]
 
@@ -198,7 +203,23 @@ def test_others_are_never_promised_more_than_the_ratio_of_what_guaranteed_work_l
     made = plan_of(ready, node, *pairs, site=replace(SITE, backfill_depth=0))
 
     now = [tasks[int(task[1:])] for task in started(made)]
+    firm, others = split([*before, *now])
     assert rest([*before, *now]) >= 0
+    assert sum(firm) <= cpus
+    assert others <= -(-percent * (cpus - sum(firm)) // 100)
     # Nobody waits for want of what is there.
     waiting = [task for n, task in enumerate(tasks) if f"t{n}" not in started(made) and task[1] <= cpus]
     assert all(rest([*before, *now, one]) < 0 for one in waiting)
+
+
+@pytest.mark.parametrize(("cpus", "percent"), [(5, 150), (3, 101), (7, 133)])
+def test_all_of_a_node_can_be_guaranteed_and_asked_for_by_one_whatever_the_ratio(cpus: int, percent: int) -> None:
+    total, _ = promised_of(cpus, 0, (percent, 100))
+    node = replace(a_node("n1", cpus=total), promised=(percent, 100))
+
+    for project in PROJECTS:
+        assert started(plan_of(queue(("t1", project, cpus)), node)) == ["t1"]
+        more = plan_of(queue(("t1", project, cpus + 1)), node).reason(TaskId("t1"))
+        assert (more.code, more.facts["largest"]) == (ReasonCode.NEVER_FITS, cpus)
+    ones = queue(*((f"t{number}", "sure", 1) for number in range(cpus + 1)))
+    assert len(started(plan_of(ones, node))) <= cpus

@@ -30,7 +30,8 @@ def test_jobs_together_may_ask_for_what_is_promised_and_one_for_what_is_there() 
 
 
 @pytest.mark.parametrize(
-    ("said", "promised"), [({"cpus": 3}, (300, 100)), ({"memory": 1.25}, (100, 125)), ({}, (100, 100))]
+    ("said", "promised"),
+    [({"cpus": 3}, (300, 100)), ({"cpus": 1.5}, (150, 100)), ({"memory": 1.25}, (100, 125)), ({}, (100, 100))],
 )
 def test_ratios_are_read(said: dict[str, object], promised: tuple[int, int]) -> None:
     assert read_slots({"cpus": 2, "gpus": [], "overcommit": said}).promised == promised
@@ -38,7 +39,7 @@ def test_ratios_are_read(said: dict[str, object], promised: tuple[int, int]) -> 
 
 @pytest.mark.parametrize(
     "wrong",
-    [2, {"gpus": 2}, {"cpus": 1.5}, {"cpus": 0}, {"memory": 0.9}, {"memory": 200}, {"cpus": True}, {"cpus": "2"}],
+    [2, {"gpus": 2}, {"cpus": 0.5}, {"cpus": 0}, {"memory": 0.9}, {"memory": 200}, {"cpus": True}, {"cpus": "2"}],
 )
 def test_what_is_no_ratio_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError, match="configured wrongly"):

@@ -92,7 +92,7 @@ def test_memory_that_is_scarce_closes_a_node_and_plain_ones_never_do(tmp_path: P
     assert not parse_cluster({}).overcommits
 
 
-@pytest.mark.parametrize("wrong", [2, {"cpus": 1.5}, {"gpus": 2}])
+@pytest.mark.parametrize("wrong", [2, {"cpus": 0.5}, {"gpus": 2}])
 def test_what_is_no_ratio_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError, match=r"`nodes\.fat\.overcommit` of the simulated cluster is wrong"):
         described(overcommit=wrong)
