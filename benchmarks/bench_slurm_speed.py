@@ -32,6 +32,10 @@ FIGURES = (
     "slurm_accept_100_calls",
     "slurm_accept_100_cpu_s",
     "slurm_accept_100_peak_mib",
+    "slurm_accept_1000_s",
+    "slurm_accept_1000_calls",
+    "slurm_accept_1000_cpu_s",
+    "slurm_accept_1000_peak_mib",
     "slurm_accept_array_1000_s",
     "slurm_tick_array_1000_s",
     "slurm_dag_10x10_s",
@@ -53,6 +57,7 @@ def measure() -> Iterator[Figure]:
     ):
         peers = Peers(peers_folder(), Path(folder), cluster)
         yield from _accepted(cluster, peers)
+        yield from _independent(cluster, peers)
         yield from _arrays(cluster, peers)
         yield from _in_job(cluster, peers)
         yield from _graph(cluster, peers)
@@ -90,7 +95,7 @@ def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
     name = "slurm_accept_100"
     own, loop = [], []
     for _ in range(_RUNS):
-        loop.append(_measured(cluster, peers.loop_accept_100))
+        loop.append(_measured(cluster, lambda: peers.loop_accept(100)))
         own.append(_tick_s(cluster, _distinct(100)))
         cluster.clear()
     goal = f"<={median(cost.seconds for cost in loop):.3g}"
@@ -99,6 +104,15 @@ def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
     yield from _process(cluster, name, _distinct(100))
     yield from _peer(name, "submitit", _measured(cluster, peers.submitit_accept_100))
     yield from _peer(name, "snakemake", _measured(cluster, peers.snakemake_accept_100))
+
+
+def _independent(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
+    """Yield what 1,000 tasks cost that are independent, each with a command of its own, as whole processes."""
+    name = "slurm_accept_1000"
+    yield from _process(cluster, name, _alike(1000))
+    yield from _peer(name, "sbatch", _measured(cluster, lambda: peers.loop_accept(1000)))
+    yield from _peer(name, "sbatch_array", _measured(cluster, peers.sbatch_array_1000))
+    yield from _peer(name, "submitit_array", _measured(cluster, peers.submitit_array_1000))
 
 
 def _process(cluster: SlurmCluster, name: str, pipeline: str) -> Iterator[Figure]:
@@ -146,6 +160,12 @@ def _distinct(count: int) -> str:
     task = "{{command: ['true'], fuse: false, resources: {{memory: {memory}MiB, walltime: 1m}}}}"
     lines = (f"  t{number}: {task.format(memory=10 + number)}" for number in range(count))
     return "\n".join(("name: many", "project: demo", "tasks:", *lines))
+
+
+def _alike(count: int) -> str:
+    """Return tasks with a command each that ask for the same thing."""
+    lines = (f"  t{number}: {{command: [test, '{number}'], fuse: false}}" for number in range(count))
+    return "\n".join(("name: alike", "project: demo", "tasks:", *lines))
 
 
 def _matrix(count: int) -> str:

@@ -86,9 +86,9 @@ class Peers:
 
     # Submission
 
-    def loop_accept_100(self) -> Cost:
-        """Return what a shell loop takes to have 100 jobs accepted."""
-        return self._shell("for i in $(seq 100); do sbatch -Q -t 1 -o /dev/null --wrap true; done")
+    def loop_accept(self, count: int) -> Cost:
+        """Return what a shell loop takes to have so many jobs accepted."""
+        return self._shell(f"for i in $(seq {count}); do sbatch -Q -t 1 -o /dev/null --wrap true; done")
 
     def sbatch_array_1000(self) -> Cost:
         """Return what one sbatch takes to have an array of 1,000 accepted."""
