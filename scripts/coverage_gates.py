@@ -43,12 +43,14 @@ _ALLOCATION = (
     "policies/affinity*.py",
     "policies/budgets*.py",
     "policies/elastic*.py",
+    "policies/free.py",
     "policies/locality*.py",
     "policies/exploring.py",
     "policies/placement*.py",
     "policies/shares.py",
     "policies/preemption*.py",
     "policies/topology*.py",
+    "policies/ways.py",
 )
 # What else decides about money and rights.
 _MONEY = (
