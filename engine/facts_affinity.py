@@ -61,7 +61,7 @@ class _Circles:
             self._at_home[circle.pipeline or circle.project].append((number, circle))
 
     def _tie(self, wish: Affinity, row: TiedRow) -> Tie:
-        circle = Circle(row.project, row.pipeline if wish.tasks else "", wish.tasks, wish.labels)
+        circle = Circle(row.project, row.pipeline if wish.tasks else "", wish.tasks, wish.labels, wish.over)
         return Tie(self.numbers.setdefault(circle, len(self.numbers)), wish.apart, wish.weight)
 
     @property

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Affinity", "Bond", "Circle", "Company", "Neighbour", "Tie"]
+__all__ = ["Affinity", "Bond", "Circle", "Company", "Neighbour", "Over", "Tie"]
+
+
+class Over(StrEnum):
+    """What tasks share that are together: a node, or only its leaf switch."""
+
+    NODE = "node"
+    SWITCH = "switch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affinity:
-    """A wish to run on the nodes of certain other tasks, or with `apart` on none of them.
+    """A wish to run on the nodes of certain other tasks, or on their switches; with `apart` on none of them.
 
     `tasks` are of the same pipeline, by name or by the name of their matrix; without any, all of the same project are
     meant that carry `labels`. With both, both must hold. `weight` 0: it must be so; else it is preferred, and counts so much
@@ -22,15 +30,20 @@ class Affinity:
     labels: tuple[tuple[str, str], ...] = ()
     apart: bool = False
     weight: int = 0
+    over: Over = Over.NODE
 
 
 class Circle(NamedTuple):
-    """The tasks that one wish speaks of: of a project, of one pipeline ("" for all), by their names and labels."""
+    """The tasks that one wish speaks of: of a project, of one pipeline ("" for all), by their names and labels.
+
+    The same tasks are two circles if one wish is about their nodes and another about their switches.
+    """
 
     project: str
     pipeline: str = ""
     tasks: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    over: Over = Over.NODE
 
     def holds(self, project: str, pipeline: str, names: Sequence[str], labels: Sequence[tuple[str, str]]) -> bool:
         """Tell whether a task belongs to it, which has these names: its own and its group's."""

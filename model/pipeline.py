@@ -204,7 +204,7 @@ class SitePlacement:
     """Where the author wants the task, in the resource manager's own names; empty leaves it to elisa.
 
     Of the task's jobs that are submitted together, as one array, at most `at_once` run at a time (0: all).
-    `affinity` is about the nodes of other tasks.
+    `affinity` is about the nodes of other tasks, or their switches.
     """
 
     backend: str = ""

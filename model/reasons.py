@@ -30,7 +30,7 @@ class ReasonCode(StrEnum):
     CONCURRENCY_CAP = "concurrency_cap"  # project, resource, asked, in_use, cap, kept
     RESERVED_FOR_HIGHER = "reserved_for_higher"  # task, starts_at
     HELD_FOR = "held_for"  # project, users, backend, partition, what, begins_at, until, walltime_s, reservation
-    AFFINITY = "affinity"  # wants, whom, state, nodes, backend, partition
+    AFFINITY = "affinity"  # wants, whom, state, nodes, backend, partition, over (of a switch)
     CLOSED = "closed"  # backend, partition, nodes, starts_at, ends_at, why, walltime_s, pinned
     GANG_TOO_LARGE = "gang_too_large"  # gang, needed, largest
     GANG_INCOMPLETE = "gang_incomplete"  # gang, ready, needed

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from elisa.model.affinity import Affinity, Over
 from elisa.model.pipeline import Need, NeedKind, TaskSpec
 from elisa.pipelines.instances import Instance
 from elisa.pipelines.links import FOLDER
@@ -144,12 +145,19 @@ def _check_affinity(specs: Sequence[TaskSpec], at: Mapping[str, Instance], probl
                 mark, f"there is no task `{name}` to be beside or apart from", name, nearest(name, list(names))
             )
         for wish in must:
-            if replace(wish, apart=not wish.apart) in must:
+            if any(opposite in must for opposite in _opposites(wish)):
                 what = f"`{spec.group or spec.name}` must be beside and apart from the same tasks"
                 problems.add(mark, what, ", ".join(wish.tasks), "leave one of them out, or give it a `weight`")
         if must and spec.resources.components:
             what = f"`{spec.group or spec.name}` has components, whose nodes elisa cannot choose"
             problems.add(mark, what, hint="give its affinity a `weight`, or leave it out")
+
+
+def _opposites(wish: Affinity) -> Iterator[Affinity]:
+    """Yield what cannot hold together with a wish; to be on one switch but not on one node is no contradiction."""
+    yield replace(wish, apart=not wish.apart)
+    if wish.apart and wish.over is Over.SWITCH:
+        yield replace(wish, apart=False, over=Over.NODE)
 
 
 def _check_shared_outputs(specs: Sequence[TaskSpec], at: Mapping[str, Instance], problems: Problems) -> None:

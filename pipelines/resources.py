@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from elisa.model.affinity import Affinity
+from elisa.model.affinity import Affinity, Over
 from elisa.model.pipeline import (
     Gang,
     SitePlacement,
@@ -14,6 +14,7 @@ from elisa.model.pipeline import (
 from elisa.model.resources import MPS, PERCENT, SHARD, Component, DataWish, Elastic, GpuRequest, Resources
 from elisa.pipelines.kinds import (
     Boolean,
+    Choice,
     Integer,
     Text,
     duration,
@@ -295,6 +296,10 @@ _AFFINITY = OneOrMany(
             fields={
                 "tasks": Field(kind=OneOrMany(kind=REFERENCE), about="Tasks of the pipeline, by name."),
                 "labels": Field(kind=LABELS, about="Labels that the others carry: tasks of the same project."),
+                "over": Field(
+                    kind=Choice(values=Over),
+                    about="What they share, or do not: `node`, or `switch` for the leaf switch; a node if left out.",
+                ),
                 "weight": Field(
                     kind=Integer(least=1, most=100),
                     about="It is preferred, and counts so much among its wishes; left out, it must be so.",
@@ -302,7 +307,14 @@ _AFFINITY = OneOrMany(
             },
             build=Affinity,
             check=_check_affinity,
-            aliases=(("task", "tasks"), ("label", "labels"), ("match_labels", "labels"), ("name", "tasks")),
+            aliases=(
+                ("task", "tasks"),
+                ("label", "labels"),
+                ("match_labels", "labels"),
+                ("name", "tasks"),
+                ("scope", "over"),
+                ("topology", "over"),
+            ),
         ),
         widen=lambda name: Affinity(tasks=(name,)),
     )
@@ -339,9 +351,11 @@ PLACEMENT = Record(
             kind=Integer(least=1, most=100_000),
             about="Of its jobs that are submitted as one array (a matrix), at most so many run at a time.",
         ),
-        "affinity": Field(kind=_AFFINITY, about="Tasks beside which it must run, or prefers to: on their nodes."),
+        "affinity": Field(
+            kind=_AFFINITY, about="Tasks beside which it must run, or prefers to: on their nodes or switches."
+        ),
         "anti_affinity": Field(
-            kind=_AFFINITY, about="Tasks apart from which it must run, or prefers to: on other nodes."
+            kind=_AFFINITY, about="Tasks apart from which it must run, or prefers to: on other nodes or switches."
         ),
     },
     build=_placement,

@@ -1,9 +1,10 @@
 """Which tasks are on which node, for those that must run beside or apart from others, or prefer to.
 
-It is what Kubernetes calls affinity and anti-affinity between pods, over nodes. To be beside a circle of tasks is to be where
-one of them lives, or else where one of the same pipeline was last; to be apart is to share no node with any that lives, and
-holds from both sides. Who must be beside others waits for one that is queued or ready, but never for one that waits for it
-in turn: of a ring of such tasks the first in the order goes where it likes, and the others follow.
+It is what Kubernetes calls affinity and anti-affinity between pods, over nodes or leaf switches. To be beside a circle of
+tasks is to be where one of them lives, or else where one of the same pipeline was last; to be apart is to share no node with
+any that lives, and holds from both sides. Over switches a task is on all nodes of the switches that it has a node of. Who must
+be beside others waits for one that is queued or ready, but never for one that waits for it in turn: of a ring of such tasks
+the first in the order goes where it likes, and the others follow.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.affinity import Bond, Company, Neighbour
+from elisa.model.affinity import Bond, Company, Neighbour, Over
 from elisa.model.columns import Shape
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.affinity_pledges import Pledge, Pledges, shunned_by
-from elisa.policies.placement_pools import Pool
+from elisa.policies.placement_pools import NodeColumns, Pool
+from elisa.policies.topology import switch_mates
 
 __all__ = ["Clearing", "Presence"]
 
@@ -31,7 +33,7 @@ _Floats = npt.NDArray[np.float64]
 
 
 class _Stay(NamedTuple):
-    """Where a task lives, and until when; one that this plan places has no name yet."""
+    """Where a task lives for a circle, and until when; one that this plan places has no name yet."""
 
     cluster: int
     nodes: tuple[int, ...]
@@ -130,30 +132,48 @@ class Presence:
         self._members: defaultdict[int, _Whereabouts] = defaultdict(_Whereabouts)
         self._shunners: defaultdict[int, _Whereabouts] = defaultdict(_Whereabouts)
         self._awaited = _awaited(self.bonds, self.followers)
+        self._wide = frozenset(number for number, circle in enumerate(company.circles) if circle.over is Over.SWITCH)
+        self._mates: dict[int, Mapping[int, tuple[int, ...]]] = {}
         if self.bonds:
             clusters = {str(pool.backend): pool.nodes for pool in pools}
             places = {name: {node: at for at, node in enumerate(one.names)} for name, one in clusters.items()}
             for one in company.neighbours:
                 at = places.get(one.backend, {})
-                cluster = id(clusters[one.backend]) if one.backend in clusters else 0
-                self._enter_neighbour(one, cluster, [at[name] for name in one.nodes if name in at])
+                self._enter_neighbour(one, clusters.get(one.backend), [at[name] for name in one.nodes if name in at])
 
-    def _enter_neighbour(self, one: Neighbour, cluster: int, nodes: Sequence[int]) -> None:
+    def _enter_neighbour(self, one: Neighbour, columns: NodeColumns | None, nodes: Sequence[int]) -> None:
+        cluster = id(columns) if columns is not None else 0
         if one.is_over:
             for circle in one.circles:
                 self._members[circle].is_over = True
-                self._members[circle].was_on.update((cluster, node) for node in nodes)
+                self._members[circle].was_on.update((cluster, node) for node in self._reach(circle, columns, nodes))
             return
-        stay = _Stay(cluster, tuple(nodes), self._ends_s.get(one.task, inf), one.task)
+        until_s = self._ends_s.get(one.task, inf)
         for book, circles in ((self._members, one.circles), (self._shunners, one.shuns)):
             for circle in circles:
+                stay = _Stay(cluster, self._reach(circle, columns, nodes), until_s, one.task)
                 book[circle].enter(stay, one.backend, 1, is_placed=bool(one.nodes))
+
+    def _reach(self, circle: int, columns: NodeColumns | None, nodes: Iterable[int]) -> tuple[int, ...]:
+        """Return where a task on some nodes is for a circle: there, or over switches on all that share a switch with them.
+
+        A node whose switch is not known is on one by itself.
+        """
+        if circle not in self._wide or columns is None:
+            return tuple(nodes)
+        return tuple(sorted({mate for node in nodes for mate in self._mates_of(node, columns)}))
+
+    def _mates_of(self, node: int, columns: NodeColumns) -> Sequence[int]:
+        if id(columns) not in self._mates:
+            self._mates[id(columns)] = switch_mates(columns.switches)
+        return self._mates[id(columns)].get(node, (node,))
 
     def take(self, number: int, pool: Pool, nodes: Sequence[int], sign: int = 1, lasts_s: float = inf) -> None:
         """Note that a task of a shape got these nodes, or without any that it waits in a queue; `sign` -1 undoes it."""
-        bond, stay = self.bonds[number], _Stay(id(pool.nodes), tuple(nodes), self._now_s + lasts_s)
+        bond, until_s = self.bonds[number], self._now_s + lasts_s
         for book, circles in ((self._members, bond.circles), (self._shunners, shunned_by(bond))):
             for circle in circles:
+                stay = _Stay(id(pool.nodes), self._reach(circle, pool.nodes, nodes), until_s)
                 book[circle].enter(stay, pool.backend, sign, is_placed=bool(nodes))
 
     def is_held(self, number: int) -> bool:
@@ -193,11 +213,13 @@ class Presence:
         self, number: int, pool: Pool, nodes: Iterable[int], holder: str, between_s: tuple[float, float]
     ) -> None:
         """Keep nodes for a task of the shape, so that its ties can hold for all of a time."""
-        bond, (from_s, until_s) = self.bonds[number], between_s
+        bond, (from_s, until_s), own = self.bonds[number], between_s, frozenset(nodes)
+        mates = [frozenset(self._mates_of(node, pool.nodes)) for node in own] if self._wide else [own]
         self._pledges.add(
             Pledge(
-                holder, id(pool.nodes), frozenset(nodes), from_s, until_s,
-                frozenset(bond.circles), frozenset(shunned_by(bond)), *self._leans(number, from_s),
+                holder, id(pool.nodes), own, from_s, until_s, frozenset(bond.circles), frozenset(shunned_by(bond)),
+                *self._leans(number, from_s), self._wide,
+                frozenset().union(*mates), frozenset.intersection(*mates),
             )
         )  # fmt: skip
 
@@ -242,6 +264,7 @@ class Presence:
             "whom": self._company.circles[one.whom].words,
             "state": one.state,
             "nodes": ",".join(pool.nodes.names[node] for node in sorted(one.nodes)),
+            **({"over": str(Over.SWITCH)} if one.whom in self._wide else {}),
         }
         return because(ReasonCode.AFFINITY, backend=pool.backend, partition=pool.partition.name, **facts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ class Pledge(NamedTuple):
 
     It belongs to `circles` and must be apart from `shuns`. It `leans` on circles of whom nobody lives any more by then, and of
     `strangers` among them nobody ever did: should one of them live elsewhere, or have been there, it would have to go there.
+    For circles that are `wide`, over switches, it has all nodes that share a switch with one of its own (`mates`), and only
+    those are beside it for sure that share one with each of its own (`common`).
     """
 
     holder: str
@@ -32,30 +35,39 @@ class Pledge(NamedTuple):
     shuns: frozenset[int]
     leans: frozenset[int]
     strangers: frozenset[int]
+    wide: frozenset[int]
+    mates: frozenset[int]
+    common: frozenset[int]
 
     def spares(self, bond: Bond, pool: Pool, from_s: float, until_s: float) -> _Bools:
         """Return for each node of a pool's cluster whether a task with such a bond may have it for a time."""
-        here = self._here(pool)
-        drawn = self.only(pool) if self._would_draw(bond, from_s, until_s) else np.ones_like(here)
-        meets = from_s < self.until_s and self.from_s < until_s
-        is_shunned = not (self.shuns.isdisjoint(bond.circles) and self.circles.isdisjoint(shunned_by(bond)))
-        return drawn & ~here if meets and is_shunned else drawn
-
-    def only(self, pool: Pool) -> _Bools:
-        """Return the nodes on which a circle may be while the holder must be beside it: its own, none if these are several."""
-        here = self._here(pool)
-        return here if len(self.nodes) == 1 else np.zeros_like(here)
-
-    def _here(self, pool: Pool) -> _Bools:
-        mask: _Bools = np.zeros(len(pool.nodes.names), dtype=np.bool_)
-        if id(pool.nodes) == self.cluster:
-            mask[list(self.nodes)] = True
+        mask = self.only(pool, self._drawn_by(bond, from_s, until_s))
+        shunned = self.shuns.intersection(bond.circles) | self.circles.intersection(shunned_by(bond))
+        if shunned and from_s < self.until_s and self.from_s < until_s:
+            mask &= ~self._here(pool, self.nodes if shunned.isdisjoint(self.wide) else self.mates)
         return mask
 
-    def _would_draw(self, bond: Bond, from_s: float, until_s: float) -> bool:
-        """Tell whether the holder would have to go where such a task is or was, were that elsewhere."""
+    def only(self, pool: Pool, circles: AbstractSet[int]) -> _Bools:
+        """Return the nodes on which some circles may be while the holder must be beside them; of none it is all nodes.
+
+        Its own, none if these are several; for circles over switches those of its switch, none if it has several.
+        """
+        if not circles:
+            return np.ones(len(pool.nodes.names), dtype=np.bool_)
+        if circles <= self.wide:
+            return self._here(pool, self.common)
+        return self._here(pool, self.nodes if len(self.nodes) == 1 else ())
+
+    def _here(self, pool: Pool, nodes: Iterable[int]) -> _Bools:
+        mask: _Bools = np.zeros(len(pool.nodes.names), dtype=np.bool_)
+        if id(pool.nodes) == self.cluster:
+            mask[list(nodes)] = True
+        return mask
+
+    def _drawn_by(self, bond: Bond, from_s: float, until_s: float) -> AbstractSet[int]:
+        """Return the circles of such a task for whose sake the holder would have to go where it is or was."""
         leans = self.leans if self.from_s < until_s else self.strangers
-        return from_s <= self.from_s and not leans.isdisjoint(bond.circles)
+        return leans.intersection(bond.circles) if from_s <= self.from_s else frozenset()
 
 
 class Pledges:
@@ -87,8 +99,8 @@ class Pledges:
         mask: _Bools = np.ones(len(pool.nodes.names), dtype=np.bool_)
         for one in self._all:
             met = leans if at_s < one.until_s else strangers
-            if one.holder != holder and one.from_s <= at_s and not met.isdisjoint(one.circles):
-                mask &= one.only(pool)
+            if one.holder != holder and one.from_s <= at_s:
+                mask &= one.only(pool, met & one.circles)
         return mask
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import NamedTuple
 
+from elisa.model.affinity import Over
 from elisa.model.columns import Shape
 from elisa.model.ids import BackendName
 from elisa.model.reasons import Reason, ReasonCode, because
@@ -111,11 +112,17 @@ def _of_components(request: Resources, pool: Pool) -> Reason | None:
 
 
 def _of_affinity(shape: Shape, pool: Pool) -> Reason | None:
-    """Return why nobody can be placed beside or apart from others in a pool none of whose nodes is known."""
-    if pool.members.size or all(wish.weight for wish in shape.placement.affinity):
+    """Return why nobody can be placed beside or apart from others in a pool none of whose nodes, or switches, is known."""
+    must = [wish.over for wish in shape.placement.affinity if not wish.weight]
+    if not must:
         return None
+    members, switches = pool.members.tolist(), pool.nodes.switches
+    is_blind = Over.SWITCH in must and not (switches and any(switches[node] >= 0 for node in members))
+    if members and not is_blind:
+        return None
+    what = "node on a known switch" if members else "node with a name"
     names = {"backend": pool.backend, "partition": pool.partition.name}
-    return because(ReasonCode.NEVER_FITS, resource="node with a name", asked="a", largest="none", **names)
+    return because(ReasonCode.NEVER_FITS, resource=what, asked="a", largest="none", **names)
 
 
 def _of_data(request: Resources, pool: Pool) -> Reason | None:

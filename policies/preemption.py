@@ -222,11 +222,16 @@ def choose_victims(
     """
     wanted = _Wanted(need, bars)
     on_node: dict[int, list[Victim]] = defaultdict(list)
-    for victim in sorted(eligible, key=lambda one: (one.cost, one.row.attempt)):
+    cheapest = sorted(eligible, key=lambda one: (one.cost, one.row.attempt))
+    for victim in cheapest:
         for node in ground.places(victim.row):
             on_node[node].append(victim)
-    for node in bars:
-        on_node[node].sort(key=lambda one: one.row.task not in bars[node])
+    barred = frozenset[str]().union(*bars.values())
+    barring = [one for one in cheapest if one.row.task in barred]
+    for node, tasks in bars.items():
+        # Over switches they may be on other nodes.
+        first = [one for one in barring if one.row.task in tasks]
+        on_node[node] = [*first, *(one for one in on_node[node] if one.row.task not in tasks)]
     chosen: list[Victim] = []
     picked: list[int] = []
     for _ in range(need.nodes):

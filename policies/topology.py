@@ -7,9 +7,9 @@ the one with most, and so on. That takes the least number of switches there is.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["least_switches", "on_few_switches"]
+__all__ = ["least_switches", "on_few_switches", "switch_mates"]
 
 _NOWHERE = -1
 
@@ -57,6 +57,15 @@ def on_few_switches(
         chosen += groups[best][: count - len(chosen)]
         used += best not in favoured
     return tuple(chosen) if len(chosen) == count and used <= (most or used) else None
+
+
+def switch_mates(switch_of: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
+    """Return for each node of which the switch is known all nodes that hang on it."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for node, switch in enumerate(switch_of):
+        if switch != _NOWHERE:
+            groups[switch].append(node)
+    return {node: mates for mates in map(tuple, groups.values()) for node in mates}
 
 
 def _rank(is_favoured: bool, size: int, wanted: int) -> tuple[bool, bool, int]:  # noqa: FBT001 - the first key of an order

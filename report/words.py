@@ -211,6 +211,14 @@ _AFFINITY: Mapping[str, str] = {
     "apart queued": "it must run apart from {whom}, which waits in a queue for a node that nobody knows yet",
     "shunned runs": "on {nodes} runs what must be apart from {whom}, and there is no room elsewhere",
     "shunned queued": "what must be apart from {whom} waits in a queue for a node that nobody knows yet",
+    "beside runs switch": "it must run on the switch of {whom}, that of {nodes}, where there is no room for it",
+    "beside ran switch": "it must run on the switch where {whom} ran, that of {nodes}, where there is no room for it",
+    "beside queued switch": "it must run on the switch of {whom}, which waits in a queue for a node that nobody knows yet",
+    "beside ready switch": "it must run on the switch of {whom}, which has not begun",
+    "apart runs switch": "it must run on another switch than {whom}, not on that of {nodes}, and there is no room elsewhere",
+    "apart queued switch": "it must run on another switch than {whom}, which waits in a queue for a node that nobody knows yet",
+    "shunned runs switch": "on the switch of {nodes} runs what must be on another than {whom}, and there is no room elsewhere",
+    "shunned queued switch": "what must be on another switch than {whom} waits in a queue for a node that nobody knows yet",
 }
 
 
@@ -219,7 +227,8 @@ def _affinity(reason: Reason) -> Mapping[str, str]:
     if reason.code is not _C.AFFINITY or "wants" not in reason.facts:
         return {}
     facts = {**reason.facts, "nodes": reason.facts.get("others_on", reason.facts["nodes"]) or "another cluster"}
-    return {"affinity": _AFFINITY[f"{facts['wants']} {facts['state']}"].format_map(facts)}
+    key = " ".join(str(facts[name]) for name in ("wants", "state", "over") if name in facts)
+    return {"affinity": _AFFINITY[key].format_map(facts)}
 
 
 def _moment(text: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.plan import preview
-from elisa.model.affinity import Affinity
+from elisa.model.affinity import Affinity, Over
 from elisa.model.pipeline import SitePlacement, TaskSpec
 from elisa.model.states import TaskState
 from elisa.report.words import in_words
@@ -181,3 +181,44 @@ def test_a_job_that_waits_for_a_node_which_fails_is_taken_back_and_runs_elsewher
     ]
     assert nodes(world, "client")[-1] not in {first, ""}
     assert world.tasks()["client"].failures == 0
+
+
+def switch_of(node: str) -> int:
+    return (int(node[1:]) - 1) // LEAVES.nodes[0].per_switch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [LEAVES, replace(LEAVES, queue=False)])
+def test_over_switches_replicas_run_apart_and_a_client_on_the_switch_of_one(tmp_path: Path, spec: ClusterSpec) -> None:
+    world = a_world(tmp_path, spec)
+    apart = Affinity(labels=(("role", "db"),), apart=True, over=Over.SWITCH)
+    replicas = [tied(job(f"db{n}", cpus=4, lasts_s=900, labels=(("role", "db"),)), apart) for n in range(3)]
+    client = tied(job("client", cpus=4, lasts_s=60), Affinity(tasks=("db1",), over=Over.SWITCH))
+    world.submit(client, *replicas)
+
+    for _ in range(3):
+        world.tick()
+        world.pass_time(60)
+    seen = preview(world.workspace())
+
+    first, second = nodes(world, "db0", "db1")
+    assert switch_of(first) != switch_of(second)
+    (near,) = nodes(world, "client")
+    assert (near != second, switch_of(near)) == (True, switch_of(second))
+    waits = {seen.names[task]: in_words(reason) for reason, tasks in seen.plan.passed_over_groups() for task in tasks}
+    assert waits["db2"].startswith(
+        "it must run on another switch than role: db, not on that of n0001,n0002,n0003,n0004,n0005,n0006,"
+        " and there is no room elsewhere"
+    )
+    world.run()
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+
+
+def test_where_no_switch_is_known_a_tie_over_switches_can_never_hold(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    world.submit(job("server"), tied(job("client"), Affinity(tasks=("server",), over=Over.SWITCH)))
+
+    seen = preview(world.workspace())
+
+    waits = {seen.names[task]: in_words(reason) for reason, tasks in seen.plan.passed_over_groups() for task in tasks}
+    assert "node on a known switch" in waits["client"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from elisa.model.affinity import Affinity, Over
 from elisa.model.errors import Problem, SpecError
 from elisa.model.ids import ProjectName
 from elisa.model.pipeline import (
@@ -463,6 +464,29 @@ def test_an_extra_may_name_a_resource_of_pbs() -> None:
     task = the_task("placement: {extras: {resource.fluent: '2'}}\n")
 
     assert task.placement.extras == (("resource.fluent", "2"),)
+
+
+def test_a_tie_to_other_tasks_is_over_nodes_unless_it_says_switches() -> None:
+    task = the_task("""\
+placement:
+  affinity: {labels: {role: db}, over: switch, weight: 7}
+  anti_affinity: [{labels: {role: db}, over: node}, {labels: {role: web}}]
+""")
+
+    assert task.placement.affinity == (
+        Affinity(labels=(("role", "db"),), over=Over.SWITCH, weight=7),
+        Affinity(labels=(("role", "db"),), apart=True),
+        Affinity(labels=(("role", "web"),), apart=True),
+    )
+
+
+def test_to_be_on_one_switch_but_on_no_node_together_is_no_contradiction() -> None:
+    both = read_tasks("""\
+  a: {command: [x]}
+  b: {command: [x], placement: {affinity: {tasks: a, over: switch}, anti_affinity: a}}
+""")["b"].placement.affinity
+
+    assert [(one.over, one.apart) for one in both] == [(Over.SWITCH, False), (Over.NODE, True)]
 
 
 def test_a_heterogeneous_job_is_one_task_with_components() -> None:

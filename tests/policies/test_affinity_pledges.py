@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elisa.model.affinity import Bond, Circle, Company, Neighbour, Tie
+from elisa.model.affinity import Bond, Circle, Company, Neighbour, Over, Tie
 from elisa.model.columns import GangRow, Outlook, ProjectUsage, RunningRow
 from elisa.model.ids import BackendName, TaskId
 from elisa.model.pipeline import SitePlacement
@@ -29,13 +29,13 @@ APART, BESIDE, PEER, SERVER = (
     Bond((Tie(0, apart=True),), (0,)),
     Bond((), (0,)),
 )
-CIRCLES = (Circle("vision", "p1", ("server",)),)
+CIRCLES = (Circle("vision", "p1", ("server",)), Circle("vision", "p1", ("server",), over=Over.SWITCH))
 SMALL, WHOLE = Resources(cpus_per_task=1), Resources(cpus_per_task=8)
 TWO = a_cluster(a_node("n1"), a_node("n2"))
 
 
 def company(*neighbours: Neighbour) -> Outlook:
-    return Outlook(company=Company(CIRCLES, neighbours, (0,)))
+    return Outlook(company=Company(CIRCLES, neighbours, (0, 1)))
 
 
 def at(task: str, *nodes: str, **more: Any) -> Neighbour:
@@ -175,11 +175,15 @@ JOBS = st.lists(
 )
 
 
-class World:
-    """Three nodes of four cores; jobs run exactly as long as they said, and nobody is where a tie forbids it."""
+THREE = {"n1": "", "n2": "", "n3": ""}
 
-    def __init__(self, queue: Mapping[str, Job], depth: int) -> None:
+
+class World:
+    """Nodes of four cores, with the switch of each; jobs run as long as they said, and nobody is where a tie forbids it."""
+
+    def __init__(self, queue: Mapping[str, Job], depth: int, switches: Mapping[str, str] = THREE) -> None:
         self.queue = queue
+        self.switches = switches
         self.site = SitePolicy(order=("fifo",), backfill_depth=depth)
         self.live: list[Attempt] = []
         self.over: dict[str, tuple[str, ...]] = {}
@@ -214,10 +218,9 @@ class World:
 
     def nodes(self) -> list[Any]:
         held = {
-            name: sum(one.request.cpus_per_node for one in self.live if one.nodes == name)
-            for name in ("n1", "n2", "n3")
+            name: sum(one.request.cpus_per_node for one in self.live if one.nodes == name) for name in self.switches
         }
-        return [a_node(name, cpus=4, free_cpus=4 - cpus) for name, cpus in held.items()]
+        return [a_node(name, cpus=4, free_cpus=4 - cpus, switch=self.switches[name]) for name, cpus in held.items()]
 
     def neighbours(self) -> list[Neighbour]:
         shuns = {id_: tuple(tie.whom for tie in job.bond.ties if tie.apart) for id_, job in self.queue.items()}
@@ -242,11 +245,13 @@ class World:
             self.live.append(an_attempt(f"{id_}.1", nodes=node, started_at=now, request=request))
         for one in self.live:
             for other in self.live:
-                if any(
-                    tie.apart and tie.whom in self.queue[other.task].bond.circles
-                    for tie in self.queue[one.task].bond.ties
-                ):
-                    assert one is other or one.nodes != other.nodes
+                for tie in self.queue[one.task].bond.ties:
+                    if tie.apart and tie.whom in self.queue[other.task].bond.circles:
+                        assert one is other or self.spot(one, tie.whom) != self.spot(other, tie.whom)
+
+    def spot(self, one: Attempt, circle: int) -> str:
+        """Return what a task has alone that is apart from such a circle: its node, or its switch if that is known."""
+        return one.nodes if CIRCLES[circle].over is Over.NODE else self.switches[one.nodes] or one.nodes
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from hypothesis import Phase, settings
 from elisa.model.columns import RunningRow
 from elisa.model.site import SitePolicy
 from elisa.policies import (
+    affinity,
     allowances,
     backfill,
     budgets_caps,
@@ -44,6 +45,7 @@ from elisa.policies.snapshot import Ints, Snapshot
 from elisa.policies.walk import Walk
 from tests.policies import test_affinity as tying
 from tests.policies import test_affinity_pledges as pledging
+from tests.policies import test_affinity_switches as tying_switches
 from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
 from tests.policies import test_elastic_gangs as assembling
@@ -169,6 +171,15 @@ BUGS: Mapping[str, Bug] = {
     ),
     "who is shunned does not know": Bug(
         Presence, "allowed", goes_anywhere, tying.TestApart().test_who_is_shunned_everywhere_is_told_so
+    ),
+    "a tie over switches holds on its node only": Bug(
+        Presence,
+        "_reach",
+        lambda _, __, ___, nodes: tuple(nodes),
+        tying_switches.test_no_tie_that_must_hold_over_switches_is_ever_violated,
+    ),
+    "who is shunned may be on the switch": Bug(
+        affinity, "switch_mates", lambda _: {}, tying_switches.TestApart().test_it_holds_from_both_sides
     ),
     "what is kept for tied tasks is open to all": Bug(
         Pledges,

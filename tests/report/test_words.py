@@ -86,9 +86,36 @@ def test_who_is_tied_to_others_is_told_how_they_stand(wants: str, state: str, no
     assert in_words(because(ReasonCode.AFFINITY, wants=wants, whom="db", state=state, nodes=nodes)) == words
 
 
+@pytest.mark.parametrize(
+    ("wants", "state", "nodes", "words"),
+    [
+        ("beside", "runs", "n1", "it must run on the switch of db, that of n1, where there is no room for it"),
+        ("beside", "ran", "n1", "it must run on the switch where db ran, that of n1, where there is no room for it"),
+        ("beside", "ready", "", "it must run on the switch of db, which has not begun"),
+        (
+            "apart",
+            "runs",
+            "n1",
+            "it must run on another switch than db, not on that of n1, and there is no room elsewhere",
+        ),
+        (
+            "shunned",
+            "runs",
+            "n1",
+            "on the switch of n1 runs what must be on another than db, and there is no room elsewhere",
+        ),
+    ],
+)
+def test_of_a_tie_over_switches_they_are_named(wants: str, state: str, nodes: str, words: str) -> None:
+    reason = because(ReasonCode.AFFINITY, wants=wants, whom="db", state=state, nodes=nodes, over="switch")
+
+    assert in_words(reason) == words
+
+
+@pytest.mark.parametrize("over", [{}, {"over": "switch"}])
 @pytest.mark.parametrize("wants", ["beside", "apart", "shunned"])
-def test_of_one_that_is_queued_nobody_knows_the_node(wants: str) -> None:
-    reason = because(ReasonCode.AFFINITY, wants=wants, whom="db", state="queued", nodes="")
+def test_of_one_that_is_queued_nobody_knows_the_node(wants: str, over: dict[str, str]) -> None:
+    reason = because(ReasonCode.AFFINITY, wants=wants, whom="db", state="queued", nodes="", **over)
 
     assert in_words(reason).endswith("waits in a queue for a node that nobody knows yet")
 
