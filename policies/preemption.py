@@ -10,7 +10,7 @@ its project's attempts, so that the loss of those behind it never changes it.)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
@@ -226,12 +226,8 @@ def choose_victims(
     for victim in cheapest:
         for node in ground.places(victim.row):
             on_node[node].append(victim)
-    barred = frozenset[str]().union(*bars.values())
-    barring = [one for one in cheapest if one.row.task in barred]
-    for node, tasks in bars.items():
-        # Over switches they may be on other nodes.
-        first = [one for one in barring if one.row.task in tasks]
-        on_node[node] = [*first, *(one for one in on_node[node] if one.row.task not in tasks)]
+    for node, first in _barring(cheapest, bars):
+        on_node[node] = [*first, *(one for one in on_node[node] if one.row.task not in bars[node])]
     chosen: list[Victim] = []
     picked: list[int] = []
     for _ in range(need.nodes):
@@ -253,6 +249,15 @@ def choose_victims(
     for node in nodes:
         ground.take(need, node)
     return Cleared(needed, nodes)
+
+
+def _barring(
+    cheapest: Sequence[Victim], bars: Mapping[int, AbstractSet[str]]
+) -> Iterator[tuple[int, Sequence[Victim]]]:
+    """Yield for each barred node those who bar it, the cheapest first; over switches they may be on other nodes."""
+    barred = frozenset[str]().union(*bars.values())
+    barring = [one for one in cheapest if one.row.task in barred] if barred else []
+    yield from ((node, [one for one in barring if one.row.task in tasks]) for node, tasks in bars.items())
 
 
 def _cheapest(

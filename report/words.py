@@ -23,7 +23,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.HELD_BY_USER: "{by} holds it; `elisa release` lets it go on",
     _C.EXPANSION_PENDING: "its tasks are made from what {source} will write",
     _C.NO_ROOM: "{backend} has no room now: it asks for {asked} {resource}, {free} are free",
-    _C.NEVER_FITS: "it can never start: it asks for {asked} {resource}, the most there is on a node is {largest}",
+    _C.NEVER_FITS: "it can never start: it asks for {asked} {resource}, {most}",
     _C.GPUS_LEFT_OUT: "it asks for {asked} GPUs a node, and no node has more than {largest} as long as {bad} is left out,"
     " which it is until {until}",
     _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {where}, where at most {window} may",
@@ -106,7 +106,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
-    facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason), **_end(facts)}
+    facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason), **_most(reason), **_end(facts)}
     try:
         sentence = _SENTENCES[reason.code].format_map({"of": "nodes", **facts, **_held(reason), **_bearer(reason)})
     except KeyError:
@@ -229,6 +229,18 @@ def _affinity(reason: Reason) -> Mapping[str, str]:
     facts = {**reason.facts, "nodes": reason.facts.get("others_on", reason.facts["nodes"]) or "another cluster"}
     key = " ".join(str(facts[name]) for name in ("wants", "state", "over") if name in facts)
     return {"affinity": _AFFINITY[key].format_map(facts)}
+
+
+def _most(reason: Reason) -> Mapping[str, str]:
+    """Say how much there is at the most of what a task asks for."""
+    if reason.code is not _C.NEVER_FITS or "largest" not in reason.facts:
+        return {}
+    largest = reason.facts["largest"]
+    return {
+        "most": "and there is none"
+        if largest == "none"
+        else f"the most there is on a node is {_fact('largest', largest)}"
+    }
 
 
 def _moment(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -219,6 +219,30 @@ class TestMadeRoom:
         full = leaves("a1", "b1", "b2", full=["a1", "b1", "b2"])
 
         assert self.victims(NEAR, full, [server("b2")], *jobs) == ["t8.1"]
+
+    @given(
+        jobs=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=4),
+        costs=st.permutations([200, 2000, 4000, 9000]),
+    )
+    def test_a_switch_is_cleared_of_all_whom_it_shuns_or_nobody_leaves(
+        self, jobs: Sequence[tuple[bool, bool]], costs: Sequence[int]
+    ) -> None:
+        names = ("a1", "a2", "b1", "b2")
+        facts = dict(zip(names, jobs, strict=True))
+        rows = [
+            a_job(f"t{name}.1", name, is_preemptible=may_leave, ran_s=ran_s)
+            for (name, (_, may_leave)), ran_s in zip(facts.items(), costs, strict=True)
+        ]
+        near = [at(f"t{name}", name, circles=(0, 1)) for name, (is_server, _) in facts.items() if is_server]
+
+        left = {one[1:3] for one in self.victims(AWAY, leaves(*names, full=names), near, *rows)}
+
+        def is_cleared(node: str, gone: Collection[str]) -> bool:
+            return node in gone and all(name in gone for name in names if facts[name][0] and name[0] == node[0])
+
+        movable = [name for name, (_, may_leave) in facts.items() if may_leave]
+        assert any(is_cleared(name, left) for name in names) is any(is_cleared(name, movable) for name in names)
+        assert bool(left) is any(is_cleared(name, movable) for name in names)
 
 
 def test_the_mates_of_a_node_are_all_on_its_switch_if_that_is_known() -> None:

@@ -181,6 +181,12 @@ BUGS: Mapping[str, Bug] = {
     "who is shunned may be on the switch": Bug(
         affinity, "switch_mates", lambda _: {}, tying_switches.TestApart().test_it_holds_from_both_sides
     ),
+    "who is shunned on another node of a switch is not asked to leave": Bug(
+        preemption,
+        "_barring",
+        lambda _, __: (),
+        tying_switches.TestMadeRoom().test_who_is_shunned_leaves_its_switch_though_it_is_on_another_node,
+    ),
     "what is kept for tied tasks is open to all": Bug(
         Pledges,
         "spared",

@@ -112,6 +112,13 @@ def test_of_a_tie_over_switches_they_are_named(wants: str, state: str, nodes: st
     assert in_words(reason) == words
 
 
+@pytest.mark.parametrize(("largest", "words"), [("none", "and there is none"), (4, "the most there is on a node is 4")])
+def test_what_never_fits_is_told_how_much_there_is(largest: str | int, words: str) -> None:
+    reason = because(ReasonCode.NEVER_FITS, resource="thing", asked="a", largest=largest)
+
+    assert in_words(reason) == f"it can never start: it asks for a thing, {words}"
+
+
 @pytest.mark.parametrize("over", [{}, {"over": "switch"}])
 @pytest.mark.parametrize("wants", ["beside", "apart", "shunned"])
 def test_of_one_that_is_queued_nobody_knows_the_node(wants: str, over: dict[str, str]) -> None:
