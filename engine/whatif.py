@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
-from typing import Any
 
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.health import HealthBook
@@ -16,16 +14,17 @@ from elisa.engine.managers import Managers
 from elisa.engine.plan import preview
 from elisa.engine.projects import Terms, loan_rule, setting_rule
 from elisa.engine.rules import loan_of, policy_of
+from elisa.engine.supposed_work import class_of, supposed_id, with_live, with_new
 from elisa.engine.workspace import Workspace
 from elisa.forecast.runtimes import Runtimes
-from elisa.model.columns import ReadyColumns, RunningRow, Shape
+from elisa.model.columns import RunningRow
 from elisa.model.hostlist import expand_hosts
 from elisa.model.ids import AttemptId, ProjectName, RuleId, TaskId
 from elisa.model.native import Answered, NativeState, Poll, Seen
-from elisa.model.pipeline import Need, Pipeline, PriorityClass, SitePlacement, TaskSpec
+from elisa.model.pipeline import Need, Pipeline, TaskSpec
 from elisa.model.rows import WorkName
 from elisa.model.rules import Rule, RuleKind, recall_id
-from elisa.model.site import CLASS_RANK, SitePolicy
+from elisa.model.site import SitePolicy
 from elisa.model.task import Attempt
 from elisa.policies.allowances import check_loan
 from elisa.policies.inputs import PlanInputs
@@ -76,14 +75,15 @@ def suppose(ws: Workspace, what: Supposition) -> Supposed:
         for loan in (loan for rule in rules if rule.kind is RuleKind.LOAN for loan in loan_of(rule)):
             check_loan(seen.inputs.site, loan, reader.usage(now), now)
         site = policy_of(ws, reader, now, rules)
-    inputs = replace(seen.inputs, site=site)
     names = dict(seen.names)
     for pipeline in what.pipelines:
         for spec in pipeline.tasks:
-            check_class(site, pipeline.project, ws.uid, _class_of(spec, pipeline))
-        at_once = [spec for spec in pipeline.tasks if not (spec.needs or spec.when or spec.expansion)]
-        inputs = _with(inputs, pipeline, at_once, ws.uid)
-        names |= {_id_of(pipeline, spec.name): spec.name for spec in pipeline.tasks}
+            check_class(site, pipeline.project, ws.uid, class_of(spec, pipeline))
+        names |= {supposed_id(pipeline, spec.name): spec.name for spec in pipeline.tasks}
+    inputs = replace(seen.inputs, site=site)
+    if what.pipelines:
+        with Reader.open(ws.home) as reader:
+            inputs = with_new(inputs, reader, [(one, _at_once(one)) for one in what.pipelines], ws.uid)
     return Supposed(
         difference=compare(seen.plan, made_again(inputs)),
         site=site,
@@ -92,22 +92,26 @@ def suppose(ws: Workspace, what: Supposition) -> Supposed:
     )
 
 
+def _at_once(pipeline: Pipeline) -> Sequence[TaskSpec]:
+    return [spec for spec in pipeline.tasks if not (spec.needs or spec.when or spec.expansion)]
+
+
 def _play(ws: Workspace, inputs: PlanInputs, pipelines: Sequence[Pipeline]) -> Played:
     """Play all tasks of new pipelines through, beside what there is."""
     known = zip(inputs.ready.task, inputs.ready.predicted_s, strict=False)
     lasts_s = {TaskId(task): seconds for task, seconds in known if seconds}
     inputs = replace(inputs, running=_as_they_are(ws, inputs))
-    inputs = replace(inputs, ready=_with_queued(inputs))
     needs: dict[TaskId, Needs] = {}
     with Reader.open(ws.home) as reader:
-        runtimes = WorkLeft(reader, inputs.live, inputs.now).runtimes
-    for pipeline in pipelines:
-        inputs = _with(inputs, pipeline, pipeline.tasks, ws.uid)
-        for spec in pipeline.tasks:
-            task = _id_of(pipeline, spec.name)
-            needs[task] = partial(_is_met, pipeline, spec.needs)
-            lasts_s[task] = _lasts_s(spec, pipeline, runtimes)
-    return play(inputs, needs, lasts_s, made_again)
+        left = WorkLeft(reader, inputs.live, inputs.now)
+        inputs, gang_of = with_live(replace(inputs, ends=left.ends()), reader)
+        inputs = with_new(inputs, reader, [(one, one.tasks) for one in pipelines], ws.uid)
+        for pipeline in pipelines:
+            for spec in pipeline.tasks:
+                task = supposed_id(pipeline, spec.name)
+                needs[task] = partial(_is_met, pipeline, spec.needs)
+                lasts_s[task] = _lasts_s(spec, pipeline, left.runtimes)
+    return play(inputs, needs, lasts_s, made_again, gang_of)
 
 
 def _as_they_are(ws: Workspace, inputs: PlanInputs) -> Sequence[RunningRow]:
@@ -141,28 +145,8 @@ def _lasts_s(spec: TaskSpec, pipeline: Pipeline, runtimes: Runtimes) -> float:
 
 def _is_met(pipeline: Pipeline, needs: Sequence[Need], done: Collection[TaskId]) -> bool:
     """Tell whether enough of what each need names is done."""
-    counts = ((need, sum(_id_of(pipeline, name) in done for name in need.tasks)) for need in needs)
+    counts = ((need, sum(supposed_id(pipeline, name) in done for name in need.tasks)) for need in needs)
     return all(count >= (len(need.tasks) if need.at_least is None else need.at_least) for need, count in counts)
-
-
-def _with_queued(inputs: PlanInputs) -> ReadyColumns:
-    """Return the ready tasks, and those whose jobs wait in native queues as the first of them."""
-    queued = [row for row in inputs.running if row.is_queued]
-    count, shapes = len(queued), len(inputs.ready.shapes)
-    places = (SitePlacement(backend=row.backend, partition=row.partition) for row in queued)
-    more = ReadyColumns(
-        task=[row.task for row in queued],
-        owner=[len(inputs.ready.owners) + number for number in range(count)],
-        owners=[(row.project, row.owner_uid) for row in queued],
-        priority=[row.priority for row in queued],
-        importance=[0.0] * count,
-        submitted_us=[0] * count,
-        ready_us=[0] * count,
-        deadline_us=[0] * count,
-        shape=[shapes + number for number in range(count)],
-        shapes=[Shape(row.request, place) for row, place in zip(queued, places, strict=True)],
-    )
-    return _joined(inputs.ready, more)
 
 
 def _rules(ws: Workspace, what: Supposition, now: datetime) -> Sequence[Rule]:
@@ -182,48 +166,3 @@ def _rules(ws: Workspace, what: Supposition, now: datetime) -> Sequence[Rule]:
         for name in what.recalls
     ]
     return (*settings, *loans, *recalls)
-
-
-def _with(inputs: PlanInputs, pipeline: Pipeline, specs: Sequence[TaskSpec], uid: int) -> PlanInputs:
-    """Return the inputs with tasks of a pipeline as ready ones."""
-    ready = inputs.ready
-    now_us = int(inputs.now.timestamp() * 1_000_000)
-    count, shapes = len(specs), len(ready.shapes)
-    deadline_us = 0 if pipeline.deadline is None else int(pipeline.deadline.timestamp() * 1_000_000)
-    more = ReadyColumns(
-        task=[_id_of(pipeline, spec.name) for spec in specs],
-        owner=[len(ready.owners)] * count,
-        owners=[(pipeline.project, uid)],
-        priority=[CLASS_RANK[_class_of(spec, pipeline)] for spec in specs],
-        importance=[spec.importance + pipeline.importance for spec in specs],
-        submitted_us=[now_us] * count,
-        ready_us=[now_us] * count,
-        deadline_us=[deadline_us] * count,
-        shape=[shapes + number for number in range(count)],
-        shapes=[Shape(spec.resources, spec.placement) for spec in specs],
-    )
-    return replace(inputs, ready=_joined(ready, more))
-
-
-def _joined(one: ReadyColumns, other: ReadyColumns) -> ReadyColumns:
-    """Return the rows of both; of the second nothing but what it asks for is known."""
-    count = len(other.task)
-    unknown = {"gang": -1, "predicted_s": 0.0, "path_s": 0.0, "progress": 0.0, "promise": 0.0, "brief_s": 0.0}
-    joined: dict[str, Any] = {
-        name: (*getattr(one, name), *getattr(other, name)) for name in one._fields if name != "ranked_by"
-    }
-    for name, value in unknown.items():
-        if getattr(one, name):
-            joined[name] = tuple(chain(getattr(one, name), [value] * count))
-    owners = list(dict.fromkeys(joined["owners"]))
-    place = [owners.index(owner) for owner in joined["owners"]]
-    owner = [place[number] for number in joined["owner"]]
-    return one._replace(**{**joined, "owners": owners, "owner": owner})
-
-
-def _class_of(spec: TaskSpec, pipeline: Pipeline) -> PriorityClass:
-    return pipeline.priority if spec.priority is PriorityClass.NORMAL else spec.priority
-
-
-def _id_of(pipeline: Pipeline, name: str) -> TaskId:
-    return TaskId(f"{pipeline.name}/{name}")

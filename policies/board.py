@@ -1,22 +1,26 @@
-"""A site as it would stand later: what is free on its nodes and in its budgets, as work is supposed to begin and to end."""
+"""A site as it would stand later: what runs, what is free on its nodes and in its budgets, and who is beside whom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from elisa.model.affinity import Bond
 from elisa.model.charge import Charge
-from elisa.model.columns import PastUse, ProjectUsage, ReadyColumns, RunningRow, UsageRow
+from elisa.model.columns import Outlook, PastUse, ProjectUsage, ReadyColumns, RunningRow, UsageRow
 from elisa.model.ids import AttemptId, BackendName, TaskId
 from elisa.model.native import NodeView
 from elisa.model.resources import Resources
 from elisa.model.shares import plain_kind
+from elisa.model.site import BackfillTimes
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.budgets import charge_of
 from elisa.policies.inputs import PlanInputs
+from elisa.policies.neighbours import Neighbours
+from elisa.policies.snapshot import KeptRoom
 
 __all__ = ["Board", "Held", "held_by"]
 
@@ -25,7 +29,10 @@ _ENDLESS = 10**6
 
 
 class Held(NamedTuple):
-    """What one task holds while it runs: its nodes, and a whole walltime of budget."""
+    """What one task holds while it runs: its nodes, and a whole walltime of budget.
+
+    `bond` ties it to others. It `may_leave` for who has reserved what it uses: it may be preempted, and saves when it is asked.
+    """
 
     task: TaskId
     project: str
@@ -34,6 +41,14 @@ class Held(NamedTuple):
     gpu_type: str
     backend: BackendName
     nodes: tuple[str, ...]
+    began_at: datetime
+    bond: Bond = Bond()
+    may_leave: bool = False
+
+    @property
+    def attempt(self) -> AttemptId:
+        """What the attempt is called by which it runs."""
+        return AttemptId(f"{self.task}.1")
 
     def charge(self, seconds: float) -> Charge:
         """Return what it is billed for some time."""
@@ -44,31 +59,54 @@ def held_by(row: RunningRow) -> Held:
     """Return what a live attempt holds."""
     kind = row.request.gpus.types[0] if row.request.gpus.types else ""
     return Held(
-        TaskId(row.task), row.project, row.owner_uid, row.request, kind, BackendName(row.backend), tuple(row.nodes)
+        TaskId(row.task),
+        row.project,
+        row.owner_uid,
+        row.request,
+        kind,
+        BackendName(row.backend),
+        tuple(row.nodes),
+        datetime.fromtimestamp(row.started_us / 1e6, UTC),
+        may_leave=row.is_preemptible and row.saves_on_request,
     )
 
 
 class Board:
-    """Nodes and budgets from the moment of `inputs` on. Nothing else of a site is supposed to change."""
+    """Nodes, budgets and ties from the moment of `inputs` on. Nothing else of a site is supposed to change."""
 
     def __init__(self, inputs: PlanInputs) -> None:
         known = {view.backend for view in inputs.clusters if view.nodes}
         site = replace(inputs.site, windows=(), default_window=_ENDLESS, submits_per_tick=_ENDLESS)
+        site = replace(site, fusion=replace(site.fusion, enabled=False))
         self._base = replace(
             inputs,
-            site=replace(site, fusion=replace(site.fusion, enabled=False)),
+            # Nobody makes room for others but guests for who lent it to them, which no rule of preemption forbids.
+            site=replace(site, preemption=replace(site.preemption, enabled=False)),
             # Where no node is known nobody knows more than the budgets do: what is handed over there begins.
             queueing=tuple(name for name in inputs.queueing if name not in known),
             uid=None,
-            running=(),
-            promised={},
         )
+        self._outlook = inputs.outlook or Outlook()
+        self._neighbours = Neighbours(self._outlook.company)
         self._nodes = {(view.backend, node.name): node for view in inputs.clusters for node in view.nodes}
         self._usage = {(row.project, row.owner_uid, row.gpu_type): row for row in inputs.usage.rows}
         self._past = [(inputs.now - timedelta(seconds=one.age_s), one) for one in inputs.usage.past]
 
-    def take(self, held: Held, sign: int = 1) -> None:
-        """Take nodes and budget; with `sign` -1 give both back, as if nothing of it had been used."""
+    def take(self, held: Held) -> None:
+        """Let a task begin: it takes nodes and budget."""
+        self._neighbours.enter(held.task, held.bond, held.backend, held.nodes)
+        self._count(held, 1)
+
+    def take_over(self, held: Held) -> None:
+        """Let what runs already go on, on the nodes that its manager says."""
+        self._neighbours.settle(held.task, held.nodes)
+
+    def give_back(self, held: Held) -> None:
+        """Give nodes and budget back, as if nothing of them had been used."""
+        self._neighbours.leave(held.task)
+        self._count(held, -1)
+
+    def _count(self, held: Held, sign: int) -> None:
         self._take_nodes(held, sign)
         key = (held.project, held.owner_uid, held.charge(0).gpu_type)
         row = self._usage.get(key, UsageRow(*key, reserved=Charge(gpu_type=key[2]), spent=Charge(gpu_type=key[2])))
@@ -88,9 +126,11 @@ class Board:
             if node is not None:
                 self._nodes[held.backend, name] = _less(node, held, sign)
 
-    def end(self, held: Held, ran_s: float, at: datetime) -> None:
-        """Give back what a task held that ran for so long, and book what it used."""
-        self.take(held, -1)
+    def end(self, held: Held, ran_s: float, at: datetime, *, is_over: bool = True) -> None:
+        """Give back what a task held that ran for so long, and book what it used. Without `is_over` it begins again."""
+        if is_over:
+            self._neighbours.end(held.task)
+        self.give_back(held)
         spent = held.charge(ran_s)
         key = (held.project, held.owner_uid, spent.gpu_type)
         self._usage[key] = self._usage[key]._replace(spent=_plus(self._usage[key].spent, spent))
@@ -103,9 +143,18 @@ class Board:
         for held in runs:
             self._take_nodes(held, 1)
 
-    def inputs(self, ready: ReadyColumns, runs: Mapping[datetime, Sequence[Held]], now: datetime) -> PlanInputs:
-        """Return what a plan of that moment would be made of; `runs` are what runs then, by when it ends."""
-        live = {_attempt(held, now): at.timestamp() for at, group in runs.items() for held in group}
+    def inputs(
+        self,
+        ready: ReadyColumns,
+        runs: Mapping[datetime, Sequence[Held]],
+        now: datetime,
+        promised: Mapping[TaskId, KeptRoom],
+    ) -> PlanInputs:
+        """Return what a plan of that moment would be made of.
+
+        `runs` are what runs then, by when it ends, `promised` is the room that the plan before kept.
+        """
+        ends = {held.attempt: at.timestamp() for at, group in runs.items() for held in group}
         past = tuple(one._replace(age_s=(now - at).total_seconds()) for at, one in self._past)
         clusters = tuple(
             replace(view, nodes=tuple(self._nodes[view.backend, node.name] for node in view.nodes))
@@ -118,23 +167,44 @@ class Board:
             usage=usage,
             clusters=clusters,
             now=now,
-            live=tuple(live),
-            ends={attempt.id: end_s for attempt, end_s in live.items()},
+            live=tuple(_attempt(held) for group in runs.values() for held in group),
+            running=tuple(_row(held) for group in runs.values() for held in group),
+            # A tick that reckons with what was asked for does not know when anything ends, either.
+            ends=ends if self._base.site.backfill_times is BackfillTimes.PREDICTED else {},
+            promised=promised,
+            outlook=self._outlook._replace(company=self._neighbours.company),
         )
 
 
-def _attempt(held: Held, now: datetime) -> Attempt:
+def _attempt(held: Held) -> Attempt:
     return Attempt(
-        id=AttemptId(f"{held.task}.1"),
+        id=held.attempt,
         task=held.task,
         number=1,
         backend=held.backend,
         partition="",
         request=held.request,
         state=AttemptState.RUNNING,
-        intended_at=now,
-        started_at=now,
+        intended_at=held.began_at,
+        started_at=held.began_at,
         nodes=",".join(held.nodes),
+    )
+
+
+def _row(held: Held) -> RunningRow:
+    """Return what runs as one that leaves for nobody but who has lent it room."""
+    return RunningRow(
+        attempt=held.attempt,
+        task=held.task,
+        project=held.project,
+        owner_uid=held.owner_uid,
+        backend=held.backend,
+        nodes=held.nodes,
+        request=held.request,
+        priority=0,
+        started_us=round(held.began_at.timestamp() * 1e6),
+        is_preemptible=held.may_leave,
+        saves_on_request=held.may_leave,
     )
 
 

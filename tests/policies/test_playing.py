@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elisa.model.affinity import Bond, Circle, Company, Neighbour, Tie
 from elisa.model.charge import Charge
-from elisa.model.columns import ProjectUsage, RunningRow, UsageRow
-from elisa.model.ids import ProjectName, TaskId
+from elisa.model.columns import GangRow, Outlook, ProjectUsage, RunningRow, UsageRow
+from elisa.model.ids import ProjectName, RuleId, TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
-from elisa.model.site import Cap, Closure, Metered, ProjectPolicy, SitePolicy
+from elisa.model.site import BackfillTimes, Cap, Closure, Metered, ProjectPolicy, Reservation, SitePolicy
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan, plan
 from elisa.policies.playing import Course, Played, play
@@ -39,7 +40,7 @@ def behind(*names: str) -> Callable[[Collection[TaskId]], bool]:
 
 def played(ready: Ready, count: int = 2, *, needs: dict[str, Any] | None = None, **given: Any) -> Played:
     known = {TaskId(row["task"]): at_once for row in ready.rows if str(row["task"]).startswith("t")}
-    lasts = given.pop("lasts_s", {})
+    lasts, gang_of = given.pop("lasts_s", {}), given.pop("gang_of", {})
     defaults: dict[str, Any] = {
         "ready": ready.columns(),
         "usage": ProjectUsage(),
@@ -50,7 +51,7 @@ def played(ready: Ready, count: int = 2, *, needs: dict[str, Any] | None = None,
         "queueing": (HERE,),
     }
     inputs = PlanInputs(**{**defaults, **given})
-    return play(inputs, known | {TaskId(name): need for name, need in (needs or {}).items()}, lasts, plan_of)
+    return play(inputs, known | {TaskId(name): need for name, need in (needs or {}).items()}, lasts, plan_of, gang_of)
 
 
 def course(begins_s: float, lasts_s: float = HOUR, nodes: int = 1) -> Course:
@@ -154,7 +155,7 @@ def test_a_place_that_opens_again_is_waited_for() -> None:
 
     found = played(Ready().add("t1", whole()), site=SitePolicy(closures=(closed,)))
 
-    assert found.courses[TaskId("t1")].begins_at == datetime(2026, 3, 5, tzinfo=UTC)
+    assert found.courses[TaskId("t1")].begins_at == closed.ends_at
 
 
 def test_a_place_that_stays_closed_ends_it() -> None:
@@ -167,6 +168,161 @@ def test_elastic_work_goes_as_fast_as_it_is_large() -> None:
     found = played(Ready().add("t1", elastic(2, 8)), 8, lasts_s={TaskId("t1"): 2000})
 
     assert found.courses == {"t1": course(0, 500, nodes=8)}
+
+
+def kept(begins_s: float, ends_s: float, nodes: int = 1, **fields: Any) -> SitePolicy:
+    one = Reservation(
+        project=ProjectName("vision"), backend=HERE, resource=Metered.NODES, amount=nodes,
+        starts_at=after(begins_s), ends_at=after(ends_s), id=RuleId("r1"), **fields,
+    )  # fmt: skip
+    return SitePolicy(reservations=(one,))
+
+
+def placed(**given: Any) -> dict[str, Any]:
+    """Have elisa choose the nodes, so that it keeps room on them."""
+    return {"queueing": (), **given}
+
+
+def test_others_begin_before_reserved_room_if_they_are_over_by_then_and_else_at_the_moment_it_ends() -> None:
+    ready = Ready().add("t1", whole(), project="nlp").add("t2", whole(2), project="nlp").add("t3", whole())
+
+    found = played(ready, **placed(site=kept(HOUR, 5000)), lasts_s={TaskId("t3"): 600})
+
+    assert found.courses == {"t1": course(0), "t2": course(5000, nodes=2), "t3": course(0, 600)}
+
+
+def test_what_its_holder_runs_already_counts_towards_what_is_reserved() -> None:
+    clusters = (a_cluster(a_node("n00", free_cpus=0), a_node("n01"), partitions=["main"]),)
+    runs = {"clusters": clusters, "ends": {"x1.1": after(2400).timestamp()}, "site": kept(-600, 9000)}
+    ready = Ready().add("t1", whole(), project="nlp")
+
+    assert played(ready, **placed(**runs, running=(row(),))).courses == {"t1": course(0)}
+    assert played(ready, **placed(**runs, running=(row(project="nlp"),))).courses == {"t1": course(2400)}
+
+
+def test_a_guest_leaves_lent_room_as_its_holder_comes_and_goes_on_later_from_there() -> None:
+    elsewhere = a_cluster(a_node("m00", cpus=1, free_cpus=0), partitions=["main"], backend="there")
+    first = row(backend="there", nodes=("m00",), request=a_request(), project="nlp")
+    ready = Ready().add("t1", whole(), may_leave=True, project="nlp").add("t2", whole())
+
+    found = played(
+        ready,
+        needs={"t2": behind("x1")},
+        lasts_s={TaskId("t1"): 3000, TaskId("t2"): 900},
+        running=(first,),
+        ends={"x1.1": after(1000).timestamp()},
+        **placed(clusters=(machine(1), elsewhere), site=kept(-60, 90 * HOUR, is_lent=True)),
+    )
+
+    assert found.courses == {"t1": course(0, 3900), "t2": course(1000, 900)}
+
+
+def test_a_guest_that_ran_before_comes_back_too_if_it_has_a_row() -> None:
+    guest = row(task="x1", project="nlp", saves_on_request=True)
+    full = a_cluster(a_node("n00", free_cpus=0), partitions=["main"])
+    given = placed(clusters=(full,), running=(guest,), site=kept(-60, 90 * HOUR, is_lent=True))
+
+    left = played(Ready().add("t1", whole()).add("x1", whole(), project="nlp", may_leave=True), **given)
+    stays = played(Ready().add("t1", whole()), **given)
+
+    assert (left.courses, stays.courses) == ({"t1": course(0)}, {"t1": course(HOUR - 600)})
+
+
+def test_who_must_be_apart_begins_as_the_others_end_and_who_is_beside_one_follows_it() -> None:
+    company = Company(
+        circles=(Circle("vision", "p1", ("a",)), Circle("vision", "", (), (("kind", "loud"),))), held=(0, 1)
+    )
+    follows, loud = Bond((Tie(0),)), Bond((Tie(1, apart=True),), (1,))
+    ready = Ready().add("t1", a_request(cpus_per_task=4), bond=Bond((), (0,)), importance=9)
+    ready.add("t2", a_request(), bond=follows, importance=8)
+    ready.add("t3", a_request(), bond=loud).add("t4", a_request(), bond=loud)
+    ready.add("t5", whole(), importance=9)
+
+    found = played(
+        ready, needs={"t2": behind("t1")}, lasts_s={TaskId("t1"): 600, TaskId("t3"): 300},
+        **placed(clusters=(machine(2),), outlook=Outlook(company=company)),
+    )  # fmt: skip
+
+    assert found.courses == {
+        "t1": course(0, 600), "t2": course(600), "t3": course(0, 300), "t4": course(300), "t5": course(0),
+    }  # fmt: skip
+
+
+def test_who_is_beside_one_that_waits_behind_others_does_not_wait_for_it() -> None:
+    company = Company(circles=(Circle("vision", "p1", ("a",)),), held=(0,))
+    ready = Ready().add("t1", a_request(), bond=Bond((), (0,))).add("t2", a_request(), bond=Bond((Tie(0),)))
+    given = placed(clusters=(machine(1),), outlook=Outlook(company=company))
+
+    found = played(ready.add("t3", a_request()), needs={"t1": behind("t3")}, **given)
+
+    assert found.courses == {"t1": course(HOUR), "t2": course(0), "t3": course(0)}
+
+
+def test_nobody_waits_for_the_node_of_one_whose_job_waits_in_a_queue_now() -> None:
+    queued = Neighbour(HERE, (), (0,), task="x1")
+    company = Company(circles=(Circle("vision", "p1", ("a",)),), neighbours=(queued,), held=(0,))
+    ready = Ready().add("x1", whole(), bond=Bond((), (0,)), importance=9)
+    ready.add("t1", a_request(cpus_per_task=8), bond=Bond((Tie(0, apart=True),)))
+    usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(), Charge(), jobs=1, nodes=1)])
+
+    found = played(
+        ready, 1, running=(row(nodes=(), started_us=0, is_queued=True),), usage=usage, outlook=Outlook(company=company)
+    )
+
+    assert found.courses == {"t1": course(HOUR)}
+
+
+def test_who_must_be_apart_from_one_that_runs_knows_its_node_from_its_manager() -> None:
+    unknown = Neighbour(HERE, (), (0,), task="x1")
+    company = Company(circles=(Circle("vision", "p1", ("a",)),), neighbours=(unknown,), held=(0,))
+    ready = Ready().add("t1", a_request(), bond=Bond((Tie(0, apart=True),)))
+    half = a_cluster(a_node("n00", free_cpus=4), a_node("n01"), partitions=["main"])
+    given: dict[str, Any] = {"running": (row(request=a_request(cpus_per_task=4)),), "outlook": Outlook(company=company)}
+
+    alone = replace(half, nodes=half.nodes[:1])
+
+    assert played(ready, clusters=(half,), **given).courses == {"t1": course(0)}
+    assert played(ready, clusters=(alone,), **given).courses == {"t1": course(HOUR - 600)}
+
+
+def test_a_gang_begins_whole_when_all_that_must_are_ready_and_the_rest_of_it_follows() -> None:
+    ready = Ready().add("t1", whole(), gang=0).add("t2", whole(), gang=0).add("t3", whole(), gang=0)
+    ready.add("t4", a_request())
+    ready.gangs.append(GangRow(size=3, minimum=2))
+
+    found = played(
+        ready,
+        needs={"t1": behind("t4"), "t2": behind("t4")},
+        lasts_s={TaskId("t1"): 300, TaskId("t4"): 600},
+    )
+
+    assert found.courses == {"t1": course(600, 300), "t2": course(600), "t3": course(900), "t4": course(0, 600)}
+
+
+def test_members_that_run_count_as_long_as_they_do() -> None:
+    ready = Ready().add("t1", whole(), gang=0).add("t2", whole(), gang=0)
+    ready.gangs.append(GangRow(size=2, minimum=2, live=1))
+    full = a_cluster(a_node("n00", free_cpus=0), a_node("n01", free_cpus=0), partitions=["main"])
+    others = row(attempt="x2.1", task="x2", nodes=("n01",), started_us=round(NOW.timestamp() * 1e6))
+    given: dict[str, Any] = {"clusters": (full,), "gang_of": {TaskId("x1"): 0}, "running": (row(), others)}
+
+    in_time = played(ready, ends={"x2.1": after(600).timestamp()}, **given)
+    too_late = played(ready, needs={"t1": behind("x1"), "t2": behind("x1")}, **given)
+
+    assert in_time.courses == {"t1": course(600), "t2": course(HOUR - 600)}
+    assert too_late.courses == {"t1": course(HOUR), "t2": course(HOUR)}
+
+
+def test_a_tick_that_reckons_with_walltimes_is_not_told_when_anything_ends() -> None:
+    ready = Ready().add("t1", whole(2), importance=9).add("t2", a_request(walltime_s=1200))
+    full = a_cluster(a_node("n00", free_cpus=0), a_node("n01"), partitions=["main"])
+    given = placed(clusters=(full,), running=(row(),), ends={"x1.1": after(600).timestamp()})
+
+    def begins_s(times: BackfillTimes) -> float:
+        found = played(ready, **given, site=SitePolicy(backfill_times=times))
+        return (found.courses[TaskId("t2")].begins_at - NOW).total_seconds()
+
+    assert (begins_s(BackfillTimes.REQUESTED), begins_s(BackfillTimes.PREDICTED)) == (0, 600 + HOUR)
 
 
 tasks = st.lists(

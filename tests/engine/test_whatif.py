@@ -1,0 +1,137 @@
+"""What is foretold of new work, held against what becomes of it when it is really submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.engine.config import Site
+from elisa.engine.reserving import reserve
+from elisa.engine.submit import submit
+from elisa.engine.whatif import Supposition, suppose
+from elisa.model.affinity import Affinity
+from elisa.model.ids import ProjectName
+from elisa.model.pipeline import Gang, Pipeline, SitePlacement, TaskSpec
+from tests.reliability.invariants import assert_sound
+from tests.reliability.specs import after, job
+from tests.reliability.world import START, World
+
+NLP, VISION = ProjectName("nlp"), ProjectName("vision")
+STEP = timedelta(minutes=10)
+NOISY = (("kind", "noisy"),)
+BESIDE = SitePlacement(affinity=(Affinity(tasks=("server",)),))
+APART = SitePlacement(affinity=(Affinity(labels=NOISY, apart=True),))
+
+Course = tuple[float, float]
+"""When a task begins and ends, in steps from the start of the world."""
+
+
+def a_world(tmp_path: Path, nodes: int = 4) -> World:
+    config = {"backends": {"sim": {"kind": "simulated"}}, "jobs": {"self_fence": "60s"}, "fusion": {"enabled": False}}
+    node = NodeType(name="node", count=nodes, cpus=8, per_switch=2)
+    spec = ClusterSpec(nodes=(node,), heartbeat_s=30, queue=False)
+    return World.make(tmp_path / "home", spec=spec, site=Site.model_validate(config))
+
+
+def keep(world: World, nodes: int, begins: timedelta, ends: timedelta, **more: Any) -> None:
+    ws = world.workspace()
+    now = ws.clock.now()
+    reserve(ws, VISION, "sim", {"nodes": str(nodes)}, begin=now + begins, end=now + ends, **more)
+
+
+def work(project: ProjectName, *tasks: TaskSpec) -> Pipeline:
+    return Pipeline(name=f"of-{project}", project=project, tasks=tasks)
+
+
+def one(name: str, steps: int, *needs: Any, cpus: int = 8, nodes: int = 1, switches: int = 0, **more: Any) -> TaskSpec:
+    """Return a task that lasts some steps, as its author says, and asks for one more of walltime."""
+    lasts_s = steps * int(STEP.total_seconds())
+    made = job(name, *needs, lasts_s=lasts_s, walltime_s=lasts_s + 600, expected_s=lasts_s, **more)
+    request = replace(made.resources, cpus_per_task=cpus, nodes=nodes, switches=switches)
+    return replace(made, resources=request)
+
+
+def foretold(world: World, *pipelines: Pipeline) -> Mapping[str, Course]:
+    played = suppose(world.workspace(), Supposition(project=NLP, settings={}, pipelines=pipelines)).played
+    assert played is not None
+    assert dict(played.never) == {}
+    return {
+        task.partition("/")[2]: ((course.begins_at - START) / STEP, (course.ends_at - START) / STEP)
+        for task, course in played.courses.items()
+    }
+
+
+def come_true(world: World, *pipelines: Pipeline) -> Mapping[str, Course]:
+    """Submit the work and let it run to its end; ticks come as long as they start anything."""
+    for pipeline in pipelines:
+        submit(world.workspace(), pipeline)
+    for _ in range(200):
+        while world.tick().submitted:
+            pass
+        if world.is_over():
+            break
+        world.pass_time(STEP.total_seconds())
+    assert_sound(world)
+    return {spec.name: course(world, spec.name) for pipeline in pipelines for spec in pipeline.tasks}
+
+
+def course(world: World, name: str) -> Course:
+    first, last = world.attempts(name)[0], world.attempts(name)[-1]
+    assert first.started_at is not None
+    assert last.ended_at is not None
+    return (first.started_at - START) / STEP, (last.ended_at - START) / STEP
+
+
+def a_mix(seed: int) -> Sequence[Pipeline]:
+    """Return work of all kinds. No two tasks are of equal importance but members of a gang, which are all alike."""
+    dice = Random(seed)
+    ranks: Iterator[int] = iter(dice.sample(range(100), 12))
+
+    def some(name: str, *needs: Any, **more: Any) -> TaskSpec:
+        return one(name, dice.randint(2, 9), *needs, importance=float(next(ranks)), **more)
+
+    whole = some("whole0", gang=Gang(name="whole"))
+    loose = some("loose0", gang=Gang(name="loose", minimum=2))
+    noisy: Mapping[str, Any] = {"placement": APART, "labels": NOISY, "cpus": 4}
+    return (
+        work(
+            NLP,
+            some("server", cpus=4),
+            some("client", placement=BESIDE, cpus=2),
+            *(some(name, **noisy) for name in ("loud", "louder", "loudest")),
+            *(replace(whole, name=f"whole{number}") for number in range(3)),
+            *(replace(loose, name=f"loose{number}") for number in range(4)),
+            some("behind", after("whole0", "whole1", "whole2"), nodes=2, switches=1),
+            some("alone"),
+        ),
+        work(VISION, some("held"), some("held-too", after("held"))),
+    )
+
+
+def by_kind(courses: Mapping[str, Course]) -> Mapping[str, Sequence[Course]]:
+    """Return the courses of tasks that only their ids tell apart together, in order."""
+    kinds = {name.rstrip("0123456789") for name in courses}
+    return {kind: sorted(at for name, at in courses.items() if name.rstrip("0123456789") == kind) for kind in kinds}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_reservations_ties_and_gangs_come_true_as_they_were_foretold(tmp_path: Path, seed: int) -> None:
+    world = a_world(tmp_path)
+    keep(world, 2, timedelta(hours=1), timedelta(hours=4))
+    world.submit(job("old", cpus=8, lasts_s=3000, walltime_s=3000))
+    world.tick()
+    world.pass_time(STEP.total_seconds())
+    world.tick()
+    mix = a_mix(seed)
+
+    told = foretold(world, *mix)
+
+    assert by_kind(come_true(world, *mix)) == by_kind(told)
