@@ -33,10 +33,10 @@ Course = tuple[float, float]
 """When a task begins and ends, in steps from the start of the world."""
 
 
-def a_world(tmp_path: Path, nodes: int = 4) -> World:
+def a_world(tmp_path: Path, nodes: int = 4, *, queue: bool = False) -> World:
     config = {"backends": {"sim": {"kind": "simulated"}}, "jobs": {"self_fence": "60s"}, "fusion": {"enabled": False}}
     node = NodeType(name="node", count=nodes, cpus=8, per_switch=2)
-    spec = ClusterSpec(nodes=(node,), heartbeat_s=30, queue=False)
+    spec = ClusterSpec(nodes=(node,), heartbeat_s=30, queue=queue)
     return World.make(tmp_path / "home", spec=spec, site=Site.model_validate(config))
 
 
@@ -68,8 +68,8 @@ def foretold(world: World, *pipelines: Pipeline) -> Mapping[str, Course]:
     }
 
 
-def come_true(world: World, *pipelines: Pipeline) -> Mapping[str, Course]:
-    """Submit the work and let it run to its end; ticks come as long as they start anything."""
+def come_true(world: World, *pipelines: Pipeline, step: timedelta = STEP) -> Mapping[str, Course]:
+    """Submit the work and let it run to its end; in each step ticks come as long as they start anything."""
     for pipeline in pipelines:
         submit(world.workspace(), pipeline)
     for _ in range(200):
@@ -77,7 +77,7 @@ def come_true(world: World, *pipelines: Pipeline) -> Mapping[str, Course]:
             pass
         if world.is_over():
             break
-        world.pass_time(STEP.total_seconds())
+        world.pass_time(step.total_seconds())
     assert_sound(world)
     return {spec.name: course(world, spec.name) for pipeline in pipelines for spec in pipeline.tasks}
 
@@ -135,3 +135,45 @@ def test_reservations_ties_and_gangs_come_true_as_they_were_foretold(tmp_path: P
     told = foretold(world, *mix)
 
     assert by_kind(come_true(world, *mix)) == by_kind(told)
+
+
+def begun(world: World, project: ProjectName, *tasks: TaskSpec) -> None:
+    """Submit work, and look on until it is known what of it runs."""
+    submit(world.workspace(), work(project, *tasks))
+    world.tick()
+    world.pass_time(STEP.total_seconds())
+    world.tick()
+
+
+def exact(task: TaskSpec) -> TaskSpec:
+    """Have a task ask for just the time that it takes: nothing else tells when one ends that runs already."""
+    return replace(task, resources=replace(task.resources, walltime_s=task.expected_s or 0))
+
+
+@pytest.mark.slow
+def test_a_gang_of_which_some_run_and_one_waits_in_a_queue_goes_on_as_it_is(tmp_path: Path) -> None:
+    world = a_world(tmp_path, 2, queue=True)
+    member = exact(one("loose", 6, gang=Gang(name="loose", minimum=2), labels=NOISY, importance=2.0))
+    begun(world, NLP, *(replace(member, name=f"loose{number}") for number in range(3)))
+    new = work(NLP, one("quiet", 2, placement=APART, importance=1.0))
+
+    told = foretold(world, new)
+
+    assert come_true(world, new) == told
+    assert told == {"quiet": (6.0, 8.0)}
+    assert sorted(course(world, f"loose{number}") for number in range(3)) == [(0.0, 6.0), (0.0, 6.0), (6.0, 12.0)]
+
+
+@pytest.mark.slow
+def test_a_guest_is_foretold_to_leave_lent_room_and_to_come_back_as_it_does_within_some_ticks(tmp_path: Path) -> None:
+    world = a_world(tmp_path, 2)
+    keep(world, 2, timedelta(0), timedelta(hours=9), lend=True)
+    guests = work(NLP, one("guest", 3, saves_every_s=60))
+    holders = work(VISION, one("ahead", 1), one("behind", 1, after("ahead"), nodes=2))
+
+    told = foretold(world, guests, holders)
+    came = come_true(world, guests, holders, step=timedelta(minutes=1))
+
+    assert told == {"ahead": (0, 1), "behind": (1, 2), "guest": (0, 4)}
+    assert came == {name: pytest.approx(at, abs=0.5) for name, at in told.items()}
+    assert len(world.attempts("guest")) > 1
