@@ -61,8 +61,12 @@ class Waiting:
         self._count(task, waits=1, lives=-1)
 
     def end(self, task: TaskId) -> None:
-        """Let one that began be over."""
+        """Let one that began be over. Those that are left of its gang wait for no more than there are."""
         self._count(task, waits=0, lives=-1)
+        number = self._gang_of.get(task)
+        if number is not None:
+            row = self._gangs[number]
+            self._gangs[number] = row._replace(minimum=min(row.minimum, row.size + row.live))
 
     def _count(self, task: TaskId, waits: int, lives: int) -> None:
         number = self._gang_of.get(task)

@@ -202,7 +202,9 @@ class TickQueries(TaskQueries):
     def _gangs(self, wanted: Collection[tuple[str, str]]) -> list[GangRow]:
         if not wanted:
             return []
-        found = {(row[0], row[1]): GangRow(size=row[2], minimum=row[3], live=row[4]) for row in self._db.rows(_GANGS)}
+        rows = self._db.rows(_GANGS)
+        # Whoever is left when others have finished waits for no more than are left.
+        found = {(row[0], row[1]): GangRow(size=row[2], minimum=min(row[3], row[5]), live=row[4]) for row in rows}
         return [found[key] for key in wanted]
 
     def usage(self, now: datetime) -> ProjectUsage:
@@ -264,5 +266,6 @@ _CHILDREN = "SELECT parent, id FROM task WHERE parent IN ({keys}) ORDER BY posit
 _NEWEST_STEP = "SELECT task, MAX(step) FROM checkpoint WHERE task IN ({keys}) GROUP BY task"
 _GANGS = (
     "SELECT pipeline, gang, SUM(CASE WHEN state IN ('waiting', 'ready', 'held') THEN 1 ELSE 0 END), MAX(gang_minimum),"
-    " SUM(CASE WHEN state = 'active' THEN 1 ELSE 0 END) FROM task WHERE gang <> '' GROUP BY pipeline, gang"
+    " SUM(CASE WHEN state = 'active' THEN 1 ELSE 0 END), SUM(CASE WHEN state = 'succeeded' THEN 0 ELSE 1 END) FROM task"
+    " WHERE gang <> '' GROUP BY pipeline, gang"
 )

@@ -177,3 +177,15 @@ def test_a_gang_whose_threshold_is_reached_waits_for_nobody(world: World) -> Non
     world.run(step_s=600)
 
     assert set(world.states().values()) == {TaskState.SUCCEEDED}
+
+
+def test_the_last_member_starts_alone_when_all_others_have_finished(tmp_path: Path) -> None:
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), heartbeat_s=30, queue=False)
+    world = World.make(tmp_path / "home", spec=spec)
+    gang = Gang(name="loose", minimum=2)
+    world.submit(*(job(f"m{number}", cpus=4, lasts_s=600, gang=gang) for number in range(3)))
+
+    world.run(step_s=300, ticks=20)
+
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+    assert_sound(world)

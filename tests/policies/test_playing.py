@@ -299,6 +299,13 @@ def test_a_gang_begins_whole_when_all_that_must_are_ready_and_the_rest_of_it_fol
     assert found.courses == {"t1": course(600, 300), "t2": course(600), "t3": course(900), "t4": course(0, 600)}
 
 
+def test_the_last_member_begins_alone_when_all_others_are_over() -> None:
+    ready = Ready().add("t1", whole(), gang=0).add("t2", whole(), gang=0).add("t3", whole(), gang=0)
+    ready.gangs.append(GangRow(size=3, minimum=2))
+
+    assert played(ready).courses == {"t1": course(0), "t2": course(0), "t3": course(HOUR)}
+
+
 def test_members_that_run_count_as_long_as_they_do() -> None:
     ready = Ready().add("t1", whole(), gang=0).add("t2", whole(), gang=0)
     ready.gangs.append(GangRow(size=2, minimum=2, live=1))

@@ -303,6 +303,14 @@ def test_a_gang_is_counted_by_the_states_of_its_members(writer: Writer) -> None:
     }
 
 
+def test_a_gang_waits_for_no_more_members_than_have_not_finished(writer: Writer) -> None:
+    states = (TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.READY)
+    members = [a_task(f"m{n}").in_gang("all", minimum=3).being(state) for n, state in enumerate(states)]
+    writer.apply((a_pipeline(*members).added(),))
+
+    assert list(writer.ready_columns().gangs) == [GangRow(size=1, minimum=2)]
+
+
 def test_nothing_is_ready_in_a_new_store(writer: Writer) -> None:
     assert [list(column) for column in writer.ready_columns()[:10]] == [[]] * 10
     assert writer.usage(NOW).rows == ()
