@@ -133,6 +133,11 @@ class TestUnknown:
         reason = made.reason(TaskId("t1"))
         assert (reason.code, reason.facts["resource"]) == (ReasonCode.NEVER_FITS, "node on a known switch")
 
+    def test_one_known_switch_in_a_partition_will_do(self) -> None:
+        wish = SitePlacement(affinity=(Affinity(tasks=("server",), over=Over.SWITCH),))
+
+        assert started(planned(Ready().add("t1", bond=NEAR, placement=wish), leaves("u1", "b1"))) == ["t1"]
+
     def test_a_wish_that_is_only_preferred_starts_all_the_same(self) -> None:
         wish = SitePlacement(affinity=(Affinity(tasks=("server",), weight=5, over=Over.SWITCH),))
 
