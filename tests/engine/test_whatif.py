@@ -151,8 +151,9 @@ def exact(task: TaskSpec) -> TaskSpec:
 
 
 @pytest.mark.slow
-def test_a_gang_of_which_some_run_and_one_waits_in_a_queue_goes_on_as_it_is(tmp_path: Path) -> None:
-    world = a_world(tmp_path, 2, queue=True)
+@pytest.mark.parametrize("queue", [True, False], ids=["in a queue", "ready"])
+def test_a_gang_of_which_some_run_and_one_waits_goes_on_as_it_is(tmp_path: Path, *, queue: bool) -> None:
+    world = a_world(tmp_path, 2, queue=queue)
     member = exact(one("loose", 6, gang=Gang(name="loose", minimum=2), labels=NOISY, importance=2.0))
     begun(world, NLP, *(replace(member, name=f"loose{number}") for number in range(3)))
     new = work(NLP, one("quiet", 2, placement=APART, importance=1.0))
@@ -177,3 +178,17 @@ def test_a_guest_is_foretold_to_leave_lent_room_and_to_come_back_as_it_does_with
     assert told == {"ahead": (0, 1), "behind": (1, 2), "guest": (0, 4)}
     assert came == {name: pytest.approx(at, abs=0.5) for name, at in told.items()}
     assert len(world.attempts("guest")) > 1
+
+
+@pytest.mark.slow
+def test_a_guest_that_runs_already_is_foretold_to_leave_lent_room_at_once(tmp_path: Path) -> None:
+    world = a_world(tmp_path, 1)
+    keep(world, 1, timedelta(0), timedelta(hours=9), lend=True)
+    begun(world, NLP, one("guest", 4, saves_every_s=60))
+    new = work(VISION, one("holder", 1))
+
+    told = foretold(world, new)
+    came = come_true(world, new, step=timedelta(minutes=1))
+
+    assert told == {"holder": (1, 2)}
+    assert came == {"holder": pytest.approx((1, 2), abs=0.5)}
