@@ -16,7 +16,7 @@ from unittest.mock import patch
 from benchmarks.figure import Figure
 from benchmarks.slurm_cost import Cost, cost_of, wait_for
 from benchmarks.slurm_others import Peers, children_cpu_s
-from benchmarks.slurm_peers import peers_folder
+from benchmarks.slurm_peers import all_nodes_taken, peers_folder
 from elisa.engine.outcome import TickReport
 from elisa.engine.tick import tick
 from elisa.engine.workspace import open_workspace
@@ -36,6 +36,10 @@ FIGURES = (
     "slurm_accept_1000_calls",
     "slurm_accept_1000_cpu_s",
     "slurm_accept_1000_peak_mib",
+    "slurm_done_1000_s",
+    "slurm_done_1000_calls",
+    "slurm_done_1000_cpu_s",
+    "slurm_done_1000_peak_mib",
     "slurm_accept_array_1000_s",
     "slurm_tick_array_1000_s",
     "slurm_dag_10x10_s",
@@ -58,6 +62,7 @@ def measure() -> Iterator[Figure]:
         peers = Peers(peers_folder(), Path(folder), cluster)
         yield from _accepted(cluster, peers)
         yield from _independent(cluster, peers)
+        yield from _done(cluster, peers)
         yield from _arrays(cluster, peers)
         yield from _in_job(cluster, peers)
         yield from _graph(cluster, peers)
@@ -91,28 +96,54 @@ def _others(name: str, peer: str, costs: Sequence[Cost]) -> Iterator[Figure]:
 
 
 def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
-    """Both are measured in turn, so that whatever else the machine does slows them alike."""
+    """Both are measured in turn, so that whatever else the machine does slows them alike.
+
+    All nodes are taken: elsewhere a job does not begin on the cores of whoever submits the next one.
+    """
     name = "slurm_accept_100"
     own, loop = [], []
     for _ in range(_RUNS):
-        loop.append(_measured(cluster, lambda: peers.loop_accept(100)))
-        own.append(_tick_s(cluster, _distinct(100)))
-        cluster.clear()
+        with all_nodes_taken(cluster):
+            loop.append(peers.loop_accept(100))
+        with all_nodes_taken(cluster):
+            own.append(_tick_s(cluster, _distinct(100)))
+    beside = _tick_s(cluster, _distinct(100))
+    cluster.clear()
+    yield Figure(figure=f"{name}_s/nodes_free", value=beside, unit="s")
+    yield from _peer(name, "sbatch_nodes_free", _measured(cluster, lambda: peers.loop_accept(100)))
     goal = f"<={median(cost.seconds for cost in loop):.3g}"
     yield Figure(figure=f"{name}_s", value=median(own), unit="s", goal=goal, runs=_RUNS)
     yield from _peer(name, "sbatch", *loop)
-    yield from _process(cluster, name, _distinct(100))
-    yield from _peer(name, "submitit", _measured(cluster, peers.submitit_accept_100))
-    yield from _peer(name, "snakemake", _measured(cluster, peers.snakemake_accept_100))
+    with all_nodes_taken(cluster):
+        yield from _process(cluster, name, _distinct(100))
+    for peer, run in (("submitit", peers.submitit_accept_100), ("snakemake", peers.snakemake_accept_100)):
+        with all_nodes_taken(cluster):
+            yield from _peer(name, peer, run())
 
 
 def _independent(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
     """Yield what 1,000 tasks cost that are independent, each with a command of its own, as whole processes."""
     name = "slurm_accept_1000"
-    yield from _process(cluster, name, _alike(1000))
-    yield from _peer(name, "sbatch", _measured(cluster, lambda: peers.loop_accept(1000)))
-    yield from _peer(name, "sbatch_array", _measured(cluster, peers.sbatch_array_1000))
-    yield from _peer(name, "submitit_array", _measured(cluster, peers.submitit_array_1000))
+    with all_nodes_taken(cluster):
+        yield from _process(cluster, name, _alike(1000))
+    accepts: dict[str, Callable[[], Cost]] = {
+        "sbatch": lambda: peers.loop_accept(1000),
+        "sbatch_array": peers.sbatch_array_1000,
+        "submitit_array": peers.submitit_array_1000,
+    }
+    for peer, run in accepts.items():
+        with all_nodes_taken(cluster):
+            yield from _peer(name, peer, run())
+
+
+def _done(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
+    """Yield what the same tasks take until all are done, with everything as it is by default: short ones share jobs."""
+    name = "slurm_done_1000"
+    pipeline = _alike(1000, rules="defaults: {resources: {walltime: 1m}}")
+    yield _figure(cluster, f"{name}_s", lambda: _done_s(cluster, pipeline, ticks=False), runs=1)
+    yield from _process(cluster, name, pipeline)
+    yield from _peer(name, "sbatch", _measured(cluster, lambda: peers.loop_done(1000)))
+    yield from _peer(name, "sbatch_array", _measured(cluster, lambda: peers.sbatch_array_done(1000)))
 
 
 def _process(cluster: SlurmCluster, name: str, pipeline: str) -> Iterator[Figure]:
@@ -162,10 +193,10 @@ def _distinct(count: int) -> str:
     return "\n".join(("name: many", "project: demo", "tasks:", *lines))
 
 
-def _alike(count: int) -> str:
+def _alike(count: int, rules: str = "defaults: {fuse: false}") -> str:
     """Return tasks with a command each that ask for the same thing."""
-    lines = (f"  t{number}: {{command: [test, '{number}'], fuse: false}}" for number in range(count))
-    return "\n".join(("name: alike", "project: demo", "tasks:", *lines))
+    lines = (f"  t{number}: {{command: [test, '{number}']}}" for number in range(count))
+    return "\n".join(("name: alike", "project: demo", rules, "tasks:", *lines))
 
 
 def _matrix(count: int) -> str:
@@ -222,9 +253,13 @@ def _tick(elisa: ElisaOnSlurm, calls: list[float]) -> TickReport:
 
 
 def _graph_s(cluster: SlurmCluster, *, fuse: bool) -> float:
-    """Return the seconds from the first tick until the mark of every task says that it is done."""
+    return _done_s(cluster, _graph_of(fuse=fuse), ticks=not fuse)
+
+
+def _done_s(cluster: SlurmCluster, pipeline: str, *, ticks: bool) -> float:
+    """Return the seconds from the first tick, or with further `ticks`, until the mark of every task says that it is done."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        elisa = _ready(cluster, folder, _graph_of(fuse=fuse))
+        elisa = _ready(cluster, folder, pipeline)
         began = time.monotonic()
         elisa.tick()
         with Reader.open(elisa.home) as reader:
@@ -234,7 +269,7 @@ def _graph_s(cluster: SlurmCluster, *, fuse: bool) -> float:
         def is_done() -> bool:
             if all(mark.exists() for mark in marks):
                 return True
-            if not fuse:
+            if ticks:
                 elisa.tick()
             return False
 

@@ -16,6 +16,7 @@ from tests.real.slurm_cluster import SlurmCluster
 
 __all__ = ["Peers", "children_cpu_s"]
 
+_UNTIL_DONE = 'while [ -n "$(squeue -h)" ]; do sleep 0.1; done'
 _SUBMITIT_100 = """
     import submitit, sys
     from submitit.slurm.slurm import SlurmExecutor
@@ -94,6 +95,14 @@ class Peers:
         """Return what one sbatch takes to have an array of 1,000 accepted."""
         return self._shell("sbatch -Q -t 1 -o /dev/null -a 0-999 --wrap true")
 
+    def loop_done(self, count: int) -> Cost:
+        """Return what a shell loop takes until so many jobs are done."""
+        return self._shell(f"for i in $(seq {count}); do sbatch -Q -t 1 -o /dev/null --wrap true; done; {_UNTIL_DONE}")
+
+    def sbatch_array_done(self, count: int) -> Cost:
+        """Return what one sbatch takes until all elements of its array are done."""
+        return self._shell(f"sbatch -Q -t 1 -o /dev/null -a 0-{count - 1} --wrap true; {_UNTIL_DONE}")
+
     def submitit_accept_100(self) -> Cost:
         """Return what submitit takes to have 100 jobs accepted, its start included."""
         return self._python(_SUBMITIT_100, self._fresh())
@@ -123,8 +132,8 @@ class Peers:
                 job=$(sbatch --parsable -t 1 -o /dev/null -d afterok:$job --wrap true)
               done
             done
-            while [ -n "$(squeue -h)" ]; do sleep 0.1; done
             """
+            + _UNTIL_DONE
         )
 
     def submitit_dag(self) -> Cost:

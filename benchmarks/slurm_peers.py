@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.real.slurm_cluster import SlurmCluster
 
-__all__ = ["peers_folder", "snakemake_doubles", "submitit_doubles"]
+__all__ = ["all_nodes_taken", "peers_folder", "snakemake_doubles", "submitit_doubles"]
 
 _HERE = Path(__file__).resolve().parent.parent / ".cache" / "peers"
 _PACKAGES = ("submitit==1.5.4", "snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0")
@@ -64,7 +64,7 @@ def snakemake_doubles(cluster: SlurmCluster, folder: Path) -> int:
 def _killed_and_again(cluster: SlurmCluster, folder: Path, argv: Sequence[str], unlock: Sequence[str] = ()) -> int:
     """Return how many jobs there are beyond a hundred. None of them is let run, so that none is done before."""
     env = {**cluster.env(), "PATH": f"{peers_folder()}:{cluster.env()['PATH']}", "HOME": str(folder)}
-    with _all_nodes_taken(cluster):
+    with all_nodes_taken(cluster):
         before = _accepted(cluster)
         _run_until(cluster, argv, folder, env, before + _HALF)
         if unlock:
@@ -74,7 +74,9 @@ def _killed_and_again(cluster: SlurmCluster, folder: Path, argv: Sequence[str], 
         return _accepted(cluster) - before - _MANY
 
 
-class _all_nodes_taken:  # noqa: N801 - reads as a function: `with _all_nodes_taken(cluster):`
+class all_nodes_taken:  # noqa: N801 - reads as a function: `with all_nodes_taken(cluster):`
+    """No job begins meanwhile; at the end every job is taken away."""
+
     def __init__(self, cluster: SlurmCluster) -> None:
         self._cluster = cluster
 
