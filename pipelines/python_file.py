@@ -8,9 +8,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from importlib.machinery import SourceFileLoader
 from inspect import Parameter, signature, unwrap
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from elisa.model.errors import SpecError
@@ -96,8 +97,16 @@ def _author_errors(files: _Files, problems: Problems) -> Iterator[None]:
         problems.add(files.mark(place), f"{type(err).__name__}: {err}", (frame.line or "") if frame else "")
 
 
+class _FromSource(SourceFileLoader):
+    """Compiles the file as it is now: bytecode kept of it passes for its own if it was changed within the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the signature is Python's
+        """Return the code of the file."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    spec = importlib.util.spec_from_file_location(_MODULE, path, loader=_FromSource(_MODULE, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

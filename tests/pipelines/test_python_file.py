@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -433,3 +434,17 @@ def test_an_author_may_settle_for_the_results_of_those_that_succeed(folder: Path
 
     assert one == other
     assert [need.at_least for need in one.tasks[-1].needs] == [2]
+
+
+def test_a_file_that_was_changed_within_the_second_it_was_read_in_is_read_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    text = "from elisa import pipeline, task\n\n@task\ndef {name}(): ...\n\n@pipeline(name='p')\ndef study():\n    {name}()\n"
+
+    def read(name: str) -> str:
+        (folder / "p.py").write_text(text.format(name=name))
+        os.utime(folder / "p.py", (1e9, 1e9))
+        return load(folder / "p.py").tasks[0].name
+
+    assert [read("one"), read("two")] == ["one", "two"]
