@@ -13,7 +13,7 @@ from elisa.model.states import EndReason
 from elisa.model.task import Attempt, End
 from elisa.policies.evidence import Heard
 
-__all__ = ["conclude", "is_firm", "own_word", "ran_s", "started_at"]
+__all__ = ["conclude", "is_firm", "own_word", "ran_s", "said_node", "started_at"]
 
 # What took the allocation away is known to the manager alone, whatever the dying program said of itself.
 _MANAGER_KNOWS = frozenset(
@@ -70,6 +70,12 @@ def own_word(attempt: Attempt, heard: Heard) -> End | None:
 def _own_detail(event: RuntimeEvent) -> str:
     why = str(event.data.get("why") or "")
     return str(event.data.get("detail") or why) if why in _NEVER_RAN else why
+
+
+def said_node(attempt: Attempt, heard: Heard) -> str:
+    """Return the node that the job names in its last word, if nobody has told yet where it ran; "" if it names none."""
+    named = heard.exited.data.get("node") if heard.exited is not None and not attempt.nodes else None
+    return str(named or "")
 
 
 def _refusal(attempt: Attempt, heard: Heard) -> End | None:

@@ -17,7 +17,7 @@ from elisa.model.native import Answered, Gone, NativeState, Observation, Poll, S
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, End
-from elisa.policies.conclude import conclude, is_firm, own_word, ran_s, started_at
+from elisa.policies.conclude import conclude, is_firm, own_word, ran_s, said_node, started_at
 from elisa.policies.evidence import Heard, Sightings, by_attempt, listen, news_of
 from elisa.policies.inbundle import agreed_ids, own_part
 from elisa.policies.power import spent_by
@@ -329,7 +329,7 @@ def _end(  # noqa: PLR0917 - the two words, what they come to, and why
         end=end,
         spend=spent_by(attempt, seconds, whole_s),
         incarnation=attempt.incarnation or None,
-        nodes=(seen.nodes or None) if seen is not None else None,
+        nodes=(seen.nodes if seen is not None else "") or said_node(attempt, heard) or None,
         started_at=started_at(attempt, heard, seen),
         ended_at=ended_at,
     )

@@ -165,7 +165,7 @@ def _run_claimed(session: _Session) -> int:
     is_managed = native_job(dict(os.environ)).is_managed
     look = look_at_gpus(os.environ, job.bad_gpus, job.gpus_per_node, time.time(), is_managed=is_managed)
     if look.refusal:
-        return _tell_end_at_once(session, GIVEN_BACK, BAD_GPU, look.refusal)
+        return _tell_end_at_once(session, GIVEN_BACK, BAD_GPU, look.refusal, look.node)
     os.environ.update(look.changes)
     session = session._replace(gpus=look.gpus)
     bad = _first_bad(job.inputs, job.task_dir)
@@ -351,11 +351,13 @@ def _release(job: Job, claim: Claim) -> None:
         _log(f"the claim could not be released: {error}")
 
 
-def _tell_end_at_once(session: _Session, status: int, why: str, detail: str) -> int:
-    """Tell the end of a program that never ran."""
+def _tell_end_at_once(session: _Session, status: int, why: str, detail: str, node: str = "") -> int:
+    """Tell the end of a program that never ran, and on which node if that is why."""
     _log(detail)
     data: dict[str, Scalar] = {"exit_code": None, "signal": None, "why": why, "detail": detail, "run_s": 0.0}
     data.update(_share(session))
+    if node:
+        data["node"] = node
     _write(session.files, "exited", data, is_durable=True)
     _release(session.job, session.claim)
     return status

@@ -18,12 +18,13 @@ _VISIBLE = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES"
 class Look(NamedTuple):
     """The GPUs that the program gets, and the variables to change so that it sees no others.
 
-    With `refusal` it is not to be run on what was given, for that reason.
+    With `refusal` it is not to be run on what was given on `node`, for that reason.
     """
 
     gpus: tuple[str, ...] = ()
     changes: dict[str, str] = {}  # noqa: RUF012  (never changed)
     refusal: str = ""
+    node: str = ""
 
 
 def look_at_gpus(
@@ -44,7 +45,7 @@ def look_at_gpus(
     changes = _hidden(env, [gpu not in until for gpu in given])
     if len(given) - len(unfit) >= wanted and changes:
         return Look(tuple(gpu for gpu in given if gpu not in until), changes)
-    return Look(given, refusal=", ".join(_words(until[gpu]) for gpu in unfit))
+    return Look(given, refusal=", ".join(_words(until[gpu]) for gpu in unfit), node=until[unfit[0]].node)
 
 
 def _names(env: Mapping[str, str], host: str) -> tuple[str, ...]:

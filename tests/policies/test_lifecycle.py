@@ -654,6 +654,18 @@ def test_an_attempt_that_was_given_a_bad_gpu_says_so_whatever_its_manager_makes_
     assert (end.reason, end.detail) == (EndReason.BAD_GPU, words if is_told else "")
 
 
+@pytest.mark.parametrize(("known", "nodes"), [("", "n1"), ("n1-other-name", None)])
+def test_an_attempt_given_back_before_anybody_saw_where_it_ran_names_its_node_itself(
+    known: str, nodes: str | None
+) -> None:
+    told = [an_event(EventKind.EXITED, exit_code=None, why="bad_gpu", detail="given GPU 2", node="n1")]
+
+    observed = watch(an_attempt(claimed=True, nodes=known), events=told, polls={HERE: Unreachable(what="down")})
+
+    [moved] = [change for change in observed.changes if isinstance(change, AttemptMoved)]
+    assert moved.nodes == nodes
+
+
 @pytest.mark.parametrize("quiet_ticks", [0, 5])
 def test_job_that_its_manager_calls_done_is_not_done_while_it_still_speaks(quiet_ticks: int) -> None:
     done = answered(seen(NativeState.ENDED, end_reason=EndReason.COMPLETED, exit_code=0))

@@ -130,3 +130,12 @@ def test_another_project_may_lend_what_is_held_at_once() -> None:
     rich = a_project(B, Cap(resource=Metered.CPUS, limit=2), may_lend=True)
 
     assert refused(some_inputs(cores, rich, usage=usage)).lenders == (B,)
+
+
+def test_what_the_whole_site_may_hold_is_lent_by_nobody() -> None:
+    rich = a_project(B, cpu_s(5 * HOUR_S), may_lend=True)
+    inputs = some_inputs(a_project(A), rich)
+
+    found = refused(replace(inputs, site=replace(inputs.site, caps=(Cap(resource=Metered.CPUS, limit=1),))))
+
+    assert found == Relief(resource=Metered.CPUS, gpu_type="", short=1)

@@ -526,7 +526,7 @@ def test_a_job_that_was_given_a_bad_gpu_and_no_other_is_given_back_unrun(case: C
     assert status == 77
     assert case.kinds() == ["claimed", "exited"]
     exited = case.said("exited")
-    assert (exited["why"], exited["run_s"]) == ("bad_gpu", 0.0)
+    assert (exited["why"], exited["node"], exited["run_s"]) == ("bad_gpu", "n1", 0.0)
     assert exited["detail"].startswith("given GPU 0 of node n1, which is excluded until ")
     assert f"{ATTEMPT}.released" in names(case.home / "claims" / TASK)
 

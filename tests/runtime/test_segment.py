@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from elisa.runtime.claim import NativeJob, RefusedError, claim_task, continued, release
+from elisa.runtime.eventfile import EventFiles
 from elisa.runtime.job import Job, JobError, parse_job, read_job
-from elisa.runtime.segment import Saved, newest_saved, say_goes_on
+from elisa.runtime.segment import Saved, has_steps_left, newest_saved, say_goes_on
 from tests.runtime.agent_cases import TASK, Case, names, python
 
 FIRST = f"{TASK}.1"
@@ -199,3 +200,17 @@ class TestTheAgent:
         assert case.run(path) == 75
         assert case.kinds(2) == ["refused"]
         assert not (case.home / "ran").exists()
+
+
+@pytest.mark.parametrize(("saved", "is_left"), [(9, True), (10, False)])
+def test_steps_that_were_saved_count_as_done_before_the_program_says_so(
+    case: Case,
+    saved: int,
+    is_left: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    job = first(case)
+    events = EventFiles(job.event_dir, job.attempt, 1, job.key)
+    events.write("progress", {"step": 3, "total": 10}, 1.0)
+    events.write("checkpoint", {"step": saved}, 2.0)
+
+    assert has_steps_left(job) is is_left
