@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -206,14 +206,6 @@ class SlurmCluster:
         self._spawn("slurmctld", "slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
         self._wait(self._controller_answers, "slurmctld answers")
 
-    @contextlib.contextmanager
-    def failing_prolog(self) -> Iterator[None]:
-        """Let the controller's prolog fail for every job that begins meanwhile; needs accounting."""
-        mark = self.folder / "prolog-fails"
-        mark.touch()
-        yield
-        mark.unlink()
-
     def fail_to_make_ready(self, job: int) -> None:
         """Say that the nodes of a job could not be made ready for it, as a site's ResumeProgram may; only libslurm can."""
         (library,) = Path("/usr/lib").glob("*/slurm-wlm/libslurmfull.so")
@@ -298,7 +290,6 @@ class SlurmCluster:
             "gres.conf": render_gres(self._plan),
             "cgroup.conf": render_cgroup(self._plan),
             "slurmdbd.conf": render_slurmdbd(self._plan),
-            "prolog": f"#!/bin/sh\n[ ! -e {self.folder}/prolog-fails ]\n",
             **({"topology.conf": self._topology} if self._topology else {}),
         }
         for name, text in files.items():
@@ -307,7 +298,6 @@ class SlurmCluster:
             # of a GPU that is a plain file Slurm tells a job nothing: no SLURM_JOB_GPUS, no CUDA_VISIBLE_DEVICES
             (self.folder / f"gpu{index}").symlink_to("/dev/null")
         (self.folder / "slurmdbd.conf").chmod(0o600)
-        (self.folder / "prolog").chmod(0o755)
         (self.folder / "munge.key").write_bytes(random.randbytes(1024))
         (self.folder / "munge.key").chmod(0o400)
         for name in ("state", *(f"{kind}-{node}" for node in NODES for kind in ("spool", "tmp"))):

@@ -128,8 +128,6 @@ def _accounting(plan: ClusterPlan) -> list[str]:
         f"AccountingStoragePort={plan.dbd_port}",
         # without it the controller asks the system's munge: "Protocol authentication error"
         f"AccountingStoragePass={plan.munge_socket}",
-        # what a failure of it looks like, only accounts tell
-        f"PrologSlurmctld={plan.folder}/prolog",
     ]
 
 

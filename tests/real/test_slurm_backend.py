@@ -186,12 +186,15 @@ def test_nodes_that_could_not_be_made_ready_for_a_job_are_told_as_a_failed_boot(
     assert (seen.end_reason, seen.raw) == (EndReason.BOOT_FAILURE, "BOOT_FAIL")
 
 
-def test_job_whose_prolog_failed_at_the_controller_was_not_cancelled_by_its_owner(accounted: SlurmWorld) -> None:
+def test_job_whose_prolog_failed_at_the_controller_was_not_cancelled_by_its_owner(
+    tmp_path: Path, slurm_installed: None
+) -> None:
+    """On a cluster of its own: a controller that is killed while any prolog runs takes that for a failure, too."""
     nobody = pwd.getpwnam("nobody").pw_uid
     options = SlurmOptions(extras=("uid",))
-    world = replace(accounted, backend=replace(accounted.backend, uid=nobody, options=options))
-
-    with accounted.cluster.failing_prolog():
+    with SlurmCluster(accounting=True, extra=("PrologSlurmctld=/bin/false",)) as cluster:
+        any_world = a_world(cluster, tmp_path)
+        world = replace(any_world, backend=replace(any_world.backend, uid=nobody, options=options))
         native_id = world.submit("true", extras=(("uid", str(nobody)),), workdir="/tmp")
         seen = world.end_of(native_id)
 
