@@ -45,13 +45,15 @@ class NativeState(StrEnum):
 class Seen:
     """A native job that the resource manager described. `detail` is its pending reason or words about its end.
 
-    With `is_managers_doing` its manager, or whoever administers it, cancelled it after it was given nodes.
+    With `is_managers_doing` its manager, or whoever administers it, cancelled it after it was given nodes. With
+    `is_unexplained` it was cancelled when it had nodes and its program had not begun, and nobody can tell by whom.
     """
 
     native_id: NativeId
     state: NativeState
     end_reason: EndReason | None = None
     is_managers_doing: bool = False
+    is_unexplained: bool = False
     exit_code: int | None = None
     signal: int | None = None
     detail: str = ""

@@ -70,6 +70,8 @@ class ReasonCode(StrEnum):
     EXPANSION_INVALID = "expansion_invalid"  # words
     CANCELLED_BY_USER = "cancelled_by_user"  # by
     CANCELLED_OUTSIDE = "cancelled_outside"  # native_id, words
+    CANCELLED_UNEXPLAINED = "cancelled_unexplained"  # native_id: it is tried once more
+    HELD_UNEXPLAINED = "held_unexplained"  # native_id, before: two in a row
     HELD = "held"
     RELEASED = "released"
     RETRIED_BY_USER = "retried_by_user"

@@ -24,7 +24,7 @@ class TaskState(StrEnum):
     WAITING = "waiting"  # for tasks it needs, or for its retry's time
     READY = "ready"  # could be submitted now
     ACTIVE = "active"  # has a live attempt
-    HELD = "held"  # its owner asked to wait
+    HELD = "held"  # it waits until a person lets it go on
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -12,6 +12,7 @@ from elisa.model.native import Seen
 from elisa.model.states import EndReason
 from elisa.model.task import Attempt, End
 from elisa.policies.evidence import Heard
+from elisa.policies.unexplained import UNEXPLAINED
 
 __all__ = ["conclude", "is_firm", "own_word", "ran_s", "said_node", "started_at"]
 
@@ -115,10 +116,8 @@ def is_firm(end: End, heard: Heard) -> bool:
 def conclude(attempt: Attempt, heard: Heard, seen: Seen) -> End:
     """Return the end of a native job that the manager calls ended, from both words."""
     own = own_word(attempt, heard)
-    if own is None and seen.is_managers_doing and not (attempt.cancel_sent or attempt.claimed or heard.is_alive):
-        return End(reason=EndReason.BOOT_FAILURE, detail=_NOT_LAUNCHED, step=_step(attempt, heard))
     if own is None:
-        return End(
+        return _not_launched(attempt, heard, seen) or End(
             reason=_reason_alone(seen),
             exit_code=seen.exit_code,
             signal=seen.signal,
@@ -130,6 +129,17 @@ def conclude(attempt: Attempt, heard: Heard, seen: Seen) -> End:
     if seen.end_reason in _MANAGER_KNOWS and not (own.reason is EndReason.COMPLETED and is_firm(own, heard)):
         return replace(own, reason=seen.end_reason, detail=seen.detail or own.detail)
     return own if own.detail else replace(own, detail=seen.detail)
+
+
+def _not_launched(attempt: Attempt, heard: Heard, seen: Seen) -> End | None:
+    """Return the end of a job that was cancelled before it began, by others than its owner as far as anybody knows."""
+    if attempt.cancel_sent or attempt.claimed or heard.is_alive:
+        return None
+    if seen.is_managers_doing:
+        return End(reason=EndReason.BOOT_FAILURE, detail=_NOT_LAUNCHED, step=_step(attempt, heard))
+    return (
+        End(reason=EndReason.CANCELLED, detail=UNEXPLAINED, step=_step(attempt, heard)) if seen.is_unexplained else None
+    )
 
 
 def _reason_alone(seen: Seen) -> EndReason:

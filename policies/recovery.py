@@ -15,6 +15,7 @@ from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task, had_its_turn
 from elisa.policies.chaining import NEVER_STARTS
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
+from elisa.policies.unexplained import held_unexplained, is_unexplained
 
 __all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]
 
@@ -100,6 +101,16 @@ def _cancelled_by_owner(case: _Case) -> TaskMoved | None:
     if not case.task.cancel_requested:
         return None
     return _move(case, TaskState.CANCELLED, because(ReasonCode.CANCELLED_BY_USER))
+
+
+def _cancelled_unexplained(case: _Case) -> TaskMoved | None:
+    """Try once more, at no cost, what was cancelled before it began, by nobody knows whom; the second time let a person say."""
+    if not is_unexplained(case.attempt):
+        return None
+    reason = held_unexplained((*case.before, case.attempt))
+    if reason is not None:
+        return replace(_move(case, TaskState.HELD, reason), resume_from=_resume(case))
+    return _again(case, because(ReasonCode.CANCELLED_UNEXPLAINED, native_id=str(case.attempt.native_id or "")), 0.0)
 
 
 def _cancelled_outside(case: _Case) -> TaskMoved | None:
@@ -302,6 +313,7 @@ _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
     _cancelled_by_owner,
     _held,
     _never_began,
+    _cancelled_unexplained,
     _cancelled_outside,
     _not_begun,
     _given_back,

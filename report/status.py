@@ -11,9 +11,10 @@ from elisa.model.closures import Closure
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.rows import PipelineSummary, StoreMeta, TaskRow
-from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
+from elisa.model.states import FINAL_TASK_STATES, AttemptState, EndReason, TaskState
 from elisa.model.units import format_duration
 from elisa.policies.livelock import SpinRules, rounds_of
+from elisa.policies.unexplained import held_unexplained
 from elisa.store.reader import Reader
 
 from .chains import queued_behind
@@ -159,6 +160,8 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
         return "will be cancelled"
     if row.hold_requested:
         return "held in its queue" if "held" in row.native_detail.lower() else "will be held"
+    if row.state is TaskState.HELD and row.end_reason == EndReason.CANCELLED:
+        return _held_note(reader, row)
     if row.state is TaskState.ACTIVE:
         return _active_note(row, now, queued_behind(reader, row.behind)) + _left_alone(reader, row, now)
     if row.reason == ReasonCode.BACKING_OFF and (spun := _spin(reader, row, now)) is not None:
@@ -168,6 +171,11 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
         words = in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
         return parked_words(row.reason, row.end_reason, row.saved_step) + words
     return row.end_reason.replace("_", " ") if row.state is TaskState.FAILED else ""
+
+
+def _held_note(reader: Reader, row: TaskRow) -> str:
+    reason = held_unexplained(reader.attempts_of(row.id))
+    return "" if reason is None else in_words(reason)
 
 
 def _left_alone(reader: Reader, row: TaskRow, now: datetime) -> str:

@@ -72,6 +72,10 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.EXPANSION_INVALID: "no tasks could be made from it: {words}",
     _C.CANCELLED_BY_USER: "{by} cancelled it",
     _C.CANCELLED_OUTSIDE: "somebody cancelled its native job {native_id} outside of elisa",
+    _C.CANCELLED_UNEXPLAINED: "its native job {native_id} was cancelled before its program began, and nobody can tell by whom:"
+    " it is tried once more",
+    _C.HELD_UNEXPLAINED: "its native jobs {before} and {native_id} were cancelled before its program began, and nobody can tell"
+    " by whom: `elisa release` lets it go on, `elisa cancel` ends it",
     _C.HELD: "it was held",
     _C.RELEASED: "it was released",
     _C.RETRIED_BY_USER: "a person asked to try it again",

@@ -87,6 +87,7 @@ GATES = (
             "policies/hibernation.py",
             "policies/recovery.py",
             "policies/segments.py",
+            "policies/unexplained.py",
             "engine/avoidance.py",
             "engine/checkpoint*.py",
             "engine/clearing.py",

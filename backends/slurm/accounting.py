@@ -72,6 +72,7 @@ def _row(line: str, *, is_root: bool) -> Record | None:
         name=name,
         state=state,
         is_managers_doing=words == _BY_ROOT and not is_root,
+        is_unexplained=words == _BY_ROOT and is_root,
         exit_code=exit_code,
         signal=signal,
         reason=_named(by),

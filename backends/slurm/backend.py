@@ -5,7 +5,7 @@ from __future__ import annotations
 import pwd
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from elisa.backends.protocol import Advice, Description
@@ -46,6 +46,7 @@ __all__ = ["SlurmBackend"]
 _CHAIN_AHEAD = 16
 # slurmctld hands its records over within seconds, and keeps them for later while slurmdbd is away.
 _ACCOUNTS_LATE = timedelta(seconds=30)
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +112,8 @@ class SlurmBackend:
         jobs = {native_id: _key(native_id) for native_id in ids}
         open_ones = {job for job in jobs.values() if job is not None and _leaves_open_why(listed.get(job))}
         accounts = self._client.accounts_of(open_ones) if open_ones else {}
-        now = self.clock.now()
-        return Answered(observations={i: _observe(i, job, listed, accounts, now) for i, job in jobs.items()})
+        told_until = self._accounts_told_until()
+        return Answered(observations={i: _observe(i, job, listed, accounts, told_until) for i, job in jobs.items()})
 
     def cancel(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask Slurm to end jobs. Only numbers that still carry their attempt's tag are named to it."""
@@ -192,6 +193,10 @@ class SlurmBackend:
             licences=inventory.parse_licences(answer(inventory.licences_argv(scontrol, self.options))),
             seen_at=self.clock.now(),
         )
+
+    def _accounts_told_until(self) -> datetime:
+        """Return the time up to which accounts hold all that they ever will."""
+        return _EVER if self.options.accounting is Accounting.NO else self.clock.now() - _ACCOUNTS_LATE
 
     def _each(self, ids: Collection[NativeId], word: str) -> None:
         numbers = [job.number for native_id in sorted(ids) if (job := _key(native_id)) is not None]
@@ -287,7 +292,7 @@ def _leaves_open_why(record: Record | None) -> bool:
 
 
 def _observe(
-    native_id: NativeId, job: JobKey | None, listed: Records, accounts: Records | None, now: datetime
+    native_id: NativeId, job: JobKey | None, listed: Records, accounts: Records | None, told_until: datetime
 ) -> Observation:
     record = listed.get(job) if job is not None else None
     if job is None:
@@ -298,7 +303,7 @@ def _observe(
         where = "not in squeue" if record is None else record.state
         return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw=f"{where}; sacct can't be asked")
     account = accounts.get(job)
-    return _recalled(native_id, account) if record is None else _explained(native_id, record, account, now)
+    return _recalled(native_id, account) if record is None else _explained(native_id, record, account, told_until)
 
 
 def _recalled(native_id: NativeId, account: Record | None) -> Observation:
@@ -308,13 +313,12 @@ def _recalled(native_id: NativeId, account: Record | None) -> Observation:
     return seen if seen is not None and seen.state is NativeState.ENDED else Gone(native_id=native_id)
 
 
-def _explained(native_id: NativeId, record: Record, account: Record | None, now: datetime) -> Observation:
+def _explained(native_id: NativeId, record: Record, account: Record | None, told_until: datetime) -> Observation:
     """Return what accounts say of who cancelled a job; as it was listed where they say nothing in good time."""
-    told = describe(account, native_id) if account is not None else None
-    if told is not None and told.state is NativeState.ENDED:
-        return told
-    if record.ended_at is None or now - record.ended_at > _ACCOUNTS_LATE:
-        return describe(record, native_id)
+    if account is not None and (told := describe(account, native_id)).state is NativeState.ENDED:
+        return replace(told, is_unexplained=account.is_unexplained)
+    if record.ended_at is None or record.ended_at < told_until:
+        return replace(describe(record, native_id), is_unexplained=True)
     return Seen(native_id=native_id, state=NativeState.UNKNOWN, raw=f"{record.state}; sacct does not know of it yet")
 
 

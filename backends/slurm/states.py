@@ -84,13 +84,15 @@ HOPELESS = frozenset(
 class Record:
     """One job in Slurm's own words, as squeue or sacct listed it.
 
-    `is_managers_doing`: Slurm itself or root cancelled it, which sacct alone can tell.
+    `is_managers_doing`: Slurm itself or root cancelled it, which sacct alone can tell; `is_unexplained`: its owner may have
+    done so as well, who is root.
     """
 
     job: str
     name: str
     state: str
     is_managers_doing: bool = False
+    is_unexplained: bool = False
     exit_code: int | None = None
     signal: int | None = None
     restarts: int = 0

@@ -26,6 +26,7 @@ from elisa.model.resources import Resources
 from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, CheckpointRef, End, Usage
 from elisa.policies.lifecycle import LifecycleRules, Observed, Sightings, observe
+from elisa.policies.unexplained import UNEXPLAINED
 from tests.policies.build import HERE, NOW, after, an_attempt, an_event, answered, gone, seen
 
 NOTHING = Observed(changes=(), ended=(), cancel=(), unsettled=())
@@ -279,24 +280,29 @@ def test_a_job_that_is_listed_again_starts_its_count_anew() -> None:
     assert observed.changes == (AttemptNoted(attempt=AttemptId("t1.1"), absences=0, quiet_ticks=0),)
 
 
-@pytest.mark.parametrize(
-    ("known", "expected"),
-    [
-        ({}, EndReason.BOOT_FAILURE),
-        ({"claimed": True}, EndReason.CANCELLED),
-        ({"cancel_sent": True}, EndReason.CANCELLED),
-    ],
-    ids=["it never began", "it had begun", "we asked for it"],
-)
-def test_job_that_its_manager_cancelled_before_it_began_failed_to_start(
-    known: dict[str, bool], expected: EndReason
-) -> None:
-    cancelled = seen(NativeState.ENDED, end_reason=EndReason.CANCELLED, is_managers_doing=True)
+MANAGERS = seen(NativeState.ENDED, end_reason=EndReason.CANCELLED, is_managers_doing=True)
+NOBODY_KNOWS = seen(NativeState.ENDED, end_reason=EndReason.CANCELLED, is_unexplained=True)
+NOT_LAUNCHED = "launch failed: its resource manager cancelled it before its script began"
 
+
+@pytest.mark.parametrize(
+    ("known", "cancelled", "expected"),
+    [
+        ({}, MANAGERS, (EndReason.BOOT_FAILURE, NOT_LAUNCHED)),
+        ({}, NOBODY_KNOWS, (EndReason.CANCELLED, UNEXPLAINED)),
+        ({"claimed": True}, MANAGERS, (EndReason.CANCELLED, "")),
+        ({"claimed": True}, NOBODY_KNOWS, (EndReason.CANCELLED, "")),
+        ({"cancel_sent": True}, MANAGERS, (EndReason.CANCELLED, "")),
+        ({"cancel_sent": True}, NOBODY_KNOWS, (EndReason.CANCELLED, "")),
+    ],
+)
+def test_job_that_was_cancelled_before_it_began_failed_to_start_unless_somebody_is_known_to_have_wished_it(
+    known: dict[str, bool], cancelled: Seen, expected: tuple[EndReason, str]
+) -> None:
     end = end_of(watch(an_attempt(**known), polls=answered(cancelled)))
 
     assert end is not None
-    assert end.reason is expected
+    assert (end.reason, end.detail) == expected
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=365), timedelta(days=-365), timedelta(hours=1)])

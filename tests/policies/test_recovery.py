@@ -14,6 +14,7 @@ from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task
 from elisa.policies.recovery import RecoveryRules, after_end, backoff_s, newest_checkpoint
+from elisa.policies.unexplained import UNEXPLAINED, held_unexplained
 from tests.policies.build import NOW, a_checkpoint, a_task, after, an_attempt, ended
 
 STEADY = Backoff(initial_s=30, factor=2, maximum_s=3600, jitter=0)
@@ -65,6 +66,51 @@ def test_a_cancel_from_outside_is_respected() -> None:
         TaskState.CANCELLED,
         because(ReasonCode.CANCELLED_OUTSIDE, native_id="77", words="CANCELLED by root"),
     )
+
+
+def unexplained(attempt: str = "t1.1", **fields: Any) -> Attempt:
+    return ended(EndReason.CANCELLED, attempt, detail=UNEXPLAINED, **fields)
+
+
+@pytest.mark.parametrize("restart", list(RestartWhen))
+def test_a_job_that_nobody_is_known_to_have_cancelled_and_that_never_began_is_tried_once_more_at_no_cost(
+    restart: RestartWhen,
+) -> None:
+    task = a_retrying_task(retry={"restart": restart, "limit": 0}, resume_from=a_checkpoint(4))
+
+    moved = fate(task, unexplained(native_id="77"))
+
+    assert (moved.after, moved.not_before, moved.counts_as_failure) == (TaskState.READY, None, False)
+    assert (moved.resume_from, moved.reason) == (
+        a_checkpoint(4),
+        because(ReasonCode.CANCELLED_UNEXPLAINED, native_id="77"),
+    )
+
+
+def test_after_the_second_such_job_in_a_row_the_task_is_held_for_a_person_to_say() -> None:
+    moved = fate(a_retrying_task(), unexplained("t1.2", native_id="78"), unexplained(native_id="77"))
+
+    assert (moved.after, moved.counts_as_failure) == (TaskState.HELD, False)
+    assert moved.reason == because(ReasonCode.HELD_UNEXPLAINED, native_id="78", before="77")
+
+
+def test_what_was_queued_ahead_in_vain_between_two_such_jobs_says_nothing_of_them() -> None:
+    between = ended(EndReason.NOT_BEGUN, "t1.2", continues=AttemptId("t1.1"))
+
+    reason = held_unexplained((unexplained(native_id="77"), between, unexplained("t1.3", native_id="78")))
+
+    assert reason == because(ReasonCode.HELD_UNEXPLAINED, native_id="78", before="77")
+
+
+def test_such_jobs_that_do_not_follow_each_other_are_each_tried_once_more() -> None:
+    moved = fate(a_retrying_task(), unexplained("t1.3"), ended(EndReason.PREEMPTED, "t1.2"), unexplained())
+
+    assert moved.after is TaskState.READY
+
+
+def test_the_owners_wish_counts_though_nobody_knows_who_cancelled_the_job() -> None:
+    assert fate(a_retrying_task(cancel_requested=True), unexplained()).after is TaskState.CANCELLED
+    assert fate(a_retrying_task(hold_requested=True), unexplained()).reason.code is ReasonCode.HELD
 
 
 def test_a_task_that_made_room_resumes_at_once_from_its_checkpoint() -> None:

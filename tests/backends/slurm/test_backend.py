@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -115,41 +116,59 @@ def test_accounting_that_does_not_answer_leaves_a_purged_job_unknown() -> None:
     assert seen(poll, FAILED).state is NativeState.ENDED
 
 
-def cancelled_unbegun(ago_s: float) -> str:
+def cancelled_unbegun(ago_s: float, nodes: str = "n1", exit_code: str = "0") -> str:
     """Return squeue's row of FORGOTTEN, which was cancelled so long ago, when it had nodes and its script had not begun."""
     when = f"{NOW - timedelta(seconds=ago_s):%Y-%m-%dT%H:%M:%S}"
     cells = {
         "99": 24,
         "CANCELLED": 16,
-        "0": 8,
+        exit_code: 8,
         " 0": 6,
         when: 20,
         f" {when}": 20,
         f"  {when}": 20,
         "None": 64,
-        "n1": 64,
+        f" {nodes}": 64,
     }
     return "".join(cell.strip().ljust(width) for cell, width in cells.items()) + "el.ab12.t00000000z.1\n"
 
 
 @pytest.mark.parametrize(
-    ("account", "is_managers_doing"),
+    ("account", "is_managers_doing", "is_unexplained"),
     [
-        (forgotten("CANCELLED by 0"), True),
-        (forgotten("CANCELLED by 1000"), False),
-        (NO_ACCOUNTS, False),
-        ("", False),
+        (forgotten("CANCELLED by 0"), True, False),
+        (forgotten("CANCELLED by 1000"), False, False),
+        (NO_ACCOUNTS, False, True),
+        ("", False, True),
     ],
     ids=["by Slurm or root", "by its owner", "no accounts are kept", "without a record"],
 )
 def test_who_cancelled_a_job_before_its_script_began_is_looked_up(
-    account: str | Completed, *, is_managers_doing: bool
+    account: str | Completed, *, is_managers_doing: bool, is_unexplained: bool
 ) -> None:
     runner = ScriptedRunner({"squeue": cancelled_unbegun(ago_s=60), "sacct": account})
 
     found = seen(backend_with(runner).poll([FORGOTTEN]), FORGOTTEN)
 
-    assert (found.end_reason, found.is_managers_doing) == (EndReason.CANCELLED, is_managers_doing)
+    told = (found.end_reason, found.is_managers_doing, found.is_unexplained)
+    assert told == (EndReason.CANCELLED, is_managers_doing, is_unexplained)
+
+
+def test_roots_own_job_that_was_cancelled_before_its_script_began_may_have_been_slurms_doing() -> None:
+    runner = ScriptedRunner({"squeue": cancelled_unbegun(ago_s=60), "sacct": forgotten("CANCELLED by 0")})
+
+    found = seen(replace(backend_with(runner), uid=0).poll([FORGOTTEN]), FORGOTTEN)
+
+    assert (found.is_managers_doing, found.is_unexplained) == (False, True)
+
+
+@pytest.mark.parametrize(("nodes", "exit_code"), [("", "0"), ("n1", "15")], ids=["while it waited", "once it ran"])
+def test_job_that_was_cancelled_while_it_waited_or_ran_was_somebodys_wish(nodes: str, exit_code: str) -> None:
+    runner = ScriptedRunner({"squeue": cancelled_unbegun(60, nodes, exit_code)})
+
+    found = seen(backend_with(runner, SlurmOptions(accounting=Accounting.NO)).poll([FORGOTTEN]), FORGOTTEN)
+
+    assert (found.end_reason, found.is_unexplained) == (EndReason.CANCELLED, False)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +186,14 @@ def test_until_accounts_say_who_cancelled_it_such_a_job_is_unknown(account: str 
     found = seen(backend_with(runner).poll([FORGOTTEN]), FORGOTTEN)
 
     assert (found.state, found.raw) == (NativeState.UNKNOWN, raw)
+
+
+def test_where_no_accounts_are_kept_nobody_is_waited_for_to_say_who_cancelled_it() -> None:
+    runner = ScriptedRunner({"squeue": cancelled_unbegun(ago_s=0)})
+
+    found = seen(backend_with(runner, SlurmOptions(accounting=Accounting.NO)).poll([FORGOTTEN]), FORGOTTEN)
+
+    assert (found.end_reason, found.is_unexplained) == (EndReason.CANCELLED, True)
 
 
 def test_site_that_says_it_has_accounting_is_believed_over_slurms_words() -> None:
