@@ -32,7 +32,8 @@ __all__ = [
 class StoreMeta(NamedTuple):
     """What the database says of itself. `host` is the only one that may write when the filesystem is shared.
 
-    `last_tick` holds the facts of the last tick's report; `ticks` counts ticks since the store was made.
+    `last_tick` holds the facts of the last tick's report; `ticks` counts ticks since the store was made. `changed_at` is
+    the moment of the last row of the audit.
     """
 
     instance: str
@@ -42,10 +43,14 @@ class StoreMeta(NamedTuple):
     last_tick_at: datetime | None
     ticks: int
     last_tick: Mapping[str, Fact]
+    changed_at: datetime | None = None
 
     def present(self, now: datetime) -> datetime:
-        """Return `now`, or the last tick's moment where time is simulated: it begins long before the store was made."""
-        at = self.last_tick_at
+        """Return `now`; where time is simulated, which begins long before the store was made, the last moment it came to.
+
+        That is the last tick's, and before there was one that of the last change.
+        """
+        at = self.last_tick_at or self.changed_at
         return at if at is not None and at < self.created_at else now
 
 

@@ -28,8 +28,9 @@ class LookupQueries:
 
     def meta(self) -> StoreMeta:
         """Return what the store says of itself."""
-        query = "SELECT instance, host, created_at, last_tick_at, ticks, last_tick FROM meta"
-        instance, host, created_at, last_tick_at, ticks, last_tick = self._db.rows(query)[0]
+        changed = "(SELECT at FROM audit ORDER BY seq DESC LIMIT 1)"
+        query = f"SELECT instance, host, created_at, last_tick_at, ticks, last_tick, {changed} FROM meta"
+        instance, host, created_at, last_tick_at, ticks, last_tick, changed_at = self._db.rows(query)[0]
         return StoreMeta(
             instance=instance,
             schema_version=self._db.schema_version(),
@@ -38,6 +39,7 @@ class LookupQueries:
             last_tick_at=from_us(last_tick_at),
             ticks=ticks,
             last_tick=read_facts(last_tick),
+            changed_at=from_us(changed_at),
         )
 
     def revision(self) -> int:

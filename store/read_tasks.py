@@ -43,6 +43,10 @@ _GANGS_IN_PARTS = (
 _GANG_MEMBERS = (
     "SELECT id, pipeline, gang, gang_minimum, spec FROM task WHERE state = 'active' AND gang <> '' ORDER BY id"
 )
+_SUCCEEDED_MEMBERS = (
+    "SELECT pipeline, gang, COUNT(*) FROM task WHERE gang <> '' AND gang_minimum > 0 AND state = 'succeeded'"
+    " GROUP BY pipeline, gang"
+)
 _READY_MEMBERS = (
     "SELECT pipeline, gang, COUNT(*), MAX(ready_at) FROM task WHERE pipeline IN ({keys}) AND state = 'ready' AND gang <> ''"
     " AND cancel_requested = 0 GROUP BY pipeline, gang"
@@ -157,13 +161,19 @@ class TaskQueries:
         return {row[0]: _verdict(row) for row in rows}
 
     def gang_members(self) -> Mapping[TaskId, GangMember]:
-        """Return the active tasks that must start together with others."""
+        """Return the active tasks that must start together with others; who succeeded counts towards their minimum."""
         members: dict[TaskId, GangMember] = {}
-        for task, pipeline, gang, minimum, text in self._db.rows(_GANG_MEMBERS):
+        rows = self._db.rows(_GANG_MEMBERS)
+        done = self._succeeded_members() if any(row[3] for row in rows) else {}
+        for task, pipeline, gang, minimum, text in rows:
             rules = spec_from(text).gang
             timeout_s = None if rules is None else rules.timeout_s
-            members[TaskId(task)] = GangMember(f"{pipeline}/{gang}", minimum, timeout_s)
+            key = f"{pipeline}/{gang}"
+            members[TaskId(task)] = GangMember(key, max(1, minimum - done.get(key, 0)) if minimum else 0, timeout_s)
         return members
+
+    def _succeeded_members(self) -> Mapping[str, int]:
+        return {f"{pipeline}/{gang}": count for pipeline, gang, count in self._db.rows(_SUCCEEDED_MEMBERS)}
 
     def ready_members(self, pipelines: Collection[PipelineId]) -> Mapping[str, tuple[int, datetime]]:
         """Return how many members of each gang of some pipelines are ready, and since when the last of them is."""

@@ -56,6 +56,8 @@ def test_a_deadline_that_is_lost_is_told_by_plan_status_and_explain(elisa: Elisa
     assert f"study: deadline {at(8)} {late}: at best it ends at {at(12)}, 4h00m late" in words(elisa("plan").out)
     [due] = elisa("plan", "--json").data["due"].values()
     assert (due["is_reachable"], due["late_s"], due["critical"]) == (False, 4 * 3600, ["first", "second"])
+    for command in (("status",), ("explain", "study/second")):
+        assert f"{late}: at best it ends at {at(12)}, 4h00m late" in words(elisa(*command).out)
 
     elisa("tick")
 

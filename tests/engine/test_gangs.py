@@ -189,3 +189,23 @@ def test_the_last_member_starts_alone_when_all_others_have_finished(tmp_path: Pa
 
     assert set(world.states().values()) == {TaskState.SUCCEEDED}
     assert_sound(world)
+
+
+def test_members_that_succeeded_count_towards_the_threshold_of_those_that_still_run(tmp_path: Path) -> None:
+    spec = ClusterSpec(nodes=(NodeType(name="node", count=2, cpus=4),), heartbeat_s=30, queue=False)
+    world = World.make(tmp_path / "home", spec=spec)
+    gang = Gang(name="loose", minimum=2, timeout_s=300)
+    world.submit(
+        job("quick", cpus=4, lasts_s=900, gang=gang),
+        job("slow", cpus=4, lasts_s=3000, gang=gang),
+        job("third", cpus=4, lasts_s=600, gang=gang),
+    )
+
+    world.run(step_s=300, ticks=20)
+
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+    assert {name: len(world.attempts(name)) for name in ("quick", "slow", "third")} == {
+        "quick": 1,
+        "slow": 1,
+        "third": 1,
+    }

@@ -311,6 +311,19 @@ def test_a_gang_waits_for_no_more_members_than_have_not_finished(writer: Writer)
     assert list(writer.ready_columns().gangs) == [GangRow(size=1, minimum=2)]
 
 
+@pytest.mark.parametrize(("minimum", "left"), [(0, 0), (4, 2), (1, 1)])
+def test_members_that_succeeded_count_towards_the_minimum_of_the_active_ones(
+    writer: Writer, minimum: int, left: int
+) -> None:
+    states = (TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.ACTIVE)
+    members = [a_task(f"m{n}").in_gang("all", minimum=minimum).being(state) for n, state in enumerate(states)]
+    elsewhere = a_task("m9").in_gang("all", minimum=3).being(TaskState.ACTIVE).in_pipeline("two")
+    writer.apply((a_pipeline(*members).added(), a_pipeline(elsewhere, name="two").added()))
+
+    found = {task: member.minimum for task, member in writer.gang_members().items()}
+    assert found == {members[3].id: left, elsewhere.id: 3}
+
+
 def test_nothing_is_ready_in_a_new_store(writer: Writer) -> None:
     assert [list(column) for column in writer.ready_columns()[:10]] == [[]] * 10
     assert writer.usage(NOW).rows == ()
