@@ -46,11 +46,6 @@ class Bundle:
     def leader(self) -> TaskId:
         return self.members[0].task
 
-    @property
-    def filled_s(self) -> float:
-        """The work that is expected of all members together."""
-        return sum(member.brief_s for member in self.members)
-
     def resources(self, request: Resources) -> Resources:
         """Return what the native job asks for, all of whose tasks ask for `request`."""
         return replace(

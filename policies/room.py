@@ -137,10 +137,9 @@ class Room:
     def widen(self, way: int, nodes: tuple[int, ...]) -> bool:
         """Take as much again on the same nodes, by no submission of its own; tell whether it is free there."""
         request, number, gpu_type, _ = self._ways[way]
-        free, pool = self._free[number], self._pools[number]
-        fits = self._part(way).fits
+        free, fits = self._free[number], self._part(way).fits
         is_free = all(fits(node) and self._future.fits(way, node) for node in nodes)
-        if not pool.members.size or not free.has_licences(request) or not is_free:
+        if not (is_free and free.has_licences(request)):
             return False
         free.take(request, gpu_type, nodes, 1)
         self._future.take(way, nodes)

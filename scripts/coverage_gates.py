@@ -41,15 +41,25 @@ class Shortfall:
 # Who may use how much, where work may run, and who has to leave for whom.
 _ALLOCATION = (
     "policies/affinity*.py",
+    "policies/board.py",
     "policies/budgets*.py",
     "policies/elastic*.py",
-    "policies/free.py",
-    "policies/locality*.py",
     "policies/exploring.py",
+    "policies/free.py",
+    "policies/fusion.py",
+    "policies/gangs.py",
+    "policies/growing.py",
+    "policies/inbundle.py",
+    "policies/locality*.py",
+    "policies/makeroom*.py",
     "policies/placement*.py",
-    "policies/shares.py",
     "policies/preemption*.py",
+    "policies/room*.py",
+    "policies/shares.py",
+    "policies/snapshot.py",
+    "policies/together.py",
     "policies/topology*.py",
+    "policies/walk*.py",
     "policies/ways.py",
 )
 # What else decides about money and rights.

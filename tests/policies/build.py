@@ -168,6 +168,7 @@ class Ready:
             "path_s": 0.0,
             "progress": 0.0,
             "promise": 0.0,
+            "brief_s": 0.0,
         }
         self.rows.append({**defaults, **row})
         return self
@@ -199,6 +200,7 @@ class Ready:
             path_s=column("path_s"),
             progress=column("progress"),
             promise=column("promise"),
+            brief_s=column("brief_s"),
         )
 
 

@@ -259,6 +259,14 @@ class TestPreferred:
 
         assert pins(made) == {"t1": ()}
 
+    def test_in_a_full_cluster_it_waits_in_the_queue_for_any_node(self) -> None:
+        full = a_cluster(a_node("n1", free_cpus=0), a_node("n2", free_cpus=0))
+        ready = Ready().add("t1", bond=Bond((Tie(0, weight=9),)))
+
+        made = planned(ready, full, neighbours=[at("n2")], held=False, queueing=[HERE])
+
+        assert (pins(made), made.nodes(TaskId("t1"))) == ({"t1": ()}, ())
+
     @pytest.mark.parametrize(("weight", "partition"), [(4.0, "q"), (0.0, "p")])
     def test_a_partition_where_it_can_be_beside_them_is_worth_its_weight(self, weight: float, partition: str) -> None:
         nodes = a_cluster(a_node("n1", partitions=("p",)), a_node("n2", partitions=("q",)), partitions=("p", "q"))

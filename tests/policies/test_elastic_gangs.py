@@ -98,6 +98,13 @@ class TestBlocked:
         assert waiting(3, 3) == {"e1.1": 2}
         assert waiting(3, 4) == {}
 
+    def test_a_gang_that_finds_no_place_in_a_native_queue_shrinks_nobody(self) -> None:
+        made = planned(
+            8, self.WIDE, ready=gang_of(whole(3), whole(3)), queueing=[HERE], site=SitePolicy(default_window=1)
+        )
+
+        assert (started(made), resizes(made)) == ([], {})
+
     def test_a_gang_that_this_plan_sends_to_wait_is_helped_as_a_whole_or_not_at_all(self) -> None:
         assert resizes(planned(8, self.WIDE, ready=gang_of(whole(3), whole(3)), queueing=[HERE])) == {"e1.1": 2}
         assert resizes(planned(8, self.WIDE, ready=gang_of(whole(3), whole(4)), queueing=[HERE])) == {}

@@ -16,7 +16,7 @@ from elisa.model.ids import AttemptId, TaskId
 from elisa.model.native import ClusterView, NodeView
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Elastic, GpuRequest, Resources
-from elisa.model.site import Cap, Metered
+from elisa.model.site import Cap, Metered, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.policies.elastic import size_of, sized, sizes_above, spare_of
 from elisa.policies.plan import Plan, plan
@@ -83,6 +83,15 @@ class TestStarting:
         made = planned(2, 4, ready=Ready().add("t1", gpus(2, 4)).add("t2", gpus(2, 4)))
 
         assert [made.request(TaskId(one)).gpus.per_node for one in ("t1", "t2")] == [2, 4]
+
+    def test_what_it_leaves_for_a_node_with_more_is_there_for_others_in_the_next_plan(self) -> None:
+        nodes = (_node(0, 2), replace(_node(1, 7), free_cpus=16))
+        ready = Ready().add("t1", gpus(2, 8), importance=9).add("t2", Resources(cpus_per_task=32))
+
+        made = a_plan(ready, a_cluster(*nodes), site=SitePolicy(backfill_depth=0))
+
+        assert (started(made), made.nodes(TaskId("t1"))) == (["t1"], ("n01",))
+        assert made.reason(TaskId("t2")).code is ReasonCode.NO_ROOM
 
     def test_only_multiples_of_its_step_will_do(self) -> None:
         made = planned(7, ready=Ready().add("t1", gpus(2, 8, step=2)))

@@ -35,9 +35,27 @@ def the_second_pool(snapshot: Snapshot) -> Any:
     return np.tile([0.0, 1.0], (len(snapshot.shapes), 1))
 
 
+def the_shortest(snapshot: Snapshot) -> Any:
+    return snapshot.tasks.predicted_s
+
+
+def the_newest(snapshot: Snapshot) -> Any:
+    return -snapshot.tasks.submitted_s
+
+
 def where(made: Plan) -> str:
     [submit] = [one for one in made.decisions if isinstance(one, Submit)]
     return submit.partition
+
+
+def test_an_order_of_ones_own_may_look_at_what_only_it_asks_for() -> None:
+    ready = Ready().add("t1", age_s=9).add("t2", predicted_s=60.0, age_s=8).add("t3", predicted_s=90.0, age_s=7)
+    orders = {"shortest": the_shortest, "newest": the_newest}
+
+    def ranked(order: str) -> list[str]:
+        return started(plan(a_snapshot(ready, a_cluster(a_node()), site=SitePolicy(order=(order,)), plugins=orders)))
+
+    assert (ranked("shortest"), ranked("newest")) == (["t2", "t3", "t1"], ["t3", "t2", "t1"])
 
 
 def test_a_factor_orders_by_its_weight_and_is_shown_among_the_others() -> None:

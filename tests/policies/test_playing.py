@@ -142,6 +142,25 @@ def test_what_others_hold_they_hold_for_a_day() -> None:
     assert found.courses == {"t1": course(24 * HOUR)}
 
 
+def test_what_began_meanwhile_is_not_given_away_when_others_are_gone() -> None:
+    busy = a_cluster(a_node("n00", free_cpus=0), a_node("n01"), partitions=["main"])
+    two_days = a_request(cpus_per_task=8, walltime_s=48 * HOUR)
+
+    found = played(Ready().add("t1", two_days, importance=1).add("t2", whole()).add("t3", whole()), clusters=(busy,))
+
+    begin = {task: (one.begins_at - NOW).total_seconds() / HOUR for task, one in found.courses.items()}
+    assert begin == {"t1": 0, "t2": 24, "t3": 25}
+
+
+def test_what_runs_on_a_node_that_nobody_lists_any_more_takes_none_of_the_others() -> None:
+    busy = a_cluster(a_node("n00", free_cpus=0), partitions=["main"])
+    long = row(nodes=("n77",), request=a_request(cpus_per_task=8, walltime_s=72 * HOUR))
+
+    found = played(Ready().add("t1", whole()), clusters=(busy,), running=(long,))
+
+    assert found.courses == {"t1": course(24 * HOUR)}
+
+
 def test_where_no_node_is_known_budgets_alone_decide() -> None:
     ready = Ready().add("t1", whole(3)).add("t2", whole(3))
 

@@ -199,6 +199,16 @@ def test_what_this_plan_started_is_not_counted_as_free() -> None:
     assert (started(made), asked(made)) == (["t1"], [])
 
 
+def test_what_starts_on_another_cluster_takes_no_room_here() -> None:
+    there = a_cluster(a_node("x1"), backend="there")
+    ready = Ready().add("t1", WHOLE, priority=1, placement=SitePlacement(backend="there"))
+    ready.add("t2", WHOLE, priority=1, placement=SitePlacement(backend=HERE))
+
+    made = a_plan(ready, a_cluster(*full()), there, running=[a_job()], site=a_site())
+
+    assert (started(made), asked(made)) == (["t1"], ["t0.1"])
+
+
 def test_a_gang_or_a_task_without_budget_preempts_nobody() -> None:
     ready = Ready()
     ready.gangs.append(GangRow(1))
@@ -284,6 +294,13 @@ class TestNativeQueues:
     def test_others_keep_their_place(self, job: RunningRow) -> None:
         assert asked(self.plan(job, site=SitePolicy(default_window=0))) == []
 
+    def test_whoever_has_to_make_room_once_it_is_first_in_the_queue_is_asked_at_once(self) -> None:
+        waits = a_job("t9.1", "", priority=4, is_queued=True, partition="main", ran_s=0)
+
+        made = self.plan(waits, a_job("t8.1"))
+
+        assert [(one.attempt, one.beneficiary) for one in preempts(made)] == [("t9.1", "t1"), ("t8.1", "t1")]
+
     def test_one_place_is_enough_wherever_it_is(self) -> None:
         jobs = [a_job(f"t{n}.1", priority=4, is_queued=True, partition=p, ran_s=0) for n, p in ((3, "p"), (4, "q"))]
         cap = ProjectPolicy(name=ProjectName("vision"), caps=(Cap(resource=Metered.JOBS, limit=1),))
@@ -312,10 +329,11 @@ class TestNativeQueues:
 
         assert [(one.attempt, one.beneficiary) for one in preempts(made)] == [("t9.1", "t2")]
 
-    def test_running_jobs_are_asked_to_leave_for_a_better_one_that_waits_natively(self) -> None:
-        waiting = a_job("t7.1", "", request=a_request(1, ("a100",)), priority=0, is_queued=True, partition="main")
+    @pytest.mark.parametrize("kind", ["a100", "v100"])
+    def test_running_jobs_are_asked_to_leave_for_a_better_one_that_waits_natively(self, kind: str) -> None:
+        waiting = a_job("t7.1", "", request=a_request(1, (kind,)), priority=0, is_queued=True, partition="main")
         node = a_node(gpus={"v100": 1, "a100": 1}, free_gpus=(("v100", 0), ("a100", 0)))
-        runs = a_job("t8.1", request=a_request(1, ("a100",)))
+        runs = a_job("t8.1", request=a_request(1, (kind,)))
 
         made = a_plan(
             Ready().add("t1", priority=4),

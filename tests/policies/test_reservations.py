@@ -21,7 +21,7 @@ from elisa.model.site import CLASS_RANK, Closure, FusionRules, Metered, Preempti
 from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 from elisa.policies.claims import claiming
-from elisa.policies.plan import Plan, plan
+from elisa.policies.plan import Plan
 from elisa.policies.reservations import capacity_of
 from tests.policies.build import (
     HERE,
@@ -31,7 +31,6 @@ from tests.policies.build import (
     a_node,
     a_plan,
     a_request,
-    a_snapshot,
     after,
     an_attempt,
     started,
@@ -323,15 +322,12 @@ def test_a_bundle_of_short_tasks_does_not_grow_into_it() -> None:
     node = a_node("n1", cpus=1)
     ready = Ready()
     for number in range(3):
-        ready.add(f"t{number}", a_request(walltime_s=60), project="nlp")
+        ready.add(f"t{number}", a_request(walltime_s=60), project="nlp", brief_s=5.0)
     soon = reserved(1, begin_s=100, resource=Metered.CPUS, gpu_type="")
-    brief = {"brief_s": [5.0] * 3}
 
     def bundled(*reservations: Reservation) -> int:
-        snapshot = a_snapshot(ready, a_cluster(node), site=SitePolicy(reservations=reservations, backfill_depth=0))
-        columns = ready.columns()._replace(**brief)
-        again = type(snapshot).build(columns, snapshot.usage, (a_cluster(node),), (), snapshot.site, NOW)
-        return len(started(plan(again)))
+        site = SitePolicy(reservations=reservations, backfill_depth=0)
+        return len(started(a_plan(ready, a_cluster(node), site=site)))
 
     assert bundled() == 3
     assert bundled(soon) == 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage, RunningRow, UsageRow
 from elisa.model.decisions import Preempt, Resize, Submit
-from elisa.model.ids import AttemptId, ProjectName, TaskId
+from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import NodeView
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Elastic, Resources
@@ -218,6 +218,11 @@ class TestGrowing:
 
         assert planned(8, self.SMALL, row, live=[job], queueing=[HERE]).room == {}
         assert planned(8, self.SMALL, row._replace(priority=WORST), live=[job], queueing=[HERE]).room == {"e1.1": 8}
+
+    def test_a_job_in_the_queue_of_a_manager_that_does_not_answer_waits_for_no_nodes_here(self) -> None:
+        job = an_attempt("q1.1", AttemptState.QUEUED, request=whole(8), backend=BackendName("away"))
+
+        assert planned(8, self.SMALL, live=[job], queueing=[HERE]).room == {"e1.1": 8}
 
     def test_room_that_is_kept_or_closed_or_of_others_is_not_idle(self) -> None:
         other = running("f1", whole(2), 2, first=4)

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elisa.model.columns import ProjectUsage
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 from elisa.policies.rights import Action, Rights, best_rank, check_class, check_queue, demand
-from tests.policies.build import Ready, a_plan, a_snapshot, started
+from elisa.policies.snapshot import Snapshot
+from tests.policies.build import NOW, Ready, a_cluster, a_plan, a_snapshot, started
 
 A, B = ProjectName("a"), ProjectName("b")
 RIGHTS = Rights(admins=frozenset({1}), managers=((A, frozenset({2})),))
@@ -105,3 +107,14 @@ def test_who_raises_himself_in_his_own_file_gains_nothing_in_the_plan() -> None:
     assert a_snapshot(sly, site=site).tasks.priority.tolist() == [1, 2]
     assert a_snapshot(sly, site=site).tasks.importance.tolist() == [0.0, 10.0]
     assert started(a_plan(sly, site=site)) == started(a_plan(honest, site=site)) == ["t1", "t2"]
+
+
+@pytest.mark.parametrize(("ranked_by", "counts"), [({"t1": BOB}, [1, 2]), ({"t1": EVE}, [2, 2]), ({"t9": BOB}, [2, 2])])
+def test_a_class_counts_by_the_rights_of_who_gave_it(ranked_by: dict[str, int], counts: list[int]) -> None:
+    site = SitePolicy(reserved_classes=RESERVED, unlisted=ProjectPolicy(name=ProjectName("")))
+    ready = Ready().add("t1", owner_uid=EVE, priority=0).add("t2", owner_uid=EVE, priority=0)
+    columns = ready.columns()._replace(ranked_by=ranked_by)
+
+    found = Snapshot.build(columns, ProjectUsage(), (a_cluster(),), (), site, NOW)
+
+    assert found.tasks.priority.tolist() == counts

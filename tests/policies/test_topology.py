@@ -100,6 +100,16 @@ class TestMust:
             ReasonCode.NO_ROOM, "nodes on one switch", 2, 1,
         )  # fmt: skip
 
+    def test_one_whose_switch_is_free_but_kept_for_others_is_told_for_whom(self) -> None:
+        live = [an_attempt("t0.1", nodes="b1", started_at=NOW, request=Resources(cpus_per_task=8, walltime_s=600))]
+        ready = Ready().add("t1", Resources(nodes=4, cpus_per_task=8), importance=1)
+        ready.add("t2", Resources(nodes=2, switches=1, cpus_per_task=8))
+
+        made = a_plan(ready, leaves(2, 2, busy=("b1",)), live=live)
+
+        reason = made.reason(TaskId("t2"))
+        assert (reason.code, reason.facts["task"]) == (ReasonCode.RESERVED_FOR_HIGHER, "t1")
+
     @pytest.mark.parametrize(
         ("switches", "starts", "nodes"), [(1, "12:50", "b1,b2"), (2, "12:20", "a1,c1"), (0, "12:20", "a1,c1")]
     )
