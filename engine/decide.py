@@ -8,13 +8,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from elisa.engine.avoidance import avoided_gpus, avoided_nodes, keep_off_gpus, learnt
-from elisa.engine.facts_affinity import with_company
 from elisa.engine.facts_class import urged_now
-from elisa.engine.facts_due import due_now, with_paths, with_urgency
-from elisa.engine.facts_lending import with_leaving
-from elisa.engine.facts_places import by_kind, outlook_of, trying
-from elisa.engine.facts_promise import with_promise
-from elisa.engine.facts_windows import shortened
+from elisa.engine.facts_due import due_now, with_urgency
+from elisa.engine.facts_places import outlook_of, trying
+from elisa.engine.facts_ready import ReadyFacts
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.fusing import Fused, fuse
 from elisa.engine.health import HealthBook
@@ -31,7 +28,6 @@ from elisa.model.task import Attempt
 from elisa.policies.deadlines import Due
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan, plan
-from elisa.policies.power import priced
 from elisa.policies.registry import load_plugins, named_by
 from elisa.policies.snapshot import KeptRoom
 from elisa.store.reader import Reader
@@ -64,14 +60,11 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     """
     policy = policy_of(ws, reader, now)
     left = WorkLeft(reader, live, now, policy.gpu_speeds)
-    is_predicting = policy.backfill_times is BackfillTimes.PREDICTED
-    ready = with_promise(left.fill(reader.ready_columns()), reader, policy)
-    ready = shortened(with_leaving(ready, reader, policy), reader, policy, ws.backends.keys(), now)
-    ready = priced(ready, policy.power, policy.gpu_shares)
-    ready, company = with_company(ready, reader)
+    facts = ReadyFacts(reader, left, policy, ws.backends.keys(), now)
+    ready, company = facts.told(reader.ready_columns())
     held = with_protection(reader.running(now), reader, now) if live else ()
     due = due_now(ready, held, reader, left, now)
-    ready, kinds = by_kind(with_paths(left.split(ready) if is_predicting else ready, due), left)
+    ready, kinds = facts.placed(ready, due)
     running = with_urgency(held, due, now)
     avoided = learnt(reader, now) if ready.task or live else ()
     keep_off_gpus(ws.backends, avoided)
@@ -96,7 +89,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         unexcluding=[name for name, backend in ws.backends.items() if not backend.capabilities.excludes],
         unreachable=managers.unreachable,
         uid=ws.uid,
-        ends=left.ends() if is_predicting and ready.task else {},
+        ends=left.ends() if policy.backfill_times is BackfillTimes.PREDICTED and ready.task else {},
         promised=_promised(ws, reader, policy) if ready.task else {},
         running=running,
         outlook=(outlook_of(kinds, reader, left, policy, now) if ready.task else Outlook())._replace(company=company),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
+from elisa.engine.foreseen import NOTHING_FORESEEN, Foreseen
 from elisa.model.affinity import Affinity, Bond, Circle, Company, Neighbour, Tie
 from elisa.model.columns import ReadyColumns
 from elisa.model.ids import TaskId
@@ -14,29 +14,22 @@ from elisa.model.task import Task
 from elisa.store.read_company import CompanyRow, TiedRow
 from elisa.store.reader import Reader
 
-__all__ = ["Foreseen", "is_held", "with_company"]
+__all__ = ["is_held", "with_company"]
 
 
-class Foreseen(NamedTuple):
-    """Tasks that the store does not have: their wishes about others, and what these can know them by."""
-
-    tied: tuple[TiedRow, ...] = ()
-    rows: tuple[CompanyRow, ...] = ()
-
-
-_NOTHING = Foreseen()
-
-
-def with_company(ready: ReadyColumns, reader: Reader, foreseen: Foreseen = _NOTHING) -> tuple[ReadyColumns, Company]:
+def with_company(
+    ready: ReadyColumns, reader: Reader, foreseen: Foreseen = NOTHING_FORESEEN
+) -> tuple[ReadyColumns, Company]:
     """Return the columns with shapes of their own for tasks that are tied to others, and who is where of those.
 
     Where no task that is ready or active speaks of others, nothing more is read. What is `foreseen` is among the columns.
     """
-    tied = (*reader.tied(ready=any(shape.placement.affinity for shape in ready.shapes)), *foreseen.tied)
+    is_tied = any(shape.placement.affinity for shape in ready.shapes)
+    tied = (*reader.tied(ready=is_tied, waiting=is_tied and foreseen.is_later), *foreseen.tied)
     if not tied:
         return ready, Company()
     circles = _Circles(tied)
-    rows = (*reader.company(circles.pipelines, circles.projects), *foreseen.rows)
+    rows = (*reader.company(circles.pipelines, circles.projects, waiting=foreseen.is_later), *foreseen.rows)
     belongs = {row.task: circles.of(row) for row in rows}
     bonds = {task: Bond((), own) for task, own in belongs.items() if own}
     bonds |= {row.task: Bond(circles.ties[row.task], belongs.get(row.task, ())) for row in tied}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from elisa.engine.foreseen import NOTHING_FORESEEN, Foreseen
 from elisa.model.columns import ReadyColumns, Shape
 from elisa.model.ids import BackendName
 from elisa.model.site import SitePolicy
@@ -17,15 +18,20 @@ __all__ = ["shortened"]
 _MARGIN_S = 600
 
 
-def shortened(
-    ready: ReadyColumns, reader: Reader, policy: SitePolicy, backends: Collection[BackendName], now: datetime
+def shortened(  # noqa: PLR0917 - the facts of a tick, each from another source
+    ready: ReadyColumns,
+    reader: Reader,
+    policy: SitePolicy,
+    backends: Collection[BackendName],
+    now: datetime,
+    foreseen: Foreseen = NOTHING_FORESEEN,
 ) -> ReadyColumns:
     """Return the columns with shorter walltimes for tasks that save, where they could not end before a closure else."""
     open_s = _open_s(policy, now) if policy.shortened_run_s > 0 else {}
     cuts = [_cut(shape, open_s, backends, policy.shortened_run_s) for shape in ready.shapes] if open_s else []
     if not any(cuts):
         return ready
-    saving = frozenset(reader.saving())
+    saving = {*reader.saving(), *foreseen.saving}
     keys = [(shape, cuts[shape] if task in saving else 0) for task, shape in zip(ready.task, ready.shape, strict=True)]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     shapes = [_shorter(ready.shapes[shape], cut) for shape, cut in numbers]

@@ -28,12 +28,18 @@ class WorkLeft:
     """What is left, as one tick or command sees it; the past is read when it is first asked for, and only once."""
 
     def __init__(
-        self, reader: Reader, live: Sequence[Attempt], now: datetime, gpu_speeds: Sequence[tuple[str, float]] = ()
+        self,
+        reader: Reader,
+        live: Sequence[Attempt],
+        now: datetime,
+        gpu_speeds: Sequence[tuple[str, float]] = (),
+        more: Sequence[UnfinishedRow] = (),
     ) -> None:
-        """Begin with what the site says of types of GPU, where speeds are asked for."""
+        """Begin with what the site says of types of GPU, where speeds are asked for; `more` count as ready tasks."""
         self._reader = reader
         self._now = now
         self._gpu_speeds = dict(gpu_speeds)
+        self._more = tuple(more)
         self._running = [one for one in live if _is_running(one)]
 
     @cached_property
@@ -55,7 +61,7 @@ class WorkLeft:
         """The kind of work of each ready task, if anything is known of the speed of any work."""
         if not (self._finished or self._rates or self._gpu_speeds):
             return {}
-        rows = self._ready_rows if self._finished else self._reader.ready_work()
+        rows = self._ready_rows if self._finished else (*self._reader.ready_work(), *self._more)
         return {TaskId(row.task): kind_of(row.name) for row in rows}
 
     @cached_property
@@ -73,7 +79,7 @@ class WorkLeft:
 
     @cached_property
     def _ready_rows(self) -> Sequence[UnfinishedRow]:
-        return self._reader.ready_work(saved_only=not self._finished)
+        return (*self._reader.ready_work(saved_only=not self._finished), *self._more)
 
     def of(self, rows: Iterable[UnfinishedRow]) -> Mapping[TaskId, Left]:
         """Return what is left of each task."""

@@ -1,170 +1,118 @@
-"""Work that nobody submitted, and live work that may begin once more, beside what is ready: with the facts of a tick."""
+"""Work that nobody submitted, as the rows that a store would have of it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from elisa.engine.facts_affinity import Foreseen, with_company
-from elisa.model.columns import GangRow, Outlook, ReadyColumns, RunningRow, Shape
-from elisa.model.ids import TaskId
-from elisa.model.pipeline import Pipeline, PriorityClass, SitePlacement, TaskSpec
-from elisa.model.site import CLASS_RANK, SitePolicy
+from elisa.model.columns import GangRow, ReadyColumns, Shape, UnfinishedRow
+from elisa.model.ids import PipelineId, TaskId
+from elisa.model.pipeline import Pipeline, PriorityClass, TaskSpec
+from elisa.model.rows import WorkName
+from elisa.model.site import CLASS_RANK
 from elisa.model.states import TaskState
-from elisa.policies.inputs import PlanInputs
+from elisa.policies.inheritance import Urged, urged
 from elisa.store.read_company import CompanyRow, TiedRow
-from elisa.store.reader import Reader
 
-__all__ = ["class_of", "supposed_id", "with_live", "with_new"]
+__all__ = [
+    "New",
+    "class_of",
+    "company_of",
+    "new_tasks",
+    "saving_of",
+    "supposed_id",
+    "tied_of",
+    "urged_of",
+    "with_new",
+    "work_of",
+]
 
 _UNKNOWN = {"gang": -1, "predicted_s": 0.0, "path_s": 0.0, "progress": 0.0, "promise": 0.0, "brief_s": 0.0}
 
 
-def with_new(
-    inputs: PlanInputs, reader: Reader, work: Sequence[tuple[Pipeline, Sequence[TaskSpec]]], uid: int
-) -> PlanInputs:
-    """Return the inputs with some tasks of new pipelines as ready ones, tied to others as they and these wish."""
-    for pipeline, specs in work:
-        inputs = replace(inputs, ready=_joined(inputs.ready, _columns(inputs, pipeline, specs, uid)))
-    return _tied(inputs, reader, [(pipeline, spec) for pipeline, specs in work for spec in specs])
+class New(NamedTuple):
+    """A task that nobody submitted."""
+
+    task: TaskId
+    pipeline: Pipeline
+    spec: TaskSpec
+
+    @property
+    def priority(self) -> int:
+        """The rank of its class."""
+        return CLASS_RANK[class_of(self.spec, self.pipeline)]
+
+    @property
+    def needs(self) -> tuple[TaskId, ...]:
+        """The tasks that it waits for."""
+        return tuple(supposed_id(self.pipeline, name) for need in self.spec.needs for name in need.tasks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What others of its pipeline can call it."""
+        return (self.spec.name, self.spec.group) if self.spec.group else (self.spec.name,)
 
 
-def _columns(inputs: PlanInputs, pipeline: Pipeline, specs: Sequence[TaskSpec], uid: int) -> ReadyColumns:
-    ready, count = inputs.ready, len(specs)
-    now_us = int(inputs.now.timestamp() * 1_000_000)
-    deadline_us = 0 if pipeline.deadline is None else int(pipeline.deadline.timestamp() * 1_000_000)
-    gangs = _gangs(pipeline)
+def class_of(spec: TaskSpec, pipeline: Pipeline) -> PriorityClass:
+    """Return the class of a task: its own, else that of its pipeline."""
+    return pipeline.priority if spec.priority is PriorityClass.NORMAL else spec.priority
+
+
+def supposed_id(pipeline: Pipeline, name: str) -> TaskId:
+    """Return what a task is called that has no id, as it was not submitted."""
+    return TaskId(f"{pipeline.name}/{name}")
+
+
+def new_tasks(pipelines: Iterable[Pipeline]) -> Iterator[New]:
+    """Yield all tasks of new pipelines."""
+    return (New(supposed_id(pipeline, spec.name), pipeline, spec) for pipeline in pipelines for spec in pipeline.tasks)
+
+
+def with_new(ready: ReadyColumns, new: Sequence[New], uid: int, now: datetime) -> ReadyColumns:
+    """Return the columns with new tasks among them, as if that user had submitted them now."""
+    return _joined(ready, _columns(ready, new, uid, now)) if new else ready
+
+
+def _columns(ready: ReadyColumns, new: Sequence[New], uid: int, now: datetime) -> ReadyColumns:
+    count, now_us = len(new), int(now.timestamp() * 1_000_000)
+    gangs = _gangs(new)
     number = {name: len(ready.gangs) + place for place, name in enumerate(gangs)}
-    is_lent = _lends(inputs.site)
+    projects = list(dict.fromkeys(one.pipeline.project for one in new))
     return ReadyColumns(
-        task=[supposed_id(pipeline, spec.name) for spec in specs],
-        owner=[len(ready.owners)] * count,
-        owners=[(pipeline.project, uid)],
-        priority=[CLASS_RANK[class_of(spec, pipeline)] for spec in specs],
-        importance=[spec.importance + pipeline.importance for spec in specs],
+        task=[one.task for one in new],
+        owner=[len(ready.owners) + projects.index(one.pipeline.project) for one in new],
+        owners=[(project, uid) for project in projects],
+        priority=[one.priority for one in new],
+        importance=[one.spec.importance + one.pipeline.importance for one in new],
         submitted_us=[now_us] * count,
         ready_us=[now_us] * count,
-        deadline_us=[deadline_us] * count,
+        deadline_us=[_deadline_us(one) for one in new],
         shape=[len(ready.shapes) + place for place in range(count)],
-        shapes=[Shape(spec.resources, spec.placement, may_leave=is_lent and _may_leave(spec)) for spec in specs],
-        gang=[-1 if spec.gang is None else number[spec.gang.name] for spec in specs] if gangs else (),
+        shapes=[Shape(one.spec.resources, one.spec.placement) for one in new],
+        gang=[-1 if one.spec.gang is None else number[one.pipeline.name, one.spec.gang.name] for one in new]
+        if gangs
+        else (),
         gangs=tuple(gangs.values()),
+        brief_s=[one.spec.brief_s for one in new],
     )
 
 
-def _gangs(pipeline: Pipeline) -> Mapping[str, GangRow]:
-    gangs: dict[str, GangRow] = {}
-    for gang in (spec.gang for spec in pipeline.tasks if spec.gang is not None):
-        known = gangs.get(gang.name, GangRow(size=0))
-        gangs[gang.name] = GangRow(size=known.size + 1, minimum=max(known.minimum, gang.minimum))
+def _deadline_us(one: New) -> int:
+    deadline = one.pipeline.deadline
+    return 0 if deadline is None else int(deadline.timestamp() * 1_000_000)
+
+
+def _gangs(new: Sequence[New]) -> Mapping[tuple[str, str], GangRow]:
+    gangs: dict[tuple[str, str], GangRow] = {}
+    for one in new:
+        gang = one.spec.gang
+        if gang is not None:
+            known = gangs.get((one.pipeline.name, gang.name), GangRow(size=0))
+            row = GangRow(size=known.size + 1, minimum=max(known.minimum, gang.minimum))
+            gangs[one.pipeline.name, gang.name] = row
     return gangs
-
-
-def _lends(site: SitePolicy) -> bool:
-    return any(one.is_lent for one in site.reservations)
-
-
-def _may_leave(spec: TaskSpec) -> bool:
-    """Tell whether a task may use room that is lent: it saves when it is asked to, and may be preempted."""
-    return spec.preemptible and spec.checkpoint is not None and not spec.checkpoint.pattern
-
-
-def _tied(inputs: PlanInputs, reader: Reader, work: Sequence[tuple[Pipeline, TaskSpec]]) -> PlanInputs:
-    """Return the inputs with everybody's ties to everybody, those of new work among them."""
-    rows = [(supposed_id(pipeline, spec.name), pipeline, spec) for pipeline, spec in work]
-    foreseen = Foreseen(
-        tied=tuple(
-            TiedRow(task, pipeline.name, pipeline.project, spec.placement.affinity)
-            for task, pipeline, spec in rows
-            if spec.placement.affinity
-        ),
-        rows=tuple(
-            CompanyRow(
-                task, pipeline.name, pipeline.project, (spec.name, spec.group) if spec.group else (spec.name,),
-                spec.labels, TaskState.READY, "", (),
-            )
-            for task, pipeline, spec in rows
-        ),
-    )  # fmt: skip
-    ready, company = with_company(inputs.ready, reader, foreseen)
-    outlook = inputs.outlook or Outlook()
-    came_from = dict(zip(ready.shape, inputs.ready.shape, strict=True))
-    speeds = {
-        (shape, kind): speed
-        for (of, kind), speed in outlook.speeds.items()
-        for shape, before in came_from.items()
-        if before == of
-    }
-    return replace(inputs, ready=ready, outlook=outlook._replace(speeds=speeds, company=company))
-
-
-def with_live(inputs: PlanInputs, reader: Reader) -> tuple[PlanInputs, Mapping[TaskId, int]]:
-    """Return the inputs with rows for live tasks that may begin anew, and the number of each live member's gang.
-
-    Those are the ones whose jobs wait in native queues, and guests in room that is lent.
-    """
-    is_lent = _lends(inputs.site)
-    anew = [row for row in inputs.running if row.is_queued or (is_lent and _is_guest(row))]
-    gangs, number = _live_gangs(inputs, reader)
-    count, ready = len(anew), inputs.ready
-    places = _places(anew, reader)
-    more = ReadyColumns(
-        task=[row.task for row in anew],
-        owner=[len(ready.owners) + place for place in range(count)],
-        owners=[(row.project, row.owner_uid) for row in anew],
-        priority=[row.priority for row in anew],
-        importance=[0.0] * count,
-        submitted_us=[0] * count,
-        ready_us=[0] * count,
-        deadline_us=[0] * count,
-        shape=[len(ready.shapes) + place for place in range(count)],
-        shapes=[Shape(row.request, places[row.task], may_leave=is_lent and _is_guest(row)) for row in anew],
-        gang=[number.get(row.gang, -1) for row in anew] if number else (),
-    )
-    gang_of = {TaskId(row.task): number[row.gang] for row in inputs.running if row.gang}
-    return replace(inputs, ready=_joined(ready, more)._replace(gangs=gangs)), gang_of
-
-
-def _is_guest(row: RunningRow) -> bool:
-    return row.is_preemptible and row.saves_on_request
-
-
-def _places(anew: Sequence[RunningRow], reader: Reader) -> Mapping[str, SitePlacement]:
-    """Return where tasks may begin anew: what waits in a queue in its partition, others wherever their author lets them."""
-    tasks = reader.tasks([TaskId(row.task) for row in anew if not row.is_queued])
-    running = {str(task): one.spec.placement for task, one in tasks.items()}
-    queued = (row for row in anew if row.is_queued)
-    return running | {row.task: SitePlacement(backend=row.backend, partition=row.partition) for row in queued}
-
-
-def _live_gangs(inputs: PlanInputs, reader: Reader) -> tuple[Sequence[GangRow], Mapping[str, int]]:
-    """Return all gangs, those with live members only among them, and the number of each that has any, by its name.
-
-    A member that waits in a native queue counts as one that is ready.
-    """
-    live = Counter(row.gang for row in inputs.running if row.gang)
-    queued = Counter(row.gang for row in inputs.running if row.gang and row.is_queued)
-    if not live:
-        return inputs.ready.gangs, {}
-    first = {gang: TaskId(task) for task, gang in zip(inputs.ready.task, inputs.ready.gang, strict=False) if gang >= 0}
-    tasks = reader.tasks(list(first.values()))
-    names = {_gang_name(tasks[task].pipeline, tasks[task].spec): gang for gang, task in first.items()}
-    minimum = {one.gang: one.minimum for one in reader.gang_members().values()}
-    gangs = list(inputs.ready.gangs)
-    for name, count in live.items():
-        if name not in names:
-            names[name] = len(gangs)
-            gangs.append(GangRow(size=0, minimum=minimum.get(name, 0), live=count))
-        row, waits = gangs[names[name]], queued[name]
-        gangs[names[name]] = row._replace(size=row.size + waits, live=row.live - waits)
-    return gangs, {name: names[name] for name in live}
-
-
-def _gang_name(pipeline: str, spec: TaskSpec) -> str:
-    return f"{pipeline}/{'' if spec.gang is None else spec.gang.name}"
 
 
 def _joined(one: ReadyColumns, other: ReadyColumns) -> ReadyColumns:
@@ -182,11 +130,48 @@ def _joined(one: ReadyColumns, other: ReadyColumns) -> ReadyColumns:
     return one._replace(**{**joined, "owners": owners, "owner": owner})
 
 
-def class_of(spec: TaskSpec, pipeline: Pipeline) -> PriorityClass:
-    """Return the class of a task: its own, else that of its pipeline."""
-    return pipeline.priority if spec.priority is PriorityClass.NORMAL else spec.priority
+def work_of(new: Iterable[New]) -> Sequence[UnfinishedRow]:
+    """Return new tasks as unfinished work. A new pipeline is called by its name: it has no id."""
+    return [
+        UnfinishedRow(
+            task=one.task,
+            name=WorkName(one.pipeline.project, one.pipeline.name, one.spec.name, one.spec.group),
+            walltime_s=one.spec.resources.walltime_s,
+            pipeline=PipelineId(one.pipeline.name),
+            deadline_us=_deadline_us(one),
+            needs=one.needs,
+            priority=one.priority,
+        )
+        for one in new
+    ]
 
 
-def supposed_id(pipeline: Pipeline, name: str) -> TaskId:
-    """Return what a task is called that has no id, as it was not submitted."""
-    return TaskId(f"{pipeline.name}/{name}")
+def tied_of(new: Iterable[New]) -> tuple[TiedRow, ...]:
+    """Return the wishes of new tasks about others."""
+    return tuple(
+        TiedRow(one.task, one.pipeline.name, one.pipeline.project, one.spec.placement.affinity)
+        for one in new
+        if one.spec.placement.affinity
+    )
+
+
+def company_of(new: Iterable[New]) -> tuple[CompanyRow, ...]:
+    """Return what others can know new tasks by."""
+    return tuple(
+        CompanyRow(
+            one.task, one.pipeline.name, one.pipeline.project, one.names, one.spec.labels, TaskState.READY, "", ()
+        )
+        for one in new
+    )  # fmt: skip
+
+
+def saving_of(new: Iterable[New]) -> Mapping[TaskId, bool]:
+    """Return which new tasks save when they are asked to, and whether they may be preempted."""
+    saving = ((one, one.spec.checkpoint) for one in new)
+    return {one.task: one.spec.preemptible for one, policy in saving if policy is not None and not policy.pattern}
+
+
+def urged_of(new: Iterable[New]) -> Mapping[TaskId, Urged]:
+    """Return the new tasks for which one of a better class waits."""
+    new = tuple(new)
+    return urged({one.task: one.priority for one in new}, {one.task: one.needs for one in new})

@@ -31,7 +31,8 @@ _ENDLESS = 10**6
 class Held(NamedTuple):
     """What one task holds while it runs: its nodes, and a whole walltime of budget.
 
-    `bond` ties it to others. It `may_leave` for who has reserved what it uses: it may be preempted, and saves when it is asked.
+    `bond` ties it to others. It `may_leave` for who has reserved what it uses, or for a hard limit: it may be preempted, and
+    saves when it is asked. Where it `is_foreseen`, past runs tell plans when it ends. `priority` is the rank of its class.
     """
 
     task: TaskId
@@ -44,6 +45,8 @@ class Held(NamedTuple):
     began_at: datetime
     bond: Bond = Bond()
     may_leave: bool = False
+    is_foreseen: bool = False
+    priority: int = 0
 
     @property
     def attempt(self) -> AttemptId:
@@ -68,6 +71,7 @@ def held_by(row: RunningRow) -> Held:
         tuple(row.nodes),
         datetime.fromtimestamp(row.started_us / 1e6, UTC),
         may_leave=row.is_preemptible and row.saves_on_request,
+        priority=row.priority,
     )
 
 
@@ -104,6 +108,10 @@ class Board:
     def give_back(self, held: Held) -> None:
         """Give nodes and budget back, as if nothing of them had been used."""
         self._neighbours.leave(held.task)
+        self.count_out(held)
+
+    def count_out(self, held: Held) -> None:
+        """Give nodes and budget back, where the task itself stays."""
         self._count(held, -1)
 
     def _count(self, held: Held, sign: int) -> None:
@@ -154,7 +162,7 @@ class Board:
 
         `runs` are what runs then, by when it ends, `promised` is the room that the plan before kept.
         """
-        ends = {held.attempt: at.timestamp() for at, group in runs.items() for held in group}
+        ends = {held.attempt: at.timestamp() for at, group in runs.items() for held in group if held.is_foreseen}
         past = tuple(one._replace(age_s=(now - at).total_seconds()) for at, one in self._past)
         clusters = tuple(
             replace(view, nodes=tuple(self._nodes[view.backend, node.name] for node in view.nodes))
@@ -192,7 +200,7 @@ def _attempt(held: Held) -> Attempt:
 
 
 def _row(held: Held) -> RunningRow:
-    """Return what runs as one that leaves for nobody but who has lent it room."""
+    """Return what runs as one that leaves for nobody but who has lent it room, and for hard limits."""
     return RunningRow(
         attempt=held.attempt,
         task=held.task,
@@ -201,7 +209,7 @@ def _row(held: Held) -> RunningRow:
         backend=held.backend,
         nodes=held.nodes,
         request=held.request,
-        priority=0,
+        priority=held.priority,
         started_us=round(held.began_at.timestamp() * 1e6),
         is_preemptible=held.may_leave,
         saves_on_request=held.may_leave,

@@ -7,32 +7,26 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
+from math import inf
 from typing import NamedTuple
 
 from elisa.model.columns import RunningRow
-from elisa.model.decisions import Preempt, Submit
+from elisa.model.decisions import Park, Preempt, Submit
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.site import SitePolicy
 from elisa.policies.board import Board, Held, held_by
+from elisa.policies.hibernation import coming
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan
+from elisa.policies.played import Course, Played, Short, Work
 from elisa.policies.playing_ready import Waiting
 from elisa.policies.snapshot import KeptRoom
 
-__all__ = ["SUPPOSED", "Course", "Needs", "Played", "play"]
-
-SUPPOSED = (
-    "each task runs as long as is expected of it, by past runs or its author, else for all of its walltime",
-    "all of them succeed, each condition is true, and a template makes one task",
-    "nobody submits anything else, and what others hold on nodes now they hold for a day",
-    "nobody is asked to leave but who uses lent room, and goes on later from where it saved",
-    "what waits in a native queue begins when there is room for it in elisa's order; no tasks share a job",
-)
+__all__ = ["play"]
 
 _PLANS = 2000
 # Tasks that all plans together may look at: some seconds of work.
@@ -40,54 +34,33 @@ _LOOKS = 2_000_000
 # With nothing that runs only the calendar brings news: a grant, the end of a loan, a place that opens. So far it is read.
 _IDLE_DAYS = 60
 _OTHERS = timedelta(days=1)
+# Who has to leave by a moment is looked at just after it: seconds since the epoch are no exact numbers.
+_TICK = timedelta(milliseconds=1)
 # What a tick reads of the promises of the one before it: nothing for ties and closed times.
 _FOR_WANT_OF_ROOM = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.HELD_FOR})
 
-_NO_GANGS: Mapping[TaskId, int] = MappingProxyType({})
 
-Needs = Callable[[Collection[TaskId]], bool]
-"""Tells whether a task may begin, given the tasks that are done."""
+def play(inputs: PlanInputs, work: Work, plan_of: Callable[[PlanInputs], Plan]) -> Played:
+    """Play work through, with all that is ready or runs beside it.
 
-
-class Course(NamedTuple):
-    """When a task begins and ends, and on how many nodes; one that made room meanwhile began more than once."""
-
-    begins_at: datetime
-    ends_at: datetime
-    nodes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """What came of the work: when its tasks ran, and why those in `never` did not; None: what they need did not come.
-
-    `until` is when the last of them ended, or if none ran how far was looked. `is_cut`: there was too much more to come.
+    `inputs` has a row for each of its tasks that waits among the ready ones, for each job that waits in a native queue, and
+    for what runs and may have to leave.
     """
-
-    courses: Mapping[TaskId, Course]
-    never: Mapping[TaskId, Reason | None]
-    until: datetime
-    is_cut: bool = False
-
-
-def play(
-    inputs: PlanInputs,
-    needs: Mapping[TaskId, Needs],
-    lasts_s: Mapping[TaskId, float],
-    plan_of: Callable[[PlanInputs], Plan],
-    gang_of: Mapping[TaskId, int] = _NO_GANGS,
-) -> Played:
-    """Play the tasks of `needs` through, with all that is ready or runs beside them.
-
-    `inputs` has a row for each of them among the ready ones, for each job that waits in a native queue, and for what runs
-    in lent room and may be asked to leave it. `lasts_s` is how long a task runs on its fewest nodes, where that is not its
-    walltime. `gang_of` tells the gang, by its number, of members that run already.
-    """
-    game = _Game(inputs, needs, dict(lasts_s), gang_of)
+    game = _Game(inputs, work)
     while game.is_open and not game.is_cut:
         if not game.begin(plan_of(game.inputs())) and not game.go_on():
             break
     return game.outcome()
+
+
+class _Run(NamedTuple):
+    """A task that runs: when it is over or has to stop, how long it will have run then, and how much is left of it."""
+
+    ends_at: datetime
+    task: TaskId
+    runs_s: float
+    held: Held
+    rest_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -95,18 +68,19 @@ class _Game:
     """What runs, what waits and what is done while work is played through."""
 
     base: PlanInputs
-    needs: Mapping[TaskId, Needs]
-    lasts_s: dict[TaskId, float]
-    gang_of: Mapping[TaskId, int]
+    work: Work
+    lasts_s: dict[TaskId, float] = field(init=False)
     now: datetime = field(init=False)
     board: Board = field(init=False)
     others_leave_at: datetime = field(init=False)
     waiting: Waiting = field(init=False)
     turns: list[datetime] = field(init=False)
-    runs: list[tuple[datetime, TaskId, float, Held]] = field(default_factory=list)
+    runs: list[_Run] = field(default_factory=list)
     done: set[TaskId] = field(default_factory=set)
     courses: dict[TaskId, Course] = field(default_factory=dict)
     reasons: dict[TaskId, Reason] = field(default_factory=dict)
+    short: dict[tuple[object, ...], Short] = field(default_factory=dict)
+    next_parting: datetime | None = None
     idle_days: int = 0
     plans: int = 0
     looks: int = 0
@@ -114,31 +88,48 @@ class _Game:
     def __post_init__(self) -> None:
         self.now, self.board = self.base.now, Board(self.base)
         self.others_leave_at = self.now + _OTHERS
-        self.turns = sorted(_turns(self.base.site))
+        self.lasts_s = dict(self.work.lasts_s)
+        self.turns = sorted(_turns(self.base.site) | set(self.work.not_before.values()))
         begun = {TaskId(row.task) for row in self.base.running if not row.is_queued}
-        self.waiting = Waiting(self.base.ready, begun, self.gang_of)
+        self.waiting = Waiting(self.base.ready, begun, self.work.gang_of)
         for row in self.base.running:
-            self._take_over(row)
+            if not row.is_queued:
+                self._take_over(row)
+            elif row.task in begun:
+                self.board.count_out(held_by(row))
+            else:
+                # What waits in a native queue begins anew, and pays then.
+                self.board.give_back(held_by(row))
 
     def _take_over(self, row: RunningRow) -> None:
-        """Let what runs go on to its end; what waits in a native queue begins anew, and pays then."""
+        """Let what runs go on to its end."""
         held, now_s = held_by(row), self.now.timestamp()
-        if row.is_queued:
-            self.board.give_back(held)
-            return
-        held = held._replace(may_leave=held.may_leave and self.waiting.knows(held.task))
+        is_foreseen = AttemptId(row.attempt) in self.base.ends
+        may_leave = held.may_leave and self.waiting.knows(held.task)
+        held = held._replace(may_leave=may_leave, is_foreseen=is_foreseen)
         self.board.take_over(held)
-        began_s = row.started_us / 1e6
+        began_s, speed = row.started_us / 1e6, row.request.speed
         limit_s = max(now_s + 1, began_s + row.request.walltime_s)
-        end_s = max(now_s + 1, self.base.ends.get(AttemptId(row.attempt), limit_s))
-        self.lasts_s[held.task] = (end_s - began_s) * row.request.speed
-        heapq.heappush(self.runs, (datetime.fromtimestamp(end_s, UTC), held.task, end_s - began_s, held))
+        said_s = self.lasts_s.get(held.task)
+        wish_s = self.base.ends.get(AttemptId(row.attempt), limit_s) if said_s is None else now_s + said_s / speed
+        end_s = max(now_s + 1, min(limit_s, wish_s))
+        run = _Run(
+            datetime.fromtimestamp(end_s, UTC), held.task, end_s - began_s, held, self._rest(held.task, wish_s - end_s)
+        )
+        if held.task in self.work.needs:
+            self.courses[held.task] = Course(held.began_at, run.ends_at, row.request.node_count)
+        heapq.heappush(self.runs, run._replace(rest_s=run.rest_s * speed))
+
+    def _rest(self, task: TaskId, seconds: float) -> float:
+        """Return how much is left of a task at the end of a run, of so much that it would have to go on."""
+        goes_on = seconds >= 1 and task in self.work.saves and self.waiting.knows(task)
+        return seconds if goes_on else 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether a task that is played through has not begun, or may have to leave and begin again."""
-        may_leave = (task in self.needs for _, task, _, held in self.runs if held.may_leave)
-        return any(task in self.waiting for task in self.needs) or any(may_leave)
+        """Whether a task that is played through has not begun, or may have to begin again."""
+        may_return = (run.task in self.work.needs for run in self.runs if run.held.may_leave or run.rest_s)
+        return any(task in self.waiting for task in self.work.needs) or any(may_return)
 
     @property
     def is_cut(self) -> bool:
@@ -147,13 +138,17 @@ class _Game:
 
     def inputs(self) -> PlanInputs:
         """Return what the plan of this moment is made of."""
-        ready = self.waiting.columns(lambda task: task not in self.needs or self.needs[task](self.done))
+        ready = self.waiting.columns(self._is_ready)
         self.plans += 1
         self.looks += len(ready.task) + len(self.waiting) // 10
         runs: defaultdict[datetime, list[Held]] = defaultdict(list)
-        for at, _, _, held in self.runs:
-            runs[at].append(held)
+        for run in self.runs:
+            runs[run.ends_at].append(run.held)
         return self.board.inputs(ready, runs, self.now, dict(self._promised()))
+
+    def _is_ready(self, task: TaskId) -> bool:
+        needs, not_before = self.work.needs.get(task), self.work.not_before.get(task)
+        return (needs is None or needs(self.done)) and (not_before is None or not_before <= self.now)
 
     def _promised(self) -> Iterator[tuple[TaskId, KeptRoom]]:
         """Yield the room that the plan before kept for single tasks."""
@@ -165,14 +160,27 @@ class _Game:
 
     def begin(self, made: Plan) -> bool:
         """Begin what a plan starts now, and have leave who makes room for it; tell whether there was anything."""
-        self.reasons = {one.task: one.reason for one in made.passed_over()}
+        self._note_refusals(made)
         for one in made.decisions:
             if isinstance(one, Submit):
                 self._begin(one, made)
-        leaving = {one.attempt for one in made.decisions if isinstance(one, Preempt)}
+        leaving = {one.attempt for one in made.decisions if isinstance(one, Preempt | Park)}
         if leaving:
             self._leave(leaving)
         return bool(leaving) or any(isinstance(one, Submit) for one in made.decisions)
+
+    def _note_refusals(self, made: Plan) -> None:
+        """Note why tasks wait, which budgets are short, and when the next has to leave for that."""
+        self.reasons = {}
+        for reason, tasks in made.passed_over_groups():
+            self.reasons |= dict.fromkeys(tasks, reason)
+            if reason.code is ReasonCode.BUDGET_EXHAUSTED:
+                which = tuple(reason.facts.get(name) for name in ("project", "user", "resource", "every"))
+                self.short.setdefault(which, Short(self.now, reason))
+        seen = made.snapshot
+        moments = (one.at_s for one in coming(seen.site, seen.usage.rows, seen.running, seen.now_s))
+        first_s = min((at_s for at_s in moments if seen.now_s < at_s < inf), default=None)
+        self.next_parting = None if first_s is None else datetime.fromtimestamp(first_s, UTC) + _TICK
 
     def _begin(self, decision: Submit, made: Plan) -> None:
         task, request = decision.task, made.request(decision.task)
@@ -187,58 +195,74 @@ class _Game:
             made.nodes(task),
             self.now,
             shape.bond,
-            shape.may_leave,
+            shape.may_leave or task in self.work.may_leave,
+            is_foreseen=shape.expected_s > 0,
+            priority=self.waiting.priority(task),
         )
         self.waiting.begin(task)
-        runs_s = min(float(request.walltime_s), self.lasts_s.get(task, float(request.walltime_s)) / request.speed)
+        wish_s = self.lasts_s.get(task, float(request.walltime_s)) / request.speed
+        runs_s = min(float(request.walltime_s), wish_s)
         self.board.take(held)
         ends_at = self.now + timedelta(seconds=max(1.0, runs_s))
         first = self.courses.get(task)
         self.courses[task] = Course(self.now if first is None else first.begins_at, ends_at, request.node_count)
-        heapq.heappush(self.runs, (ends_at, task, runs_s, held))
+        rest_s = self._rest(task, wish_s - runs_s) * request.speed
+        heapq.heappush(self.runs, _Run(ends_at, task, runs_s, held, rest_s))
         self.idle_days = 0
 
     def _leave(self, leaving: Collection[AttemptId]) -> None:
-        """Have guests leave what was lent to them: they wait once more, with the rest of their work."""
-        for at, task, _, held in [one for one in self.runs if one[-1].attempt in leaving]:
-            ran_s = (self.now - held.began_at).total_seconds()
-            self.lasts_s[task] = (at - self.now).total_seconds() * held.request.speed
-            self.board.end(held, ran_s, self.now, is_over=False)
-            self.waiting.come_back(task)
-        self.runs = [one for one in self.runs if one[-1].attempt not in leaving]
+        """Have some leave what was lent to them, or is beyond a limit: they wait once more, with the rest of their work."""
+        for run in [one for one in self.runs if one.held.attempt in leaving]:
+            ran_s = (self.now - run.held.began_at).total_seconds()
+            left_s = (run.ends_at - self.now).total_seconds() * run.held.request.speed
+            self._come_back(run._replace(runs_s=ran_s, rest_s=left_s + run.rest_s), self.now)
+        self.runs = [one for one in self.runs if one.held.attempt not in leaving]
         heapq.heapify(self.runs)
+
+    def _come_back(self, run: _Run, at: datetime) -> None:
+        self.lasts_s[run.task] = run.rest_s
+        self.board.end(run.held, run.runs_s, at, is_over=False)
+        self.waiting.come_back(run.task)
 
     def go_on(self) -> bool:
         """Go on to the next moment that may bring anything; tell whether there is any."""
-        coming = [self.runs[0][0]] if self.runs else []
+        moments = [self.runs[0].ends_at] if self.runs else []
         last = self.now + timedelta(days=_IDLE_DAYS)
-        coming += [moment for moment in self.turns if self.now < moment <= last][:1]
+        moments += [moment for moment in self.turns if self.now < moment <= last][:1]
+        moments += [] if self.next_parting is None else [self.next_parting]
         if self.others_leave_at > self.now:
-            coming.append(self.others_leave_at)
+            moments.append(self.others_leave_at)
         elif not self.runs and _has_calendar(self.base.site) and self.idle_days < _IDLE_DAYS:
             self.idle_days += 1
-            coming.append((self.now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0))
-        if not coming:
+            moments.append((self.now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0))
+        if not moments:
             return False
-        before, self.now = self.now, min(coming)
-        while self.runs and self.runs[0][0] <= self.now:
-            at, task, ran_s, held = heapq.heappop(self.runs)
-            self.board.end(held, ran_s, at)
-            self.waiting.end(task)
-            self.done.add(task)
+        before, self.now = self.now, min(moments)
+        while self.runs and self.runs[0].ends_at <= self.now:
+            self._end(heapq.heappop(self.runs))
         if before < self.others_leave_at <= self.now:
-            self.board.empty_of_others(held for *_, held in self.runs)
+            self.board.empty_of_others(run.held for run in self.runs)
         return True
+
+    def _end(self, run: _Run) -> None:
+        """Let a run be over: its task is done, or goes on in another as soon as there is room."""
+        if run.rest_s:
+            self._come_back(run, run.ends_at)
+            return
+        self.board.end(run.held, run.runs_s, run.ends_at)
+        self.waiting.end(run.task)
+        self.done.add(run.task)
 
     def outcome(self) -> Played:
         """Return what came of the tasks that were to be played through."""
-        left = [task for task in self.needs if task not in self.courses]
-        ends = [self.courses[task].ends_at for task in self.needs if task in self.courses]
+        left = [task for task in self.work.needs if task in self.waiting]
+        courses = {task: self.courses[task] for task in self.work.needs if task not in self.waiting}
         return Played(
-            courses={task: self.courses[task] for task in self.needs if task in self.courses},
+            courses=courses,
             never={task: self.reasons.get(task) for task in left},
-            until=max(ends, default=self.now),
+            until=max((course.ends_at for course in courses.values()), default=self.now),
             is_cut=self.is_open and self.is_cut,
+            short=tuple(self.short.values()),
         )
 
 

@@ -23,7 +23,8 @@ class Waiting:
     def __init__(self, ready: ReadyColumns, runs: Collection[TaskId], gang_of: Mapping[TaskId, int]) -> None:
         self._ready = ready
         self._row = {TaskId(task): row for row, task in enumerate(ready.task)}
-        self._waits = dict.fromkeys(task for task in self._row if task not in runs)
+        # In the order of their ids, as plans look at them.
+        self._waits = dict.fromkeys(sorted(task for task in self._row if task not in runs))
         self._gangs = list(ready.gangs)
         own = zip(self._row, ready.gang, strict=False)
         self._gang_of = {**gang_of, **{task: gang for task, gang in own if gang >= 0}}
@@ -45,6 +46,10 @@ class Waiting:
     def shape(self, task: TaskId) -> Shape:
         """Return what a task asks for."""
         return self._ready.shapes[self._ready.shape[self._row[task]]]
+
+    def priority(self, task: TaskId) -> int:
+        """Return the rank of a task's class."""
+        return self._ready.priority[self._row[task]]
 
     def is_single(self, task: TaskId) -> bool:
         """Tell whether a task is no member of a gang."""

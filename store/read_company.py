@@ -20,8 +20,9 @@ _WHO = (
     "SELECT t.id, t.pipeline, t.project, t.name, t.group_name, t.spec, t.state, a.backend, a.nodes, a.request"
     " FROM task t LEFT JOIN attempt a ON a.task = t.id AND a.number = t.attempts"
 )
-_OF_PIPELINES = f"{_WHO} WHERE t.pipeline IN ({{keys}}) AND t.state NOT IN ('waiting', 'held')"
-_OF_PROJECTS = f"{_WHO} WHERE t.project IN ({{keys}}) AND t.state IN ('ready', 'active')"
+_OF_PIPELINES = f"{_WHO} WHERE t.pipeline IN ({{keys}}) AND t.state NOT IN "
+_OF_PROJECTS = f"{_WHO} WHERE t.project IN ({{keys}}) AND t.state IN "
+_BUT_NOT_WAITING = ("('waiting', 'held')", "('ready', 'active')")
 
 
 class TiedRow(NamedTuple):
@@ -51,16 +52,22 @@ class CompanyQueries:
 
     _db: Connection
 
-    def tied(self, *, ready: bool) -> tuple[TiedRow, ...]:
-        """Return the active tasks that have wishes about others, and with `ready` the ready ones, too."""
-        states = "IN ('ready', 'active')" if ready else "= 'active'"
-        rows = self._db.rows(f"{_TIED}{states} ORDER BY id")
+    def tied(self, *, ready: bool, waiting: bool = False) -> tuple[TiedRow, ...]:
+        """Return the active tasks that have wishes about others, and with `ready` or `waiting` those, too."""
+        states = ("active", *(("ready",) if ready else ()), *(("waiting",) if waiting else ()))
+        rows = self._db.rows(f"{_TIED}IN ({', '.join('?' * len(states))}) ORDER BY id", *states)
         found = (TiedRow(TaskId(row[0]), row[1], row[2], placement_from(row[3]).affinity) for row in rows)
         return tuple(row for row in found if row.affinity)
 
-    def company(self, pipelines: Collection[str], projects: Collection[str]) -> tuple[CompanyRow, ...]:
-        """Return the ready, active and ended tasks of pipelines, and the ready and active ones of projects; by id."""
-        rows = [*self._db.rows_in(_OF_PIPELINES, pipelines), *self._db.rows_in(_OF_PROJECTS, projects)]
+    def company(
+        self, pipelines: Collection[str], projects: Collection[str], *, waiting: bool = False
+    ) -> tuple[CompanyRow, ...]:
+        """Return the ready, active and ended tasks of pipelines, and the ready and active ones of projects; by id.
+
+        With `waiting` those that wait, too.
+        """
+        but_not, only = ("('held')", "('waiting', 'ready', 'active')") if waiting else _BUT_NOT_WAITING
+        rows = [*self._db.rows_in(_OF_PIPELINES + but_not, pipelines), *self._db.rows_in(_OF_PROJECTS + only, projects)]
         return tuple(_row(row) for row in sorted({row[0]: row for row in rows}.values(), key=lambda row: str(row[0])))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,7 +64,8 @@ _SEVERAL_CLASSES = (
 )
 # A template's text may hold the word for another reason: whoever reads the spec finds out.
 _PROMISING = f"SELECT t.id FROM task t WHERE {_READY} AND t.spec LIKE '%\"promise\"%' ORDER BY t.id"
-_SAVING = f"SELECT t.id, t.spec FROM task t WHERE {_READY} AND t.spec LIKE '%\"checkpoint\"%' ORDER BY t.id"
+_SAVING = "SELECT t.id, t.spec FROM task t WHERE t.spec LIKE '%\"checkpoint\"%' AND "
+_SAID = f"SELECT t.id, t.spec FROM task t WHERE t.spec LIKE '%\"expected_s\"%' AND {_UNFINISHED}"
 _SAVED = (
     "SELECT task, started_at, last_checkpoint, request FROM attempt WHERE task IN ({keys}) AND state IN ('ended', 'lost')"
     " AND started_at IS NOT NULL AND last_checkpoint IS NOT NULL ORDER BY task, number"
@@ -115,15 +116,30 @@ class WorkQueries:
 
     def saving(self) -> tuple[TaskId, ...]:
         """Return the ready tasks that save when they are asked to."""
-        return tuple(task for task, _ in self._saving())
+        return tuple(self._saving(_READY))
 
     def may_leave(self) -> tuple[TaskId, ...]:
         """Return the ready tasks that save when they are asked to, and may be preempted."""
-        return tuple(task for task, is_preemptible in self._saving() if is_preemptible)
+        return tuple(task for task, is_preemptible in self._saving(_READY).items() if is_preemptible)
 
-    def _saving(self) -> Iterator[tuple[TaskId, bool]]:
-        specs = ((TaskId(task), spec_from(text)) for task, text in self._db.rows(_SAVING))
-        return ((task, s.preemptible) for task, s in specs if s.checkpoint is not None and not s.checkpoint.pattern)
+    def unfinished_saving(self) -> Mapping[TaskId, bool]:
+        """Return which tasks save when they are asked to of all that are not over, and whether they may be preempted."""
+        return self._saving(_UNFINISHED)
+
+    def _saving(self, which: str) -> Mapping[TaskId, bool]:
+        specs = ((TaskId(task), spec_from(text)) for task, text in self._db.rows(f"{_SAVING}{which} ORDER BY t.id"))
+        return {task: s.preemptible for task, s in specs if s.checkpoint is not None and not s.checkpoint.pattern}
+
+    def said_s(self) -> Mapping[TaskId, int]:
+        """Return how long unfinished tasks usually run, of those of which their authors said so."""
+        said = ((TaskId(task), spec_from(text).expected_s) for task, text in self._db.rows(_SAID))
+        return {task: seconds for task, seconds in said if seconds is not None}
+
+    def waiting_work(self) -> tuple[UnfinishedRow, ...]:
+        """Return every task that waits for others, in the same way."""
+        return tuple(
+            _unfinished(row, ()) for row in self._db.rows(f"{_ROWS}t.state = 'waiting' AND t.cancel_requested = 0")
+        )
 
     def active_work(self) -> tuple[UnfinishedRow, ...]:
         """Return every active task in the same way."""

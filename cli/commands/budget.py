@@ -158,7 +158,7 @@ def _loan(word: str) -> tuple[str, Mapping[str, str]]:
 def _show_supposed(found: Supposed, *, json: bool) -> int:
     difference = found.difference
     if json:
-        print_json("budget-what-if", 1, _supposed_data(found))
+        print_json("budget-what-if", 2, _supposed_data(found))
         return int(ExitCode.DONE)
     rows = list(_supposed_rows(found))
     if not rows:
@@ -167,15 +167,15 @@ def _show_supposed(found: Supposed, *, json: bool) -> int:
         show(_supposed_table(found, rows))
     if difference.no_longer or difference.leave:
         note("some of what runs or would start gives way")
-    if found.played is not None:
-        show("", *played_parts(found.played, found.names))
+    show("", *played_parts(found))
     return int(ExitCode.DONE)
 
 
 def _supposed_table(found: Supposed, rows: Iterable[tuple[str, str, str]]) -> Table:
     table = table_of("would", "task", "name", "because", whole=("would", "task"))
     for verb, task, why in rows:
-        table.add_row(verb, clean(task), clean(found.names.get(TaskId(task.partition(".")[0]), "")), clean(why))
+        called = found.called.get(TaskId(task.partition(".")[0]))
+        table.add_row(verb, clean(task), "" if called is None else clean(called.name), clean(why))
     return table
 
 
@@ -200,6 +200,6 @@ def _supposed_data(found: Supposed) -> dict[str, object]:
             for task, (before, after) in difference.reasons.items()
         },
         "leave": {attempt: in_words(reason) for attempt, reason in difference.leave.items()},
-        "names": dict(found.names),
-        "played": None if found.played is None else played_data(found.played),
+        "names": {task: called.name for task, called in found.called.items()},
+        "played": played_data(found),
     }

@@ -72,7 +72,7 @@ def waiting(elisa: Elisa) -> str:
 def test_another_limit_is_supposed_and_nothing_is_changed(elisa: Elisa, home: Path) -> None:
     told = elisa("budget", "vision", "--what-if", "budget.gpu_hours=20", "--json").data
 
-    assert (told["schema"], told["starts"]) == ("elisa.budget-what-if/1", [waiting(elisa)])
+    assert (told["schema"], told["starts"]) == ("elisa.budget-what-if/2", [waiting(elisa)])
     shown = elisa("budget", "vision", "--what-if", "budget.gpu_hours=12")
     assert "project vision has 3 gpu-h left of 12, this asks for 6 (now: project vision has 1 gpu-h left" in " ".join(
         shown.out.split()
@@ -112,11 +112,14 @@ def test_new_work_is_played_through_to_the_end_of_its_budget(
     played = elisa("budget", "nlp", "--what-if", f"submit:{path}", "--json").data["played"]
     shown = " ".join(elisa("budget", "nlp", "--what-if", f"submit:{path}").out.split())
 
-    first, second = (played["tasks"][f"study/{name}"] for name in ("first", "second"))
+    after, why = played["after"], "project nlp has 0.75 gpu-h left of 2, this asks for 1"
+    first, second = (after["tasks"][f"study/{name}"] for name in ("first", "second"))
     assert first["ends_at"] == second["begins_at"]
-    assert played["until"] == second["ends_at"]
-    assert played["never"] == {"study/third": "project nlp has 0.75 gpu-h left of 2, this asks for 1"}
-    assert "2 of 3 tasks would have run by" in shown
+    assert after["never"]["study/third"] == {"name": "third", "pipeline": "study", "because": why}
+    (short,) = [one for one in after["short"] if one["project"] == "nlp"]
+    assert short == {"project": "nlp", "resource": "gpu_s", "from": second["ends_at"], "because": why}
+    assert not {*played["before"]["tasks"], *played["before"]["never"]} & {"study/first", "study/third"}
+    assert "3 of 6 tasks would run otherwise" in shown
     assert "supposed: all of them succeed" in shown
 
 

@@ -19,7 +19,8 @@ from elisa.model.resources import Resources
 from elisa.model.site import BackfillTimes, Cap, Closure, Metered, ProjectPolicy, Reservation, SitePolicy
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.plan import Plan, plan
-from elisa.policies.playing import Course, Played, play
+from elisa.policies.played import Course, Played, Work
+from elisa.policies.playing import play
 from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_request, after
 from tests.policies.test_elastic import elastic, machine, whole
 
@@ -41,6 +42,7 @@ def behind(*names: str) -> Callable[[Collection[TaskId]], bool]:
 def played(ready: Ready, count: int = 2, *, needs: dict[str, Any] | None = None, **given: Any) -> Played:
     known = {TaskId(row["task"]): at_once for row in ready.rows if str(row["task"]).startswith("t")}
     lasts, gang_of = given.pop("lasts_s", {}), given.pop("gang_of", {})
+    more = {name: given.pop(name) for name in ("saves", "may_leave", "not_before") if name in given}
     defaults: dict[str, Any] = {
         "ready": ready.columns(),
         "usage": ProjectUsage(),
@@ -51,7 +53,8 @@ def played(ready: Ready, count: int = 2, *, needs: dict[str, Any] | None = None,
         "queueing": (HERE,),
     }
     inputs = PlanInputs(**{**defaults, **given})
-    return play(inputs, known | {TaskId(name): need for name, need in (needs or {}).items()}, lasts, plan_of, gang_of)
+    needs = known | {TaskId(name): need for name, need in (needs or {}).items()}
+    return play(inputs, Work(needs=needs, lasts_s=lasts, gang_of=gang_of, **more), plan_of)
 
 
 def course(begins_s: float, lasts_s: float = HOUR, nodes: int = 1) -> Course:
@@ -374,3 +377,109 @@ def test_never_does_more_run_at_once_than_there_is_room_and_leave_for(
         assert sum(found.courses[t].nodes * tasks[int(t[1:])][0].cpus_per_node for t in now) <= 8 * nodes
     could = {f"t{number}" for number, (request, _) in enumerate(tasks) if request.nodes <= min(nodes, limit)}
     assert set(found.courses) == could
+
+
+def test_who_saves_goes_on_in_another_attempt_if_its_walltime_is_over_and_others_do_not() -> None:
+    ready = Ready().add("t1", whole()).add("t2", whole())
+    lasts = {TaskId("t1"): 1.5 * HOUR, TaskId("t2"): 1.5 * HOUR}
+
+    found = played(ready, lasts_s=lasts, saves={TaskId("t1")})
+
+    assert found.courses == {"t1": course(0, 1.5 * HOUR), "t2": course(0)}
+
+
+def test_what_runs_and_saves_goes_on_after_its_walltime_as_soon_as_there_is_room() -> None:
+    full = a_cluster(a_node("n00", free_cpus=0), partitions=["main"])
+    ready = Ready().add("x1", whole()).add("t1", whole(), importance=9)
+
+    found = played(
+        ready,
+        needs={"x1": at_once},
+        clusters=(full,),
+        running=(row(),),
+        lasts_s={TaskId("x1"): HOUR},
+        saves={TaskId("x1")},
+    )
+
+    over = HOUR - 600
+    assert found.courses == {"x1": Course(after(-600), after(over + HOUR + 600), 1), "t1": course(over)}
+
+
+def test_what_its_author_says_of_what_runs_counts_as_far_as_its_walltime_goes() -> None:
+    full = a_cluster(a_node("n00", free_cpus=0), partitions=["main"])
+
+    def begins_s(lasts_s: float) -> float:
+        given: dict[str, Any] = {"clusters": (full,), "running": (row(),), "lasts_s": {TaskId("x1"): lasts_s}}
+        return (played(Ready().add("t1", whole()), **given).courses[TaskId("t1")].begins_at - NOW).total_seconds()
+
+    assert (begins_s(900), begins_s(9 * HOUR)) == (900, HOUR - 600)
+
+
+def test_a_pause_after_a_failure_is_waited_for() -> None:
+    assert played(Ready().add("t1", whole()), not_before={TaskId("t1"): after(90)}).courses == {"t1": course(90)}
+
+
+def test_who_holds_more_than_a_hard_limit_leaves_and_comes_back_when_there_is_leave() -> None:
+    rows = [row(), row(attempt="x2.1", task="x2", nodes=("n01",), priority=3)]
+    usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(), Charge(), jobs=2, nodes=2)])
+    full = a_cluster(a_node("n00", free_cpus=0), a_node("n01", free_cpus=0), partitions=["main"])
+    ready = Ready().add("x1", whole()).add("x2", whole(), priority=3)
+    rows = [one._replace(saves_on_request=True) for one in rows]
+
+    found = played(
+        ready,
+        needs={"x1": at_once, "x2": at_once},
+        clusters=(full,),
+        running=rows,
+        usage=usage,
+        site=capped(1, Metered.NODES),
+        may_leave={TaskId("x1"), TaskId("x2")},
+    )
+
+    over = HOUR - 600
+    assert found.courses == {"x1": Course(after(-600), after(over), 1), "x2": Course(after(-600), after(2 * over), 1)}
+
+
+def test_who_must_leave_goes_on_as_long_as_the_limit_allows_and_never_comes_back_if_that_was_all() -> None:
+    usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(node_s=HOUR), Charge(), jobs=1, nodes=1)])
+    full = a_cluster(a_node("n00", free_cpus=0), partitions=["main"])
+    guest = row(saves_on_request=True, started_us=round(NOW.timestamp() * 1e6))
+
+    found = played(
+        Ready().add("x1", whole()),
+        needs={"x1": at_once},
+        clusters=(full,),
+        running=(guest,),
+        usage=usage,
+        site=capped(HOUR // 2),
+        may_leave={TaskId("x1")},
+    )
+
+    assert found.courses == {}
+    reason = found.never[TaskId("x1")]
+    assert reason is not None
+    assert (reason.code, reason.facts["left"]) == (ReasonCode.BUDGET_EXHAUSTED, 120 + 60)
+
+
+def test_an_attempt_that_is_queued_behind_its_own_task_gives_back_what_it_reserved_and_no_more() -> None:
+    usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(node_s=2 * HOUR), Charge(), jobs=2, nodes=2)])
+    full = a_cluster(a_node("n00", free_cpus=0), a_node("n01"), partitions=["main"])
+    behind_it = row(attempt="x1.2", nodes=(), started_us=0, is_queued=True)
+
+    found = played(
+        Ready().add("x1", whole()).add("t1", whole()),
+        clusters=(full,),
+        running=(row(), behind_it),
+        usage=usage,
+        site=capped(2, Metered.NODES),
+    )
+
+    assert found.courses == {"t1": course(0)}
+
+
+def test_it_is_told_from_when_on_each_budget_is_short() -> None:
+    ready = Ready().add("t1", whole()).add("t2", whole()).add("t3", whole(), project="nlp")
+
+    found = played(ready, 1, site=capped(HOUR))
+
+    assert [(one.at, one.reason.facts["project"]) for one in found.short] == [(NOW, "vision")]
