@@ -72,7 +72,7 @@ def budget(
         typer.Option(
             "--what-if",
             metavar="CHANGE",
-            help="Show how the next plan would change: budget.gpu_hours=500 or any other rule of the project, "
+            help="Show what would change, now and in time: budget.gpu_hours=500 or any other rule of the project, "
             "lend:BORROWER:gpu_hours=20, recall:LOAN, submit:FILE.",
             show_default=False,
         ),
