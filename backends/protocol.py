@@ -16,6 +16,7 @@ __all__ = [
     "Advises",
     "Arrays",
     "Backend",
+    "CountsLicences",
     "Describes",
     "Description",
     "Holds",
@@ -69,7 +70,10 @@ class Backend(Protocol):
         ...
 
     def cluster(self) -> ClusterView:
-        """Return what the resource manager has and what of it is free. Raises Unavailable if it does not answer."""
+        """Return what the resource manager has and what of it is free. Raises Unavailable if it does not answer.
+
+        Licences may be left out by a backend that `CountsLicences`.
+        """
         ...
 
 
@@ -153,6 +157,15 @@ class Reserves(Protocol):
 
     def reservations(self) -> Mapping[str, bool]:
         """Return every reservation by name, and whether jobs of this user may run in it now. Raises Unavailable."""
+        ...
+
+
+@runtime_checkable
+class CountsLicences(Protocol):
+    """A backend whose manager counts licences, and is asked for them apart from what else there is."""
+
+    def licences(self) -> Mapping[str, int]:
+        """Return how many of each licence are free. Raises Unavailable."""
         ...
 
 

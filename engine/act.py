@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from elisa.backends.protocol import Arrays, array_key
 from elisa.engine.asking import Answer, side_by_side, waves
 from elisa.engine.bundles import Chunks, ahead, array_limit, submits
+from elisa.engine.flight import Flight
 from elisa.engine.fusing import NOTHING_FUSED, Fused
 from elisa.engine.handover import Handover
 from elisa.engine.health import HealthBook
@@ -31,6 +32,15 @@ _log = logging.getLogger(__name__)
 
 _Asked = tuple[NativeJob, JobRequest]
 _Accepted = Mapping[AttemptId, NativeId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """Jobs that are written down together, and the calls for them; `flight` once these are being made."""
+
+    jobs: Sequence[NativeJob]
+    calls: Sequence[Sequence[_Asked]]
+    flight: Flight[_Accepted] | None = None
 
 
 class Submitting:
@@ -55,6 +65,7 @@ class Submitting:
         self._health_of = submits
         self._plan = plan
         self._fused = fused
+        self._flight: Flight[_Accepted] | None = None
         self._intents = Intents(ws, writer, plan, now, fused=fused)
 
     @property
@@ -63,9 +74,20 @@ class Submitting:
         return self._outcomes.acted
 
     def carry_out(self) -> Acted:
-        """Submit in the order of the plan; raises OSError, with everything settled, if the disk fails us."""
-        for chunk in Chunks(self._plan, self._fused, self._ws.backends, self._health):
-            self._submit_chunk(self._intents.write([one for one in chunk if self._takes_more(one.backend)]))
+        """Submit in the order of the plan; raises OSError, with everything settled, if the disk fails us.
+
+        While the managers are asked about one piece of the plan, the next is written down.
+        """
+        before: _Piece | None = None
+        try:
+            for chunk in Chunks(self._plan, self._fused, self._ws.backends, self._health):
+                jobs = self._intents.write([one for one in chunk if self._takes_more(one.backend)])
+                before = self._follow(before, self._piece(jobs, before))
+            self._finish(before)
+        finally:
+            # Whatever happened, nothing is submitted once this is over.
+            if self._flight is not None:
+                self._flight.call_back()
         return self.acted
 
     def chain(self, plan: Plan, links: Mapping[TaskId, Link]) -> bool:
@@ -80,25 +102,66 @@ class Submitting:
         kept = {submits(name), self._health_of(name)}
         return name not in self._stopped and not any(self._health.is_resting(one, self._now) for one in kept)
 
-    def _submit_chunk(self, jobs: Sequence[NativeJob]) -> None:
+    def _piece(self, jobs: Sequence[NativeJob], before: _Piece | None) -> _Piece:
+        """Write down all that jobs need; `before` is the piece that is being asked about."""
         self._ws.crash("act.intended")
-        left = {job.first.id: job for job in jobs}
         try:
-            for wave in waves(list(self._arrays(self._prepare(jobs))), self._at_once):
-                for asked, answer in zip(wave, self._answers(wave), strict=True):
-                    self._hand_over(asked, answer)
-                    for job, _ in asked:
-                        del left[job.first.id]
-                self._outcomes.flush_if_due()
+            return _Piece(jobs=jobs, calls=list(self._arrays(self._prepare(jobs))))
         except OSError:
+            self._finish(before)
             # The disk failed before the manager was asked about these: they certainly do not run.
-            for job in left.values():
+            for job in jobs:
                 self._outcomes.withdraw(job.items, "the state folder cannot be written")
             self._outcomes.flush()
             raise
-        for job in left.values():
-            # A life of this database that was lost has released it: whatever became of that is still to be found.
-            self._outcomes.doubt(job.items, "an attempt of this number was released before")
+
+    def _follow(self, before: _Piece | None, piece: _Piece) -> _Piece:
+        """Begin to ask about a piece as soon as all of the one before it was asked about, and settle that."""
+        if before is None:
+            return self._begin(piece)
+        asked = self._land(before)
+        if asked == len(before.calls):
+            begun = self._begin(piece)
+            self._settle_rest(before, asked)
+            return begun
+        self._settle_rest(before, asked)
+        return self._begin(piece)
+
+    def _begin(self, piece: _Piece) -> _Piece:
+        """Have a piece asked about beside the tick, where its managers take several submissions at a time."""
+        takers = {self._at_once(call) for call in piece.calls}
+        if not takers or any(most == 1 or name in self._stopped for name, most in takers):
+            return piece
+        for _ in piece.calls:
+            self._ws.crash("act.submit.begin")
+        calls = [[self._call(asked) for asked in wave] for wave in waves(piece.calls, self._at_once)]
+        self._flight = Flight(calls, self._ws.background)
+        return replace(piece, flight=self._flight)
+
+    def _finish(self, piece: _Piece | None) -> None:
+        if piece is not None:
+            self._settle_rest(piece, self._land(piece))
+
+    def _land(self, piece: _Piece) -> int:
+        """Settle, as the answers come, what is asked about beside the tick; return how many calls that were."""
+        asked = 0
+        for answer in piece.flight.answers() if piece.flight is not None else ():
+            self._hand_over(piece.calls[asked], answer)
+            self._outcomes.flush_if_due()
+            asked += 1
+        return asked
+
+    def _settle_rest(self, piece: _Piece, asked: int) -> None:
+        """Make the calls that were not made yet, and write down what became of all."""
+        for wave in waves(piece.calls[asked:], self._at_once):
+            for call, answer in zip(wave, self._answers(wave), strict=True):
+                self._hand_over(call, answer)
+            self._outcomes.flush_if_due()
+        called = {job.first.id for call in piece.calls for job, _ in call}
+        for job in piece.jobs:
+            if job.first.id not in called:
+                # A life of this database that was lost has released it: whatever became of that is still to be found.
+                self._outcomes.doubt(job.items, "an attempt of this number was released before")
         self._outcomes.flush()
 
     def _prepare(self, jobs: Sequence[NativeJob]) -> Sequence[_Asked]:
@@ -141,7 +204,10 @@ class Submitting:
             return [None] * len(wave)
         for _ in wave:
             self._ws.crash("act.submit.begin")
-        return side_by_side([partial(self._submit, name, [request for _, request in asked]) for asked in wave])
+        return side_by_side(list(map(self._call, wave)))
+
+    def _call(self, asked: Sequence[_Asked]) -> Callable[[], _Accepted]:
+        return partial(self._submit, asked[0][0].first.backend, [request for _, request in asked])
 
     def _hand_over(self, asked: Sequence[_Asked], answer: Answer[_Accepted] | None) -> None:
         """Ask about jobs together, unless the answer is here; what is too much at once, in halves."""
@@ -158,7 +224,7 @@ class Submitting:
     def _ask(self, name: BackendName, asked: Sequence[_Asked]) -> Sequence[Sequence[_Asked]]:
         """Ask about jobs together; return what is not settled by the answer, in the parts to ask about next."""
         self._ws.crash("act.submit.begin")
-        return self._settle(name, asked, partial(self._submit, name, [request for _, request in asked]))
+        return self._settle(name, asked, self._call(asked))
 
     def _settle(
         self, name: BackendName, asked: Sequence[_Asked], answer: Answer[_Accepted]

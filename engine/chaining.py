@@ -192,13 +192,13 @@ class Chaining:
         """Return the plan for links to one backend: places in its queues, not nodes, for nobody knows what is free then."""
         names = {link.backend for link in links.values()}
         are_heirs = all(link.inherits is not None for link in links.values())
+        columns = priced(self.reader.columns_of(links), self.seen.site.power, self.seen.site.gpu_shares)
+        clusters = self.managers.clusters(licences=columns.ask_for_licences)
         return plan(
             Snapshot.build(
-                with_paths(
-                    priced(self.reader.columns_of(links), self.seen.site.power, self.seen.site.gpu_shares), self.due
-                ),
+                with_paths(columns, self.due),
                 ground.usage,
-                [_occupied(view) for view in self.managers.clusters() if view.backend in names],
+                [_occupied(view) for view in clusters if view.backend in names],
                 ground.live,
                 _strict(self.seen.site, used=ground.used, are_heirs=are_heirs),
                 self.now,

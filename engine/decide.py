@@ -56,7 +56,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
 ) -> Decided:
     """Return the plan; managers are asked what is free only if a task is ready, or a queued job may be helped.
 
-    With `looks` they are asked anyway.
+    With `looks` they are asked anyway, and for all that they have.
     """
     policy = policy_of(ws, reader, now)
     left = WorkLeft(reader, live, now, policy.gpu_speeds)
@@ -68,6 +68,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     running = with_urgency(held, due, now)
     avoided = learnt(reader, now) if ready.task or live else ()
     keep_off_gpus(ws.backends, avoided)
+    licences = looks or ready.ask_for_licences
     looks = (
         looks
         or bool(ready.task)
@@ -75,7 +76,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
         or any(map(is_pinned, live))
         or _may_be_short(ws, running)
     )
-    clusters = managers.clusters() if looks else ()
+    clusters = managers.clusters(licences=licences) if looks else ()
     ready, kinds = trying(ready, kinds, left, clusters, policy)
     fenced = _fenced(ws, policy, health, now)
     inputs = PlanInputs(

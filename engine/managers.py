@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from elisa.backends.protocol import Backend, Holds, Reorders
+from elisa.backends.protocol import Backend, CountsLicences, Holds, Reorders
 from elisa.engine.health import HealthBook
 from elisa.model.errors import BackendError
 from elisa.model.ids import AttemptId, BackendName, NativeId
@@ -35,6 +36,7 @@ class Managers:
         self._now = now
         self._silent: dict[BackendName, str] = {}
         self._clusters: tuple[ClusterView, ...] | None = None
+        self._are_licences_known = False
 
     @property
     def unreachable(self) -> Mapping[BackendName, str]:
@@ -68,12 +70,27 @@ class Managers:
     def _find(self, name: BackendName, tags: list[AttemptId]) -> Found | Unreachable:
         return self._ask(name, lambda backend: backend.find(tags))
 
-    def clusters(self) -> tuple[ClusterView, ...]:
-        """Return what each reachable backend has and what of it is free: asked once, whoever wants to know."""
+    def clusters(self, *, licences: bool = False) -> tuple[ClusterView, ...]:
+        """Return what each reachable backend has and what of it is free: asked once, whoever wants to know.
+
+        A backend that counts its licences apart is asked for them only where somebody wants `licences`.
+        """
         if self._clusters is None:
             answers = [self._ask(name, _cluster) for name in sorted(self._backends)]
             self._clusters = tuple(answer for answer in answers if isinstance(answer, ClusterView))
+        if licences and not self._are_licences_known:
+            views = map(self._with_licences, self._clusters)
+            self._clusters = tuple(view for view in views if view is not None)
+            self._are_licences_known = True
         return self._clusters
+
+    def _with_licences(self, view: ClusterView) -> ClusterView | None:
+        """Return a view with its licences; None if its backend does not answer any more."""
+        backend = self._backends[view.backend]
+        if not isinstance(backend, CountsLicences):
+            return view
+        counted = self._ask(view.backend, lambda _: backend.licences())
+        return None if isinstance(counted, Unreachable) else replace(view, licences=counted)
 
     def cancel(self, name: BackendName, ids: list[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask a backend to stop these jobs; nothing for any of them if it does not answer."""

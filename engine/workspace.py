@@ -21,6 +21,7 @@ from elisa.engine.files import Files, OsFiles
 from elisa.engine.ports import RepeatableRandom, SystemClock, SystemRandom, crash_point_from
 from elisa.engine.seals import create_secret
 from elisa.engine.spool import make_spool
+from elisa.engine.threads import Background, in_background
 from elisa.model import layout
 from elisa.model.errors import StoreError, StoreTooOld, UsageError
 from elisa.model.ids import BackendName
@@ -60,6 +61,7 @@ class Workspace:
     actor: str
     uid: int
     environment: Mapping[str, str]
+    background: Background = in_background
 
     def __enter__(self) -> Self:
         return self

@@ -101,6 +101,11 @@ class ReadyColumns(NamedTuple):
     ranked_by: Mapping[str, int] = MappingProxyType({})
     brief_s: Sequence[float] = ()
 
+    @property
+    def ask_for_licences(self) -> bool:
+        """Tell whether any of them asks for one."""
+        return any(shape.request.licences for shape in self.shapes)
+
 
 class RunningRow(NamedTuple):
     """A live attempt as preemption sees it.

@@ -15,6 +15,7 @@ from elisa.backends.slurm.arrays import array_argv, array_ids, parse_array_scrip
 from elisa.backends.slurm.client import Records, SlurmClient, in_batches
 from elisa.backends.slurm.discovery import SlurmSite, advice_of, description_of, discover
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
+from elisa.backends.slurm.library import SlurmLibrary
 from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.states import HELD_BY_USER, Record, describe
@@ -33,6 +34,7 @@ from elisa.model.native import (
     NativeState,
     NodeView,
     Observation,
+    PartitionView,
     Poll,
     Seen,
     Unreachable,
@@ -175,28 +177,37 @@ class SlurmBackend:
         return Found(ids=ids, complete=is_complete)
 
     def cluster(self) -> ClusterView:
-        """Return nodes, partitions and licences. Raises Unavailable."""
-        scontrol, answer, library = self._client.program("scontrol"), self._client.answer, self.pyslurm.library
-        nodes = library.nodes() if library is not None else None
-        if nodes is None:
-            nodes = inventory.parse_nodes(answer(inventory.nodes_argv(scontrol, self.options)))
-        if library is not None:
-            partitions = library.partitions()
-        else:
-            partitions = inventory.parse_partitions(answer(inventory.partitions_argv(scontrol, self.options)))
+        """Return nodes and partitions, licences left out. Raises Unavailable."""
+        library = self.pyslurm.library
+        nodes, partitions = self._inventory() if library is None else self._inventory_by(library)
         if not nodes or not partitions:
             raise Unavailable("scontrol named no nodes or no partitions")
         return ClusterView(
-            backend=self.name,
-            nodes=self._with_switches(nodes),
-            partitions=partitions,
-            licences=inventory.parse_licences(answer(inventory.licences_argv(scontrol, self.options))),
-            seen_at=self.clock.now(),
+            backend=self.name, nodes=self._with_switches(nodes), partitions=partitions, seen_at=self.clock.now()
         )
 
     def _accounts_told_until(self) -> datetime:
         """Return the time up to which accounts hold all that they ever will."""
         return _EVER if self.options.accounting is Accounting.NO else self.clock.now() - _ACCOUNTS_LATE
+
+    def licences(self) -> Mapping[str, int]:
+        """Return how many of each licence are free. Raises Unavailable."""
+        argv = inventory.licences_argv(self._client.program("scontrol"), self.options)
+        return inventory.parse_licences(self._client.answer(argv))
+
+    def _inventory(self) -> tuple[Sequence[NodeView], tuple[PartitionView, ...]]:
+        scontrol = self._client.program("scontrol")
+        nodes, partitions = self._client.answers(
+            inventory.nodes_argv(scontrol, self.options), inventory.partitions_argv(scontrol, self.options)
+        )
+        return inventory.parse_nodes(nodes), inventory.parse_partitions(partitions)
+
+    def _inventory_by(self, library: SlurmLibrary) -> tuple[Sequence[NodeView], tuple[PartitionView, ...]]:
+        nodes = library.nodes()
+        if nodes is None:
+            argv = inventory.nodes_argv(self._client.program("scontrol"), self.options)
+            nodes = inventory.parse_nodes(self._client.answer(argv))
+        return nodes, library.partitions()
 
     def _each(self, ids: Collection[NativeId], word: str) -> None:
         numbers = [job.number for native_id in sorted(ids) if (job := _key(native_id)) is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -55,6 +56,11 @@ class SlurmClient:
         if not answer.ok:
             raise unavailable(f"{argv[0]} failed", answer)
         return answer.stdout
+
+    def answers(self, *questions: Sequence[str]) -> Sequence[str]:
+        """Return what each of several programs, run side by side, printed. Raises Unavailable if one failed."""
+        with ThreadPoolExecutor(len(questions)) as threads:
+            return list(threads.map(self.answer, questions))
 
     def jobs(self) -> Records:
         """Return all jobs of this instance that the controller knows. Raises Unavailable."""

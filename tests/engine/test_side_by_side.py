@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from elisa.backends.simulated.spec import ClusterSpec, NodeType
 from elisa.engine.asking import side_by_side, waves
 from elisa.engine.config import Site
 from elisa.engine.threads import threads
+from elisa.model.errors import StoreError
 from elisa.model.ids import BackendName, NativeId
 from elisa.model.native import JobRequest
-from elisa.model.states import TaskState
+from elisa.model.ports import no_crash
+from elisa.model.states import AttemptState, TaskState
 from tests.reliability.invariants import assert_sound
 from tests.reliability.specs import job
 from tests.reliability.world import SideBySide, World
@@ -36,6 +40,18 @@ class Meeting(SideBySide):
 
     def submit(self, request: JobRequest) -> NativeId:
         self.meeting.wait(timeout=10)
+        return super().submit(request)
+
+
+class Patient(SideBySide):
+    """A cluster that answers nobody until it is told that all is `written`."""
+
+    def __init__(self, world: World, written: threading.Event) -> None:
+        super().__init__(world.cluster, 4)
+        self._written = written
+
+    def submit(self, request: JobRequest) -> NativeId:
+        assert self._written.wait(timeout=10)
         return super().submit(request)
 
 
@@ -90,6 +106,66 @@ def test_after_a_limit_one_is_asked_for_at_a_time(tmp_path: Path) -> None:
     world.tick()
 
     assert backend.most_at_once == 1
+
+
+def test_the_next_jobs_are_written_down_while_the_first_are_asked_about(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    written = threading.Event()
+    world.extra["sim"] = Patient(world, written)
+    intended = 0
+
+    def see(point: str) -> None:
+        nonlocal intended
+        intended += point == "act.intended"
+        if point == "release.written" and intended == 2:
+            written.set()
+
+    world.crash = see
+    submit_distinct(world)
+
+    report = world.tick()
+
+    assert len(report.submitted) == 12
+    assert_sound(world)
+
+
+def test_jobs_written_down_while_others_met_a_limit_are_taken_back(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    world.extra["sim"] = SideBySide(world.cluster, 4)
+    world.cluster.fail_submit(*[Fate.ACCEPTED] * 7, Fate.BUSY)
+    submit_distinct(world)
+
+    report = world.tick()
+
+    assert (len(report.submitted), len(report.withdrawn), len(world.recorder.accepted)) == (7, 5, 7)
+    world.run()
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+    assert_sound(world)
+
+
+def test_a_disk_that_fails_meanwhile_settles_what_was_asked_about(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    world.extra["sim"] = SideBySide(world.cluster, 4)
+    intended = 0
+
+    def fail(point: str) -> None:
+        nonlocal intended
+        intended += point == "act.intended"
+        if point == "files.write.begin" and intended == 2:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    world.crash = fail
+    submit_distinct(world)
+
+    with pytest.raises(StoreError):
+        world.tick()
+
+    world.crash = no_crash
+    states = Counter(world.attempts(name)[-1].state for name in NAMES)
+    assert states == {AttemptState.SUBMITTED: 8, AttemptState.ENDED: 4}
+    world.run()
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+    assert_sound(world)
 
 
 @pytest.mark.parametrize(

@@ -495,7 +495,7 @@ def test_cluster_is_seen_with_what_is_used_and_what_is_down(world: SlurmWorld) -
         15000,
         (("a100", 1), ("mps", 100)),
     )
-    assert view.licences == {"matlab": 1}
+    assert world.backend.licences() == {"matlab": 1}
     assert view.partitions == (
         PartitionView(name="low", is_default=True, priority=1, preemptible=True),
         PartitionView(name="high", max_walltime_s=86400, priority=10),

@@ -177,12 +177,28 @@ def with_arrays(home: Path) -> World:
 def beside(home: Path) -> World:
     world = with_arrays(home)
     world.extra["sim"] = SideBySide(world.cluster, 3)
+    world.background = at_once
     return world
 
 
 def lost_side_by_side(world: World) -> None:
     world.cluster.fail_submit(Fate.ACCEPT_LOST, Fate.ACCEPTED, Fate.LOST, Fate.ACCEPT_LATE)
     world.submit(*(job(f"t{number}", lasts_s=300, cpus=1 + number % 4) for number in range(5)))
+
+
+def at_once(work: Callable[[], None]) -> Callable[[], None]:
+    """Do what may be done beside the tick before the tick goes on: a crash in its thread would leave that running."""
+    work()
+    return lambda: None
+
+
+def in_two_pieces(home: Path) -> World:
+    """Return a cluster that takes jobs side by side, and more of them than are written down together."""
+    world = World.make(home, spec=ClusterSpec(nodes=(NodeType(name="node", count=8, cpus=16),), heartbeat_s=30))
+    world.extra["sim"] = SideBySide(world.cluster, 4)
+    world.background = at_once
+    world.submit(*(job(f"t{number}", cpus=1 + number) for number in range(9)))
+    return world
 
 
 def lost_arrays(world: World) -> None:
@@ -460,3 +476,27 @@ def test_killed_again_while_recovering_it_converges(name: str) -> None:
     )
 
     assert crashes.died > 1
+
+
+@pytest.mark.slow
+def test_killed_while_the_next_job_is_written_down_none_that_was_asked_about_runs_twice() -> None:
+    begun = recorded = 0
+
+    def between(count: int, point: str) -> bool:
+        nonlocal begun, recorded
+        begun += point == "act.submit.begin"
+        recorded += point == "act.recorded"
+        return bool(begun) and not recorded and picked(count, point)
+
+    story = Story(
+        prepare=lambda world: world.cluster.fail_submit(*[Fate.ACCEPTED] * 7, Fate.ACCEPT_LOST),
+        act=World.tick,
+        again=nothing,
+        ends=(all_of(SUCCEEDED, *(f"t{n}" for n in range(9))),),
+    )
+
+    crashes = enumerate_crashes(
+        story.act, lambda world: recover(story, world), make=in_two_pieces, prepare=story.prepare, picks=between
+    )
+
+    assert crashes.died >= 10

@@ -29,6 +29,7 @@ from elisa.engine.outcome import TickReport
 from elisa.engine.seals import create_secret
 from elisa.engine.spool import make_spool
 from elisa.engine.submit import submit
+from elisa.engine.threads import Background, in_background
 from elisa.engine.tick import tick
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
@@ -181,6 +182,7 @@ class World:
     files: Callable[[CrashPoint], Files] = CopiedFiles
     extra: dict[str, Backend] = field(default_factory=dict)
     cut_at: datetime | None = None
+    background: Background = in_background
 
     @classmethod
     def make(cls, home: Path, *, seed: int = 0, spec: ClusterSpec | None = None, site: Site = _SITE) -> World:
@@ -211,6 +213,7 @@ class World:
             actor="ada",
             uid=UID,
             environment={"PATH": "/usr/bin:/bin"},
+            background=self.background,
         )
 
     def pass_point(self, point: str) -> None:

@@ -397,9 +397,9 @@ def test_programs_are_taken_from_the_folder_of_the_site() -> None:
     assert runner.programs() == ["/opt/slurm/bin/squeue"]
 
 
-def test_cluster_is_described_from_three_questions() -> None:
+def test_cluster_is_described_from_two_questions() -> None:
     runner = ScriptedRunner(
-        {f"scontrol show {what}": recording(f"scontrol-{what}", VERSION) for what in ("node", "partition", "licenses")}
+        {f"scontrol show {what}": recording(f"scontrol-{what}", VERSION) for what in ("node", "partition")}
     )
 
     view = backend_with(runner).cluster()
@@ -408,7 +408,13 @@ def test_cluster_is_described_from_three_questions() -> None:
         ["n1", "n2", "n3", "n4"],
         ["low", "high"],
     )
-    assert (view.backend, view.licences, view.seen_at) == ("slurm", {"matlab": 2}, backend_with(runner).clock.now())
+    assert (view.backend, view.licences, view.seen_at) == ("slurm", {}, backend_with(runner).clock.now())
+
+
+def test_licences_are_counted_by_a_question_of_their_own() -> None:
+    runner = ScriptedRunner({"scontrol show licenses": recording("scontrol-licenses", VERSION)})
+
+    assert backend_with(runner).licences() == {"matlab": 2}
 
 
 @pytest.mark.parametrize("nodes", [DOWN, Completed(exit_code=0, stdout="Welcome!\n")])

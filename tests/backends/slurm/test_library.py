@@ -171,7 +171,6 @@ def test_one_process_uses_libslurm_for_one_cluster_only(monkeypatch: pytest.Monk
 
 
 def test_a_cluster_is_told_through_the_library_but_for_gpus_in_use() -> None:
-    licences = {"scontrol show licenses": recording("scontrol-licenses", "22.05.8")}
     nodes = {"scontrol show node": recording("scontrol-node", "22.05.8")}
 
     def seen(runner: ScriptedRunner, pyslurm: Any) -> ClusterView:
@@ -179,8 +178,8 @@ def test_a_cluster_is_told_through_the_library_but_for_gpus_in_use() -> None:
         here.library = a_library(pyslurm)
         return replace(backend_with(runner), pyslurm=here).cluster()
 
-    without = seen(ScriptedRunner(licences), a_pyslurm())
-    with_gpus = seen(ScriptedRunner(licences | nodes), a_pyslurm(Nodes=Collection(a_node(configured_gres={"gpu": 4}))))
+    without = seen(ScriptedRunner({}), a_pyslurm())
+    with_gpus = seen(ScriptedRunner(nodes), a_pyslurm(Nodes=Collection(a_node(configured_gres={"gpu": 4}))))
 
     assert [node.name for node in without.nodes] == ["n1"]
     assert len(with_gpus.nodes) == 4
