@@ -20,6 +20,8 @@ __all__ = ["Tally", "controller_in_trouble", "elisa_killed", "sbatch_killed"]
 # Tasks of one pipeline, and how many of them a tick may submit: a round has some to submit and leaves some to the next.
 BATCH = 16
 PER_TICK = 4
+# What never reached Slurm waits a moment before it is submitted again, not half a minute.
+SOON = "retry: {backoff: {initial: 1s, maximum: 2s}}"
 Trouble = Callable[[ElisaOnSlurm, random.Random], bool]
 
 
@@ -74,7 +76,7 @@ def _campaign(elisa: ElisaOnSlurm, times: int, seed: int, trouble: Trouble) -> T
 def _submit(elisa: ElisaOnSlurm, first: int) -> None:
     """Queue tasks of which every other asks for something of its own: these go one by one, the rest as arrays."""
     tasks = "\n".join(
-        f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran'], resources: {{memory: {100 + n % 2 * (n - first)}MiB}}}}"
+        f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran'], resources: {{memory: {100 + n % 2 * (n - first)}MiB}}, {SOON}}}"
         for n in range(first, first + BATCH)
     )
     elisa.submit(f"name: many-{first}\nproject: demo\ntasks:\n{tasks}\n")

@@ -6,7 +6,7 @@ import json
 import pwd
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from elisa.backends.conformance import CHECKS, BackendUnderTest
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.hostlist import expand_hosts
-from elisa.model.ids import AttemptId
+from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import CancelOutcome, Found, Gone, NativeState, NodeState, PartitionView, Seen, Unreachable
 from elisa.model.resources import Component, GpuRequest, Resources
 from elisa.model.states import EndReason
@@ -102,18 +102,24 @@ def test_job_gets_its_environment_and_nothing_else(world: SlurmWorld, monkeypatc
 
 
 def test_signal_comes_before_the_time_limit_and_the_end_is_a_timeout(world: SlurmWorld) -> None:
-    """Slurm's limits are minutes, and its warning may come a minute early."""
-    request = world.job(
+    """Slurm's limits are minutes, it looks at them twice a minute, and its warning may come a minute early."""
+    told = world.job(
         "trap 'echo warned' USR2; echo ready; while :; do sleep 0.2; done",
         resources=Resources(walltime_s=60, memory_mib_per_node=100),
         signal_lead_s=30,
     )
-    native_id = world.backend.submit(request)
+    warned = world.backend.submit(told)
+    late = world.submit("sleep 600", resources=Resources(walltime_s=60, memory_mib_per_node=100))
+    world.wait_for(warned, NativeState.RUNNING)
+    world.wait_for(late, NativeState.RUNNING)
+    world.cluster.end_soon(int(late.partition(".")[0]))
 
-    seen = world.end_of(native_id, within_s=150)
+    seen = world.end_of(late)
+    wait_until(lambda: world.output(told.attempt) == "ready\nwarned\n")
 
     assert (seen.end_reason, seen.exit_code) == (EndReason.TIMEOUT, None)
-    assert world.output(request.attempt).startswith("ready\nwarned\n")
+    assert isinstance(still := world.see(warned), Seen)
+    assert still.state is NativeState.RUNNING
 
 
 # Every end is told as what it was
@@ -203,7 +209,8 @@ def test_job_whose_prolog_failed_at_the_controller_was_not_cancelled_by_its_owne
 
 def test_node_that_never_comes_up_is_told_as_a_node_that_failed(tmp_path: Path, slurm_installed: None) -> None:
     """Slurm calls it NODE_FAIL (22.05 and 24.11): BOOT_FAIL is what a ResumeProgram says of a job."""
-    saving = ("SuspendProgram=/bin/true", "ResumeProgram=/bin/true", "SuspendTimeout=1", "ResumeTimeout=2")
+    often = "SlurmctldParameters=power_save_interval=1"  # else it looks every ten seconds
+    saving = ("SuspendProgram=/bin/true", "ResumeProgram=/bin/true", "SuspendTimeout=1", "ResumeTimeout=2", often)
     with SlurmCluster(extra=(*saving, "SuspendTime=100000")) as cluster:
         world = a_world(cluster, tmp_path)
         cluster.run(["scontrol", "update", "nodename=n4", "state=power_down_force"])
@@ -248,30 +255,51 @@ def test_held_job_is_held(world: SlurmWorld) -> None:
 # What the controller forgot
 
 
-def test_purged_job_is_recalled_from_accounting(accounted: SlurmWorld) -> None:
-    native_id = accounted.submit("exit 3")
-    number = native_id.partition(".")[0]
-    wait_until(lambda: accounted.cluster.job_state(number) == "", within_s=90)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """Jobs that have ended, and that the controller knows no more: one by itself and two of an array."""
 
-    seen = accounted.see(native_id)
+    world: SlurmWorld
+    alone: NativeId
+    array: tuple[NativeId, NativeId]
+
+
+@pytest.fixture(scope="module")
+def forgotten(_accounting_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Forgotten:
+    """Wait once for what takes slurmctld ten seconds."""
+    world = a_world(_accounting_cluster, tmp_path_factory.mktemp("forgotten"))
+    alone = world.submit("exit 3")
+    requests = [world.job("exit 4"), world.job("true")]
+    ids = world.backend.submit_array(requests)
+    array = ids[requests[0].attempt], ids[requests[1].attempt]
+    numbers = [alone.partition(".")[0], array[0].partition("_")[0]]
+    wait_until(lambda: not any(map(world.cluster.job_state, numbers)), within_s=90)
+    return Forgotten(world=world, alone=alone, array=array)
+
+
+def test_purged_job_is_recalled_from_accounting(forgotten: Forgotten) -> None:
+    seen = forgotten.world.see(forgotten.alone)
 
     assert isinstance(seen, Seen)
     assert (seen.end_reason, seen.exit_code) == (EndReason.FAILED, 3)
-    assert accounted.backend.find([AttemptId(native_id.partition(".")[2])]).complete
+    assert forgotten.world.backend.find([AttemptId(forgotten.alone.partition(".")[2])]).complete
 
 
-def test_purged_job_is_unknown_while_slurmdbd_is_down_and_known_again_after(accounted: SlurmWorld) -> None:
-    native_id = accounted.submit("true")
-    wait_until(lambda: accounted.cluster.job_state(native_id.partition(".")[0]) == "", within_s=90)
+def test_purged_elements_are_recalled_from_accounting(forgotten: Forgotten) -> None:
+    ends = [forgotten.world.see(element) for element in forgotten.array]
 
-    accounted.cluster.kill_accounting()
-    during = accounted.see(native_id)
-    accounted.cluster.start_accounting()
-    after = accounted.see(native_id)
+    assert [isinstance(seen, Seen) and seen.exit_code for seen in ends] == [4, 0]
+
+
+def test_purged_job_is_unknown_while_slurmdbd_is_down_and_known_again_after(forgotten: Forgotten) -> None:
+    forgotten.world.cluster.kill_accounting()
+    during = forgotten.world.see(forgotten.alone)
+    forgotten.world.cluster.start_accounting()
+    after = forgotten.world.see(forgotten.alone)
 
     assert isinstance(during, Seen)
     assert isinstance(after, Seen)
-    assert (during.state, after.end_reason) == (NativeState.UNKNOWN, EndReason.COMPLETED)
+    assert (during.state, after.end_reason) == (NativeState.UNKNOWN, EndReason.FAILED)
 
 
 def test_purged_job_is_gone_where_no_accounts_are_kept(tmp_path: Path, slurm_installed: None) -> None:
@@ -447,18 +475,6 @@ def test_elements_of_an_array_wait_are_found_and_cancelled_one_by_one(world: Slu
     # an element that never started leaves no record of its own
     wait_until(lambda: isinstance(world.see(ids[attempts[2]]), Gone))
     world.wait_for(ids[attempts[0]], NativeState.RUNNING)
-
-
-def test_purged_elements_are_recalled_from_accounting(accounted: SlurmWorld) -> None:
-    requests = [accounted.job("exit 4"), accounted.job("true")]
-    ids = accounted.backend.submit_array(requests)
-    number = ids[requests[0].attempt].partition("_")[0]
-    wait_until(lambda: accounted.cluster.job_state(number) == "", within_s=90)
-
-    seen = accounted.see(ids[requests[0].attempt])
-
-    assert isinstance(seen, Seen)
-    assert (seen.end_reason, seen.exit_code) == (EndReason.FAILED, 4)
 
 
 def test_a_thousand_jobs_are_accepted_as_one_array_within_a_second(world: SlurmWorld) -> None:

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 STORM = int(os.environ.get("ELISA_STORM_TASKS", "20"))
 KILLS = int(os.environ.get("ELISA_TICK_KILLS", "4"))
 
-# Counts to 40, or to $LAST, three a second, saves each number, and goes on from the newest one it finds.
+# Counts to 20, or to $LAST, three a second, saves each number, and goes on from the newest one it finds.
 COUNTER = """\
 set -eu
 step=0
@@ -36,7 +36,7 @@ for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
   [ "$number" -gt "$step" ] && step=$number
 done
 echo "$step" >>"$ELISA_TASK_DIR/began"
-while [ "$step" -lt "${LAST:-40}" ]; do
+while [ "$step" -lt "${LAST:-20}" ]; do
   sleep 0.3
   step=$((step + 1))
   echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
@@ -123,7 +123,7 @@ def test_program_knows_how_much_time_is_left(elisa: ElisaOnSlurm) -> None:
 
 
 def test_preempted_task_goes_on_from_its_checkpoint(elisa: ElisaOnSlurm) -> None:
-    pipeline = elisa.submit(LONG % 4)
+    pipeline = elisa.submit(f'{LONG % 4}    environment: {{LAST: "40"}}')
     steps = elisa.task_dir(pipeline, "count") / "steps"
     elisa.tick_until(lambda: len(numbers(steps)) >= 2)
 
@@ -151,7 +151,7 @@ def test_task_on_a_failed_node_goes_on_elsewhere_from_its_checkpoint(elisa: Elis
     assert first.end is not None
     assert (first.end.reason, first.nodes, elisa.states()) == (EndReason.NODE_FAILURE, where, {"count": "succeeded"})
     assert second.nodes != where
-    assert sorted(set(numbers(steps))) == list(range(1, 41))
+    assert sorted(set(numbers(steps))) == list(range(1, 21))
 
 
 def test_program_that_ends_in_order_on_a_node_that_slurm_calls_dead_is_not_run_again(elisa: ElisaOnSlurm) -> None:
@@ -176,7 +176,7 @@ def test_work_of_a_dead_node_goes_on_as_soon_as_the_node_has_booted_long_before_
 ) -> None:
     site = elisa.home / "site.yaml"
     site.write_text(site.read_text().replace("self_fence: 5s", "self_fence: 15m"))
-    pipeline = elisa.submit(f'{LONG % 1}    environment: {{LAST: "20"}}')
+    pipeline = elisa.submit(LONG % 1)
     steps = elisa.task_dir(pipeline, "count") / "steps"
     elisa.tick_until(lambda: len(numbers(steps)) >= 18)  # a boot less than five seconds after a start proves nothing
     where = elisa.cluster.run(["squeue", "-h", "-o", "%N"]).stdout.strip()
@@ -212,7 +212,7 @@ def test_job_whose_answer_was_lost_is_adopted_and_runs_once(elisa: ElisaOnSlurm)
 
 
 def test_outage_of_the_controller_changes_nothing_and_heals(elisa: ElisaOnSlurm) -> None:
-    pipeline = elisa.submit(LONG % 1)
+    pipeline = elisa.submit(f'{LONG % 1}    environment: {{LAST: "40"}}')
     elisa.tick_until(lambda: bool(numbers(elisa.task_dir(pipeline, "count") / "steps")))
     elisa.cluster.wait_for_saved_state()
 
@@ -243,11 +243,11 @@ def test_trouble_in_mid_submission_loses_and_doubles_nothing(
 
 
 def test_pipeline_finishes_exactly_once_through_preemptions_node_failures_and_time_limits(elisa: ElisaOnSlurm) -> None:
-    seen = weather(elisa, STORM, long=1)
+    seen = weather(elisa, STORM, long=1, cut=True)
 
     assert (seen.not_once, seen.redone) == (0, 0)
     assert seen.ends[EndReason.COMPLETED] == seen.tasks
-    assert min(seen.ends[EndReason.TIMEOUT], seen.warned) >= 1
+    assert seen.ends[EndReason.TIMEOUT] >= 1
     assert seen.ends[EndReason.PREEMPTED] + seen.ends[EndReason.NODE_FAILURE] >= 1
 
 
