@@ -12,6 +12,8 @@ __all__ = ["StartError", "Started", "adopt_orphans", "die_with_parent", "open_ou
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+# Ignored by whoever began all this (`nohup`, a shell's `&`), these would be so in the program, which is asked to leave by them.
+_OUTLAST_EXEC = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StartError(Exception):
@@ -63,6 +65,8 @@ def start_program(
     agent = os.getpid()
 
     def prepare() -> None:
+        for number in _OUTLAST_EXEC:
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         die_with_parent(agent)
 

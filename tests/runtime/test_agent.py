@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,14 @@ class TestLimits:
         assert "the rest is cut off" in case.printed
 
 
+@pytest.fixture
+def ignored_hangup() -> Iterator[None]:
+    """Ignore SIGHUP as `nohup` does: whatever is started meanwhile begins like that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class TestSignals:
     SAYS = (
         "import pathlib, signal, sys, time\n"
@@ -245,6 +254,13 @@ class TestSignals:
         assert self.ended(process) == 128 + number or number == signal.SIGINT
         assert case.said("stopping") == {"signal": int(number), "why": "asked"}
         assert case.said("exited")["why"] == "stopped"
+
+    @pytest.mark.usefixtures("ignored_hangup")
+    def test_what_the_agents_starter_ignored_the_program_hears(self, case: Case) -> None:
+        process = self.started(case)
+        process.send_signal(signal.SIGHUP)
+
+        assert self.ended(process) == 128 + signal.SIGHUP
 
     def test_a_request_that_comes_when_the_program_has_ended_takes_nothing_from_its_success(self, case: Case) -> None:
         """On a machine with much to do, the agent hears of both at once, and of the request first."""
