@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
+from elisa.cli.order_words import keys_data, keys_words, places_data, places_words
 from elisa.engine.standing import Standing
 from elisa.model.amounts import in_units, unit_of
 from elisa.model.codec import encode
@@ -16,6 +17,7 @@ from elisa.report.words import in_words
 
 __all__ = ["standing_data", "standing_words"]
 
+_NEVER = frozenset({ReasonCode.NEVER_FITS, ReasonCode.GANG_TOO_LARGE})
 _WITHOUT: Mapping[str, str] = {
     "budgets": "no budget or limit",
     "windows": "no bound on elisa's jobs in native queues",
@@ -27,8 +29,8 @@ _WITHOUT: Mapping[str, str] = {
 def standing_words(one: Standing) -> Iterator[str]:
     """Yield what it asks for, its place with the factors that count, and what would change the answer."""
     yield f"it needs {_asked(one.request)}"
-    weighty = ", ".join(f"{line.name} {line.value:.2f} x {line.weight:g}" for line in one.factors if line.points)
-    yield f"rank {one.rank} of {one.ready} ready tasks in tick {one.tick}" + (f" ({weighty})" if weighty else "")
+    yield f"rank {one.rank} of {one.ready} ready tasks in tick {one.tick}: {keys_words(one.keys, one.factors)}"
+    yield from places_words(one.places)
     if one.starts:
         return
     if one.relief is not None:
@@ -36,6 +38,8 @@ def standing_words(one: Standing) -> Iterator[str]:
         yield f"it would pass {', or '.join(ways)}" if ways else "nothing that is known of would let it pass by itself"
     if one.helps:
         yield f"it would start now with {', or with '.join(_WITHOUT[name] for name in one.helps)}"
+    elif one.reason.code in _NEVER:
+        yield "only a smaller request or a larger cluster would change that"
     elif one.relief is None and one.reason.code is not ReasonCode.CLOSED:
         yield "no single obstacle stands in its way: it takes more than one"
 
@@ -52,7 +56,7 @@ def _asked(request: Resources) -> str:
 
 def _ways(relief: Relief) -> Iterator[str]:
     if relief.at is not None:
-        yield f"from {_day(relief.at)} on, by a grant or loan"
+        yield f"from {_day(relief.at)} on, by a new period, a grant or a loan"
     if relief.ends_at is not None:
         yield f"at {_day(relief.ends_at)} at the latest, when enough of its project's jobs are over"
     amount = f"{in_units(relief.resource, relief.short)} {unit_of(relief.resource, relief.gpu_type)}"
@@ -72,7 +76,9 @@ def standing_data(one: Standing) -> Mapping[str, object]:
         "at": one.at,
         "rank": one.rank,
         "ready": one.ready,
+        "keys": keys_data(one.keys),
         "factors": [line._asdict() for line in one.factors],
+        "places": places_data(one.places),
         "reason": {"code": one.reason.code, "facts": one.reason.facts, "words": in_words(one.reason)},
         "helps": list(one.helps),
         "relief": encode(one.relief),

@@ -13,7 +13,9 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.resources import Resources
 from elisa.policies.factors import FactorLine
+from elisa.policies.order import KeyLine
 from elisa.policies.relief import Relief, relief_of
+from elisa.policies.score import Weighed, weighed
 from elisa.policies.whatif import what_would_help
 
 __all__ = ["Standing", "standing"]
@@ -21,14 +23,19 @@ __all__ = ["Standing", "standing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """`rank` counts from 1, of `ready` tasks. `helps` names the single obstacles without which it would start at once."""
+    """`rank` counts from 1, of `ready` tasks; `keys` is what it rests on. `places` is where it may run, the best first.
+
+    `helps` names the single obstacles without which it would start at once.
+    """
 
     tick: int
     at: datetime
     rank: int
     ready: int
     request: Resources
+    keys: tuple[KeyLine, ...]
     factors: tuple[FactorLine, ...]
+    places: tuple[Weighed, ...]
     reason: Reason
     helps: tuple[str, ...] = ()
     relief: Relief | None = None
@@ -67,8 +74,10 @@ def _of(tick: int, kept: KeptPlan, task: TaskId) -> Standing | None:
         rank=made.rank(task),
         ready=len(tasks),
         request=request,
+        keys=made.keys(task),
         factors=made.factors(task),
+        places=tuple(weighed(place, made.snapshot) for place in made.places(task)),
         reason=reason,
         helps=() if starts else what_would_help(made.snapshot, task),
-        relief=relief_of(kept.inputs, reason, request.walltime_s),
+        relief=relief_of(kept.inputs, reason, request.walltime_s, made.beginnings),
     )

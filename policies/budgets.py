@@ -14,6 +14,7 @@ from elisa.model.shares import booked_kind, parts_of, plain_kind, whole_gpus
 from elisa.model.site import EVERYBODY, Cap, Metered
 
 __all__ = [
+    "Beginning",
     "CapRow",
     "Meter",
     "Owner",
@@ -63,6 +64,14 @@ class Owner(NamedTuple):
     def counts(self, project: str, uid: int) -> bool:
         """Tell whether what this member of a project uses is counted."""
         return self.project in {EVERYBODY, project} and self.uid in {-1, uid}
+
+
+class Beginning(NamedTuple):
+    """A task that a plan starts: whose it is, what it takes, and of which type of GPU."""
+
+    owner: Owner
+    request: Resources
+    gpu_type: str
 
 
 class CapRow(NamedTuple):

@@ -19,7 +19,7 @@ from elisa.policies.ranks import Ranks, order_of, packed, ranks_of
 from elisa.policies.snapshot import Floats, Ints, OrderPlugin, Snapshot
 from elisa.policies.tiers import dominant_shares, has_tiers, tiers
 
-__all__ = ["LATE_KEYS", "ORDER_KEYS", "LateKey", "Ranking", "ranking"]
+__all__ = ["LATE_KEYS", "ORDER_KEYS", "KeyLine", "LateKey", "Ranking", "key_columns", "ranking"]
 
 LateKey = Callable[[Snapshot, Ints], npt.NDArray[np.generic]]
 """Give one number for each ready task, given the order of the other keys; the smaller goes first."""
@@ -30,6 +30,13 @@ class Ranking(NamedTuple):
 
     order: Ints
     notes: tuple[str, ...] = ()
+
+
+class KeyLine(NamedTuple):
+    """What one key of the order says of one task: of two tasks the one with the smaller `value` goes first."""
+
+    name: str
+    value: float
 
 
 def _class(snapshot: Snapshot) -> npt.NDArray[np.generic]:
@@ -177,3 +184,26 @@ def _no_opinion(snapshot: Snapshot) -> Ranks:
 def _costs(snapshot: Snapshot) -> Floats:
     hours = hours_by(snapshot.site.fair_share.billing)
     return np.array([hours(charge) for charge in snapshot.tasks.charges], dtype=np.float64)
+
+
+def key_columns(snapshot: Snapshot) -> Mapping[str, npt.NDArray[np.generic]]:
+    """Return what each key says of every ready task, the most important key first; the smaller goes first.
+
+    `size` tells the billing hours of a full run, a key from outside the place among its values, all others what they sort by.
+    Coming of age is told by itself, and a key that had to be left out says nothing.
+    """
+    names = _names(snapshot)
+    ranks = {name: _key(name, snapshot, []) for name in names if name not in LATE_KEYS}
+    order = order_of(packed(ranks.values(), len(snapshot.tasks)))
+    told = {name: _told(name, snapshot, order, ranks) for name in names if name != _AGED}
+    return {name: column for name, column in told.items() if column is not None}
+
+
+def _told(name: str, snapshot: Snapshot, order: Ints, ranks: Mapping[str, Ranks]) -> npt.NDArray[np.generic] | None:
+    if name in LATE_KEYS:
+        return LATE_KEYS[name](snapshot, order)
+    if name == "size":
+        return _costs(snapshot)[snapshot.tasks.shape]
+    if name in ORDER_KEYS:
+        return ORDER_KEYS[name](snapshot)
+    return ranks[name].of if ranks[name].size > 1 else None

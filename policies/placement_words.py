@@ -55,10 +55,10 @@ def too_large(request: Resources, pool: Pool) -> Reason:
     if not members.size:
         return because(ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=0, **names)
     for resource, asked, largest in _maxima(request, nodes, members):
-        if resource == "memory" and asked > largest:
+        if resource in _OF_MEMORY and asked > largest:
             return because(
                 ReasonCode.NEVER_FITS,
-                resource="memory a node",
+                resource=resource,
                 asked=format_memory(asked),
                 largest=format_memory(largest),
                 **names,
@@ -81,6 +81,9 @@ def too_large(request: Resources, pool: Pool) -> Reason:
     return because(ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=enough, **names)
 
 
+_OF_MEMORY = frozenset({"memory a node", "memory of a GPU"})
+
+
 def _maxima(request: Resources, nodes: NodeColumns, members: _Ints) -> list[tuple[str, int, int]]:
     kinds = [nodes.gpu_types.index(gpu_type) for _, gpu_type in acceptable(request, nodes) if gpu_type]
     gpus = int(nodes.gpus[kinds][:, members].max()) if kinds else 0
@@ -88,9 +91,9 @@ def _maxima(request: Resources, nodes: NodeColumns, members: _Ints) -> list[tupl
     gpu_memory = int(nodes.gpu_memory_mib[members].max()) or request.gpus.memory_mib
     return [
         ("cpus a node", request.cpus_per_node, int(nodes.cpus[members].max())),
-        ("memory", request.memory_mib_per_node, int(nodes.memory_mib[members].max())),
+        ("memory a node", request.memory_mib_per_node, int(nodes.memory_mib[members].max())),
         (f"gpus a node ({wanted})", request.gpus.per_node, gpus),
-        ("gpu memory MiB", request.gpus.memory_mib, gpu_memory),
+        ("memory of a GPU", request.gpus.memory_mib, gpu_memory),
     ]
 
 

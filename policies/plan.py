@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from elisa.model.changes import PassedOver
 from elisa.model.charge import Charge
@@ -16,7 +17,7 @@ from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.policies.badgpus import BadGpu, harmful
-from elisa.policies.budgets import charge_of
+from elisa.policies.budgets import Beginning, charge_of
 from elisa.policies.closing import kept_off
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
 from elisa.policies.fusion import Bundle, Member
@@ -25,7 +26,7 @@ from elisa.policies.hibernation import due
 from elisa.policies.lending import to_give_back
 from elisa.policies.makeroom import make_room
 from elisa.policies.opinions import heard
-from elisa.policies.order import Ranking, ranking
+from elisa.policies.order import KeyLine, Ranking, key_columns, ranking
 from elisa.policies.overcommit import pressed
 from elisa.policies.placement import options_of
 from elisa.policies.placement_nodes import tainted, too_small, without_data
@@ -120,6 +121,10 @@ class Plan:
         return rank
 
     @cached_property
+    def _keys(self) -> Mapping[str, npt.NDArray[np.generic]]:
+        return key_columns(self.snapshot)
+
+    @cached_property
     def _factors(self) -> Mapping[str, Floats]:
         return factor_columns(self.snapshot)
 
@@ -150,6 +155,11 @@ class Plan:
         """Return the factors of a ready task's score, whether or not the site orders by it; KeyError if it was not ready."""
         return factor_lines(self._factors, self.snapshot.site.factors, self._row(task))
 
+    def keys(self, task: TaskId) -> tuple[KeyLine, ...]:
+        """Return what each key of the order says of a ready task, the most important first; KeyError if it was not ready."""
+        row = self._row(task)
+        return tuple(KeyLine(name, float(column[row])) for name, column in self._keys.items())
+
     def places(self, task: TaskId) -> tuple[Scored, ...]:
         """Return the places where a ready task may run, the best first, with the terms that rank them; KeyError otherwise.
 
@@ -159,6 +169,14 @@ class Plan:
         shape = self.snapshot.shapes[number]
         options = options_of(shape, self.snapshot.pools, self.snapshot.unreachable)
         return rank_options(number, shape, options.ways, self.snapshot)
+
+    @property
+    def beginnings(self) -> Iterator[Beginning]:
+        """What begins at this moment, for it has nodes: who waits in a queue is left out, and who shares another's job."""
+        tasks, owners = self.snapshot.tasks, self.snapshot.owners
+        for start in self._starts.values():
+            if start.taken.nodes and start.host < 0:
+                yield Beginning(owners[int(tasks.owner[start.row])], start.way.request, start.way.gpu_type)
 
     def reason(self, task: TaskId) -> Reason:
         """Return why a ready task starts or does not; KeyError if it was not ready."""

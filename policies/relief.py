@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.site import EVERYBODY, Cap, Metered, ProjectPolicy, SitePolicy
 from elisa.policies.allowances import effective
-from elisa.policies.budgets import Meter, Owner, demand_of, use_of
+from elisa.policies.budgets import Beginning, Meter, Owner, demand_of, use_of
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.periods import next_period
 
@@ -36,8 +36,13 @@ class Relief:
     walltime_s: int = 0
 
 
-def relief_of(inputs: PlanInputs, reason: Reason, walltime_s: int) -> Relief | None:
-    """Return what would help against a refusal by a cap; None if it was refused by anything else."""
+def relief_of(
+    inputs: PlanInputs, reason: Reason, walltime_s: int, beginnings: Iterable[Beginning] = ()
+) -> Relief | None:
+    """Return what would help against a refusal by a cap; None if it was refused by anything else.
+
+    `beginnings` is what the same plan starts: that ends, too.
+    """
     if reason.code not in _REFUSED_BY_CAPS or "kept" in reason.facts:
         return None
     facts = reason.facts
@@ -53,7 +58,7 @@ def relief_of(inputs: PlanInputs, reason: Reason, walltime_s: int) -> Relief | N
         gpu_type=gpu_type,
         short=short,
         at=_when_the_cap_rises(inputs, owner, meter, short),
-        ends_at=None if is_time else _when_enough_has_ended(inputs, owner, meter, short),
+        ends_at=None if is_time else _when_enough_has_ended(inputs, owner, meter, short, beginnings),
         lenders=tuple(_lenders(inputs, owner, meter, short)) if owner.uid < 0 else (),
         walltime_s=walltime_s * left // asked if is_time and left > 0 else 0,
     )
@@ -95,9 +100,15 @@ def _lowest(caps: Sequence[Cap], meter: Meter) -> Cap | None:
     return min(alike, key=lambda cap: cap.limit, default=None)
 
 
-def _when_enough_has_ended(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> datetime | None:
-    """Return when the walltimes of so many running jobs are over that `short` is given back; None if that cannot be told."""
-    freed: list[tuple[datetime, int]] = []
+def _when_enough_has_ended(
+    inputs: PlanInputs, owner: Owner, meter: Meter, short: int, beginnings: Iterable[Beginning]
+) -> datetime | None:
+    """Return when the walltimes of so many jobs are over that `short` is given back; None if that cannot be told."""
+    freed = [
+        (inputs.now + timedelta(seconds=one.request.walltime_s), demand_of(one.request, one.gpu_type, meter))
+        for one in beginnings
+        if owner.counts(*one.owner) and meter.counts(one.gpu_type)
+    ]
     for row in inputs.running:
         kind = row.request.gpus.types[0] if row.request.gpus.types else ""
         if owner.counts(row.project, row.owner_uid) and not row.is_queued and meter.counts(kind):

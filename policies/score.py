@@ -7,12 +7,13 @@ work is done and what it is billed, not how many GPUs it had.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 from elisa.model.columns import Shape
+from elisa.model.ids import BackendName
 from elisa.policies.affinity import Presence
 from elisa.policies.budgets import charge_of
+from elisa.policies.factors import FactorLine
 from elisa.policies.fairshare import billed
 from elisa.policies.locality import part_held
 from elisa.policies.opinions import SCORE
@@ -20,7 +21,7 @@ from elisa.policies.placement_nodes import fitting_nodes, switches_of
 from elisa.policies.placement_pools import Option, Pool
 from elisa.policies.snapshot import Snapshot
 
-__all__ = ["TERMS", "TRIAL", "Scored", "rank_options"]
+__all__ = ["TERMS", "TRIAL", "Scored", "Weighed", "rank_options", "weighed"]
 
 TRIAL = "trial"
 """Stands among the terms of a way that comes first because it is to be measured."""
@@ -32,6 +33,17 @@ class Scored(NamedTuple):
     option: Option
     total: float
     terms: Mapping[str, float]
+
+
+class Weighed(NamedTuple):
+    """A place by its names, with its score, and what each term gave it, the weightiest first; one alone has no terms."""
+
+    backend: BackendName
+    partition: str
+    gpu_type: str
+    score: float
+    is_trial: bool
+    terms: tuple[FactorLine, ...]
 
 
 class _Facts(NamedTuple):
@@ -55,7 +67,7 @@ def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot:
         return tuple(Scored(option, 0.0, {}) for option in options)
     presence = Presence(snapshot.shapes, snapshot.pools, snapshot.outlook.company) if shape.bond.ties else None
     facts = [_facts(number, shape, option, snapshot, presence) for option in options]
-    weight = {**asdict(snapshot.site.placement), **dict(snapshot.site.placement.others)}
+    weight = _weights(snapshot)
     scored = []
     tries = shape.tries
     for option, own in zip(options, facts, strict=True):
@@ -66,6 +78,30 @@ def rank_options(number: int, shape: Shape, options: Sequence[Option], snapshot:
         own_trial = {TRIAL: 1.0} if tries and option.gpu_type == tries else {}
         scored.append(Scored(option, total, {**terms, **own_trial}))
     return tuple(sorted(scored, key=lambda one: (TRIAL not in one.terms, -one.total)))
+
+
+def weighed(scored: Scored, snapshot: Snapshot) -> Weighed:
+    """Return a scored option as people are told of it."""
+    pool, weights = snapshot.pools[scored.option.pool], _weights(snapshot)
+    lines = [
+        FactorLine(name, value, weights[name], weights[name] * value)
+        for name, value in scored.terms.items()
+        if name != TRIAL
+    ]
+    return Weighed(
+        backend=pool.backend,
+        partition=pool.partition.name,
+        gpu_type=scored.option.gpu_type,
+        score=scored.total,
+        is_trial=TRIAL in scored.terms,
+        terms=tuple(sorted(lines, key=lambda line: (-abs(line.points), line.name))),
+    )
+
+
+def _weights(snapshot: Snapshot) -> Mapping[str, float]:
+    rules = snapshot.site.placement
+    own: Mapping[str, float] = {name: getattr(rules, name) for name in TERMS}
+    return {**own, **dict(rules.others)}
 
 
 def _others(number: int, option: Option, snapshot: Snapshot) -> Mapping[str, float]:

@@ -11,6 +11,7 @@ from elisa.model.states import EndReason
 from elisa.model.units import format_duration, format_memory
 
 from .amounts import in_hours
+from .users import user_name
 
 __all__ = ["in_words", "parked_words"]
 
@@ -193,7 +194,10 @@ def _bearer(reason: Reason) -> Mapping[str, str]:
     per = f" in {every.removesuffix('d')} days" if every[:1].isdigit() else f" a {every}"
     project = str(reason.facts["project"])
     bearer = "the site" if project == EVERYBODY else f"project {project}"
-    return {"bearer": bearer if user is None else f"user {user} of {bearer}", "per": per if every else ""}
+    return {
+        "bearer": bearer if user is None else f"user {user_name(int(user))} of {bearer}",
+        "per": per if every else "",
+    }
 
 
 def _held(reason: Reason) -> Mapping[str, str]:

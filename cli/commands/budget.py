@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from rich.table import Table
@@ -27,6 +25,7 @@ from elisa.model.site import EVERYBODY
 from elisa.model.text import clean
 from elisa.pipelines.load import load
 from elisa.report.budget import PERIODS, Booked, Limit, Part, booked, limits, unbalanced
+from elisa.report.users import user_name
 from elisa.report.words import in_words
 from elisa.store.reader import Reader
 
@@ -86,11 +85,7 @@ def _part(by: str) -> Part:
 
 
 def _user(uid: int | None) -> str:
-    if uid is None:
-        return ""
-    with suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
-    return str(uid)
+    return "" if uid is None else user_name(uid)
 
 
 def _data(caps: Sequence[Limit], sums: Sequence[Booked], problems: Sequence[str]) -> dict[str, object]:

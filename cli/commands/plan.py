@@ -10,6 +10,7 @@ from rich.table import Table
 from elisa.cli.draw import table_of
 from elisa.cli.due_words import judged_data, judged_words
 from elisa.cli.home import existing_home
+from elisa.cli.order_words import keys_data, places_data
 from elisa.cli.output import print_json, show
 from elisa.engine.plan import Preview, preview
 from elisa.engine.workspace import open_workspace
@@ -17,7 +18,7 @@ from elisa.model.decisions import Cancel, Decision, Park, Preempt, Resize, Submi
 from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.model.text import clean
-from elisa.policies.score import Scored
+from elisa.policies.score import weighed
 from elisa.report.deadlines import Judged, judged_of
 from elisa.report.words import in_words
 from elisa.store.reader import Reader
@@ -115,15 +116,10 @@ def _order_data(seen: Preview, task: TaskId) -> dict[str, object]:
     heir = seen.plan.snapshot.urged.get(task)
     return {
         "rank": seen.plan.rank(task),
+        "keys": keys_data(seen.plan.keys(task)),
         "factors": [line._asdict() for line in seen.plan.factors(task)],
         "urged_by": None if heir is None else heir.by,
     }
-
-
-def _place_data(seen: Preview, place: Scored) -> dict[str, object]:
-    pool = seen.plan.snapshot.pools[place.option.pool]
-    named = {"backend": pool.backend, "partition": pool.partition.name, "gpu_type": place.option.gpu_type}
-    return {**named, "score": place.total, "terms": place.terms}
 
 
 def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
@@ -138,4 +134,5 @@ def _decision_data(decision: Decision, seen: Preview) -> dict[str, object]:
     }
     if verb != "submit" or task in seen.fused.ahead:
         return told
-    return told | _order_data(seen, task) | {"places": [_place_data(seen, one) for one in seen.plan.places(task)]}
+    places = [weighed(one, seen.plan.snapshot) for one in seen.plan.places(task)]
+    return told | _order_data(seen, task) | {"places": places_data(places)}

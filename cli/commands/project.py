@@ -296,5 +296,12 @@ def _set_table(rules: Iterable[Rule]) -> Table:
     for rule in (one for one in rules if one.kind is not RuleKind.RESERVATION):
         value = rule.body.get("value", rule.body.get("amount") or rule.body.get("at_once", ""))
         what = rule.body.get("path") or f"{rule.kind.value} {rule.id}"
-        table.add_row(clean(str(what)), clean("none" if value is None else str(value)), clean(rule.by))
+        table.add_row(clean(str(what)), clean("none" if value is None else _as_typed(value)), clean(rule.by))
     return table
+
+
+def _as_typed(value: object, name: str = "") -> str:
+    """Write a value as a command takes it: `gpu_hours=5`, with dots in names of what stands in others."""
+    if isinstance(value, Mapping):
+        return " ".join(_as_typed(one, f"{name}.{key}" if name else str(key)) for key, one in value.items())
+    return f"{name}={value}" if name else str(value)

@@ -25,6 +25,10 @@ TASKS = """\
 """
 
 
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
 @pytest.fixture
 def home(home: Path, elisa: Elisa, write: Callable[[str], str]) -> Path:
     (home / "site.yaml").write_text(SITE, encoding="utf-8")
@@ -34,13 +38,21 @@ def home(home: Path, elisa: Elisa, write: Callable[[str], str]) -> Path:
 
 
 def test_who_waits_for_a_budget_is_told_what_it_needs_what_is_left_and_who_could_lend(elisa: Elisa, home: Path) -> None:
-    lines = elisa("explain", "study/train-hours=6").out.splitlines()
+    told = words(elisa("explain", "study/train-hours=6").out)
 
-    assert lines[0].endswith("is ready: project vision has 1 gpu-h left of 10, this asks for 6")
-    assert lines[1] == "it needs 1 gpu, 2 cores, 8GiB for 6h00m"
-    assert lines[2].startswith("rank 3 of 3 ready tasks in tick 1 (fair_share 1.00 x 2000")
-    assert lines[3] == "it would pass if nlp lends 5 gpu-h, or with a walltime of 1h00m"
-    assert lines[4] == "it would start now with no budget or limit, or with nothing in front of it"
+    assert (
+        "is ready: project vision has 1 gpu-h left of 10, this asks for 6 it needs 1 gpu, 2 cores, 8GiB for 6h00m"
+        in told
+    )
+    ranked = (
+        "rank 3 of 3 ready tasks in tick 1: class normal, importance 0, no deadline, fair share tag 360, ready since "
+    )
+    assert ranked in told
+    assert (
+        ", size 120 billing hours it would pass if nlp lends 5 gpu-h, or with a walltime of 1h00m it would start"
+        in told
+    )
+    assert "it would start now with no budget or limit, or with nothing in front of it" in told
 
 
 def test_the_json_form_has_every_factor_and_the_relief(elisa: Elisa, home: Path) -> None:
@@ -48,6 +60,15 @@ def test_the_json_form_has_every_factor_and_the_relief(elisa: Elisa, home: Path)
 
     assert (told["tick"], told["rank"], told["ready"], told["helps"]) == (1, 3, 3, ["budgets", "tasks in front"])
     assert {"age", "fair_share", "deadline"} <= {line["name"] for line in told["factors"]}
+    keys = [(line["name"], line["value"]) for line in told["keys"] if line["name"] != "age"]
+    assert keys == [
+        ("class", 2.0),
+        ("importance", 0.0),
+        ("deadline", None),
+        ("fair_share", 360.0),
+        ("size", 120.0),
+    ]
+    assert [place["terms"] for place in told["places"]] == [{}]
     assert (told["relief"]["short"], told["relief"]["lenders"]) == (18000, ["nlp"])
 
 
@@ -69,3 +90,48 @@ def test_a_task_is_explained_without_its_place_where_an_older_elisa_kept_the_pla
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines()[0].endswith("is ready: project vision has 1 gpu-h left of 10, this asks for 6")
     assert elisa("explain", "study/train-hours=6", "--tick", "1").code == 2
+
+
+def test_a_score_is_told_with_its_factors_where_the_site_orders_by_it(elisa: Elisa, home: Path) -> None:
+    rules = "order: [class, multifactor, fifo]\nfactors: {size: 100}\n"
+    (home / "site.yaml").write_text(rules + SITE, encoding="utf-8")
+    assert elisa("tick").code == 0
+
+    told = words(elisa("explain", "study/train-hours=6").out)
+
+    assert (
+        "tick 2: class normal, score 2019 (fair_share 1.00 x 2000, age 0.02 x 1000, size 0.01 x 100), submitted "
+        in told
+    )
+
+
+def test_several_places_are_told_with_each_term_and_its_weight(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
+    nodes = "{gpu: {count: 1, cpus: 16, gpus: {a100: 4}}, old: {count: 1, cpus: 16, gpus: {v100: 4}}}"
+    site = f"gpu_speeds: {{a100: 2, v100: 1}}\nbackends: {{dream: {{kind: simulated, options: {{nodes: {nodes}}}}}}}\n"
+    (home / "site.yaml").write_text(site, encoding="utf-8")
+    both = "  both: {command: [run], resources: {gpus: {count: 1, types: [v100, a100]}, walltime: 1h}}\n"
+    assert elisa("submit", write(both), "--json").code == 0
+    [plan] = [one for one in elisa("plan", "--json").data["decisions"] if one["name"] == "both"]
+    assert elisa("tick").code == 0
+
+    told = elisa("explain", plan["task"], "--tick", "2")
+
+    terms = "(wish 1.00 x 10, default 1.00 x 3, finish 0.50 x 5, cost 0.50 x 2, load 1.00 x 1, switches 1.00 x 1, fit"
+    assert f"place dream/batch on v100: 18.62 {terms}" in words(told.out)
+    assert "place dream/batch on a100: " in words(told.out)
+    assert [(place["gpu_type"], place["terms"]["finish"], place["weights"]["finish"]) for place in plan["places"]] == [
+        ("v100", 0.5, 5.0),
+        ("a100", 1.0, 5.0),
+    ]
+
+
+def test_what_can_never_start_is_told_what_alone_would_change_that(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
+    elisa("submit", write("  huge: {command: [run], resources: {cpus: 64}}\n"))
+    assert elisa("tick").code == 0
+    [task] = [one["id"] for one in elisa("status", "--json").data["tasks"] if one["name"] == "huge"]
+
+    assert "only a smaller request or a larger cluster would change that" in elisa("explain", task).out

@@ -68,7 +68,9 @@ def test_a_grant_is_made_for_a_period(elisa: Elisa, home: Path) -> None:
     words = ("project", "grant", "climate", "gpu_hours=5", "--from", "2026-01-01", "--until", "2026-04-01")
 
     assert elisa(*words, "--carry-over", "0.5").code == 0
-    assert "5 gpu-h from 202" in elisa("project", "show", "climate").out
+    shown = elisa("project", "show", "climate").out
+    assert "5 gpu-h from 202" in shown
+    assert " gpu_hours=5" in shown.partition("set by command")[2]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from elisa.model.native import NodeState
 from elisa.model.site import Exploration, SitePolicy
 from elisa.policies.exploring import Known, idle_gpus, trials, with_trials
 from elisa.policies.plan import plan
+from elisa.policies.score import weighed
 from elisa.policies.snapshot import Snapshot
 from elisa.report.words import in_words
 from tests.policies.build import NOW, Ready, a_cluster, a_node, a_request
@@ -129,7 +130,8 @@ def planned(*, free: int) -> tuple[str, str]:
     snapshot = Snapshot.build(ready, ProjectUsage(), [a_cluster(*nodes)], [], SitePolicy(), NOW, outlook=outlook)
     plan_ = plan(snapshot)
     assert plan_.request(TaskId("t1")).gpus.types == ("v100",)
-    assert [one.option.gpu_type for one in plan_.places(TaskId("t0"))] == ["h100", "v100"]
+    places = [weighed(one, snapshot) for one in plan_.places(TaskId("t0"))]
+    assert [(one.gpu_type, one.is_trial) for one in places] == [("h100", True), ("v100", False)]
     return plan_.request(TaskId("t0")).gpus.types[0], in_words(plan_.reason(TaskId("t0")))
 
 

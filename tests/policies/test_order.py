@@ -18,6 +18,7 @@ from elisa.policies.ageing import bound_s
 from elisa.policies.deadlines import DeadlineVerdict, Work, due_of, judge, longest_paths, urgency
 from elisa.policies.factors import FactorLine
 from elisa.policies.inheritance import Urged, inherited, urged
+from elisa.policies.order import KeyLine
 from elisa.policies.snapshot import Snapshot
 from tests.policies.build import NOW, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, after, started
 
@@ -55,6 +56,25 @@ class TestFactors:
             FactorLine("size", 0.5, 5, 2.5),
             FactorLine("importance", 0.5, 1, 0.5),
         )
+
+    def test_what_each_key_of_the_order_says_is_shown_the_most_important_first(self) -> None:
+        keys = ("tiers", "class", "deadline", "multifactor", "size", "fair_tree", "mine", "gone", "class", "drf")
+        ready = Ready().add("t1", a_request(walltime_s=3600), deadline_s=7200, path_s=600, importance=5)
+        ready.add("t2", a_request(walltime_s=60))
+        site = SitePolicy(order=keys, aged_s=60.0, factors=Factors(importance=2, fair_share=0, age=0, deadline=0))
+        made = a_plan(ready, site=site, plugins={"mine": lambda _: [0.25, 0.5]})
+
+        assert made.keys(TaskId("t1")) == (
+            KeyLine("tiers", 1.0),
+            KeyLine("class", 2.0),
+            KeyLine("deadline", 6600.0),
+            KeyLine("multifactor", -0.1),
+            KeyLine("size", 1.0),
+            KeyLine("fair_tree", -1.0),
+            KeyLine("mine", 0.0),
+            KeyLine("drf", 1 / 8),
+        )
+        assert made.keys(TaskId("t2"))[-1] == KeyLine("drf", 2 / 8)
 
     @pytest.mark.parametrize(
         ("weight", "first"),

@@ -15,10 +15,11 @@ from elisa.model.reasons import ReasonCode
 from elisa.model.resources import SHARD, Component, GpuRequest, Resources
 from elisa.model.site import Billing, Cap, FairShare, Metered, PlacementWeights, ProjectPolicy, SitePolicy, Taint
 from elisa.policies.badnodes import NodeOutcome, NodeRules, suspects
+from elisa.policies.factors import FactorLine
 from elisa.policies.placement import options_of
 from elisa.policies.placement_pools import Option, node_columns, pools_of
 from elisa.policies.plan import Plan
-from elisa.policies.score import rank_options
+from elisa.policies.score import rank_options, weighed
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, a_snapshot, started
 
 NOTHING = dict.fromkeys(
@@ -112,6 +113,17 @@ class TestScore:
         assert ranked[0].total == sum(
             getattr(snapshot.site.placement, name) * value for name, value in ranked[0].terms.items()
         )
+
+    def test_a_place_is_told_with_what_each_term_weighs_and_gives(self) -> None:
+        outlook = Outlook(speeds={(0, "h100"): 1.2})
+        made = a_plan(Ready().add("t1", EITHER), a_cluster(*MIXED), outlook=outlook)
+
+        first, _ = [weighed(one, made.snapshot) for one in made.places(TaskId("t1"))]
+
+        assert (first.backend, first.partition, first.gpu_type, first.is_trial) == (HERE, "", "a100", False)
+        assert first.terms[0] == FactorLine("wish", 1.0, 10.0, 10.0)
+        assert first.score == pytest.approx(sum(line.points for line in first.terms))
+        assert [line.points for line in first.terms] == sorted((line.points for line in first.terms), reverse=True)
 
     def test_unknown_and_full_places_can_be_weighed_too(self) -> None:
         unknown = replace(a_cluster(backend="far", partitions=["p"]), nodes=())

@@ -101,15 +101,15 @@ def test_what_fits_nowhere_says_by_what(request_: Resources, resource: str) -> N
 
 def test_a_gpu_with_too_little_memory_does_not_fit() -> None:
     node = a_node(gpus={"a100": 4}, gpu_memory_mib=40960)
-    wanted = Resources(gpus=GpuRequest(per_node=1, memory_mib=80000))
+    wanted = Resources(gpus=GpuRequest(per_node=1, memory_mib=80 * 1024 - 2048))
 
     assert reason(a_plan(Ready().add("t1", wanted), a_cluster(node)), "t1") == because(
-        ReasonCode.NEVER_FITS, resource="gpu memory MiB", asked=80000, largest=40960, backend="here", partition=""
+        ReasonCode.NEVER_FITS, resource="memory of a GPU", asked="78GiB", largest="40GiB", backend="here", partition=""
     )
 
 
 def test_unknown_gpu_memory_is_no_ground_to_refuse() -> None:
-    wanted = Resources(gpus=GpuRequest(per_node=1, memory_mib=80000))
+    wanted = Resources(gpus=GpuRequest(per_node=1, memory_mib=80 * 1024 - 2048))
 
     assert started(a_plan(Ready().add("t1", wanted), a_cluster(a_node(gpus={"a100": 4})))) == ["t1"]
 

@@ -108,6 +108,20 @@ def test_for_what_is_held_at_once_the_end_of_what_runs_is_named() -> None:
     assert refused(some_inputs(cores, usage=usage, running=jobs[:1])).ends_at is None
 
 
+def test_what_the_same_plan_starts_ends_too() -> None:
+    inputs = some_inputs(a_project(A, Cap(resource=Metered.CPUS, limit=3)), a_project(B))
+    ready = Ready().add("t0", a_request(walltime_s=600), project="a", age_s=90)
+    ready.add("t1", a_request(cpus_per_task=3, walltime_s=HOUR_S), project="a")
+    ready.add("t2", a_request(walltime_s=60), project="b", age_s=90)
+    made = plan(replace(inputs, ready=ready.columns(), site=replace(inputs.site, order=("age",))).snapshot())
+
+    found = relief_of(inputs, made.reason(TaskId("t1")), HOUR_S, made.beginnings)
+
+    assert started(made) == ["t0", "t2"]
+    assert found is not None
+    assert (found.short, found.ends_at) == (1, after(600))
+
+
 def test_a_members_own_limit_is_nothing_that_others_could_lend() -> None:
     own = a_project(A, user_caps=(cpu_s(HOUR_S),))
     rich = a_project(B, cpu_s(9 * HOUR_S), may_lend=True)

@@ -127,12 +127,16 @@ def test_of_one_that_is_queued_nobody_knows_the_node(wants: str, over: dict[str,
     assert in_words(reason).endswith("waits in a queue for a node that nobody knows yet")
 
 
+_NOBODY = 4_000_000_007  # beyond the users of any machine
+
+
 def test_whose_limit_it_is_and_how_often_it_begins_anew_are_told() -> None:
     facts = {"project": "x", "resource": "gpu_s", "asked": 7200, "left": 3600, "cap": 36000}
 
-    assert in_words(because(ReasonCode.BUDGET_EXHAUSTED, user=7, every="week", **facts)) == (
-        "user 7 of project x has 1 gpu-h left of 10 a week, this asks for 2"
+    assert in_words(because(ReasonCode.BUDGET_EXHAUSTED, user=_NOBODY, every="week", **facts)) == (
+        f"user {_NOBODY} of project x has 1 gpu-h left of 10 a week, this asks for 2"
     )
+    assert in_words(because(ReasonCode.BUDGET_EXHAUSTED, user=0, **facts)).startswith("user root of project x has")
     assert in_words(because(ReasonCode.BUDGET_EXHAUSTED, every="30d", **facts)) == (
         "project x has 1 gpu-h left of 10 in 30 days, this asks for 2"
     )
