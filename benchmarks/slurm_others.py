@@ -17,12 +17,12 @@ from tests.real.slurm_cluster import SlurmCluster
 __all__ = ["Peers", "children_cpu_s"]
 
 _UNTIL_DONE = 'while [ -n "$(squeue -h)" ]; do sleep 0.1; done'
-_SUBMITIT_100 = """
+_SUBMITIT = """
     import submitit, sys
     from submitit.slurm.slurm import SlurmExecutor
     executor = SlurmExecutor(folder=sys.argv[1])
     executor.update_parameters(time=1, cpus_per_task=1)
-    for number in range(100):
+    for number in range(int(sys.argv[2])):
         executor.submit(int, 1)
 """
 _SUBMITIT_ARRAY = """
@@ -32,6 +32,15 @@ _SUBMITIT_ARRAY = """
     executor.update_parameters(time=1, cpus_per_task=1, array_parallelism=1000)
     executor.map_array(int, range(1000))
 """
+_SUBMITIT_ARRAY_DONE = (
+    _SUBMITIT_ARRAY
+    + """
+    import glob, time
+    # its own wait asks sacct, which this cluster has not
+    while len(glob.glob(sys.argv[1] + "/*_result.pkl")) < 1000:
+        time.sleep(0.05)
+"""
+)
 _SUBMITIT_DAG = """
     import glob, submitit, sys, time
     from submitit.slurm.slurm import SlurmExecutor
@@ -71,6 +80,10 @@ _SNAKEFILE = """
 """
 
 
+def _alone(count: int) -> str:
+    return ", ".join(f'"c{chain}.s0"' for chain in range(count))
+
+
 def children_cpu_s() -> float:
     """Return the processor time of all processes that this one has waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -103,22 +116,33 @@ class Peers:
         """Return what one sbatch takes until all elements of its array are done."""
         return self._shell(f"sbatch -Q -t 1 -o /dev/null -a 0-{count - 1} --wrap true; {_UNTIL_DONE}")
 
-    def submitit_accept_100(self) -> Cost:
-        """Return what submitit takes to have 100 jobs accepted, its start included."""
-        return self._python(_SUBMITIT_100, self._fresh())
+    def submitit_accept(self, count: int) -> Cost:
+        """Return what submitit takes to have so many jobs accepted, its start included."""
+        return self._python(_SUBMITIT, self._fresh(), count)
 
     def submitit_array_1000(self) -> Cost:
         """Return what submitit takes to have an array of 1,000 accepted, its start included."""
         return self._python(_SUBMITIT_ARRAY, self._fresh())
 
-    def snakemake_accept_100(self) -> Cost:
-        """Return what snakemake takes from its start until 100 independent jobs are accepted; then it is killed."""
+    def submitit_array_done_1000(self) -> Cost:
+        """Return what submitit takes until all elements of an array of 1,000 are done."""
+        return self._python(_SUBMITIT_ARRAY_DONE, self._fresh())
+
+    def snakemake_accept(self, count: int) -> Cost:
+        """Return what snakemake takes from its start until so many independent jobs are accepted; then it is killed."""
         accepted = self._fresh() / "accepted"
         accepted.touch()
         # noted as it answers: to ask slurmctld would count as snakemake's own questions
         sbatch = f'/usr/bin/sbatch "$@" && echo x >>{accepted}'
-        wanted = ", ".join(f'"c{chain}.s0"' for chain in range(100))
-        return self._snakemake(wanted, {"sbatch": sbatch}, enough=lambda: accepted.stat().st_size >= 2 * 100)
+        return self._snakemake(
+            self._fresh(), _alone(count), {"sbatch": sbatch}, enough=lambda: accepted.stat().st_size >= 2 * count
+        )
+
+    def snakemake_done(self, count: int, *, within_s: float) -> tuple[Cost, int]:
+        """Return what snakemake takes until so many independent jobs are done, or is killed, and how many are."""
+        folder, deadline = self._fresh(), time.monotonic() + within_s
+        cost = self._snakemake(folder, _alone(count), enough=lambda: time.monotonic() > deadline)
+        return cost, sum(1 for _ in folder.glob("c*.s0"))
 
     # A graph of ten chains of ten
 
@@ -142,7 +166,7 @@ class Peers:
 
     def snakemake_dag(self) -> Cost:
         """Return what snakemake takes until all 100 jobs are done."""
-        return self._snakemake(", ".join(f'"c{chain}.s9"' for chain in range(10)))
+        return self._snakemake(self._fresh(), ", ".join(f'"c{chain}.s9"' for chain in range(10)))
 
     # In a job
 
@@ -193,17 +217,20 @@ class Peers:
         argv = ["/bin/sh", "-e", "-c", textwrap.dedent(script)]
         return cost_of(self.cluster, argv, folder=self._fresh(), env=self._env())
 
-    def _python(self, script: str, folder: Path) -> Cost:
-        argv = [str(self.programs / "python"), "-c", textwrap.dedent(script), str(folder)]
+    def _python(self, script: str, folder: Path, *more: int) -> Cost:
+        argv = [str(self.programs / "python"), "-c", textwrap.dedent(script), str(folder), *map(str, more)]
         return cost_of(self.cluster, argv, folder=folder, env=self._env())
 
     def _snakemake(
-        self, wanted: str, programs: Mapping[str, str] = {}, enough: Callable[[], bool] = lambda: False
+        self,
+        folder: Path,
+        wanted: str,
+        programs: Mapping[str, str] = {},
+        enough: Callable[[], bool] = lambda: False,
     ) -> Cost:
         """Run a workflow. `programs` are shell commands that stand in for programs of these names."""
-        folder = self._fresh()
         (folder / "Snakefile").write_text(textwrap.dedent(_SNAKEFILE.format(wanted=wanted)), encoding="utf-8")
-        argv = [str(self.programs / "snakemake"), "--executor", "slurm", "--jobs", "200", "--latency-wait", "20"]
+        argv = [str(self.programs / "snakemake"), "--executor", "slurm", "--jobs", "1000", "--latency-wait", "20"]
         # by itself it asks sacct, which this cluster has not, and 40 s after a job was submitted for the first time
         argv += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
         env = self._env()
