@@ -14,6 +14,7 @@ from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 from elisa.policies.badgpus import BadGpu, given_back_from
 from elisa.policies.badnodes import NodeOutcome, NodeRules, Suspect, suspects
+from elisa.policies.unexplained import is_unexplained
 
 __all__ = [
     "avoid_until",
@@ -124,10 +125,14 @@ def avoid_until(suspect: Suspect, now: datetime, rules: NodeRules = _RULES) -> d
 
 
 def own_bad_nodes(attempts: Sequence[Attempt], bad_gpus: Collection[BadGpu] = ()) -> frozenset[str]:
-    """Return the nodes on which the last two attempts at a task broke: the next one should see another.
+    """Return the nodes on which the last two attempts at a task broke, or were not launched: the next should see another.
 
     Of several nodes of one attempt nobody knows which it was. So should who was given one of the `bad_gpus`.
     """
-    nodes = [expand_hosts(one.nodes) for one in attempts[-2:] if one.end is not None and may_blame(one.end.reason)]
+    nodes = [expand_hosts(one.nodes) for one in attempts[-2:] if _broke(one)]
     broke = [names[0] for names in nodes if len(names) == 1]
     return frozenset([*broke, *(one.node for one in given_back_from(attempts, bad_gpus))])
+
+
+def _broke(attempt: Attempt) -> bool:
+    return attempt.end is not None and (may_blame(attempt.end.reason) or is_unexplained(attempt))

@@ -17,6 +17,7 @@ from elisa.policies.blame import (
     own_bad_nodes,
     suspect_nodes,
 )
+from elisa.policies.unexplained import UNEXPLAINED
 from tests.policies.build import NOW, after, ended
 
 GOOD, BAD, DIED = EndReason.COMPLETED, EndReason.FAILED, EndReason.NODE_FAILURE
@@ -107,6 +108,11 @@ def test_the_next_attempt_should_see_another_node_than_those_where_the_last_two_
 
     assert own_bad_nodes(attempts) == {"n2", "n3"}
     assert own_bad_nodes([ended(EndReason.PREEMPTED, nodes="n1"), ended(BAD, "t1.2", nodes="n[1-2]")]) == frozenset()
+
+
+def test_so_should_one_whose_job_was_cancelled_on_a_node_before_it_began_by_nobody_knows_whom() -> None:
+    assert own_bad_nodes([ended(EndReason.CANCELLED, nodes="n1", detail=UNEXPLAINED)]) == {"n1"}
+    assert own_bad_nodes([ended(EndReason.CANCELLED, nodes="n1")]) == frozenset()
 
 
 def test_runs_on_gpus_are_judged_gpu_by_gpu_and_a_nodes_failure_is_no_gpus_fault() -> None:
