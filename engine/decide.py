@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from elisa.engine.avoidance import avoided_gpus, avoided_nodes, keep_off_gpus, learnt
+from elisa.engine.begun import as_begun
 from elisa.engine.facts_class import urged_now
 from elisa.engine.facts_due import due_now, with_urgency
 from elisa.engine.facts_places import outlook_of, trying
@@ -62,7 +63,7 @@ def decide(  # noqa: PLR0913, PLR0917 - the facts of a tick, each from another s
     left = WorkLeft(reader, live, now, policy.gpu_speeds)
     facts = ReadyFacts(reader, left, policy, ws.backends.keys(), now)
     ready, company = facts.told(reader.ready_columns())
-    held = with_protection(reader.running(now), reader, now) if live else ()
+    held = with_protection(as_begun(reader.running(now), live), reader, now) if live else ()
     due = due_now(ready, held, reader, left, now)
     ready, kinds = facts.placed(ready, due)
     running = with_urgency(held, due, now)

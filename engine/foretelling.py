@@ -13,19 +13,14 @@ from elisa.engine.facts_places import outlook_of
 from elisa.engine.facts_ready import ReadyFacts
 from elisa.engine.facts_work import WorkLeft
 from elisa.engine.foreseen import Foreseen
-from elisa.engine.health import HealthBook
 from elisa.engine.kept_plans import made_again
-from elisa.engine.managers import Managers
 from elisa.engine.supposed_work import New, company_of, saving_of, supposed_id, tied_of, urged_of, with_new, work_of
 from elisa.engine.workspace import Workspace
 from elisa.forecast.work import remaining_s
 from elisa.model.columns import ReadyColumns, RunningRow, Shape, UnfinishedRow
-from elisa.model.hostlist import expand_hosts
-from elisa.model.ids import AttemptId, PipelineId, TaskId
-from elisa.model.native import Answered, NativeState, Poll, Seen
+from elisa.model.ids import PipelineId, TaskId
 from elisa.model.needs import ResolvedNeed
-from elisa.model.states import AttemptState, TaskState
-from elisa.model.task import Attempt
+from elisa.model.states import TaskState
 from elisa.policies.deadlines import due_of
 from elisa.policies.inputs import PlanInputs
 from elisa.policies.played import Needs, Played, Work
@@ -71,16 +66,14 @@ class _Queue:
 
     def __init__(self, ws: Workspace, reader: Reader, base: PlanInputs, new: Sequence[New]) -> None:
         self._ws, self._reader, self._new = ws, reader, new
-        seen = _seen_to_run(ws, base)
-        self._base = replace(base, running=[_as_seen(row, seen) for row in base.running])
-        self._queued = {row.task: row for row in self._base.running if row.is_queued}
+        self._base = base
+        self._queued = {row.task: row for row in base.running if row.is_queued}
         rows = reader.task_rows(states=_UNFINISHED)
         self._rows = {row.id: row for row in rows if not row.cancel_requested}
         self._leaving = {row.id for row in rows if row.cancel_requested}
         self._saving = {**reader.unfinished_saving(), **saving_of(new)}
-        live = [_as_running(one, seen.get(one.id)) for one in base.live]
         self._waiting_work = (*reader.waiting_work(), *self._queued_work(), *work_of(new))
-        self._left = WorkLeft(reader, live, base.now, base.site.gpu_speeds, self._waiting_work)
+        self._left = WorkLeft(reader, base.live, base.now, base.site.gpu_speeds, self._waiting_work)
 
     def _queued_work(self) -> Iterator[UnfinishedRow]:
         return (row._replace(is_active=False) for row in self._reader.active_work() if row.task in self._queued)
@@ -182,31 +175,3 @@ def _as_queued(ready: ReadyColumns, queued: Mapping[str, RunningRow]) -> ReadyCo
             gang = gangs[ready.gang[place]]
             gangs[ready.gang[place]] = gang._replace(size=gang.size + 1, live=gang.live - 1)
     return ready._replace(shape=shape, shapes=shapes, gangs=gangs)
-
-
-def _seen_to_run(ws: Workspace, base: PlanInputs) -> Mapping[AttemptId, Seen]:
-    """Return what managers say of the live attempts that run, of those that were not seen to run yet."""
-    managers = Managers(ws.backends, HealthBook(ws.files, ws.home), ws.random, base.now)
-    queued = {AttemptId(row.attempt) for row in base.running if row.is_queued}
-    live = [one for one in base.live if one.id in queued]
-    polls = managers.poll(live) if live else {}
-    found = ((one.id, _seen(polls.get(one.backend), one)) for one in live)
-    return {attempt: seen for attempt, seen in found if seen is not None}
-
-
-def _seen(poll: Poll | None, attempt: Attempt) -> Seen | None:
-    found = poll.observations.get(attempt.native_id) if isinstance(poll, Answered) and attempt.native_id else None
-    is_running = isinstance(found, Seen) and found.state is NativeState.RUNNING and found.started_at is not None
-    return found if is_running and isinstance(found, Seen) else None
-
-
-def _as_seen(row: RunningRow, seen: Mapping[AttemptId, Seen]) -> RunningRow:
-    one = seen.get(AttemptId(row.attempt))
-    if one is None or one.started_at is None:
-        return row
-    started_us = round(one.started_at.timestamp() * 1e6)
-    return row._replace(is_queued=False, nodes=tuple(expand_hosts(one.nodes)), started_us=started_us)
-
-
-def _as_running(attempt: Attempt, seen: Seen | None) -> Attempt:
-    return attempt if seen is None else replace(attempt, state=AttemptState.RUNNING, started_at=seen.started_at)

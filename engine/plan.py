@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from elisa.engine.begun import with_begun
 from elisa.engine.chaining import Chaining
 from elisa.engine.clearing import clearing_stops
 from elisa.engine.decide import decide
@@ -64,7 +65,7 @@ def preview(ws: Workspace, *, looks: bool = False) -> Preview:
     health = HealthBook(ws.files, ws.home)
     managers = Managers(ws.backends, health, ws.random, now)
     with Reader.open(ws.home) as reader:
-        live = reader.live_attempts()
+        live = with_begun(managers, reader.live_attempts())
         plan, due, inputs, fused = decide(ws, reader, managers, health, live, now, looks=looks)
         cleared = _cleared(ws, reader, live, plan, now)
         chaining = Chaining(ws=ws, reader=reader, managers=managers, seen=plan.snapshot, due=due, now=now, decided=plan)
