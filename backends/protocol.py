@@ -16,11 +16,13 @@ __all__ = [
     "Advises",
     "Arrays",
     "Backend",
+    "Checks",
     "CountsLicences",
     "Describes",
     "Description",
     "Holds",
     "Previews",
+    "Rehearses",
     "Reorders",
     "Reserves",
     "array_key",
@@ -123,6 +125,27 @@ class Previews(Protocol):
 
     def preview(self, request: JobRequest) -> tuple[tuple[str, ...], str]:
         """Return the command line and its standard input for a job. Raises Rejected or Unavailable."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A backend that can tell by itself what its manager's options can't say."""
+
+    def check(self, request: JobRequest) -> None:
+        """Raise Rejected if a job can't be asked for in the manager's words. Asks nobody."""
+        ...
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A backend whose manager can tell whether it would take a job."""
+
+    def rehearse(self, request: JobRequest) -> None:
+        """Raise Rejected if the manager would refuse such a job, however much were free. Submits nothing.
+
+        Raises Unavailable if it does not answer.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from elisa.model.errors import ElisaError, SpecError
+from elisa.model.errors import ElisaError, Problem, SpecError
 from elisa.model.text import clean
 
 if TYPE_CHECKING:
@@ -86,12 +86,16 @@ def _print_problems(err: SpecError) -> None:
         _note_lines(
             [
                 f"error: {problem.what}",
-                f"  why: {problem.file}:{problem.line}{': ' + problem.text if problem.text else ''}",
+                f"  why: {_place(problem)}{': ' + problem.text if problem.text else ''}",
                 *([f"hint: {problem.hint}"] if problem.hint else []),
             ]
         )
     if len(err.problems) > 1:
         note(f"{len(err.problems)} problems; nothing was changed")
+
+
+def _place(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}" if problem.line else problem.file
 
 
 def _note_lines(lines: list[str]) -> None:

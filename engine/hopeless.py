@@ -7,6 +7,7 @@ from datetime import datetime
 
 from elisa.engine.health import HealthBook
 from elisa.engine.managers import Managers
+from elisa.engine.trial import refused_tasks
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import Shape
 from elisa.model.native import ClusterView
@@ -25,7 +26,8 @@ _HOPELESS = frozenset({ReasonCode.NEVER_FITS, ReasonCode.NO_BACKEND})
 def hopeless_tasks(ws: Workspace, pipeline: Pipeline) -> Iterator[tuple[str, Reason]]:
     """Yield the tasks that can't start however long they wait, each with what stands in its way.
 
-    Backends are asked what they have. Where one does not answer, nothing is said of what may run there.
+    Backends are asked what they have, and whether they would take it. Where one does not answer, nothing is said of what
+    may run there.
     """
     managers = Managers(ws.backends, HealthBook(ws.files, ws.home), ws.random, ws.clock.now())
     clusters = managers.clusters()
@@ -34,6 +36,7 @@ def hopeless_tasks(ws: Workspace, pipeline: Pipeline) -> Iterator[tuple[str, Rea
     site = ws.site.policy()
     pools = reachable_pools(clusters, queueing, {}, site.taints, unexcluding, data=site.data)
     told: set[str] = set()
+    open_ones: list[TaskSpec] = []
     for spec in pipeline.tasks:
         wish = spec.placement.backend
         if managers.unreachable and wish in {"", *managers.unreachable}:
@@ -42,6 +45,9 @@ def hopeless_tasks(ws: Workspace, pipeline: Pipeline) -> Iterator[tuple[str, Rea
         if refusal is not None and refusal.code in _HOPELESS:
             told.add(spec.name)
             yield spec.name, refusal
+        else:
+            open_ones.append(spec)
+    yield from refused_tasks(ws, open_ones, pools, managers.unreachable)
     if not managers.unreachable:
         yield from _hopeless_gangs(pipeline, clusters, site, ws.clock.now(), told)
 

@@ -4,42 +4,63 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 from elisa.engine.release import AGENT_PATH, Release
 from elisa.model import layout
+from elisa.model.ids import AttemptId
 from elisa.model.native import JobRequest
-from elisa.model.pipeline import PriorityClass
+from elisa.model.pipeline import PriorityClass, TaskSpec
 from elisa.model.site import CLASS_RANK
 from elisa.policies.experience import USUAL_LEAD_S
 
-__all__ = ["bundle_argv", "job_request"]
+__all__ = ["bundle_argv", "job_request", "trial_request"]
+
+_NO_ATTEMPT = AttemptId("t000000000.1")
 
 
 def job_request(release: Release, *, account: str = "", reservation: str = "") -> JobRequest:
     """Return the native job for an attempt. `account` and `reservation` are the site's choice where the author made none."""
-    placement = release.task.spec.placement
-    log = str(layout.agent_log(release.home, release.record.id, release.task.spec.name, release.attempt.id))
-    return JobRequest(
-        attempt=release.attempt.id,
+    spec, attempt = release.task.spec, release.attempt
+    log = str(layout.agent_log(release.home, release.record.id, spec.name, attempt.id))
+    return replace(
+        trial_request(spec, attempt.partition, account=account),
+        attempt=attempt.id,
         argv=_argv(release),
         workdir=str(release.task_dir),
         stdout=log,
         stderr=log,
-        resources=release.attempt.request,
+        resources=attempt.request,
         environment=tuple(sorted(_environment(release.environment).items())),
-        partition=release.attempt.partition,
-        account=placement.account or account,
-        qos=placement.qos,
-        reservation=placement.reservation or reservation,
-        extras=placement.extras,
-        at_once=placement.at_once,
+        reservation=spec.placement.reservation or reservation,
         signal_lead_s=_signal_lead_s(release),
         grace_s=release.rules.grace_s,
-        priority=CLASS_RANK[PriorityClass.SCAVENGER] - CLASS_RANK[release.task.spec.priority],
         after=release.after,
         after_any=release.after_any,
+    )
+
+
+def trial_request(spec: TaskSpec, partition: str = "", gpu_type: str = "", account: str = "") -> JobRequest:
+    """Return a native job that asks for what a task asks for and would do nothing: to be looked at, never to be run."""
+    placement, resources = spec.placement, spec.resources
+    if gpu_type:
+        resources = replace(resources, gpus=replace(resources.gpus, types=(gpu_type,)))
+    return JobRequest(
+        attempt=_NO_ATTEMPT,
+        argv=("true",),
+        workdir="/",
+        stdout="/dev/null",
+        stderr="/dev/null",
+        resources=resources,
+        partition=partition or placement.partition,
+        account=placement.account or account,
+        qos=placement.qos,
+        reservation=placement.reservation,
+        extras=placement.extras,
+        at_once=placement.at_once,
+        priority=CLASS_RANK[PriorityClass.SCAVENGER] - CLASS_RANK[spec.priority],
     )
 
 

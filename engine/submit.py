@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from elisa.engine.rules import policy_of
+from elisa.engine.trial import check_requests
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.changes import PipelineAdded
@@ -35,7 +36,10 @@ class Submitted:
 
 
 def submit(ws: Workspace, pipeline: Pipeline, *, source: str = "") -> Submitted:
-    """Store a pipeline; the next tick begins with it. Raises PolicyError if the site's rules forbid it."""
+    """Store a pipeline; the next tick begins with it. Raises PolicyError if the site's rules forbid it.
+
+    Raises SpecError if it asks for what none of its backends has words for.
+    """
     record = PipelineRecord(
         id=new_pipeline_id(ws.random),
         pipeline=pipeline,
@@ -45,6 +49,7 @@ def submit(ws: Workspace, pipeline: Pipeline, *, source: str = "") -> Submitted:
         source=source,
     )
     tasks = tuple(_task(ws, record, spec) for spec in pipeline.tasks)
+    check_requests(ws, pipeline, source)
     with ws.writer() as writer:
         check_rules(ws, writer, pipeline)
         _keep_environment(ws, record)

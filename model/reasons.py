@@ -37,6 +37,7 @@ class ReasonCode(StrEnum):
     BACKEND_UNREACHABLE = "backend_unreachable"  # backend, since, error
     BACKEND_BUSY = "backend_busy"  # backend, words
     NO_BACKEND = "no_backend"  # wanted
+    WOULD_BE_REFUSED = "would_be_refused"  # backend, words
     SUBMIT_RATE = "submit_rate"  # backend, limit
     OTHER_OWNER = "other_owner"  # owner
     # a task moved

@@ -67,7 +67,8 @@ def too_large(request: Resources, pool: Pool) -> Reason:
             return because(ReasonCode.NEVER_FITS, resource=resource, asked=asked, largest=largest, **names)
     missing = [feature for feature in request.features if not _has(nodes, feature, members)]
     if missing:
-        return because(ReasonCode.NEVER_FITS, resource="feature", asked=missing[0], largest="none", **names)
+        what = f"node with the feature {missing[0]}"
+        return because(ReasonCode.NEVER_FITS, resource=what, asked="a", largest="none", **names)
     taints = [taint for taint in nodes.taints if taint not in request.tolerations]
     if taints and tainted(request, pool).issuperset(nodes.names[node] for node in members.tolist()):
         what = f"node without the taint {'/'.join(taints)}"

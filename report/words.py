@@ -39,7 +39,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.GANG_INCOMPLETE: "its gang {gang} has {ready} of the {needed} members it needs",
     _C.BACKEND_UNREACHABLE: "{backend} does not answer: {error}",
     _C.BACKEND_BUSY: "{backend} asks us to come back later: {words}",
-    _C.NO_BACKEND: "there is no backend {wanted}",
+    _C.NO_BACKEND: "{nowhere}",
+    _C.WOULD_BE_REFUSED: "{backend} would refuse it: {words}",
     _C.SUBMIT_RATE: "{backend} takes at most {limit} submissions a tick",
     _C.OTHER_OWNER: "it belongs to {owner}; only a tick of its owner may start it",
     _C.SUBMITTED_BY_USER: "it was submitted",
@@ -111,7 +112,14 @@ _SENTENCES: Mapping[ReasonCode, str] = {
 def in_words(reason: Reason) -> str:
     """Return the reason as one sentence without a full stop; a step it resumes from is told too."""
     facts = {name: _fact(name, fact) for name, fact in in_hours(reason.facts).items()}
-    facts |= {**_where(reason.facts), **_closed(reason), **_affinity(reason), **_most(reason), **_end(facts)}
+    facts |= {
+        **_where(reason.facts),
+        **_closed(reason),
+        **_affinity(reason),
+        **_most(reason),
+        **_nowhere(reason),
+        **_end(facts),
+    }
     try:
         sentence = _SENTENCES[reason.code].format_map({"of": "nodes", **facts, **_held(reason), **_bearer(reason)})
     except KeyError:
@@ -243,12 +251,27 @@ def _most(reason: Reason) -> Mapping[str, str]:
     """Say how much there is at the most of what a task asks for."""
     if reason.code is not _C.NEVER_FITS or "largest" not in reason.facts:
         return {}
-    largest = reason.facts["largest"]
-    return {
-        "most": "and there is none"
-        if largest == "none"
-        else f"the most there is on a node is {_fact('largest', largest)}"
-    }
+    largest, resource = reason.facts["largest"], str(reason.facts.get("resource", ""))
+    if largest in ("none", 0):
+        return {"most": "and there is none"}
+    most = "the most there is on a node is"
+    if resource.startswith("nodes"):
+        most = "and there are"
+    elif resource == "walltime":
+        most = "the most that a job may have is"
+    return {"most": f"{most} {_fact('largest', largest)}"}
+
+
+def _nowhere(reason: Reason) -> Mapping[str, str]:
+    """Say which backend or partition that a task names is not there."""
+    if reason.code is not _C.NO_BACKEND or "wanted" not in reason.facts:
+        return {}
+    backend, _, partition = str(reason.facts["wanted"]).partition("/")
+    if partition in ("", "any"):
+        return {"nowhere": f"there is no backend {backend}"}
+    if backend == "any":
+        return {"nowhere": f"no backend has a partition {partition}"}
+    return {"nowhere": f"{backend} has no partition {partition}"}
 
 
 def _moment(text: str) -> str:

@@ -30,7 +30,7 @@ from elisa.backends.pbs.options import Dialect, History, PbsOptions
 from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, release_argv
 from elisa.backends.pbs.server import PbsServer, batches
 from elisa.backends.pbs.states import Record, describe
-from elisa.backends.pbs.submission import parse_submit, render_script, submit_argv
+from elisa.backends.pbs.submission import check_extras, parse_submit, render_script, submit_argv
 from elisa.backends.protocol import refuse_components
 from elisa.backends.runner import Runner
 from elisa.model.errors import AtLimit, Rejected, Unavailable
@@ -100,6 +100,11 @@ class PbsBackend:
         dialect = self._server.dialect()
         argv = submit_argv(self._server.program("qsub"), request, self._names(), self.options, dialect)
         return argv, render_script(request) if dialect is Dialect.TORQUE else ""
+
+    def check(self, request: JobRequest) -> None:
+        """Raise Rejected for what qsub has no words for."""
+        refuse_components(request)
+        check_extras(request)
 
     def submit(self, request: JobRequest) -> NativeId:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""

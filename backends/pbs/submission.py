@@ -27,7 +27,7 @@ from elisa.model.ids import AttemptId, NativeId
 from elisa.model.native import JobRequest
 from elisa.model.resources import MPS, Resources
 
-__all__ = ["EXTRAS", "array_options", "parse_submit", "render_command", "render_script", "submit_argv"]
+__all__ = ["EXTRAS", "array_options", "check_extras", "parse_submit", "render_command", "render_script", "submit_argv"]
 
 EXTRAS = {"project": "-P", "mail-events": "-m", "mail-users": "-M", "begin": "-a"}
 """Options of qsub that a task may set for itself; beside them `place`, `resource.NAME` and `chunk.NAME`."""
@@ -161,6 +161,12 @@ def _ids(after: tuple[NativeId, ...]) -> str:
         raise Rejected("a dependency on a job that is not PBS's", why=", ".join(after))
     # PBS knows no dependency on an element of an array, but on all of them
     return ":".join(dict.fromkeys(array_of(ref.pbs_id) for ref in known if ref))
+
+
+def check_extras(request: JobRequest) -> None:
+    """Raise Rejected for an option that a task may not pass on."""
+    for _ in _extras(request):
+        pass
 
 
 def _extras(request: JobRequest) -> Iterator[str]:

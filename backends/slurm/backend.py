@@ -18,6 +18,7 @@ from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.library import SlurmLibrary
 from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.options import Accounting, SlurmOptions
+from elisa.backends.slurm.refusals import raise_refused
 from elisa.backends.slurm.states import HELD_BY_USER, Record, describe
 from elisa.backends.slurm.submission import nice_of, parse_number, parse_submit, render_script, submit_argv
 from elisa.backends.slurm.topology import remembered, topology_argv
@@ -86,6 +87,17 @@ class SlurmBackend:
         """Return the command line and the script that `submit` would use. Raises Rejected."""
         argv = submit_argv(self._client.program("sbatch"), request, self.instance, self.options)
         return argv, render_script(request)
+
+    def check(self, request: JobRequest) -> None:
+        """Raise Rejected for what sbatch has no words for."""
+        self.preview(request)
+
+    def rehearse(self, request: JobRequest) -> None:
+        """Raise Rejected for what the controller would refuse, as sbatch --test-only tells. Raises Unavailable."""
+        (sbatch, *words), script = self.preview(request)
+        answer = self._sbatch((sbatch, "--test-only", *words), script, request)
+        if not answer.ok:
+            raise_refused(answer)
 
     def submit(self, request: JobRequest) -> NativeId:
         """Submit one job, once. Raises Rejected, Unavailable or SubmitUncertain."""

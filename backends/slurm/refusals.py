@@ -9,7 +9,7 @@ from __future__ import annotations
 from elisa.backends.runner import Completed
 from elisa.model.errors import AtLimit, BackendError, Rejected, SubmitUncertain, Unavailable
 
-__all__ = ["refusal", "unavailable"]
+__all__ = ["raise_refused", "refusal", "unavailable"]
 
 # The question was, or may have been, on its way: "Socket timed out" was followed by a running job (measured on 22.05).
 _LOST_ANSWER = (
@@ -67,6 +67,7 @@ _TOO_MANY = (
 _LIMIT_OF_ONE_JOB = ("perjob", "pernode", "wallduration", "qosmin", "maxtres", "mincpunotsatisfied")
 _LIMIT = "violates accounting/qos policy"
 _ANSWERED = (
+    "allocation failure",
     "batch job submission failed",
     "sbatch: error",
     "sbatch: unrecognized option",
@@ -92,6 +93,19 @@ def refusal(answer: Completed) -> BackendError:
     return SubmitUncertain("sbatch failed without saying why", why=words or f"exit status {answer.exit_code}")
 
 
+def raise_refused(rehearsal: Completed) -> None:
+    """Raise what an unsuccessful rehearsal means: Rejected where it says no for good, Unavailable where it says nothing.
+
+    "Requested node configuration is not available" is neither: so it says, too, while the nodes are down or drained, where
+    a job may wait for them (seen on 22.05). What no node has is known from the nodes themselves.
+    """
+    meant = refusal(rehearsal)
+    if isinstance(meant, Rejected) and "node configuration is not available" not in meant.why:
+        raise meant
+    if not isinstance(meant, Rejected | AtLimit):
+        raise unavailable("Slurm did not say whether it would take the job", rehearsal)
+
+
 def unavailable(what: str, answer: Completed) -> Unavailable:
     """Return the error for a question that got no usable answer."""
     return Unavailable(what, why=_words(answer), hint="`elisa doctor` shows how Slurm is reached")
@@ -104,7 +118,8 @@ def _busy(words: str) -> tuple[str, str, str]:
 def _words(answer: Completed) -> str:
     """Return what was said in one line, without the program's name on each."""
     lines = (line.strip() for line in (answer.stderr or answer.stdout).split("\n"))
-    return "; ".join(line.removeprefix("sbatch: error: ") for line in lines if line)[:500]
+    said = (line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in lines if line)
+    return "; ".join(said)[:500]
 
 
 def _has(said: str, words: tuple[str, ...]) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from elisa.backends.protocol import tag_of
 from elisa.backends.runner import Completed
+from elisa.backends.slurm.extras import extra_options
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.refusals import refusal
@@ -25,7 +26,6 @@ from elisa.model.native import JobRequest
 from elisa.model.resources import Resources, is_shared
 
 __all__ = [
-    "EXTRAS",
     "checked",
     "common_options",
     "constraint_of",
@@ -37,19 +37,6 @@ __all__ = [
     "submit_argv",
 ]
 
-EXTRAS = frozenset(
-    {
-        "acctg-freq", "batch", "bb", "begin", "cluster-constraint", "comment", "container", "contiguous", "core-spec",
-        "cores-per-socket", "cpu-freq", "cpus-per-gpu", "deadline", "delay-boot", "distribution", "gpu-bind", "gpu-freq",
-        "gpus-per-socket", "gpus-per-task", "gres-flags", "hint", "mail-type", "mail-user", "mcs-label", "mem-bind",
-        "mem-per-cpu", "mem-per-gpu", "network", "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket",
-        "oversubscribe", "power", "prefer", "profile", "segment", "sockets-per-node", "spread-job", "switches", "thread-spec",
-        "threads-per-core", "time-min", "tmp", "tres-bind", "tres-per-task", "use-min-nodes", "wckey",
-    }
-)  # fmt: skip
-"""Options of sbatch that a task may set for itself. All others either belong to elisa or could undo its guarantees."""
-
-_WORD = re.compile(r"[A-Za-z0-9._@%+:/=-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # One answer line: the number, and the cluster where several are known. A site's wrapper may print more around it.
 _ACCEPTED = re.compile(r"^([1-9][0-9]*)(?:;[^\n]*)?$", re.MULTILINE)
@@ -100,7 +87,7 @@ def checked(argv: tuple[str, ...]) -> tuple[str, ...]:
 
 def common_options(request: JobRequest, options: SlurmOptions) -> tuple[str, ...]:
     """Return the options that do not tell one attempt from another. Raises Rejected."""
-    return (*_fixed(options), *_wishes(request, options), *_extras(request, options))
+    return (*_fixed(options), *_wishes(request, options), *extra_options(request, options))
 
 
 def _fixed(options: SlurmOptions) -> Iterator[str]:
@@ -170,7 +157,7 @@ def _resources(asked: Resources, options: SlurmOptions, extras: set[str]) -> Ite
     yield f"--time={-(-asked.walltime_s // 60)}"
     if asked.memory_mib_per_node and not extras & {"mem-per-cpu", "mem-per-gpu"}:
         yield _memory(asked, options.memory_style)
-    if asked.gpus.per_node and not extras & {"gpus-per-task", "gpus-per-socket"}:
+    if asked.gpus.per_node and "gpus-per-task" not in extras:
         yield _gpus(asked, options.gpu_style)
     constraint = constraint_of(asked)
     if constraint:
@@ -231,15 +218,6 @@ def constraint_of(asked: Resources) -> str:
     if features and asked.constraint:
         return f"{features}&({asked.constraint})"
     return features or asked.constraint
-
-
-def _extras(request: JobRequest, options: SlurmOptions) -> Iterator[str]:
-    allowed = EXTRAS | set(options.extras)
-    for name, value in request.extras:
-        if name not in allowed or not _WORD.fullmatch(name):
-            hint = f"allowed are {', '.join(sorted(allowed))}; a site adds others under `extras` of its slurm backend"
-            raise Rejected(f"`{name}` is no option that a task may pass to sbatch", hint=hint)
-        yield f"--{name}={value}" if value else f"--{name}"
 
 
 def parse_submit(answer: Completed, attempt: AttemptId) -> NativeId:

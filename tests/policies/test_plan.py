@@ -90,7 +90,7 @@ def test_smaller_work_still_starts_beside_what_does_not_fit() -> None:
         (a_request(gpus=1), "gpus a node (any)"),
         (a_request(gpus=1, types=("h100",)), "gpus a node (h100)"),
         (a_request(nodes=2), "nodes"),
-        (a_request(features=("ib",)), "feature"),
+        (a_request(features=("ib",)), "node with the feature ib"),
     ],
 )
 def test_what_fits_nowhere_says_by_what(request_: Resources, resource: str) -> None:

@@ -95,13 +95,39 @@ project: demo
 tasks:
   gpus: {command: ["true"], resources: {gpus: 9}}
   days: {command: ["true"], resources: {walltime: 3d}, placement: {partition: high}}
+  kind: {command: ["true"], resources: {constraint: "ib&gold"}}
+  seat: {command: ["true"], resources: {licences: {matlab: 3}}}
   fine: {command: ["true"]}
 """)
 
     warnings = document(elisa(on_slurm.home, "submit", str(file), "--json", env=os.environ))["warnings"]
 
-    assert [words.partition(":")[0] for words in warnings] == ["gpus", "days"]
-    assert all("can never start" in words for words in warnings)
+    assert [words.partition(":")[0] for words in warnings] == ["gpus", "days", "kind", "seat"]
+    assert all("can never start" in words for words in warnings[:2])
+    assert warnings[2:] == [
+        "kind: slurm would refuse it: Invalid feature specification",
+        "seat: slurm would refuse it: Invalid license specification",
+    ]
+
+
+def test_what_no_option_of_sbatch_may_say_is_refused_when_it_is_submitted(on_slurm: ElisaOnSlurm) -> None:
+    file = on_slurm.folder / "forbidden.yaml"
+    file.write_text("""
+name: forbidden
+project: demo
+tasks:
+  again: {command: ["true"], placement: {extras: {requeue: ""}}}
+  more: {command: ["true"], resources: {gpus: 1}, placement: {extras: {gpus-per-task: 2}}}
+""")
+
+    answer = elisa(on_slurm.home, "submit", str(file), env=os.environ)
+
+    assert answer.returncode == 2
+    assert [line for line in answer.stderr.split("\n") if line.startswith("error: ")] == [
+        "error: again: `requeue` is no option that a task may pass to sbatch",
+        "error: more: `gpus-per-task` contradicts what the task asks for",
+    ]
+    assert on_slurm.states() == {}
 
 
 def test_native_view_shows_ids_and_what_the_queue_says(on_slurm: ElisaOnSlurm) -> None:

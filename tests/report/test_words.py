@@ -112,11 +112,32 @@ def test_of_a_tie_over_switches_they_are_named(wants: str, state: str, nodes: st
     assert in_words(reason) == words
 
 
-@pytest.mark.parametrize(("largest", "words"), [("none", "and there is none"), (4, "the most there is on a node is 4")])
-def test_what_never_fits_is_told_how_much_there_is(largest: str | int, words: str) -> None:
-    reason = because(ReasonCode.NEVER_FITS, resource="thing", asked="a", largest=largest)
+@pytest.mark.parametrize(
+    ("resource", "largest", "words"),
+    [
+        ("thing", "none", "and there is none"),
+        ("gpus a node (h100)", 0, "and there is none"),
+        ("cpus a node", 4, "the most there is on a node is 4"),
+        ("nodes", 4, "and there are 4"),
+        ("walltime", "1d00h", "the most that a job may have is 1d00h"),
+    ],
+)
+def test_what_never_fits_is_told_how_much_there_is(resource: str, largest: str | int, words: str) -> None:
+    reason = because(ReasonCode.NEVER_FITS, resource=resource, asked=9, largest=largest)
 
-    assert in_words(reason) == f"it can never start: it asks for a thing, {words}"
+    assert in_words(reason) == f"it can never start: it asks for 9 {resource}, {words}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("moon/any", "there is no backend moon"),
+        ("any/gold", "no backend has a partition gold"),
+        ("moon/gold", "moon has no partition gold"),
+    ],
+)
+def test_a_place_that_is_not_there_is_named(wanted: str, words: str) -> None:
+    assert in_words(because(ReasonCode.NO_BACKEND, wanted=wanted)) == words
 
 
 @pytest.mark.parametrize("over", [{}, {"over": "switch"}])

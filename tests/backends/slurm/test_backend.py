@@ -9,7 +9,7 @@ import pytest
 
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.options import Accounting, SlurmOptions
-from elisa.model.errors import SubmitUncertain, Unavailable
+from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import NativeId
 from elisa.model.native import Answered, CancelOutcome, Found, Gone, NativeState, Seen, Unreachable
 from elisa.model.states import EndReason
@@ -381,6 +381,67 @@ def test_preview_is_exactly_what_is_submitted() -> None:
     backend.submit(a_request())
 
     assert (runner.asked, runner.inputs) == ([argv], [script])
+
+
+# rehearsal
+
+
+def rehearsed(words: str, **answer: object) -> None:
+    said = Completed(exit_code=1, stderr=f"{words}\n", **answer)  # type: ignore[arg-type]  # a builder passes on
+    backend_with(ScriptedRunner({"sbatch": said})).rehearse(a_request())
+
+
+def test_a_rehearsal_asks_what_a_submission_would_and_submits_nothing() -> None:
+    runner = ScriptedRunner({"sbatch": Completed(exit_code=0, stderr="sbatch: Job 5 to start at ...\n")})
+    backend = backend_with(runner)
+    argv, script = backend.preview(a_request())
+
+    backend.rehearse(a_request())
+
+    assert runner.asked == [(argv[0], "--test-only", *argv[1:])]
+    assert runner.inputs == [script]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "allocation failure: Invalid qos specification",
+        "sbatch: error: Invalid --begin specification",
+        "allocation failure: Invalid feature specification",
+    ],
+)
+def test_what_slurm_would_refuse_in_a_rehearsal_is_told_in_its_words(words: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        rehearsed(words)
+
+    assert caught.value.why == words.partition(": ")[2].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # so it says while all nodes are down, too
+        "allocation failure: Requested node configuration is not available",
+        "allocation failure: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+    ],
+)
+def test_what_may_change_by_waiting_is_no_refusal_in_a_rehearsal(words: str) -> None:
+    rehearsed(words)
+
+
+@pytest.mark.parametrize("words", ["allocation failure: Socket timed out on send/recv operation", "Segmentation fault"])
+def test_a_rehearsal_without_an_answer_says_nothing_of_the_job(words: str) -> None:
+    with pytest.raises(Unavailable):
+        rehearsed(words)
+
+
+def test_what_no_option_can_say_is_told_without_asking_anybody() -> None:
+    runner = ScriptedRunner({})
+
+    with pytest.raises(Rejected):
+        backend_with(runner).check(a_request(extras=(("requeue", ""),)))
+
+    assert runner.asked == []
 
 
 def test_capabilities_name_arrays_and_dependencies() -> None:

@@ -198,14 +198,39 @@ def test_memory_is_asked_for_by_core_where_the_site_wants_it_and_never_less_than
     assert not any(option.startswith("--mem=") for option in options)
 
 
-def test_extra_takes_the_place_of_what_it_contradicts() -> None:
-    resources = Resources(memory_mib_per_node=1000, gpus=GpuRequest(per_node=2))
-    request = a_request(resources=resources, extras=(("mem-per-cpu", "500M"), ("gpus-per-task", "1")))
+def test_extra_that_says_the_same_takes_the_place_of_what_elisa_would_say() -> None:
+    resources = Resources(cpus_per_task=2, memory_mib_per_node=1000, gpus=GpuRequest(per_node=2), tasks_per_node=2)
+    request = a_request(resources=resources, extras=(("mem-per-cpu", "250M"), ("gpus-per-task", "a100:1")))
 
     asked = options_of(request)
 
-    assert {"--mem-per-cpu=500M", "--gpus-per-task=1"} <= asked
+    assert {"--mem-per-cpu=250M", "--gpus-per-task=a100:1"} <= asked
     assert not {word for word in asked if word.startswith(("--mem=", "--gres="))}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "resources"),
+    [
+        ("gpus-per-task", "4", Resources()),
+        ("gpus-per-task", "a100:2", Resources(gpus=GpuRequest(per_node=2), tasks_per_node=2)),
+        ("gpus-per-task", "many", Resources(gpus=GpuRequest(per_node=2))),
+        ("mem-per-cpu", "2G", Resources(cpus_per_task=2, memory_mib_per_node=2048)),
+        ("mem-per-cpu", "much", Resources(memory_mib_per_node=2048)),
+        ("mem-per-gpu", "1000", Resources(gpus=GpuRequest(per_node=2), memory_mib_per_node=1000)),
+        ("oversubscribe", "", Resources(exclusive=True)),
+    ],
+)
+def test_extra_that_asks_for_another_amount_than_the_books_say_is_refused(
+    name: str, value: str, resources: Resources
+) -> None:
+    with pytest.raises(Rejected, match=f"`{name}` contradicts what the task asks for"):
+        options_of(a_request(resources=resources, extras=((name, value),)))
+
+
+@pytest.mark.parametrize("name", ["tres-per-task", "gpus-per-socket", "cpus-per-gpu"])
+def test_extra_that_asks_for_what_no_budget_would_see_is_refused(name: str) -> None:
+    with pytest.raises(Rejected, match="no option that a task may pass"):
+        options_of(a_request(extras=((name, "9"),)))
 
 
 @pytest.mark.parametrize(
