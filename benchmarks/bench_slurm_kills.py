@@ -1,7 +1,7 @@
 """Submissions to a real Slurm in trouble: what elisa loses and doubles, and what others double. Minutes each.
 
-`ELISA_KILLS` sets how often `elisa tick` is killed (200), while it submits and again while attempts are queued ahead;
-sbatch and the controller get their share.
+`ELISA_KILLS` sets how often `elisa tick` is killed (200), while it submits, after about half of 100 submissions, and while
+attempts are queued ahead; sbatch and the controller get their share.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from benchmarks.slurm_peers import snakemake_doubles, submitit_doubles
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
 from tests.real.kills import Tally, controller_in_trouble, elisa_killed, sbatch_killed
 from tests.real.kills_ahead import killed_while_queued_ahead
+from tests.real.kills_halfway import killed_halfway
 from tests.real.slurm_cluster import SlurmCluster
 
 FIGURES = ("slurm_kill_lost", "slurm_kill_double")
@@ -27,6 +28,7 @@ CAMPAIGNS: tuple[tuple[Callable[[ElisaOnSlurm, int], Tally], int], ...] = (
     (elisa_killed, KILLS),
     (sbatch_killed, max(1, KILLS // 4)),
     (controller_in_trouble, max(1, KILLS // 10)),
+    (killed_halfway, KILLS),
     (killed_while_queued_ahead, KILLS),
 )
 PEERS: Mapping[str, Callable[[SlurmCluster, Path], int]] = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.real.elisa_on_slurm import ElisaOnSlurm
 
-__all__ = ["Tally", "controller_in_trouble", "elisa_killed", "sbatch_killed"]
+__all__ = ["Tally", "controller_in_trouble", "counted", "elisa_killed", "sbatch_killed", "wait_for_lines"]
 
 # Tasks of one pipeline, and how many of them a tick may submit: a round has some to submit and leaves some to the next.
 BATCH = 16
@@ -84,9 +84,9 @@ def _submit(elisa: ElisaOnSlurm, first: int) -> None:
 
 def _kill_elisa(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     """Kill a tick within 40 ms of the beginning of one of its submissions; tell whether it still lived then."""
-    asked = _counted(elisa)
+    asked = counted(elisa)
     ticking = elisa.cli("tick")
-    _wait_for_lines(asked, chance.randint(1, 2), ticking)
+    wait_for_lines(asked, chance.randint(1, 2), ticking)
     time.sleep(chance.uniform(0, 0.04))
     if ticking.poll() is not None:
         return False
@@ -125,9 +125,9 @@ def _calls_of_sbatch(elisa: ElisaOnSlurm) -> list[tuple[str, int]]:
 
 def _trouble_controller(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     """Stop or kill slurmctld within 30 ms of the beginning of a submission, and bring it back."""
-    asked = _counted(elisa)
+    asked = counted(elisa)
     ticking = elisa.cli("tick")
-    _wait_for_lines(asked, chance.randint(1, 2), ticking)
+    wait_for_lines(asked, chance.randint(1, 2), ticking)
     time.sleep(chance.uniform(0, 0.03))
     is_alive = ticking.poll() is None
     if chance.random() < 0.5:
@@ -142,7 +142,7 @@ def _trouble_controller(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
     return is_alive
 
 
-def _counted(elisa: ElisaOnSlurm) -> Path:
+def counted(elisa: ElisaOnSlurm) -> Path:
     """Have every sbatch leave a line in a new file before it begins."""
     asked = elisa.folder / "asked"
     asked.write_text("")
@@ -150,6 +150,7 @@ def _counted(elisa: ElisaOnSlurm) -> Path:
     return asked
 
 
-def _wait_for_lines(file: Path, count: int, while_alive: subprocess.Popen[bytes]) -> None:
+def wait_for_lines(file: Path, count: int, while_alive: subprocess.Popen[bytes]) -> None:
+    """Wait until a file has so many lines, or the process that writes them has ended."""
     while while_alive.poll() is None and file.read_text().count("\n") < count:
         time.sleep(0.002)
