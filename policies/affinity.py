@@ -9,9 +9,8 @@ the first in the order goes where it likes, and the others follow.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,7 +21,9 @@ import numpy.typing as npt
 from elisa.model.affinity import Bond, Company, Neighbour, Over
 from elisa.model.columns import Shape
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.policies.affinity_order import awaited, followed
 from elisa.policies.affinity_pledges import Pledge, Pledges, shunned_by
+from elisa.policies.affinity_whereabouts import Stay, Whereabouts
 from elisa.policies.placement_pools import NodeColumns, Pool
 from elisa.policies.topology import switch_mates
 
@@ -30,50 +31,6 @@ __all__ = ["Clearing", "Presence"]
 
 _Bools = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
-
-
-class _Stay(NamedTuple):
-    """Where a task lives for a circle, and until when; one that this plan places has no name yet."""
-
-    cluster: int
-    nodes: tuple[int, ...]
-    until_s: float = inf
-    task: str = ""
-
-
-@dataclass(slots=True)
-class _Whereabouts:
-    """Where tasks are: on which nodes of which cluster, in the queue of which backend, and where those were that are over."""
-
-    stays: list[_Stay] = field(default_factory=list)
-    queued: Counter[str] = field(default_factory=Counter)
-    was_on: set[tuple[int, int]] = field(default_factory=set)
-    is_over: bool = False
-
-    def enter(self, stay: _Stay, backend: str, sign: int, *, is_placed: bool) -> None:
-        """Count one that lives; with `sign` -1 no more."""
-        if not is_placed:
-            self.queued[backend] += sign
-        elif sign > 0:
-            self.stays.append(stay)
-        else:
-            self.stays.remove(stay)
-
-    def nodes(self, cluster: int, at_s: float = -inf) -> frozenset[int]:
-        """Return the nodes of a cluster where one lives, or will live still."""
-        return frozenset(node for stay in self._at(at_s) if stay.cluster == cluster for node in stay.nodes)
-
-    def lives(self, at_s: float) -> bool:
-        """Tell whether one lives, or will live still."""
-        return any(True for _ in self._at(at_s))
-
-    def were_on(self, cluster: int, at_s: float) -> frozenset[int]:
-        """Return the nodes of a cluster where those were that are over, or will be by then."""
-        gone = ((stay.cluster, node) for stay in self.stays if stay.until_s <= at_s for node in stay.nodes)
-        return _within(cluster, (*self.was_on, *gone))
-
-    def _at(self, at_s: float) -> Iterator[_Stay]:
-        return (stay for stay in self.stays if stay.until_s > at_s)
 
 
 class _Binding(NamedTuple):
@@ -121,7 +78,7 @@ class Presence:
         self.bonds: Mapping[int, Bond] = {
             number: shape.bond for number, shape in enumerate(shapes) if shape.bond.ties or shape.bond.circles
         }
-        self.followers = frozenset(number for number, bond in self.bonds.items() if tuple(_followed(bond)))
+        self.followers = frozenset(number for number, bond in self.bonds.items() if tuple(followed(bond)))
         self.tied: dict[int, int] = {}
         self._company = company
         self._now_s = now_s
@@ -129,9 +86,9 @@ class Presence:
         self._pledges = Pledges()
         self.is_patient = True
         """Whether a task waits for others that are ready: one that was promised room does not, for they came later."""
-        self._members: defaultdict[int, _Whereabouts] = defaultdict(_Whereabouts)
-        self._shunners: defaultdict[int, _Whereabouts] = defaultdict(_Whereabouts)
-        self._awaited = _awaited(self.bonds, self.followers)
+        self._members: defaultdict[int, Whereabouts] = defaultdict(Whereabouts)
+        self._shunners: defaultdict[int, Whereabouts] = defaultdict(Whereabouts)
+        self._awaited = awaited(self.bonds, self.followers)
         self._wide = frozenset(number for number, circle in enumerate(company.circles) if circle.over is Over.SWITCH)
         self._mates: dict[int, Mapping[int, tuple[int, ...]]] = {}
         if self.bonds:
@@ -151,7 +108,7 @@ class Presence:
         until_s = self._ends_s.get(one.task, inf)
         for book, circles in ((self._members, one.circles), (self._shunners, one.shuns)):
             for circle in circles:
-                stay = _Stay(cluster, self._reach(circle, columns, nodes), until_s, one.task)
+                stay = Stay(cluster, self._reach(circle, columns, nodes), until_s, one.task)
                 book[circle].enter(stay, one.backend, 1, is_placed=bool(one.nodes))
 
     def _reach(self, circle: int, columns: NodeColumns | None, nodes: Iterable[int]) -> tuple[int, ...]:
@@ -173,7 +130,7 @@ class Presence:
         bond, until_s = self.bonds[number], self._now_s + lasts_s
         for book, circles in ((self._members, bond.circles), (self._shunners, shunned_by(bond))):
             for circle in circles:
-                stay = _Stay(id(pool.nodes), self._reach(circle, pool.nodes, nodes), until_s)
+                stay = Stay(id(pool.nodes), self._reach(circle, pool.nodes, nodes), until_s)
                 book[circle].enter(stay, pool.backend, sign, is_placed=bool(nodes))
 
     def is_held(self, number: int) -> bool:
@@ -205,7 +162,7 @@ class Presence:
 
     def _leans(self, number: int, at_s: float) -> tuple[frozenset[int], frozenset[int]]:
         """Return the circles that a task of the shape must be beside of whom nobody will live any more, or ever did."""
-        leans = [one for one in _followed(self.bonds[number]) if not self._members[one].lives(at_s)]
+        leans = [one for one in followed(self.bonds[number]) if not self._members[one].lives(at_s)]
         strangers = [one for one in leans if not (self._members[one].is_over or self._members[one].stays)]
         return frozenset(leans), frozenset(strangers)
 
@@ -282,7 +239,7 @@ class Presence:
 
     def _bindings(self, number: int, pool: Pool, at_s: float = -inf) -> Iterator[_Binding]:
         bond, cluster = self.bonds[number], id(pool.nodes)
-        for circle in _followed(bond):
+        for circle in followed(bond):
             beside = self._beside(number, circle, cluster, at_s)
             if beside is not None:
                 yield _Binding("beside", circle, *beside)
@@ -307,39 +264,3 @@ class Presence:
         if one.is_over or one.stays:
             return "ran", one.were_on(cluster, at_s)
         return ("ready", frozenset()) if self.is_patient and circle in self._awaited.get(number, ()) else None
-
-
-def _within(cluster: int, places: Iterable[tuple[int, int]]) -> frozenset[int]:
-    return frozenset(node for where, node in places if where == cluster)
-
-
-def _followed(bond: Bond) -> Iterator[int]:
-    """Yield the circles that tasks must be beside."""
-    return (tie.whom for tie in bond.ties if not (tie.apart or tie.weight))
-
-
-def _awaited(bonds: Mapping[int, Bond], followers: Iterable[int]) -> Mapping[int, frozenset[int]]:
-    """Return for each shape the circles of which a ready task can go first, that does not wait for the shape in turn."""
-    belong: defaultdict[int, list[int]] = defaultdict(list)
-    for number, bond in bonds.items():
-        for circle in bond.circles:
-            belong[circle].append(number)
-    ahead = {one: frozenset(other for circle in _followed(bonds[one]) for other in belong[circle]) for one in followers}
-    return {
-        one: frozenset(
-            circle
-            for circle in _followed(bonds[one])
-            if any(one not in _reached(other, ahead) for other in belong[circle])
-        )
-        for one in ahead
-    }
-
-
-def _reached(start: int, ahead: Mapping[int, frozenset[int]]) -> set[int]:
-    """Return a shape and all that it waits for, directly or not."""
-    found, waiting = {start}, [start]
-    for number in waiting:
-        fresh = ahead.get(number, frozenset()) - found
-        found |= fresh
-        waiting.extend(fresh)
-    return found

@@ -15,7 +15,7 @@ from elisa.model.resources import Resources
 from elisa.policies.budgets import Owner, demand_of
 from elisa.policies.budgets_caps import cap_rows
 from elisa.policies.elastic import is_settled, pays, size_of, sized, sizes_above
-from elisa.policies.makeroom import ground_of
+from elisa.policies.makeroom_nodes import ground_of
 from elisa.policies.placement_nodes import fitting_nodes
 from elisa.policies.placement_pools import Pool
 from elisa.policies.preemption import Ground

@@ -13,7 +13,8 @@ from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.site import Reservation
 from elisa.policies.claims import guests_of
-from elisa.policies.makeroom import BLOCKED, ground_of
+from elisa.policies.makeroom import BLOCKED
+from elisa.policies.makeroom_nodes import ground_of
 from elisa.policies.preemption import Ground, Standing, Victim, cost_of
 from elisa.policies.preemption_ties import clear_cheapest, site_of
 from elisa.policies.profile import need_of

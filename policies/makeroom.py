@@ -10,26 +10,21 @@ import numpy as np
 
 from elisa.model.columns import RunningRow
 from elisa.model.decisions import Preempt, Resize
-from elisa.model.ids import AttemptId, TaskId
-from elisa.model.reasons import Fact, ReasonCode, because
-from elisa.policies.elastic import has_claim, is_settled, size_of, spare_of
+from elisa.model.ids import TaskId
+from elisa.model.reasons import ReasonCode
+from elisa.policies.makeroom_nodes import Clearer
 from elisa.policies.placement_pools import Pool, Way
 from elisa.policies.preemption import (
-    Ground,
     Standing,
-    Victim,
-    cost_of,
     may_preempt,
-    standings,
-    victims_of,
 )
-from elisa.policies.preemption_ties import Site, clear_cheapest, site_of
-from elisa.policies.profile import need_of
+from elisa.policies.preemption_ties import Site, site_of
 from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.starts import Start
 from elisa.policies.tiers import has_tiers, tiers
-from elisa.policies.walk import Start, Walk
+from elisa.policies.walk import Walk
 
-__all__ = ["BLOCKED", "ground_of", "make_room"]
+__all__ = ["BLOCKED", "make_room"]
 
 # Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
 _BENEFICIARIES = 32
@@ -59,11 +54,11 @@ def make_room(
             maker.serve_gang(int(snapshot.tasks.gang[row]))
         elif snapshot.tasks.ids[row] not in served:
             maker.serve(row)
-    for starts in _together(walk) if maker.may_clear else ():
+    for starts in _together(walk) if maker.clearer.may_clear else ():
         maker.serve_started(starts)
     for queued in maker.queued()[:_BENEFICIARIES]:
         maker.serve_queued(queued)
-    return tuple(maker.decisions)
+    return tuple(maker.clearer.decisions)
 
 
 def _blocked(order: Ints, walk: Walk) -> list[int]:
@@ -84,38 +79,16 @@ def _together(walk: Walk) -> list[list[Start]]:
     return list(groups.values())
 
 
-def ground_of(walk: Walk, pool: Pool, leaving: Sequence[RunningRow] = ()) -> Ground:
-    """Return what is free on a pool's cluster once `leaving` have left and what a walk started there has begun."""
-    ground = Ground(pool.nodes, leaving)
-    for start in walk.starts:
-        if walk.snapshot.pools[start.way.pool].nodes is pool.nodes:
-            need = need_of(start.way.request, start.way.gpu_type, pool.nodes)
-            for node in start.taken.nodes:
-                ground.take(need, node)
-    return ground
-
-
 class _Maker:
-    """Serves one task after another; who was asked for one is not asked for another."""
+    """Serves one task after another, and gangs as a whole."""
 
     def __init__(self, snapshot: Snapshot, order: Ints, walk: Walk) -> None:
-        self.decisions: list[Preempt | Resize] = []
+        self.clearer = Clearer(snapshot, walk)
         self._snapshot = snapshot
         self._walk = walk
-        self._standings = standings(snapshot.running, snapshot.caps, snapshot.site)
-        self._victims = victims_of(snapshot.running, snapshot.caps, snapshot.site, snapshot.now_s)
-        self._asked: set[str] = set()
         self._order = order
         self._admitted: list[tuple[int, int]] = []
         self._tier = tiers(snapshot, order) if has_tiers(snapshot) else np.ones(len(order), dtype=np.int64)
-        self._grounds: dict[int, Ground] = {}
-        rules, now_s = snapshot.site.preemption, snapshot.now_s
-        self._elastic = [row for row in snapshot.running if is_settled(row, rules, now_s)]
-
-    @property
-    def may_clear(self) -> bool:
-        """Whether anybody could be asked to leave nodes: all of them, or what is more than the least of elastic work."""
-        return self._snapshot.site.preemption.enabled or bool(self._elastic)
 
     def serve_gang(self, gang: int) -> None:
         """Have elastic work make room for as many members of a gang as must start together, or for none: nobody stops."""
@@ -127,7 +100,7 @@ class _Maker:
     def _serve_member(self, row: int, lead: TaskId) -> bool:
         owner, shape = int(self._snapshot.tasks.owner[row]), int(self._snapshot.tasks.shape[row])
         # Where its other members will be decides where one may be that is tied to them: nobody works that out.
-        is_foreseen = bool(self._elastic) and not self._walk.presence.is_held(shape)
+        is_foreseen = self.clearer.may_clear and not self._walk.presence.is_held(shape)
         for way in self._walk.ways_of[shape] if is_foreseen else ():
             if self._may_take(owner, way) and self._shrink_on(way, self._standing(row), lead):
                 self._walk.admission.take(owner, way)
@@ -143,7 +116,7 @@ class _Maker:
         if pool.keeps_queue:
             return False
         site = self._site(way, lead, self._walk.future.reserved_nodes(way))
-        return self._make_smaller(self._walk.counted[way], standing, lead, site) is not None
+        return self.clearer.make_smaller(self._walk.counted[way], standing, lead, site) is not None
 
     def _lead(self, rows: Sequence[int]) -> TaskId:
         """Return the member that stands for all of a gang."""
@@ -151,8 +124,7 @@ class _Maker:
 
     def _all_or_none(self, servings: Sequence[Callable[[], bool]], needed: int) -> None:
         """Serve one after another until enough are served; if they are too few, ask nobody for any of them."""
-        grounds = {cluster: ground.copy() for cluster, ground in self._grounds.items()}
-        decided, asked, admitted = len(self.decisions), set(self._asked), len(self._admitted)
+        mark, admitted = self.clearer.mark(), len(self._admitted)
         served = 0
         for serve in servings:
             served += serve()
@@ -160,8 +132,8 @@ class _Maker:
                 return
         for owner, way in self._admitted[admitted:]:
             self._walk.admission.take(owner, way, -1)
-        del self.decisions[decided:], self._admitted[admitted:]
-        self._grounds, self._asked = grounds, asked
+        del self._admitted[admitted:]
+        self.clearer.undo(mark)
 
     def serve(self, row: int) -> None:
         """Make room for one task by the first way that can be cleared."""
@@ -179,11 +151,11 @@ class _Maker:
             return False
         if pool.keeps_queue:
             withdrawn = self._walk.room.may_wait(way) and self._withdraw(beneficiary, pool, standing)
-            if withdrawn and self.may_clear:
+            if withdrawn and self.clearer.may_clear:
                 # It will be first in the queue in a minute: whoever has to make room then is asked now.
                 self._clear_site(beneficiary, way, standing, self._site(way, beneficiary))
             return withdrawn
-        if not self.may_clear:
+        if not self.clearer.may_clear:
             return False
         site = self._site(way, beneficiary, self._walk.future.reserved_nodes(way))
         return self._clear_site(beneficiary, way, standing, site)
@@ -197,79 +169,11 @@ class _Maker:
     def _clear_site(self, beneficiary: TaskId, way: int, standing: Standing, site: Site) -> bool:
         """Make room for a task, and keep others off its nodes who could not be there with it."""
         counted, presence = self._walk.counted[way], self._walk.presence
-        nodes = self._clear_nodes(counted, standing, beneficiary, site)
+        nodes = self.clearer.clear(counted, standing, beneficiary, site)
         if nodes and way in presence.tied:
             pool = self._snapshot.pools[counted.pool]
             presence.pledge(presence.tied[way], pool, nodes, beneficiary, (self._snapshot.now_s, inf))
         return nodes is not None
-
-    def _clear_nodes(self, way: Way, standing: Standing, beneficiary: TaskId, site: Site) -> Sequence[int] | None:
-        """Ask as many as necessary to leave; return where that, with those who leave already, makes room, None if nowhere.
-
-        Elastic work that goes on with fewer nodes loses no more than a start: it is asked before anybody has to wait.
-        """
-        nodes = self._make_smaller(way, standing, beneficiary, site)
-        if nodes is not None or not self._snapshot.site.preemption.enabled:
-            return nodes
-        pool = self._snapshot.pools[way.pool]
-        eligible = [
-            victim
-            for victim in self._victims
-            if victim.row.attempt not in self._asked
-            and victim.row.backend == pool.backend
-            and may_preempt(standing, victim.standing, self._snapshot.site.preemption)
-        ]
-        need = need_of(way.request, way.gpu_type, pool.nodes)
-        cleared = clear_cheapest(self._ground(pool), need, site, eligible)
-        for victim in cleared.victims if cleared is not None else ():
-            self._decide(beneficiary, victim.row, {"cost_hours": round(victim.cost, 3)})
-        return None if cleared is None else cleared.nodes
-
-    def _make_smaller(self, way: Way, standing: Standing, beneficiary: TaskId, site: Site) -> Sequence[int] | None:
-        """Ask as many as necessary to go on with less; return where that, with those who leave already, makes room."""
-        pool = self._snapshot.pools[way.pool]
-        need = need_of(way.request, way.gpu_type, pool.nodes)
-        smaller = clear_cheapest(self._ground(pool), need, site, self._shrinkable(pool, standing, beneficiary, site))
-        for victim in smaller.victims if smaller is not None else ():
-            self._shrink(beneficiary, AttemptId(victim.row.attempt))
-        return None if smaller is None else smaller.nodes
-
-    def _shrinkable(self, pool: Pool, standing: Standing, beneficiary: TaskId, site: Site) -> Sequence[Victim]:
-        """Return what elastic work holds beyond its least, of those who did not give way to this task before.
-
-        Who must leave a node altogether is not helped by having less.
-        """
-        if not self._elastic:
-            return ()
-        wanted = {pool.nodes.names[node] for node in site.members}
-        barred = frozenset().union(*site.bars.values())
-        rows = [
-            row
-            for row in self._elastic
-            if row.backend == pool.backend
-            and row.attempt not in self._asked
-            and beneficiary not in row.gave_way_to
-            and row.task not in barred
-            and has_claim(standing, self._standings[row.attempt])
-        ]
-        spare = ((row, spare_of(row, wanted)) for row in rows)
-        return [
-            Victim(
-                row=part,
-                standing=self._standings[row.attempt],
-                cost=cost_of(row, self._snapshot.site, self._snapshot.now_s),
-            )
-            for row, part in spare
-            if part is not None
-        ]
-
-    def _shrink(self, beneficiary: TaskId, attempt: AttemptId) -> None:
-        self._asked.add(attempt)
-        row = next(one for one in self._elastic if one.attempt == attempt)
-        bounds = row.request.bounds
-        least = bounds.least
-        reason = because(ReasonCode.SHRINKS, task=beneficiary, was=size_of(row), size=least, of=bounds.unit)
-        self.decisions.append(Resize(attempt=attempt, size=least, reason=reason, beneficiary=beneficiary))
 
     def serve_started(self, starts: Sequence[Start]) -> None:
         """Make room for a task or a gang that this plan sends to wait in a native queue; who got nodes needs none.
@@ -295,7 +199,7 @@ class _Maker:
             presence.take(shape, pool, pinned, -1)
             site = site_of(start.way, pool, presence, (shape, lead), off)
             presence.take(shape, pool, pinned)
-        return self._clear_nodes(start.way, self._standing(start.row), lead, site) is not None
+        return self.clearer.clear(start.way, self._standing(start.row), lead, site) is not None
 
     def _standing(self, row: int) -> Standing:
         return Standing(bool(self._tier[row] == 2), int(self._snapshot.tasks.priority[row]))
@@ -303,9 +207,9 @@ class _Maker:
     def queued(self) -> list[list[RunningRow]]:
         """Return the jobs that wait in native queues, those of one gang together, the firmest standing first."""
         waiting = [row for row in self._snapshot.running if row.is_queued and not row.is_leaving]
-        waiting = [row for row in waiting if row.attempt not in self._asked and self.may_clear]
+        waiting = [row for row in waiting if row.attempt not in self.clearer.asked and self.clearer.may_clear]
         groups: dict[str, list[RunningRow]] = {}
-        for row in sorted(waiting, key=lambda row: (self._standings[row.attempt], row.attempt)):
+        for row in sorted(waiting, key=lambda row: (self.clearer.standings[row.attempt], row.attempt)):
             groups.setdefault(row.gang or row.attempt, []).append(row)
         return list(groups.values())
 
@@ -328,34 +232,21 @@ class _Maker:
                     if gpu_type in (row.request.gpus.types or (gpu_type,)):
                         way = Way(row.request, number, gpu_type)
                         site = site_of(way, pool, self._walk.presence, None)
-                        if self._clear_nodes(way, self._standings[row.attempt], beneficiary, site) is not None:
+                        if self.clearer.clear(way, self.clearer.standings[row.attempt], beneficiary, site) is not None:
                             return True
         return False
-
-    def _ground(self, pool: Pool) -> Ground:
-        """Return what will be free on the pool's cluster, less what this plan started there."""
-        ground = self._grounds.get(id(pool.nodes))
-        if ground is None:
-            leaving = [row for row in self._snapshot.running if row.is_leaving and row.backend == pool.backend]
-            ground = self._grounds[id(pool.nodes)] = ground_of(self._walk, pool, leaving)
-        return ground
 
     def _withdraw(self, beneficiary: TaskId, pool: Pool, standing: Standing) -> bool:
         """Give a place in a native queue to a task in front of one that waits there and has not begun."""
         waiting = [one for one in self._snapshot.running if self._may_withdraw(one, pool, standing)]
         if not waiting:
             return False
-        last = max(waiting, key=lambda one: (self._standings[one.attempt], one.attempt))
-        self._decide(beneficiary, last, {"was": "queued"})
+        last = max(waiting, key=lambda one: (self.clearer.standings[one.attempt], one.attempt))
+        self.clearer.decide(beneficiary, last, {"was": "queued"})
         return True
 
     def _may_withdraw(self, one: RunningRow, pool: Pool, standing: Standing) -> bool:
         is_there = (one.backend, one.partition) == (pool.backend, pool.partition.name)
-        if not (one.is_queued and is_there) or one.is_leaving or one.is_protected or one.attempt in self._asked:
+        if not (one.is_queued and is_there) or one.is_leaving or one.is_protected or one.attempt in self.clearer.asked:
             return False
-        return may_preempt(standing, self._standings[one.attempt], self._snapshot.site.preemption)
-
-    def _decide(self, beneficiary: TaskId, victim: RunningRow, facts: dict[str, Fact]) -> None:
-        self._asked.add(victim.attempt)
-        reason = because(ReasonCode.PREEMPTED_FOR, task=beneficiary, **facts)
-        self.decisions.append(Preempt(attempt=AttemptId(victim.attempt), beneficiary=beneficiary, reason=reason))
+        return may_preempt(standing, self.clearer.standings[one.attempt], self._snapshot.site.preemption)

@@ -34,7 +34,8 @@ from elisa.policies.placement_pools import Pool
 from elisa.policies.reservations import to_take_back
 from elisa.policies.score import Scored, rank_options
 from elisa.policies.snapshot import Floats, Ints, Snapshot
-from elisa.policies.walk import Start, Walk
+from elisa.policies.starts import Start
+from elisa.policies.walk import Walk
 
 __all__ = ["Plan", "plan"]
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.reasons import Reason
+from elisa.model.reasons import Reason, ReasonCode
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.room import Room
 from elisa.policies.snapshot import Ints, Snapshot, TaskTable
 
-__all__ = ["Refusals", "Why"]
+__all__ = ["FOR_WANT_OF_NODES", "Refusals", "Why"]
+
+FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.HELD_FOR})
 
 
 @dataclass(slots=True)

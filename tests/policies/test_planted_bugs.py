@@ -21,16 +21,16 @@ from elisa.policies import (
     growing,
     lending,
     makeroom,
+    makeroom_nodes,
     order,
     placement,
     placement_nodes,
     placement_pools,
     preemption,
-    room,
+    room_nodes,
     score,
     snapshot,
     tiers,
-    walk,
 )
 from elisa.policies import profile as profiles
 from elisa.policies.affinity import Presence
@@ -42,6 +42,7 @@ from elisa.policies.exploring import Known
 from elisa.policies.free import Free, Part
 from elisa.policies.room import Room, Taken
 from elisa.policies.snapshot import Ints, Snapshot
+from elisa.policies.starts import Start
 from elisa.policies.walk import Walk
 from tests.policies import test_affinity as tying
 from tests.policies import test_affinity_pledges as pledging
@@ -110,7 +111,7 @@ def all_but_everybodys(self: Caps, member: int) -> tuple[tuple[int, int], ...]:
 
 def a_gang_piecemeal(self: Walk, row: int, owner: int, shape: int) -> None:
     start = self._place(row, owner, shape)
-    if isinstance(start, walk.Start):
+    if isinstance(start, Start):
         self.starts.append(start)
 
 
@@ -200,7 +201,10 @@ BUGS: Mapping[str, Bug] = {
         pledging.TestMadeRoom().test_nobody_leaves_for_a_node_where_one_that_it_shuns_would_stay,
     ),
     "switches do not matter": Bug(
-        room, "on_few_switches", first_come, switching.TestFewest().test_all_go_to_the_tightest_switch_that_holds_them
+        room_nodes,
+        "on_few_switches",
+        first_come,
+        switching.TestFewest().test_all_go_to_the_tightest_switch_that_holds_them,
     ),
     "data that are needed are not asked for": Bug(
         placement_nodes, "required_here", wherever, reading.TestRequired().test_it_runs_on_no_node_without_them
@@ -311,13 +315,13 @@ BUGS: Mapping[str, Bug] = {
         profiles.Profile, "_settle", takes_nothing, keeps_room_beside_what_starts
     ),
     "anybody may preempt": Bug(
-        makeroom,
+        makeroom_nodes,
         "may_preempt",
         always,
         preempting.TestNoPingPong().test_a_victim_was_never_better_than_who_took_its_place,
     ),
     "the worse preempts the better": Bug(
-        makeroom, "may_preempt", later_first, preempting.test_a_better_class_takes_the_place_of_a_worse_one
+        makeroom_nodes, "may_preempt", later_first, preempting.test_a_better_class_takes_the_place_of_a_worse_one
     ),
     "nobody is protected": Bug(
         preemption, "_is_fair_game", always, preempting.test_no_victim_is_protected_young_or_stopped_too_often
@@ -377,12 +381,12 @@ BUGS: Mapping[str, Bug] = {
         assembling.TestBlocked().test_nobody_shrinks_for_a_part_of_a_gang,
     ),
     "elastic work shrinks for anybody": Bug(
-        makeroom, "has_claim", always, assembling.TestBlocked().test_a_gang_of_a_worse_class_has_no_claim
+        makeroom_nodes, "has_claim", always, assembling.TestBlocked().test_a_gang_of_a_worse_class_has_no_claim
     ),
     "elastic work grows into what half of a gang waits for": Bug(snapshot, "AWAITED", MUCH, looks_for_a_lock_up),
     "half-started gangs hold what they have": Bug(assembling, "assemble", lambda _: {}, looks_for_a_lock_up),
     "gpus come back with all cores of the job": Bug(
-        makeroom,
+        makeroom_nodes,
         "spare_of",
         lambda row, _: row,
         widening.TestShrinking().test_who_needs_the_cores_of_the_node_is_not_helped,
