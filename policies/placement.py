@@ -12,7 +12,7 @@ from elisa.model.columns import Shape
 from elisa.model.ids import BackendName
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.resources import Resources
-from elisa.model.units import format_duration
+from elisa.model.units import format_duration, format_memory
 from elisa.policies.locality import missing_data
 from elisa.policies.overcommit import PLAIN
 from elisa.policies.placement_nodes import types_that_fit
@@ -90,19 +90,15 @@ def _beyond_what_is_there(request: Resources, pool: Pool) -> Reason | None:
         int(column[pool.members].max(initial=0)) * 100 // percent
         for column, percent in zip((pool.nodes.cpus, pool.nodes.memory_mib), pool.promised, strict=True)
     )
-    asked = (
-        ("cpus a node", request.cpus_per_node, cpus),
-        ("memory MiB a node", request.memory_mib_per_node, memory_mib),
-    )
     names = {"backend": pool.backend, "partition": pool.partition.name}
-    return next(
-        (
-            because(ReasonCode.NEVER_FITS, resource=what, asked=wanted, largest=largest, **names)
-            for what, wanted, largest in asked
-            if wanted > largest
-        ),
-        None,
-    )
+    if request.cpus_per_node > cpus:
+        return because(
+            ReasonCode.NEVER_FITS, resource="cpus a node", asked=request.cpus_per_node, largest=cpus, **names
+        )
+    if request.memory_mib_per_node > memory_mib:
+        asked, largest = format_memory(request.memory_mib_per_node), format_memory(memory_mib)
+        return because(ReasonCode.NEVER_FITS, resource="memory a node", asked=asked, largest=largest, **names)
+    return None
 
 
 def _of_components(request: Resources, pool: Pool) -> Reason | None:
