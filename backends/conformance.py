@@ -272,10 +272,16 @@ def a_job_over_its_time_limit_is_stopped(world: BackendUnderTest) -> None:
     _expect(seen.end_reason, EndReason.TIMEOUT)
 
 
+def _submit_ahead(world: BackendUnderTest, name: str, exit_code: int = 0) -> NativeId:
+    """Submit a job that runs until another is queued behind it."""
+    script = f"sleep {world.ahead_s:g}; exit {exit_code}"
+    return world.backend.submit(world.job(attempt(name), script, seconds=world.ahead_s, exit_code=exit_code))
+
+
 def a_job_that_follows_another_waits_for_its_success(world: BackendUnderTest) -> None:
     if not world.backend.capabilities.dependencies:
         return
-    first = world.backend.submit(world.job(attempt("followed"), "sleep 3", seconds=3))
+    first = _submit_ahead(world, "followed")
     second = world.backend.submit(replace(world.job(attempt("follows"), "exit 0"), after=(first,)))
     seen = world.end_of(second)
     before = world.observe(first)
@@ -291,7 +297,7 @@ def a_job_that_follows_a_failure_never_runs(world: BackendUnderTest) -> None:
     if not world.backend.capabilities.dependencies:
         return
     ran = world.folder / "ran after a failure"
-    first = world.backend.submit(world.job(attempt("fails first"), "sleep 3; exit 3", seconds=3, exit_code=3))
+    first = _submit_ahead(world, "fails first", exit_code=3)
     second = world.backend.submit(replace(world.job(attempt("never"), 'touch "$1"', str(ran)), after=(first,)))
     world.end_of(first)
     world.backend.cancel([second])
@@ -304,7 +310,7 @@ def a_job_that_follows_a_failure_never_runs(world: BackendUnderTest) -> None:
 def a_job_that_follows_any_end_runs_after_a_failure(world: BackendUnderTest) -> None:
     if not world.backend.capabilities.dependencies:
         return
-    first = world.backend.submit(world.job(attempt("ends first"), "sleep 3; exit 3", seconds=3, exit_code=3))
+    first = _submit_ahead(world, "ends first", exit_code=3)
     second = world.backend.submit(replace(world.job(attempt("goes on"), "exit 0"), after_any=(first,)))
     seen = world.end_of(second)
     before = world.observe(first)

@@ -19,8 +19,9 @@ class BackendUnderTest:
     """A backend and how its world is handled.
 
     `pass_time` lets seconds go by, really or virtually. `reopen` gives the same resource manager as another process would
-    see it. `patience_s` is how long the start and the end of a job may take. `shortest_walltime_s` 0: too long to wait
-    for. Without `runs_programs` jobs only pretend; they are told what by variables that begin with SIM_.
+    see it. `patience_s` is how long the start and the end of a job may take. `ahead_s` is how long a job runs behind which
+    another is submitted. `shortest_walltime_s` 0: too long to wait for. Without `runs_programs` jobs only pretend; they are
+    told what by variables that begin with SIM_.
     """
 
     backend: Backend
@@ -29,6 +30,7 @@ class BackendUnderTest:
     pass_time: Callable[[float], None]
     patience_s: float = 20.0
     step_s: float = 0.05
+    ahead_s: float = 3.0
     shortest_walltime_s: int = 1
     runs_programs: bool = True
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from elisa.backends.pbs.backend import PbsBackend
 from elisa.backends.pbs.options import PbsOptions
-from elisa.backends.runner import Completed, SubprocessRunner
+from elisa.backends.runner import Completed, Runner, SubprocessRunner
 from elisa.backends.under_test import BackendUnderTest
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import Answered, JobRequest, Observation, Seen
@@ -22,6 +22,7 @@ from tests.fakes.pbs.fake_pbs import FakePbs
 __all__ = [
     "INSTANCE",
     "Bench",
+    "NearRunner",
     "ScriptedRunner",
     "a_request",
     "attempt",
@@ -111,20 +112,45 @@ def scripted_backend(runner: ScriptedRunner, options: Mapping[str, object] = {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearRunner:
+    """Calls the programs of a pretended PBS within this process; those that are about to go wrong get one of their own."""
+
+    pbs: FakePbs
+    processes: Runner
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        input: str | None = None,  # noqa: A002 - named as in the protocol
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        program = Path(argv[0]).name
+        if self.pbs.has_fault(program):
+            return self.processes.run(argv, timeout_s=timeout_s, input=input, env=env)
+        time.tzset()  # the zone of a test's environment, which a process would have had from its start
+        code, stdout, stderr = self.pbs.run(program, list(argv[1:]), input or "")
+        return Completed(exit_code=code, stdout=stdout, stderr=stderr)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A pretended PBS and how to reach it."""
+    """A pretended PBS and how to reach it: `near`, or through processes as a user does."""
 
     pbs: FakePbs
     folder: Path
+    near: bool = True
 
     def backend(self, instance: str = INSTANCE, **options: object) -> PbsBackend:
         """Return the backend as one more process would see it."""
         environment = {"HOME": str(self.folder), "PATH": os.environ["PATH"]}
+        processes = SubprocessRunner(scrubbed=(), environment=environment)
         return PbsBackend(
             name=BackendName("pbs"),
             instance=instance,
             options=PbsOptions.read({"path": str(self.pbs.bin), "gpu_type": "gpu_model", **options}),
-            runner=SubprocessRunner(scrubbed=(), environment=environment),
+            runner=NearRunner(pbs=self.pbs, processes=processes) if self.near else processes,
             clock=FakeClock(),
             user=getpass.getuser(),
         )
@@ -135,6 +161,7 @@ class Bench:
             reopen=self.backend,
             folder=self.folder,
             pass_time=time.sleep,
+            ahead_s=1.0 if self.near else 3.0,
         )
 
     def job(self, script: str, name: str = "1", **more: object) -> JobRequest:

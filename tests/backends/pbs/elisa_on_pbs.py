@@ -19,7 +19,7 @@ from elisa.model.task import Attempt
 from elisa.pipelines.load import load
 from elisa.store.reader import Reader
 
-__all__ = ["COUNTER", "COUNTING", "ElisaOnPbs", "a_state_folder"]
+__all__ = ["COUNTER", "COUNTING", "COUNTING_TO_10", "ElisaOnPbs", "a_state_folder"]
 
 SITE = """
 backends:
@@ -40,14 +40,18 @@ for marker in "$ELISA_CHECKPOINT_DIR"/restart.*.dat.done; do
 done
 echo "$step" >>"$ELISA_TASK_DIR/began"
 while [ "$step" -lt 20 ]; do
-  sleep 0.25
+  sleep 0.05
   step=$((step + 1))
   echo "$step" >"$ELISA_CHECKPOINT_DIR/restart.$step.dat"
   : >"$ELISA_CHECKPOINT_DIR/restart.$step.dat.done"
   echo "$step" >>"$ELISA_TASK_DIR/steps"
+  while [ "$step" = "${1:-}" ] && [ ! -e "$ELISA_TASK_DIR/go" ]; do sleep 0.05; done
 done
 """
-"""Counts to 20, four a second, saves each number, and goes on from the newest one it finds."""
+"""Counts to 20, saves each number, and goes on from the newest one it finds.
+
+At the number that it is given it waits for a file `go`.
+"""
 
 COUNTING = """
 name: counting
@@ -61,14 +65,17 @@ tasks:
     retry: {limit: 0, backoff: {initial: 1s, maximum: 2s}}
   after: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], needs: [count], retry: 0}
 """
+COUNTING_TO_10 = COUNTING.replace("counter.sh]", "counter.sh, '10']")
+"""The same, but the counter stays at 10 until it is let go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElisaOnPbs:
-    """A state folder whose only backend is a PBS."""
+    """A state folder whose only backend is a PBS; `pause_s` lies between two ticks."""
 
     home: Path
     folder: Path
+    pause_s: float = 0.5
 
     def submit(self, text: str, files: Mapping[str, str] = MappingProxyType({})) -> PipelineId:
         """Put a pipeline into the queue, with `files` beside it."""
@@ -84,12 +91,12 @@ class ElisaOnPbs:
             tick(ws)
 
     def tick_until(self, holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
-        """Tick twice a second until something holds."""
+        """Tick again and again until something holds."""
         deadline = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < deadline, self.states()
             self.tick()
-            time.sleep(0.5)
+            time.sleep(self.pause_s)
 
     def tick_to_the_end(self, *, within_s: float = 60.0) -> None:
         """Tick until every task is final."""
@@ -115,10 +122,10 @@ class ElisaOnPbs:
         return path.read_text().split() if path.exists() else []
 
 
-def a_state_folder(folder: Path, *, account: str = "", **options: object) -> ElisaOnPbs:
+def a_state_folder(folder: Path, *, account: str = "", pause_s: float = 0.5, **options: object) -> ElisaOnPbs:
     """Return a new state folder in `folder`, with these options of the PBS backend."""
     home = folder / "home"
     init_workspace(home)
     (home / "site.yaml").write_text(SITE % (account, ", ".join(f"{name}: {value}" for name, value in options.items())))
     (folder / "counter.sh").write_text(COUNTER)
-    return ElisaOnPbs(home=home, folder=folder)
+    return ElisaOnPbs(home=home, folder=folder, pause_s=pause_s)

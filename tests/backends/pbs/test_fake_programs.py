@@ -170,7 +170,7 @@ def test_a_sick_qstat_concludes_nothing(bench: Bench, fault: str) -> None:
 def test_numbers_given_out_again_are_not_taken_for_the_old_jobs(bench: Bench) -> None:
     backend = bench.backend()
     old = running(bench)
-    bench.pbs.clear()
+    backend.cancel([old])
     bench.end_of(old)
     bench.pbs.lose("1")
     bench.pbs.next_number(1)

@@ -102,7 +102,8 @@ def run_here(command: str, pbs: FakePbs) -> tuple[int, str, str] | None:
         words[words.index("|") + 1 :] if "|" in words else words,
     )
     text = " ".join(before[1:]) + "\n" if before[:1] == ["echo"] else ""
-    if after[0] not in PROGRAMS or set("".join(command)) & set("<>;&$=[(\\") or (before and not text):
+    bare = re.sub(r"'[^']*'", "", command)
+    if after[0] not in PROGRAMS or set(bare) & set("<>;&$(\\") or (before and not text):
         return None
     return pbs.run(after[0], shlex.split(command.rpartition(" | ")[2])[1:], text)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import json
 import os
 import signal
-import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.fakes.pbs.programs import PROGRAMS, call
+from tests.fakes.pbs.running import WATCH, run_job, start_what_fits
+from tests.fakes.pbs.submission import let_late_in
 from tests.fakes.pbs.world import State, server
 
 __all__ = ["FakePbs"]
@@ -32,6 +36,7 @@ class FakePbs:
 
     def __init__(self, home: Path, *, history: bool = True, express: bool = True, dialect: str = "openpbs") -> None:
         self.home = home
+        self._watchers: list[threading.Thread] = []
         self.bin = home / "bin"
         self.bin.mkdir(parents=True)
         for name in PROGRAMS:
@@ -53,9 +58,14 @@ class FakePbs:
         with server(self.home) as state:
             state["faults"].append({"program": program, "kind": kind, "times": times, **facts})
 
+    def has_fault(self, program: str) -> bool:
+        """Tell whether the next call of a program goes wrong."""
+        with server(self.home) as state:
+            return any(fault["program"] == program and fault["times"] > 0 for fault in state["faults"])
+
     def let_late_in(self) -> None:
         """Accept now what hung before."""
-        self._start()
+        self._here(let_late_in, self.home)
 
     def down(self) -> None:
         """Stop the server; its jobs run on."""
@@ -72,7 +82,7 @@ class FakePbs:
     def resume(self) -> None:
         """Start what waits."""
         self._switch(paused=False)
-        self._start()
+        self._here(start_what_fits, self.home)
 
     def forget_history(self) -> None:
         """Keep no finished jobs from now on."""
@@ -112,7 +122,7 @@ class FakePbs:
         sys.stdin = io.StringIO(text)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                call(self.home, program, argv)
+                self._here(call, self.home, program, argv)
         except SystemExit as end:
             return int(end.code or 0), out.getvalue(), err.getvalue()
         finally:
@@ -126,9 +136,26 @@ class FakePbs:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(job["pid"], signal.SIGKILL)
 
+    def close(self) -> None:
+        """End it all, and wait for the jobs that are watched from here."""
+        self.pause()
+        self.clear()
+        while any(watcher.is_alive() for watcher in self._watchers):
+            self.clear()
+            for watcher in self._watchers:
+                watcher.join(0.02)
+
+    def _here(self, do: Callable[..., None], *facts: object) -> None:
+        """Do what a program does; the jobs that it starts are watched by threads of this process."""
+        context = contextvars.copy_context()
+        context.run(WATCH.set, self._watch)
+        context.run(do, *facts)
+
+    def _watch(self, home: Path, number: str) -> None:
+        watcher = threading.Thread(target=contextvars.copy_context().run, args=(run_job, home, number))
+        self._watchers.append(watcher)
+        watcher.start()
+
     def _switch(self, **facts: bool | int) -> None:
         with server(self.home) as state:
             state.update(facts)
-
-    def _start(self) -> None:
-        subprocess.run([self.bin / "qsub", "_start", self.home], check=True)

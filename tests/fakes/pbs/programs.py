@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.fakes.pbs.questions import pbsnodes, qselect, qstat
 from tests.fakes.pbs.requests import qalter, qdel, qhold, qrerun, qrls, qsig
-from tests.fakes.pbs.running import run_job, start_what_fits
-from tests.fakes.pbs.submission import let_late_in, qsub
+from tests.fakes.pbs.running import run_job
+from tests.fakes.pbs.submission import qsub
 from tests.fakes.pbs.world import Fault, fail, say, server
 
 PROGRAMS = {
@@ -45,10 +45,6 @@ def main() -> None:
     program, argv = Path(sys.argv[0]), sys.argv[1:]
     if argv[:1] == ["_job"]:
         run_job(Path(argv[1]), argv[2])
-        return
-    if argv[:1] == ["_start"]:
-        let_late_in(Path(argv[1]))
-        start_what_fits(Path(argv[1]))
         return
     call(program.parent.parent, program.name, argv)
 

@@ -1,19 +1,33 @@
-"""Jobs of a pretended PBS that really run: no daemon, but a process for each, which ends it as PBS would."""
+"""Jobs of a pretended PBS that really run: no daemon, but a process or a thread for each, which ends it as PBS would."""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import getpass
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.pbs.world import CPUS, HOST, Job, State, now, number_in, seconds, server
 
 KILL_DELAY_S = 0.5
+
+
+def watch_from_a_process(home: Path, number: str) -> None:
+    with (home / "jobs.log").open("a") as log:
+        runner = [str(home / "bin" / "qsub"), "_job", str(home), number]
+        subprocess.Popen(runner, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+# A process outlives the program that started it; within a test's own process a thread does it for less.
+WATCH: contextvars.ContextVar[Callable[[Path, str], None]] = contextvars.ContextVar(
+    "WATCH", default=watch_from_a_process
+)
 
 
 def cpus(job: Job) -> int:
@@ -31,9 +45,7 @@ def is_array(number: str) -> bool:
 def start_what_fits(home: Path) -> None:
     """Let waiting jobs go whose time has come and who find room."""
     with server(home) as state:
-        for job in state["jobs"].values():
-            if job["state"] == "H" and job["depend"]:
-                settle_dependency(state, job)
+        settle_dependencies(state)
         busy = [
             job for number, job in state["jobs"].items() if job["state"] in {"R", "S", "E"} and not is_array(number)
         ]
@@ -69,9 +81,13 @@ def start(home: Path, state: State, number: str) -> None:
     parent = state["jobs"].get(f"{number.partition('[')[0]}[]")
     if parent and parent["state"] == "Q":
         parent.update(state="B", substate=70, stime=now(), comment=f"Job Array Began at {time.strftime('%c')}")
-    with (home / "jobs.log").open("a") as log:
-        runner = [str(home / "bin" / "qsub"), "_job", str(home), number]
-        subprocess.Popen(runner, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    WATCH.get()(home, number)
+
+
+def settle_dependencies(state: State) -> None:
+    for job in state["jobs"].values():
+        if job["state"] == "H" and job["depend"]:
+            settle_dependency(state, job)
 
 
 def settle_dependency(state: State, job: Job) -> None:
@@ -156,6 +172,7 @@ def finish(home: Path, number: str, status: int, substate: int) -> None:
         job["comment"] += words[substate]
         settle_array(state, number)
         if not state["history"]:
+            settle_dependencies(state)  # a server without history lets go who waited before it forgets
             forget(state, number)
     start_what_fits(home)
 

@@ -27,10 +27,14 @@ def server(home: Path) -> Iterator[State]:
     """Give the server's state, alone; what was changed in it is kept."""
     with (home / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        state: State = json.loads((home / "state.json").read_text())
+        before = (home / "state.json").read_text()
+        state: State = json.loads(before)
         yield state
+        after = json.dumps(state)
+        if after == before:
+            return
         text = home / f"state.{os.getpid()}"
-        text.write_text(json.dumps(state))
+        text.write_text(after)
         text.replace(home / "state.json")
 
 
