@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from elisa.model.errors import Rejected
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import CancelOutcome, Capabilities, ClusterView, Found, JobRequest, PartitionView, Poll
+from elisa.model.pipeline import TaskSpec
 
 __all__ = [
     "Advice",
@@ -20,6 +21,7 @@ __all__ = [
     "CountsLicences",
     "Describes",
     "Description",
+    "Follows",
     "Holds",
     "Previews",
     "Rehearses",
@@ -134,6 +136,15 @@ class Checks(Protocol):
 
     def check(self, request: JobRequest) -> None:
         """Raise Rejected if a job can't be asked for in the manager's words. Asks nobody."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A backend that follows what the metadata of a task say."""
+
+    def follow(self, task: TaskSpec) -> None:
+        """Raise Rejected if it can't. Asks nobody."""
         ...
 
 

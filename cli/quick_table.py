@@ -266,6 +266,7 @@ COMMANDS: dict[str, list[Parameter]] = {
         Parameter("file", "text"),
         Parameter("settings", "texts", flags=("--set", "-s")),
         Parameter("schema", "flag", flags=("--schema",), default=False),
+        Parameter("home", "text", flags=("--home",)),
         Parameter("json", "flag", flags=("--json",), default=False),
     ],
     "version": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from elisa.backends.protocol import Checks, Rehearses
+from elisa.backends.protocol import Backend, Checks, Follows, Rehearses
 from elisa.engine.request import trial_request
 from elisa.engine.workspace import Workspace
 from elisa.model.columns import Shape
@@ -27,12 +27,13 @@ _NAMED = 5
 def check_requests(ws: Workspace, pipeline: Pipeline, source: str) -> None:
     """Raise SpecError for tasks that no backend where they may run has words for. Nobody is asked."""
     refusals: dict[tuple[str, str, str], list[str]] = {}
-    known: dict[tuple[str, JobRequest], Rejected | None] = {}
+    known: dict[tuple[object, ...], Rejected | None] = {}
     for spec in pipeline.tasks:
-        place = spec.placement.backend, trial_request(spec)
-        if place not in known:
-            known[place] = _in_no_words(ws, *place)
-        refusal = known[place]
+        request = trial_request(spec)
+        alike = (spec.placement.backend, request, spec.metadata, spec.outputs)
+        if alike not in known:
+            known[alike] = _in_no_words(ws, spec, request)
+        refusal = known[alike]
         if refusal is not None:
             refusals.setdefault((refusal.what, refusal.why, refusal.hint), []).append(spec.name)
     if refusals:
@@ -40,20 +41,27 @@ def check_requests(ws: Workspace, pipeline: Pipeline, source: str) -> None:
         raise SpecError(tuple(_problem(where, names, *words) for words, names in refusals.items()))
 
 
-def _in_no_words(ws: Workspace, wish: str, request: JobRequest) -> Rejected | None:
-    """Return why a request can't be said to any of the backends where it may run; None if it can, or there is none."""
+def _in_no_words(ws: Workspace, spec: TaskSpec, request: JobRequest) -> Rejected | None:
+    """Return why a task can't be told to any of the backends where it may run; None if it can, or there is none."""
     refusal = None
     for name, backend in ws.backends.items():
-        if wish in {"", name}:
-            if not isinstance(backend, Checks):
+        if spec.placement.backend in {"", name}:
+            one = _refusal(backend, spec, request)
+            if one is None:
                 return None
-            try:
-                backend.check(request)
-            except Rejected as err:
-                refusal = refusal or err
-            else:
-                return None
+            refusal = refusal or one
     return refusal
+
+
+def _refusal(backend: Backend, spec: TaskSpec, request: JobRequest) -> Rejected | None:
+    try:
+        if isinstance(backend, Checks):
+            backend.check(request)
+        if isinstance(backend, Follows):
+            backend.follow(spec)
+    except Rejected as err:
+        return err
+    return None
 
 
 def _problem(where: str, names: Sequence[str], what: str, why: str, hint: str) -> Problem:

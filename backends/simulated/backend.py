@@ -19,6 +19,7 @@ from elisa.backends.simulated.pressure import under_pressure
 from elisa.backends.simulated.program import read_programs
 from elisa.backends.simulated.sink import FileSpool, SpoolSink
 from elisa.backends.simulated.spec import ClusterSpec, PartitionSpec
+from elisa.backends.simulated.told import check_told
 from elisa.model.errors import AtLimit, Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import (
@@ -35,6 +36,7 @@ from elisa.model.native import (
     Seen,
     Unreachable,
 )
+from elisa.model.pipeline import TaskSpec
 from elisa.model.ports import Clock, CrashPoint, no_crash
 
 __all__ = ["Fate", "SimulatedBackend"]
@@ -96,6 +98,14 @@ class SimulatedBackend:
             accounting=self.spec.accounting,
             overcommits=self.spec.overcommits,
         )
+
+    def follow(self, task: TaskSpec) -> None:
+        """Raise Rejected for metadata that no simulation can follow."""
+        try:
+            check_told(dict(task.metadata), {output.name for output in task.outputs})
+        except ValueError as err:
+            hint = "what a task's `metadata` can tell it stands in docs/simulated.md"
+            raise Rejected("its simulation is described wrongly", str(err), hint) from err
 
     def submit(self, request: JobRequest) -> NativeId:
         """Hand a job over."""

@@ -1,18 +1,4 @@
-"""What a simulated job does with its time, as its instructions and its author's metadata say.
-
-A task's metadata may hold, beside the author's own keys:
-
-    sim_duration   seconds, "2h", or a distribution: the work, at a node's speed 1
-    sim_nodes      on how many nodes it takes so long; on others in proportion (otherwise on any number)
-    sim_gpus       the same, for the GPUs of a node
-    sim_steps      into how many steps the work is divided (otherwise a step is a second)
-    sim_save       how long a save takes
-    sim_memory     MiB or "20GiB" at its peak: more than was asked for is an end by out_of_memory
-    sim_metrics    {name: value}, {name: [at the beginning, at the end]} or {name: distribution}
-    sim_fail       {exit_code or signal, at: fraction of the work, times: attempts that fail, probability}
-    sim_outputs    {output: what its file holds, as JSON}
-    sim_result     what its function returns
-"""
+"""What a simulated job does with its time, as its instructions and its author's metadata (`told.py`) say."""
 
 from __future__ import annotations
 
@@ -25,9 +11,9 @@ from typing import Any
 from elisa.backends.simulated.dice import Dice, Distribution, parse_distribution
 from elisa.backends.simulated.sink import SpoolSink
 from elisa.backends.simulated.spec import ClusterSpec
+from elisa.backends.simulated.told import Fails, Metric, Told, read_told
 from elisa.model.errors import Rejected
 from elisa.model.native import JobRequest
-from elisa.model.units import parse_memory_mib
 from elisa.runtime.job import Job, JobError, parse_job
 
 __all__ = ["Failure", "Program", "Voice", "read_programs"]
@@ -125,7 +111,9 @@ def _read(path: Path, request: JobRequest, sink: SpoolSink) -> Mapping[str, Any]
 def _bare(request: JobRequest, spec: ClusterSpec, dice: Dice) -> Program:
     """A job without an agent, as tests submit it: `SIM_DURATION` in seconds, `SIM_EXIT` its status, `SIM_SIGNAL`."""
     told = dict(request.environment)
-    work_us = _work_us(told.get("SIM_DURATION"), spec, dice, request.attempt)
+    duration_s = told.get("SIM_DURATION")
+    source = spec.duration if duration_s is None else parse_distribution(float(duration_s))
+    work_us = _work_us(source, dice, request.attempt)
     exit_code, signal = int(told.get("SIM_EXIT", "0")), int(told.get("SIM_SIGNAL", "0"))
     failure = None
     if exit_code or signal:
@@ -135,23 +123,23 @@ def _bare(request: JobRequest, spec: ClusterSpec, dice: Dice) -> Program:
 
 
 def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -> Program:
-    told = {name: json.loads(text) for name, text in dict(content.get("metadata") or {}).items()}
-    work_us = _work_us(told.get("sim_duration"), spec, dice, job.task)
-    steps = int(told.get("sim_steps", 0)) or max(1, work_us // _SECOND)
-    if told.get("sim_nodes"):
-        work_us = max(1, round(work_us * float(told["sim_nodes"]) / job.nodes))
-    if told.get("sim_gpus") and job.gpus_per_node:
-        work_us = max(1, round(work_us * float(told["sim_gpus"]) / job.gpus_per_node))
+    told = read_told(dict(content.get("metadata") or {}))
+    work_us = _work_us(told.duration or spec.duration, dice, job.task)
+    steps = told.steps or max(1, work_us // _SECOND)
+    if told.nodes:
+        work_us = max(1, round(work_us * told.nodes / job.nodes))
+    if told.gpus and job.gpus_per_node:
+        work_us = max(1, round(work_us * told.gpus / job.gpus_per_node))
     rules = job.checkpoint
     return Program(
         work_us=work_us,
         steps=steps,
         resume_step=min(steps, job.resume_step or 0),
         checkpoint_us=round((rules.interval_s or spec.checkpoint_s) * _SECOND) if rules else 0,
-        save_us=round(float(told.get("sim_save", 0.0)) * _SECOND),
-        memory_mib=_memory_mib(told.get("sim_memory", 0)),
-        failure=_failure(told.get("sim_fail"), job, work_us, dice),
-        metrics=tuple(_metric(name, value, job, dice) for name, value in dict(told.get("sim_metrics") or {}).items()),
+        save_us=round(told.save_s * _SECOND),
+        memory_mib=told.memory_mib,
+        failure=_failure(told.fails, job, work_us, dice),
+        metrics=tuple(_drawn(name, source, job, dice) for name, source in told.metrics.items()),
         outputs=tuple((output.name, output.path) for output in job.outputs),
         files=tuple(_files(job, told)),
         voice=Voice(
@@ -168,42 +156,30 @@ def _told(job: Job, content: Mapping[str, Any], spec: ClusterSpec, dice: Dice) -
     )
 
 
-def _work_us(told: object, spec: ClusterSpec, dice: Dice, subject: str) -> int:
-    if isinstance(told, str) and told.replace(".", "", 1).isdecimal():
-        told = float(told)  # a variable of the environment
-    source = spec.duration if told is None else parse_distribution(told)
+def _work_us(source: Distribution, dice: Dice, subject: str) -> int:
     return max(1, round(dice.draw(source, "duration", subject) * _SECOND))
 
 
-def _memory_mib(told: object) -> int:
-    return parse_memory_mib(told) if isinstance(told, str) else int(str(told))
-
-
-def _failure(told: Mapping[str, Any] | None, job: Job, work_us: int, dice: Dice) -> Failure | None:
-    if not told or job.number > int(told.get("times", 1)):
+def _failure(told: Fails | None, job: Job, work_us: int, dice: Dice) -> Failure | None:
+    if told is None or job.number > told.times:
         return None
-    if not dice.happens(float(told.get("probability", 1.0)), "fail", job.attempt):
+    if not dice.happens(told.probability, "fail", job.attempt):
         return None
-    signal = told.get("signal")
-    return Failure(
-        at_us=round(work_us * float(told.get("at", 0.5))),
-        exit_code=None if signal else int(told.get("exit_code", 1)),
-        signal=int(signal) if signal else None,
-    )
+    exit_code = None if told.signal else told.exit_code
+    return Failure(at_us=round(work_us * told.at), exit_code=exit_code, signal=told.signal)
 
 
-def _metric(name: str, told: object, job: Job, dice: Dice) -> tuple[str, float, float]:
-    if isinstance(told, list) and len(told) == 2:
-        return name, float(told[0]), float(told[1])
-    source = parse_distribution(told)
+def _drawn(name: str, source: Metric, job: Job, dice: Dice) -> tuple[str, float, float]:
+    if isinstance(source, tuple):
+        return (name, *source)
     value = dice.draw(source, "metric", job.task, name)
     return name, value if source == Distribution(kind="constant", numbers=(value,)) else 0.0, value
 
 
-def _files(job: Job, told: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _files(job: Job, told: Told) -> list[tuple[str, str]]:
     """Return the files the program leaves when it succeeds, with what they hold."""
     paths = {output.name: output.path for output in job.outputs}
-    files = [(paths[name], json.dumps(value)) for name, value in dict(told.get("sim_outputs") or {}).items()]
+    files = [(paths[name], json.dumps(value)) for name, value in told.outputs.items()]
     if job.call and job.call.get("result_path"):
-        files.append((str(job.call["result_path"]), json.dumps(told.get("sim_result"))))
+        files.append((str(job.call["result_path"]), json.dumps(told.result)))
     return files

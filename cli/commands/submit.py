@@ -12,6 +12,7 @@ from elisa.cli.home import existing_home
 from elisa.cli.output import note, print_json, print_plain, show
 from elisa.cli.progress import exit_code_of, showing_progress
 from elisa.cli.settings import parse_settings
+from elisa.cli.vetted import vet
 from elisa.engine.hopeless import hopeless_tasks
 from elisa.engine.loop import until
 from elisa.engine.outcome import TickReport
@@ -39,7 +40,9 @@ def submit(
 ) -> int:
     """Store a pipeline; with `wait`, tick until it has ended."""
     if dry_run:
-        return _show_pipeline(load(Path(file), parse_settings(settings)), json=json)
+        pipeline = load(Path(file), parse_settings(settings))
+        vet(pipeline, Path(file), home)
+        return _show_pipeline(pipeline, json=json)
     folder = existing_home(home)
     with open_workspace(folder) as workspace:
         pipeline = load(Path(file), parse_settings(settings), now=workspace.clock.now())

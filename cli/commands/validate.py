@@ -9,13 +9,16 @@ from pathlib import Path
 
 from elisa.cli.output import print_json, print_plain
 from elisa.cli.settings import parse_settings
+from elisa.cli.vetted import vet
 from elisa.model.errors import UsageError
 
 __all__ = ["validate"]
 
 
-def validate(*, file: str | Path | None, settings: Sequence[str] | None, schema: bool, json: bool) -> int:
-    """Check a pipeline, or print the schema that editors use."""
+def validate(
+    *, file: str | Path | None, settings: Sequence[str] | None, schema: bool, home: str | None, json: bool
+) -> int:
+    """Check a pipeline, where there is a state folder for its backends, too; or print the schema that editors use."""
     if schema:
         return _print_schema()
     if file is None:
@@ -23,6 +26,7 @@ def validate(*, file: str | Path | None, settings: Sequence[str] | None, schema:
     from elisa.pipelines.load import load
 
     pipeline = load(Path(file), parse_settings(settings))
+    vet(pipeline, Path(file), home)
     if json:
         print_json("validate", 1, {"valid": True, "pipeline": pipeline.name, "tasks": [t.name for t in pipeline.tasks]})
     else:

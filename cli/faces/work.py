@@ -29,11 +29,13 @@ def validate(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline to check.")] = None,
     settings: options.Settings = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of pipelines, for editors.")] = False,
+    home: options.Home = None,
     json: options.Json = False,
 ) -> int:
     """Check a pipeline file.
 
-    Tells everything that is wrong with it, with lines; nothing is stored.
+    Tells everything that is wrong with it, with lines; nothing is stored. Where there is a state folder, its backends look
+    at the options and metadata that only they understand.
     """
     return invoke("validate", locals())
 

@@ -75,6 +75,33 @@ def test_validate_tells_a_good_pipeline_from_a_bad_one(elisa: Elisa, write: Call
     assert bad.data["error"]["problems"][0]["line"] == 4
 
 
+@pytest.mark.parametrize("words", [("validate",), ("submit", "--dry-run"), ("submit",)])
+def test_what_no_backend_of_the_site_would_take_is_refused_before_anything_is_stored(
+    elisa: Elisa, home: Path, write: Callable[[str], str], words: tuple[str, ...]
+) -> None:
+    (home / "site.yaml").write_text("backends:\n  dream: {kind: simulated}\n", encoding="utf-8")
+    path = write("  a: {command: [x], metadata: {sim_save: often}}\n")
+
+    answer = elisa(*words, path)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.splitlines() == [
+        "error: a: its simulation is described wrongly",
+        f'  why: {path}: `sim_save: "often"`: `often` is no duration: write it like 90s, 45m, 2h30m, 3d or 3-12:00:00',
+        "hint: what a task's `metadata` can tell it stands in docs/simulated.md",
+    ]
+    assert elisa("status", "--json").data["pipelines"] == []
+
+
+def test_validate_needs_no_state_folder_but_looks_at_the_one_that_is_named(
+    elisa: Elisa, tmp_path: Path, write: Callable[[str], str]
+) -> None:
+    path = write("  a: {command: [x], metadata: {sim_save: often}}\n")
+
+    assert elisa("validate", path).code == 0
+    assert elisa("validate", path, "--home", str(tmp_path / "none")).code == 2
+
+
 def test_validate_prints_the_schema_for_editors(elisa: Elisa) -> None:
     answer = elisa("validate", "--schema")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from elisa.backends.local.opening import open_local
 from elisa.backends.simulated.spec import ClusterSpec, NodeType, PartitionSpec
 from elisa.engine.hopeless import hopeless_tasks
 from elisa.engine.submit import submit
@@ -124,3 +125,17 @@ def test_tasks_that_ask_for_the_same_cost_one_question_and_a_pipeline_ten_at_mos
 
 def test_a_manager_that_does_not_answer_says_nothing_against_a_task(world: World) -> None:
     assert list(told(world, picky(world, silent=True), placed("a", account="x"))) == []
+
+
+def test_metadata_that_cannot_be_followed_is_refused_where_no_other_backend_is(world: World) -> None:
+    bad = replace(job("a"), metadata=(("sim_save", '"often"'),))
+    well = replace(job("b"), metadata=(("sim_save", '"10m"'),))
+
+    with pytest.raises(SpecError) as caught:
+        submit(world.workspace(), pipeline([bad, well]))
+
+    (problem,) = caught.value.problems
+    assert problem.what == "a: its simulation is described wrongly"
+    assert problem.text.startswith('`sim_save: "often"`: ')
+    here = open_local("here", {"cpus": 1}, home=world.home, instance="ab12", clock=world.clock)
+    submit(replace(world.workspace(), backends={**world.workspace().backends, here.name: here}), pipeline([bad, well]))
