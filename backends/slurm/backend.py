@@ -251,7 +251,7 @@ class SlurmBackend:
     def advice(self) -> tuple[Advice, ...]:
         """Return what of the site's set-up makes elisa's work harder. Raises Unavailable."""
         site = self._site()
-        return (*advice_of(site), self.pyslurm.advice(site.version))
+        return (*advice_of(site, self.options), self.pyslurm.advice(site.version))
 
     def _site(self) -> SlurmSite:
         return discover(self.runner, pwd.getpwuid(self.uid).pw_name, self.options)

@@ -21,11 +21,16 @@ __all__ = ["SlurmSite", "advice_of", "description_of", "discover", "parse_config
 _PAIR = re.compile(r"^([A-Za-z_]+)\s*=\s(.*)$", re.MULTILINE)
 # A tick a minute, two of them missed, and a margin.
 _SHORT_MEMORY_S = 180
+# Under `rl_enable` the programs of 24.11 wait up to 4 s for each of their turns, side by side with others of the same user.
+_PATIENCE_S = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmSite:
-    """A cluster's release, limits and habits. `memory_s` is how long the controller remembers ended jobs (MinJobAge)."""
+    """A cluster's release, limits and habits. `memory_s` is how long the controller remembers ended jobs (MinJobAge).
+
+    `rations`: it takes so many questions of a user and no more (`rl_enable`, from 23.02 on).
+    """
 
     cluster: str
     version: str
@@ -38,14 +43,24 @@ class SlurmSite:
     kill_wait_s: int = 30
     max_array_size: int = 1001
     max_jobs: int = 10000
+    rations: bool = False
 
 
 def discover(runner: Runner, user: str, options: SlurmOptions) -> SlurmSite:
     """Return what the cluster says of itself. Raises Unavailable if it does not answer."""
     folder = f"{options.path}/" if options.path else ""
-    config = parse_config(_answer(runner, (f"{folder}scontrol", "show", "config"), options))
+    config = _config(runner, (f"{folder}scontrol", "show", "config"), options)
     partitions = parse_partitions(_answer(runner, partitions_argv(f"{folder}scontrol", options), options))
     return _site(config, partitions, _accounts(runner, folder, user, options))
+
+
+def _config(runner: Runner, argv: tuple[str, ...], options: SlurmOptions) -> Mapping[str, str]:
+    """Return the settings. They end in a ping, whose failure is the exit status: a backup that is down, a question too many."""
+    answer = runner.run(argv, timeout_s=options.query_timeout_s)
+    config = parse_config(answer.stdout)
+    if not answer.ok and "SLURM_VERSION" not in config:
+        raise unavailable(f"{argv[0]} failed", answer)
+    return config
 
 
 def _answer(runner: Runner, argv: tuple[str, ...], options: SlurmOptions) -> str:
@@ -88,10 +103,11 @@ def _site(config: Mapping[str, str], partitions: tuple[PartitionView, ...], acco
         kill_wait_s=number("KillWait", 30),
         max_array_size=number("MaxArraySize", 1001),
         max_jobs=number("MaxJobCount", 10000),
+        rations="rl_enable" in config.get("SlurmctldParameters", "").split(","),
     )
 
 
-def advice_of(site: SlurmSite) -> Iterator[Advice]:
+def advice_of(site: SlurmSite, options: SlurmOptions) -> Iterator[Advice]:
     """Yield what of this site's set-up makes elisa's work harder."""
     if not site.has_accounting and site.memory_s < _SHORT_MEMORY_S:
         yield Advice(
@@ -105,6 +121,12 @@ def advice_of(site: SlurmSite) -> Iterator[Advice]:
         yield Advice(what, "ask the site for one", is_concern=True)
     if not any(partition.is_up for partition in site.partitions):
         yield Advice("no partition takes jobs now", "see `sinfo`", is_concern=True)
+    if site.rations and min(options.submit_timeout_s, options.query_timeout_s) < _PATIENCE_S:
+        yield Advice(
+            "this Slurm limits how often it is asked (rl_enable), and its programs are given up while they wait for their turn",
+            f"let `submit_timeout_s` and `query_timeout_s` under `options` be {_PATIENCE_S} or more",
+            is_concern=True,
+        )
 
 
 def description_of(site: SlurmSite) -> Description:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from elisa.backends.protocol import Description
@@ -13,10 +15,12 @@ from tests.backends.slurm.jobs import VERSIONS, ScriptedRunner, recording
 ASSOCIATIONS = "sacctmgr show user ada withassoc format=defaultaccount,account"
 
 
-def slurm_that_says(version: str, accounts: Completed | str = "science|root\nscience|science\n") -> ScriptedRunner:
+def slurm_that_says(
+    version: str, accounts: Completed | str = "science|root\nscience|science\n", config: Completed | str = ""
+) -> ScriptedRunner:
     return ScriptedRunner(
         {
-            "scontrol show config": recording("scontrol-config", version),
+            "scontrol show config": config or recording("scontrol-config", version),
             "scontrol show partition": recording("scontrol-partition", version),
             ASSOCIATIONS: accounts,
         }
@@ -43,13 +47,23 @@ def test_recorded_site_is_understood(version: str) -> None:
         max_jobs=10000,
     )
     assert site.cluster.startswith("c")
-    assert list(advice_of(site)) == []
+    assert list(advice_of(site, SlurmOptions(submit_timeout_s=3))) == []
 
 
 def test_site_that_does_not_tell_accounts_has_none() -> None:
     refused = Completed(exit_code=1, stderr="sacctmgr: error: Problem talking to the database: Connection refused\n")
 
     assert discover(slurm_that_says("24.11.5", refused), "ada", SlurmOptions()).accounts == ()
+
+
+def test_settings_are_read_though_the_ping_after_them_failed() -> None:
+    """24.11 under `rl_enable`: the ping is one question too many, and the exit status is 1."""
+    printed = recording("scontrol-config", "24.11.5").replace(" is UP", " is DOWN")
+    runner = slurm_that_says("24.11.5", config=Completed(exit_code=1, stdout=printed))
+
+    site = discover(runner, "ada", SlurmOptions())
+
+    assert site.version == "24.11.5"
 
 
 def test_controller_that_is_down_is_unavailable() -> None:
@@ -64,7 +78,7 @@ def test_controller_that_is_down_is_unavailable() -> None:
 def test_short_memory_without_accounts_is_a_concern() -> None:
     site = SlurmSite(cluster="c", version="22.05.8", partitions=(PartitionView(name="p"),), memory_s=30)
 
-    (advice,) = advice_of(site)
+    (advice,) = advice_of(site, SlurmOptions())
 
     assert ("30 s" in advice.what, advice.is_concern) == (True, True)
 
@@ -73,10 +87,27 @@ def test_enforced_accounts_that_one_does_not_have_and_closed_partitions_are_conc
     closed = (PartitionView(name="p", is_up=False),)
     site = SlurmSite(cluster="c", version="1", partitions=closed, has_accounting=True, enforces=("associations",))
 
-    assert [advice.what for advice in advice_of(site)] == [
+    assert [advice.what for advice in advice_of(site, SlurmOptions())] == [
         "this Slurm wants an account for every job, and you have none",
         "no partition takes jobs now",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "concerns"),
+    [(SlurmOptions(), 0), (SlurmOptions(submit_timeout_s=3), 1), (SlurmOptions(query_timeout_s=29), 1)],
+    ids=["as it is by default", "sbatch given up soon", "squeue given up soon"],
+)
+def test_programs_that_must_wait_for_their_turn_are_not_to_be_given_up_meanwhile(
+    options: SlurmOptions, concerns: int
+) -> None:
+    config = recording("scontrol-config", "24.11.5")
+    rationed = re.sub(r"(?<=SlurmctldParameters     = ).*", "enable_configless,rl_enable,rl_bucket_size=3", config)
+
+    site = discover(slurm_that_says("24.11.5", config=rationed), "ada", options)
+
+    advice = list(advice_of(site, options))
+    assert (site.rations, len(advice), all("rl_enable" in one.what for one in advice)) == (True, concerns, True)
 
 
 def test_site_is_described_with_what_was_found() -> None:
