@@ -46,6 +46,9 @@ _AGENT_EXITS: Mapping[int, EndReason] = {
     76: EndReason.NODE_FAILURE,
     77: EndReason.BAD_GPU,
 }
+# What the checkpoint library ends a program with that saved when it was asked to leave. A manager that warns before it
+# preempts (Slurm's preempt_send_user_signal) sees a program that ended by itself.
+_SAVED_AND_LEFT = 85
 _FIRST_SIGNAL_STATUS = 128
 _NOT_LAUNCHED = "launch failed: its resource manager cancelled it before its script began"
 
@@ -95,6 +98,8 @@ def _own_reason(event: RuntimeEvent, heard: Heard) -> EndReason:
         return _TOLD[why]
     if heard.over_limit is not None:
         return _OVER_LIMIT.get(heard.over_limit.data.get("resource"), EndReason.FAILED)
+    if why == "stopped" and event.data.get("exit_code") == _SAVED_AND_LEFT:
+        return EndReason.PREEMPTED
     if event.data.get("exit_code") != 0:
         return EndReason.FAILED
     if heard.stopping is not None and heard.is_unfinished:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elisa.backends.protocol import Advice, Description, render_partition
 from elisa.backends.runner import Runner
@@ -19,6 +19,7 @@ from elisa.model.native import PartitionView
 __all__ = ["SlurmSite", "advice_of", "description_of", "discover", "parse_config"]
 
 _PAIR = re.compile(r"^([A-Za-z_]+)\s*=\s(.*)$", re.MULTILINE)
+_GRACE = re.compile(r"\bGraceTime=[1-9]")
 # A tick a minute, two of them missed, and a margin.
 _SHORT_MEMORY_S = 180
 # Under `rl_enable` the programs of 24.11 wait up to 4 s for each of their turns, side by side with others of the same user.
@@ -30,6 +31,8 @@ class SlurmSite:
     """A cluster's release, limits and habits. `memory_s` is how long the controller remembers ended jobs (MinJobAge).
 
     `rations`: it takes so many questions of a user and no more (`rl_enable`, from 23.02 on).
+    A job's script hears of its preemption only once its GraceTime is over, unless the site sets `would_warn` ("": it does, or
+    preempts nobody).
     """
 
     cluster: str
@@ -44,14 +47,28 @@ class SlurmSite:
     max_array_size: int = 1001
     max_jobs: int = 10000
     rations: bool = False
+    would_warn: str = ""
 
 
 def discover(runner: Runner, user: str, options: SlurmOptions) -> SlurmSite:
     """Return what the cluster says of itself. Raises Unavailable if it does not answer."""
     folder = f"{options.path}/" if options.path else ""
     config = _config(runner, (f"{folder}scontrol", "show", "config"), options)
-    partitions = parse_partitions(_answer(runner, partitions_argv(f"{folder}scontrol", options), options))
-    return _site(config, partitions, _accounts(runner, folder, user, options))
+    shown = _answer(runner, partitions_argv(f"{folder}scontrol", options), options)
+    accounts = _accounts(runner, folder, user, options)
+    return replace(_site(config, parse_partitions(shown), accounts), would_warn=_would_warn(config, shown))
+
+
+def _would_warn(config: Mapping[str, str], partitions: str) -> str:
+    """Return the setting by which jobs would hear of their GraceTime, whose TERM goes to what srun started alone."""
+    preempts = config.get("PreemptType", "").endswith(("/partition_prio", "/qos"))
+    # a list of its own in later releases (22.05 has none, 24.11 has)
+    name, value = ("SlurmctldParameters", "preempt_send_user_signal")
+    if "PreemptParameters" in config:
+        name, value = ("PreemptParameters", "send_user_signal")
+    if not preempts or value in config.get(name, "") or not _GRACE.search(partitions):
+        return ""
+    return f"{name}={value}"
 
 
 def _config(runner: Runner, argv: tuple[str, ...], options: SlurmOptions) -> Mapping[str, str]:
@@ -119,6 +136,11 @@ def advice_of(site: SlurmSite, options: SlurmOptions) -> Iterator[Advice]:
     if "associations" in site.enforces and not site.accounts:
         what = "this Slurm wants an account for every job, and you have none"
         yield Advice(what, "ask the site for one", is_concern=True)
+    if site.would_warn:
+        yield Advice(
+            "a job that is preempted hears of it only when its GraceTime is over, unless all of it runs under srun",
+            f"with {site.would_warn} in slurm.conf programs save and leave at once",
+        )
     if not any(partition.is_up for partition in site.partitions):
         yield Advice("no partition takes jobs now", "see `sinfo`", is_concern=True)
     if site.rations and min(options.submit_timeout_s, options.query_timeout_s) < _PATIENCE_S:

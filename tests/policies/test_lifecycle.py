@@ -198,6 +198,33 @@ def test_leaving_early_after_a_signal_is_no_success() -> None:
     assert end_of(observed) == End(reason=EndReason.PREEMPTED, exit_code=0, step=40)
 
 
+@pytest.mark.parametrize(
+    ("why", "said", "reason"),
+    [
+        # it was warned before it was preempted, and left: Slurm calls that a failure, for its status is not 0
+        ("stopped", EndReason.FAILED, EndReason.PREEMPTED),
+        ("stopped", EndReason.CANCELLED, EndReason.CANCELLED),
+        # nobody asked it to
+        ("", EndReason.FAILED, EndReason.FAILED),
+    ],
+)
+def test_a_program_that_saved_and_left_when_it_was_asked_to_has_not_failed(
+    why: str, said: EndReason, reason: EndReason
+) -> None:
+    events = [
+        an_event(EventKind.STOPPING, seq=1, signal=12, why="warned"),
+        an_event(EventKind.EXITED, seq=2, exit_code=85, why=why),
+    ]
+
+    observed = watch(
+        an_attempt(claimed=True),
+        events=events,
+        polls=answered(seen(NativeState.ENDED, end_reason=said, exit_code=85)),
+    )
+
+    assert end_of(observed) == End(reason=reason, exit_code=85, detail=why)
+
+
 def test_a_cancel_that_comes_too_late_does_not_undo_success() -> None:
     observed = watch(
         an_attempt(cancel_sent=True, claimed=True),

@@ -56,6 +56,22 @@ tasks:
 """
 
 
+# Would save by itself once an hour.
+SAVES_WHEN_ASKED = """\
+import time
+from elisa import checkpoint
+
+with checkpoint.run(interval_s=3600) as ckpt:
+    state = ckpt.load() or {"sum": 0}
+    for step in ckpt.steps(12):
+        time.sleep(0.25)
+        state["sum"] += step
+        with open("steps", "a") as steps:
+            print(step, file=steps)
+        ckpt.save(step, state)
+"""
+
+
 @pytest.fixture
 def elisa(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ElisaOnSlurm:
     monkeypatch.setenv("SLURM_CONF", slurm.env()["SLURM_CONF"])
@@ -136,6 +152,30 @@ def test_preempted_task_goes_on_from_its_checkpoint(elisa: ElisaOnSlurm) -> None
         EndReason.COMPLETED,
     ]
     assert numbers(steps) == list(range(1, 41))
+
+
+def test_program_leaves_at_the_beginning_of_its_grace_where_slurm_tells_its_script_and_loses_no_step_and_no_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_real("slurm")
+    with SlurmCluster(message_timeout_s=2, extra=["SlurmctldParameters=preempt_send_user_signal"]) as cluster:
+        monkeypatch.setenv("SLURM_CONF", cluster.env()["SLURM_CONF"])
+        cluster.run(["scontrol", "update", "partitionname=low", "gracetime=120"])
+        elisa = a_state_folder(cluster, tmp_path)
+        python = f'command: ["{sys.executable}", rare.py], checkpoint: true, retry: 0'
+        everything = "resources: {nodes: 4, cpus: 8, walltime: 30m}"
+        elisa.submit(
+            f"name: rare\nproject: demo\ntasks:\n  one: {{{python}, {everything}}}\n",
+            files={"rare.py": SAVES_WHEN_ASKED},
+        )
+        elisa.tick_until(lambda: len(numbers(elisa.folder / "steps")) >= 3)
+
+        other = cluster.sbatch("--partition=high", "--nodes=4", "--exclusive", wrap="true")
+        cluster.wait_for(other, "COMPLETED")
+        elisa.tick_to_the_end()
+
+        ends = [attempt.end and attempt.end.reason for attempt in elisa.attempts("one")]
+        assert (ends, numbers(elisa.folder / "steps")) == ([EndReason.PREEMPTED, EndReason.COMPLETED], list(range(12)))
 
 
 def test_task_on_a_failed_node_goes_on_elsewhere_from_its_checkpoint(elisa: ElisaOnSlurm) -> None:

@@ -12,6 +12,10 @@ from elisa.model.errors import Unavailable
 from elisa.model.native import PartitionView
 from tests.backends.slurm.jobs import VERSIONS, ScriptedRunner, recording
 
+WOULD_WARN = {
+    "22.05.8": "SlurmctldParameters=preempt_send_user_signal",
+    "24.11.5": "PreemptParameters=send_user_signal",
+}
 ASSOCIATIONS = "sacctmgr show user ada withassoc format=defaultaccount,account"
 
 
@@ -45,9 +49,26 @@ def test_recorded_site_is_understood(version: str) -> None:
         kill_wait_s=5,
         max_array_size=1001,
         max_jobs=10000,
+        would_warn=WOULD_WARN[version],
     )
     assert site.cluster.startswith("c")
-    assert list(advice_of(site, SlurmOptions(submit_timeout_s=3))) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_site_whose_jobs_are_preempted_without_a_word_is_told_how_that_would_be_better(version: str) -> None:
+    config = recording("scontrol-config", version)
+    name, _, value = WOULD_WARN[version].partition("=")
+    told = f"{config}{name:<24}= idle_on_node_suspend,{value}\n"
+    alone = config.replace("preempt/partition_prio", "preempt/none")
+
+    (advice,) = advice_of(discover(slurm_that_says(version), "ada", SlurmOptions()), SlurmOptions(submit_timeout_s=3))
+
+    assert ("GraceTime" in advice.what, WOULD_WARN[version] in advice.hint, advice.is_concern) == (True, True, False)
+    for other in (told, alone):
+        assert (
+            list(advice_of(discover(slurm_that_says(version, config=other), "ada", SlurmOptions()), SlurmOptions()))
+            == []
+        )
 
 
 def test_site_that_does_not_tell_accounts_has_none() -> None:
@@ -106,7 +127,7 @@ def test_programs_that_must_wait_for_their_turn_are_not_to_be_given_up_meanwhile
 
     site = discover(slurm_that_says("24.11.5", config=rationed), "ada", options)
 
-    advice = list(advice_of(site, options))
+    advice = [one for one in advice_of(site, options) if one.is_concern]
     assert (site.rations, len(advice), all("rl_enable" in one.what for one in advice)) == (True, concerns, True)
 
 
