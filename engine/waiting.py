@@ -70,7 +70,7 @@ def jump(ws: Workspace, report: TickReport, longest_s: float) -> None:  # noqa: 
     is_doubtful = report.in_doubt or report.exit_code
     if not is_doubtful and _must_stop_something(ws, now):
         return
-    moments = [moment for moment in _moments(ws) if moment > now]
+    moments = [moment for moment in (*_moments(ws), *_growing(ws, report, now)) if moment > now]
     latest = now + (_JUMP_IN_DOUBT if is_doubtful else _LONGEST_JUMP)
     ws.clock.jump_to(min(moments, default=latest) if not is_doubtful else min([*moments, latest]))
 
@@ -84,6 +84,14 @@ def _moments(ws: Workspace) -> Iterator[datetime]:
         for one in ruled_by(ws.site, reader.rules()).reservations:
             yield from (one.starts_at, one.ends_at)
         yield from parting_moments(ws, reader, ws.clock.now())
+
+
+def _growing(ws: Workspace, report: TickReport, now: datetime) -> Iterator[datetime]:
+    """Yield when to look again for elastic work that has room to grow, or has had some since this tick perhaps."""
+    with Reader.open(ws.home) as reader:
+        rows = [row for row in reader.running(now) if row.may_resize]
+    if any(report.did_something or row.roomy_us for row in rows):
+        yield now + _LONGEST_JUMP
 
 
 def _must_stop_something(ws: Workspace, now: datetime) -> bool:

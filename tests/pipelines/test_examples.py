@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ FILES = {
     "climate/pipeline.yaml": 7,
     "digits/pipeline.py": 8,
     "digits/pipeline.yaml": 8,
+    "elastic/pipeline.yaml": 4,
     "first/pipeline.yaml": 3,
     "shards/pipeline.py": 3,
     "shards/pipeline.yaml": 3,
@@ -96,17 +98,31 @@ def test_a_function_runs_in_the_folder_that_its_task_names(tmp_path: Path) -> No
     assert f"here: {folder / 'below'}" in elisa(home, "logs", f"{done.stdout.partition(':')[0]}/a").stdout
 
 
-@pytest.mark.slow
-def test_the_climate_example_runs_on_a_simulated_cluster(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def on_a_simulated_cluster(name: str, home: Path) -> None:
     elisa(home, "init")
-    (home / "site.yaml").write_text((EXAMPLES / "climate" / "cluster.yaml").read_text())
-    elisa(home, "submit", str(EXAMPLES / "climate" / "pipeline.yaml"))
+    (home / "site.yaml").write_text((EXAMPLES / name / "cluster.yaml").read_text())
+    elisa(home, "submit", str(EXAMPLES / name / "pipeline.yaml"))
 
     done = elisa(home, "tick", "--until-idle")
 
     assert done.returncode == 0, done.stderr
-    assert "7 succeeded" in elisa(home, "status", "--all").stdout
+
+
+@pytest.mark.slow
+def test_the_climate_example_runs_on_a_simulated_cluster(tmp_path: Path) -> None:
+    on_a_simulated_cluster("climate", tmp_path)
+
+    assert "7 succeeded" in elisa(tmp_path, "status", "--all").stdout
+
+
+@pytest.mark.slow
+def test_the_elastic_example_grows_gives_way_and_grows_again(tmp_path: Path) -> None:
+    on_a_simulated_cluster("elastic", tmp_path)
+
+    told = " ".join(elisa(tmp_path, "explain", "elastic/tune").stdout.split())
+    began = re.findall(r"attempt [0-9] intended .*? with ([0-9]) of 2 to 8 gpus", told)
+    assert began == ["2", "8", "4", "8"]
+    assert "completed at step 960" in told
 
 
 @pytest.fixture
