@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from elisa.model.errors import ElisaError, Problem, SpecError
 from elisa.model.text import clean
 
+from .plain import plain_lines
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -47,6 +49,10 @@ def note(text: str) -> None:
 
 def show(*things: RenderableType) -> None:
     """Print tables and lines; user text in them must have passed `clean`."""
+    lines = plain_lines(things)
+    if lines is not None:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return
     from .screen import print_things
 
     print_things(*things)

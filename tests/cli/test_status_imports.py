@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("pydantic", "typer", "numpy", "elisa.model.changes", "elisa.model.native", "elisa.model.site")
+HEAVY = ("pydantic", "typer", "numpy", "rich", "elisa.model.changes", "elisa.model.native", "elisa.model.site")
 
 
 def test_status_loads_only_what_it_shows(home: Path) -> None:
