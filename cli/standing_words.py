@@ -12,6 +12,7 @@ from elisa.model.codec import encode
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import MPS, Resources
 from elisa.model.units import format_duration, format_memory
+from elisa.policies.ageing import Ageing
 from elisa.policies.relief import Relief
 from elisa.report.words import in_words
 
@@ -42,6 +43,16 @@ def standing_words(one: Standing) -> Iterator[str]:
         yield "only a smaller request or a larger cluster would change that"
     elif one.relief is None and one.reason.code is not ReasonCode.CLOSED:
         yield "no single obstacle stands in its way: it takes more than one"
+    if one.ageing is not None:
+        yield _ageing_words(one.ageing, one.at)
+
+
+def _ageing_words(ageing: Ageing, at: datetime) -> str:
+    if ageing.goes_ahead:
+        return f"it came of age on {_day(ageing.at)}, and goes ahead of all others"
+    if ageing.at <= at:
+        return f"it came of age on {_day(ageing.at)}; others of its owner's that did before go ahead first"
+    return f"it comes of age on {_day(ageing.at)}"
 
 
 def _asked(request: Resources) -> str:
@@ -80,6 +91,7 @@ def standing_data(one: Standing) -> Mapping[str, object]:
         "factors": [line._asdict() for line in one.factors],
         "places": places_data(one.places),
         "reason": {"code": one.reason.code, "facts": one.reason.facts, "words": in_words(one.reason)},
+        "ageing": None if one.ageing is None else one.ageing._asdict(),
         "helps": list(one.helps),
         "relief": encode(one.relief),
         "words": list(standing_words(one)),

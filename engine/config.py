@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
 from elisa.engine.site_budgets import AtOnce, LoanConfig, PartCount, ProjectConfig, ReservationConfig
-from elisa.engine.site_kinds import Count, Duration, Section, Weight, told_problems
+from elisa.engine.site_kinds import Count, Duration, DurationOrOff, Section, Weight, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
     ClosureConfig,
@@ -33,6 +33,9 @@ from elisa.pipelines.strict_yaml import load
 __all__ = ["Site", "load_site", "parse_site"]
 
 _POLICY = SitePolicy()
+# Longer than a weekend for the best class, a fortnight and a day for the worst. Not the default of SitePolicy, which plans that
+# were kept before there was ageing by default leave out.
+_AGED_S = 3 * 86_400
 
 
 class Site(Section):
@@ -72,9 +75,9 @@ class Site(Section):
     submits_per_tick: Count = Field(
         default=_POLICY.submits_per_tick, description="How many jobs a tick submits to one backend at most."
     )
-    aged: Duration = Field(
-        default=int(_POLICY.aged_s),
-        description="Who waited so long for each class from the best down to its own goes first; `0s` is never.",
+    aged: DurationOrOff = Field(
+        default=_AGED_S,
+        description="Who waited so long for each class from the best down to its own comes of age; `off` or `0s` is never.",
     )
     backfill_depth: Count = Field(
         default=_POLICY.backfill_depth,

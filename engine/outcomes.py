@@ -71,6 +71,7 @@ def _as_before(item: Item, words: str) -> TaskMoved:
         after=TaskState.WAITING if item.attempt.behind else TaskState.READY,
         reason=because(ReasonCode.BACKEND_BUSY, backend=item.attempt.backend, words=words),
         resume_from=item.task.resume_from,
+        keeps_age=True,
     )
 
 

@@ -88,9 +88,17 @@ def _queues(live: Iterable[Attempt], able: Collection[BackendName]) -> Mapping[t
 
 def ranks_of(reader: Reader, tasks: Sequence[TaskId], plan_of: Snapshot, now: datetime) -> Mapping[TaskId, int]:
     """Return the place of each of these tasks in elisa's order, whatever their states: 0 is the first."""
-    columns = reader.columns_of(tasks)
+    columns, asked = reader.columns_of(tasks), frozenset(tasks)
     snapshot = Snapshot.build(
-        columns, plan_of.usage, (), (), plan_of.site, now, plugins=plan_of.plugins, urged=plan_of.urged
+        columns,
+        plan_of.usage,
+        (),
+        (),
+        plan_of.site,
+        now,
+        plugins=plan_of.plugins,
+        running=[row for row in plan_of.running if row.task not in asked],
+        urged=plan_of.urged,
     )
     snapshot, _ = heard(snapshot, [FACTOR])
     ids = snapshot.tasks.ids

@@ -12,11 +12,25 @@ from elisa.model.units import parse_duration_s, parse_memory_mib
 from elisa.pipelines.nodes import Node, at
 from elisa.pipelines.problems import Problems, nearest
 
-__all__ = ["Count", "Duration", "Memory", "Moment", "Section", "Weight", "known_settings", "told_problems"]
+__all__ = [
+    "Count",
+    "Duration",
+    "DurationOrOff",
+    "Memory",
+    "Moment",
+    "Section",
+    "Weight",
+    "known_settings",
+    "told_problems",
+]
 
 
 def _duration_s(value: object) -> int:
     return parse_duration_s(value if isinstance(value, str) else str(value))
+
+
+def _duration_s_or_off(value: object) -> int:
+    return 0 if value == "off" else _duration_s(value)
 
 
 def _memory_mib(value: object) -> int:
@@ -26,6 +40,9 @@ def _memory_mib(value: object) -> int:
 # Units stand in the text; a bare number is refused, because nobody knows whether it meant seconds or minutes.
 Duration = Annotated[
     int, BeforeValidator(_duration_s), Field(json_schema_extra={"type": "string", "format": "duration"})
+]
+DurationOrOff = Annotated[
+    int, BeforeValidator(_duration_s_or_off), Field(json_schema_extra={"type": "string", "format": "duration"})
 ]
 Memory = Annotated[int, BeforeValidator(_memory_mib), Field(json_schema_extra={"type": "string", "format": "memory"})]
 Count = Annotated[int, Field(strict=True, ge=0)]

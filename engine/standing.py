@@ -12,6 +12,7 @@ from elisa.model.errors import UsageError
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.resources import Resources
+from elisa.policies.ageing import Ageing
 from elisa.policies.factors import FactorLine
 from elisa.policies.order import KeyLine
 from elisa.policies.relief import Relief, relief_of
@@ -39,6 +40,7 @@ class Standing:
     reason: Reason
     helps: tuple[str, ...] = ()
     relief: Relief | None = None
+    ageing: Ageing | None = None
 
     @property
     def starts(self) -> bool:
@@ -80,4 +82,5 @@ def _of(tick: int, kept: KeptPlan, task: TaskId) -> Standing | None:
         reason=reason,
         helps=() if starts else what_would_help(made.snapshot, task),
         relief=relief_of(kept.inputs, reason, request.walltime_s, made.beginnings),
+        ageing=made.ageing(task),
     )

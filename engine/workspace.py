@@ -44,6 +44,8 @@ backends:
 #     shares: 1
 #     budget: {gpu_hours: 1000}
 #     at_once: {gpus: 8}
+#
+# aged: 3d  # normal work that waits three times as long goes ahead, one task of a project at a time; `off` is never
 """
 
 

@@ -70,7 +70,8 @@ class TaskMoved:
 
     `request`, `not_before` and `resume_from` describe the next attempt. A move from active to a state that is not final
     stores `resume_from` as given; elsewhere None leaves it, as it always leaves `request`. `counts_as_failure` uses up
-    one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel.
+    one retry; `resets_failures` forgets them (`elisa retry`). A move to a final state clears a wish to cancel. One that
+    `keeps_age` has waited since it was ready before, for nothing of it ran.
     """
 
     task: TaskId
@@ -82,6 +83,7 @@ class TaskMoved:
     resume_from: CheckpointRef | None = None
     counts_as_failure: bool = False
     resets_failures: bool = False
+    keeps_age: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,7 @@ class RunningRow(NamedTuple):
     `is_protected`: nobody may take its place, for it came back too often without getting any further. `is_leaving`: it was
     asked already. `is_queued`: it waits in a native queue, of `partition`, and has not begun. `extra_cost` is what plug-ins
     add to the cost of stopping it, in billing hours. `gang` names its gang and the pipeline of that, as `PIPELINE/GANG`.
+    `ready_us` is when its task became ready, 0 if that is not known.
     """
 
     attempt: str
@@ -143,6 +144,7 @@ class RunningRow(NamedTuple):
     grew_from: int = 0
     extra_cost: float = 0.0
     gang: str = ""
+    ready_us: int = 0
 
 
 class UnfinishedRow(NamedTuple):

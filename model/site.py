@@ -315,9 +315,9 @@ class SitePolicy:
 
     `order` names the keys of the queue, the most important first; ties end in the task's id. `unlisted` holds for
     projects that are not named, `caps` for all work together. A task that has waited `aged_s` for each class from the best
-    down to its own goes before all others; 0 is never. `backfill_depth` is for how many blocked tasks room is kept free,
-    where elisa places jobs itself; `backfill_due` for how many more of those that have a deadline; `backfill_times` tells
-    for how long a job is expected to take its own; nothing is kept for who would begin later than in
+    down to its own comes of age, see `policies.ageing`; 0 is never. `backfill_depth` is for how many blocked tasks room is
+    kept free, where elisa places jobs itself; `backfill_due` for how many more of those that have a deadline;
+    `backfill_times` tells for how long a job is expected to take its own; nothing is kept for who would begin later than in
     `backfill_lookahead_s` (0: however late). `gpu_watts` is what one GPU of a type draws, `gpu_shares` how many of a type
     of share make one. Work that saves may get less time than it asks for before its places close, if that is
     `shortened_run_s` or more; 0: never.

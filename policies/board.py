@@ -33,6 +33,7 @@ class Held(NamedTuple):
 
     `bond` ties it to others. It `may_leave` for who has reserved what it uses, or for a hard limit: it may be preempted, and
     saves when it is asked. Where it `is_foreseen`, past runs tell plans when it ends. `priority` is the rank of its class.
+    It became ready at `ready_us`.
     """
 
     task: TaskId
@@ -47,6 +48,7 @@ class Held(NamedTuple):
     may_leave: bool = False
     is_foreseen: bool = False
     priority: int = 0
+    ready_us: int = 0
 
     @property
     def attempt(self) -> AttemptId:
@@ -72,6 +74,7 @@ def held_by(row: RunningRow) -> Held:
         datetime.fromtimestamp(row.started_us / 1e6, UTC),
         may_leave=row.is_preemptible and row.saves_on_request,
         priority=row.priority,
+        ready_us=row.ready_us,
     )
 
 
@@ -213,6 +216,7 @@ def _row(held: Held) -> RunningRow:
         started_us=round(held.began_at.timestamp() * 1e6),
         is_preemptible=held.may_leave,
         saves_on_request=held.may_leave,
+        ready_us=held.ready_us,
     )
 
 

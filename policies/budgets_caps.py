@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, compress
@@ -172,14 +173,14 @@ class Admission:
     variants: Sequence[tuple[Resources, str]]
     left: list[int] = field(init=False)
     _rows: dict[int, Sequence[tuple[int, int]]] = field(init=False)
-    _saved: dict[int, int] = field(init=False)
+    _saved: Counter[int] = field(init=False)
     _demand: list[tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.caps = self.caps.hard()
         self.left = [cap.limit - used for cap, used in zip(self.caps.cap, self.caps.used, strict=True)]
         self._rows = {}
-        self._saved = {}
+        self._saved = Counter()
         self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
 
     def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
@@ -225,22 +226,24 @@ class Admission:
         for row, meter in self._rows_of(owner):
             left[row] -= times * demand[meter]
 
-    def save_for(self, owner: int, variant: int) -> None:
-        """Let nobody use what is left under the caps on use at once that refuse one more of `variant`.
+    def save_for(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Let nobody use what all of `wanted` (owners with variants) will take together, as far as it is left.
 
-        Where another cap refuses it, or one that is too small for it, saving would not help.
+        Where another cap than one on use at once refuses it, or one that is too small for it, saving would not help.
         """
-        demand = self._demand[variant]
-        refusing = [(row, demand[meter]) for row, meter in self._rows_of(owner) if demand[meter] > self.left[row]]
-        caps = [(self.caps.cap[row], asked) for row, asked in refusing if asked > 0]
-        if all(not cap.resource.is_cumulative and asked <= cap.limit for cap, asked in caps):
-            for row, asked in refusing:
-                if asked > 0 and row not in self._saved:
-                    self._saved[row], self.left[row] = self.left[row], min(0, self.left[row])
+        asked = Counter[int]()
+        for owner, variant in wanted:
+            demand = self._demand[variant]
+            asked.update({row: demand[meter] for row, meter in self._rows_of(owner) if demand[meter] > 0})
+        refusing = [(self.caps.cap[row], amount) for row, amount in asked.items() if amount > self.left[row]]
+        if all(not cap.resource.is_cumulative and amount <= cap.limit for cap, amount in refusing):
+            self._saved.update(asked)
+            for row, amount in asked.items():
+                self.left[row] -= amount
 
     def refusal(self, row: int, variant: int) -> Reason:
         """Return the words for a refusal by cap number `row`, as things stand now."""
-        asked, left = self._demand[variant][self.caps.meter[row]], self._saved.get(row, self.left[row])
+        asked, left = self._demand[variant][self.caps.meter[row]], self.left[row] + self._saved[row]
         reason = refusal_of(self.caps.row(row), asked, left)
         return because(reason.code, **reason.facts, kept=left) if asked <= left else reason
 

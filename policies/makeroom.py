@@ -247,6 +247,8 @@ class _Maker:
 
     def _may_withdraw(self, one: RunningRow, pool: Pool, standing: Standing) -> bool:
         is_there = (one.backend, one.partition) == (pool.backend, pool.partition.name)
-        if not (one.is_queued and is_there) or one.is_leaving or one.is_protected or one.attempt in self.clearer.asked:
+        if not (one.is_queued and is_there) or one.is_leaving or one.is_protected:
+            return False
+        if one.attempt in self.clearer.asked | self.clearer.left_alone:
             return False
         return may_preempt(standing, self.clearer.standings[one.attempt], self._snapshot.site.preemption)

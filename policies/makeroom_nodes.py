@@ -9,6 +9,7 @@ from elisa.model.columns import RunningRow
 from elisa.model.decisions import Preempt, Resize
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Fact, ReasonCode, because
+from elisa.policies.ageing import gone_ahead
 from elisa.policies.elastic import has_claim, is_settled, size_of, spare_of
 from elisa.policies.placement_pools import Pool, Way
 from elisa.policies.preemption import (
@@ -48,7 +49,10 @@ class _Mark(NamedTuple):
 
 
 class Clearer:
-    """Clears nodes for whoever is to have them; who was asked for one is not asked for another."""
+    """Clears nodes for whoever is to have them; who was asked for one is not asked for another.
+
+    Those `left_alone` came of age before they began: nobody takes their place.
+    """
 
     def __init__(self, snapshot: Snapshot, walk: Walk) -> None:
         self.decisions: list[Preempt | Resize] = []
@@ -56,7 +60,11 @@ class Clearer:
         self.standings = standings(snapshot.running, snapshot.caps, snapshot.site)
         self._snapshot = snapshot
         self._walk = walk
-        self._victims = victims_of(snapshot.running, snapshot.caps, snapshot.site, snapshot.now_s)
+        ahead = gone_ahead(snapshot)
+        firm = [row.attempt for row in snapshot.running if row.task in ahead]
+        self.left_alone = {attempt for attempt in firm if not self.standings[attempt].is_idle_only}
+        victims = victims_of(snapshot.running, snapshot.caps, snapshot.site, snapshot.now_s)
+        self._victims = [one for one in victims if one.row.attempt not in self.left_alone]
         self._grounds: dict[int, Ground] = {}
         rules, now_s = snapshot.site.preemption, snapshot.now_s
         self._elastic = [row for row in snapshot.running if is_settled(row, rules, now_s)]

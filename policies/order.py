@@ -6,13 +6,13 @@ are computed along the order that the rest of the keys give.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from elisa.policies.ageing import comes_of_age_s
+from elisa.policies.ageing import ahead_us
 from elisa.policies.factors import scores
 from elisa.policies.fairshare import decayed_use, due_shares, hours_by, owner_factors, use_by_project
 from elisa.policies.ranks import Ranks, order_of, packed, ranks_of
@@ -26,10 +26,14 @@ LateKey = Callable[[Snapshot, Ints], npt.NDArray[np.generic]]
 
 
 class Ranking(NamedTuple):
-    """Row numbers, the task to start first in front, and what is wrong with keys that had to be left out."""
+    """Row numbers, the task to start first in front, and what is wrong with keys that had to be left out.
+
+    `ahead` are the rows that go ahead of all others because they came of age.
+    """
 
     order: Ints
     notes: tuple[str, ...] = ()
+    ahead: frozenset[int] = frozenset()
 
 
 class KeyLine(NamedTuple):
@@ -131,36 +135,38 @@ def ranking(snapshot: Snapshot) -> Ranking:
     count = len(snapshot.tasks)
     if not count:
         return Ranking(np.zeros(0, dtype=np.int64))
-    names = _names(snapshot)
-    notes: list[str] = []
-    keys: dict[str, Ranks] = {}
-    for name in names:
-        if name not in LATE_KEYS:
-            keys[name] = _key(name, snapshot, notes)
+    at_us, notes = ahead_us(snapshot), list[str]()
+    ahead = frozenset(np.flatnonzero(at_us <= snapshot.now_us).tolist())
+    names = _names(snapshot, any_ahead=bool(ahead))
+    keys = _plain_keys(names, at_us, snapshot, notes)
     order = order_of(packed(keys.values(), count))
     late = [name for name in names if name in LATE_KEYS]
     if not late:
-        return Ranking(order, tuple(notes))
+        return Ranking(order, tuple(notes), ahead)
     keys |= {name: ranks_of(LATE_KEYS[name](snapshot, order)) for name in late}
     last = max(place for place, name in enumerate(names) if name in LATE_KEYS)
     code = packed([keys[name] for name in names[: last + 1]], count)
     # Equals stay as they are in the order of the other keys.
-    return Ranking(order[order_of(Ranks(code.of[order], code.size))], tuple(notes))
+    return Ranking(order[order_of(Ranks(code.of[order], code.size))], tuple(notes), ahead)
 
 
-def _names(snapshot: Snapshot) -> list[str]:
-    """Return the keys in order: tiers and coming of age, where the site uses them, before those it names."""
+def _names(snapshot: Snapshot, *, any_ahead: bool) -> list[str]:
+    """Return the keys in order: tiers and coming of age, where they set anybody apart, before those that the site names."""
     first = ["tiers"] if has_tiers(snapshot) else []
-    first += [_AGED] if snapshot.site.aged_s > 0 else []
+    first += [_AGED] if any_ahead else []
     return [*first, *(name for name in dict.fromkeys(snapshot.site.order) if name not in first)]
 
 
 _AGED = "aged"
 
 
+def _plain_keys(names: Sequence[str], at_us: Ints, snapshot: Snapshot, notes: list[str]) -> dict[str, Ranks]:
+    """Return the keys that look at one task alone; `at_us` is that of coming of age."""
+    plain = [name for name in names if name not in LATE_KEYS]
+    return {name: ranks_of(at_us) if name == _AGED else _key(name, snapshot, notes) for name in plain}
+
+
 def _key(name: str, snapshot: Snapshot, notes: list[str]) -> Ranks:
-    if name == _AGED:
-        return ranks_of(comes_of_age_s(snapshot))
     if name in ORDER_KEYS:
         return ranks_of(ORDER_KEYS[name](snapshot))
     if name not in snapshot.plugins:
@@ -192,8 +198,9 @@ def key_columns(snapshot: Snapshot) -> Mapping[str, npt.NDArray[np.generic]]:
     `size` tells the billing hours of a full run, a key from outside the place among its values, all others what they sort by.
     Coming of age is told by itself, and a key that had to be left out says nothing.
     """
-    names = _names(snapshot)
-    ranks = {name: _key(name, snapshot, []) for name in names if name not in LATE_KEYS}
+    at_us = ahead_us(snapshot)
+    names = _names(snapshot, any_ahead=bool((at_us <= snapshot.now_us).any()))
+    ranks = _plain_keys(names, at_us, snapshot, [])
     order = order_of(packed(ranks.values(), len(snapshot.tasks)))
     told = {name: _told(name, snapshot, order, ranks) for name in names if name != _AGED}
     return {name: column for name, column in told.items() if column is not None}

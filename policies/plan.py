@@ -16,6 +16,7 @@ from elisa.model.decisions import Decision, Park, Preempt, Resize, Submit
 from elisa.model.ids import TaskId
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
+from elisa.policies.ageing import Ageing, ageing_of, comes_of_age
 from elisa.policies.badgpus import BadGpu, harmful
 from elisa.policies.budgets import Beginning, charge_of
 from elisa.policies.closing import kept_off
@@ -44,7 +45,7 @@ def plan(snapshot: Snapshot) -> Plan:
     """Return what to start now, in order, with a reason for every ready task. The same snapshot gives the same plan."""
     snapshot, notes = heard(snapshot)
     ranked = ranking(snapshot)
-    walk = Walk(snapshot)
+    walk = Walk(snapshot, ranked.ahead)
     walk.run(ranked.order)
     parked = due(snapshot.site, snapshot.usage.rows, snapshot.running, snapshot.now_s)
     parked = (*parked, *to_take_back(snapshot, walk.reserved, but_not={one.attempt for one in parked}))
@@ -76,6 +77,7 @@ class Plan:
         self.room = room
         self.order = ranked.order
         self.notes = ranked.notes
+        self._ahead = ranked.ahead
         self._starts = {start.row: start for start in walk.starts}
         self._refusal = walk.why.refusal
         self._reasons = walk.why.groups
@@ -160,6 +162,11 @@ class Plan:
         """Return what each key of the order says of a ready task, the most important first; KeyError if it was not ready."""
         row = self._row(task)
         return tuple(KeyLine(name, float(column[row])) for name, column in self._keys.items())
+
+    def ageing(self, task: TaskId) -> Ageing | None:
+        """Return when a ready task comes of age; None where the site has no ageing, KeyError if it was not ready."""
+        row = self._row(task)
+        return ageing_of(self.snapshot, row, goes_ahead=row in self._ahead)
 
     def places(self, task: TaskId) -> tuple[Scored, ...]:
         """Return the places where a ready task may run, the best first, with the terms that rank them; KeyError otherwise.
@@ -273,6 +280,8 @@ class Plan:
             facts["gpu_type"] = start.way.gpu_type
         if start.taken.pinned:
             facts["on"] = ",".join(pool.nodes.names[node] for node in start.taken.pinned)
+        if start.row in self._ahead:
+            facts["of_age_at"] = comes_of_age(snapshot, start.row).isoformat()
         if task in snapshot.urged:
             facts["urged_by"] = snapshot.urged[task].by
         shape = snapshot.shapes[snapshot.tasks.shape[start.row]]

@@ -198,6 +198,7 @@ class _Game:
             shape.may_leave or task in self.work.may_leave,
             is_foreseen=shape.expected_s > 0,
             priority=self.waiting.priority(task),
+            ready_us=self.waiting.ready_us(task),
         )
         self.waiting.begin(task)
         wish_s = self.lasts_s.get(task, float(request.walltime_s)) / request.speed

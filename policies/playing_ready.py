@@ -51,6 +51,10 @@ class Waiting:
         """Return the rank of a task's class."""
         return self._ready.priority[self._row[task]]
 
+    def ready_us(self, task: TaskId) -> int:
+        """Return when a task became ready."""
+        return self._ready.ready_us[self._row[task]]
+
     def is_single(self, task: TaskId) -> bool:
         """Tell whether a task is no member of a gang."""
         return task not in self._gang_of

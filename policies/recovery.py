@@ -11,7 +11,7 @@ from elisa.model.changes import TaskMoved
 from elisa.model.pipeline import Backoff, Grow, RestartWhen
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
-from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
+from elisa.model.states import FINAL_TASK_STATES, INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task, had_its_turn
 from elisa.policies.chaining import NEVER_STARTS
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
@@ -393,7 +393,14 @@ def _again(case: _Case, reason: Reason, pause_s: float) -> TaskMoved:
 
 
 def _move(case: _Case, after: TaskState, reason: Reason, *, counts: bool = False) -> TaskMoved:
-    return TaskMoved(task=case.task.id, before=TaskState.ACTIVE, after=after, reason=reason, counts_as_failure=counts)
+    return TaskMoved(
+        task=case.task.id,
+        before=TaskState.ACTIVE,
+        after=after,
+        reason=reason,
+        counts_as_failure=counts,
+        keeps_age=case.attempt.started_at is None and after not in FINAL_TASK_STATES,
+    )
 
 
 def _same(request: Resources, grow: Grow) -> Resources:  # noqa: ARG001 - one signature for all growths

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from elisa.model.site import Factors, SitePolicy
-from elisa.policies.ageing import comes_of_age_s
+from elisa.policies.ageing import ahead_us
 from elisa.policies.factors import weights_of
 from elisa.policies.opinions import FACTOR, KINDS, SCORE, opinions_named
 from elisa.policies.order import LATE_KEYS, ORDER_KEYS
@@ -32,7 +32,7 @@ _PREFIX_WORDS = ", ".join(f"`{prefix}`" for prefix in _PREFIXES[:-1]) + f" or `{
 
 Planner = Callable[[Snapshot], Plan]
 
-ORDER: Mapping[str, Callable[..., object]] = {**ORDER_KEYS, **LATE_KEYS, "aged": comes_of_age_s}
+ORDER: Mapping[str, Callable[..., object]] = {**ORDER_KEYS, **LATE_KEYS, "aged": ahead_us}
 
 _BUILT_IN = frozenset(
     {

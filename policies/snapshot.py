@@ -231,6 +231,11 @@ class Snapshot:
             bad_gpus=bad_gpus or {},
         )
 
+    @property
+    def now_us(self) -> int:
+        """The moment in whole microseconds, as tasks tell theirs."""
+        return round(self.now_s * 1e6)
+
     def queued_jobs(self) -> Iterator[tuple[Attempt, int]]:
         """Yield the jobs that wait in native queues for nothing but room, each with the rank of its class.
 

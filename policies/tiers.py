@@ -10,6 +10,7 @@ import numpy.typing as npt
 from elisa.model.ids import ProjectName
 from elisa.model.resources import Resources
 from elisa.model.site import ServiceClass
+from elisa.policies.ageing import ahead_us
 from elisa.policies.budgets import CapRow, Meter, demand_of
 from elisa.policies.drf import dominant_tags
 from elisa.policies.fairshare import due_shares
@@ -31,8 +32,8 @@ def has_tiers(snapshot: Snapshot) -> bool:
 def tiers(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.int64]:
     """Return 0, 1 or 2 for each task (by row), given the order in which they would otherwise be served.
 
-    0: of a guaranteed project, as far as its due share of the machine goes. 2: beyond a soft cap, or of a best-effort
-    project: these get only what nobody else asks for.
+    0: of a guaranteed project, as far as its due share of the machine goes, or come of age and ahead of all others. 2: beyond
+    a soft cap, or of a best-effort project: these get only what nobody else asks for, however long they wait.
     """
     tier = np.full(len(order), _ORDINARY, dtype=np.int64)
     service = np.array([_SERVICE[policy.service] for policy in snapshot.policies])
@@ -40,6 +41,7 @@ def tiers(snapshot: Snapshot, order: Ints) -> npt.NDArray[np.int64]:
     if (service == _FIRST).any():
         within = dominant_shares(snapshot, order) <= np.array(due_shares(snapshot))[snapshot.tasks.project]
         tier[(of_task == _FIRST) & within] = _FIRST
+    tier[ahead_us(snapshot) <= snapshot.now_us] = _FIRST
     tier[(of_task == _IDLE_ONLY) | over_soft_cap(snapshot, order)] = _IDLE_ONLY
     return tier
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.policies.affinity import Presence
-from elisa.policies.ageing import aged
 from elisa.policies.backfill import Backfill, ends_of
 from elisa.policies.budgets_caps import Admission
 from elisa.policies.closing import Closing
@@ -35,9 +34,9 @@ _CHUNK = 4096
 
 
 class Walk:
-    """One pass over the order."""
+    """One pass over the order. The rows `ahead` have come of age: what is kept for them nobody takes that comes later."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, ahead: frozenset[int] = frozenset()) -> None:
         self.snapshot = snapshot
         self.closing = Closing(snapshot.site.closures, snapshot.now_s)
         self.refusals = Refusals()
@@ -56,7 +55,7 @@ class Walk:
         self.room = Room(snapshot.pools, self.counted, snapshot.site.submits_per_tick, bounds)
         self._keeping = Keeping(snapshot, self.ways_of, self.room, self.future)
         self._is_refused = self._refused_by_caps()
-        self._is_aged = aged(snapshot)
+        self._ahead = ahead
         self.why = Why(snapshot, self.refusals, self._is_refused, self.admission, self.room, self.ways_of)
         self._closed: tuple[set[int], set[int]] = (set(), set())
         now, later = self._closed
@@ -117,7 +116,9 @@ class Walk:
     def _may_start(self) -> npt.NDArray[np.bool_]:
         """Return which tasks (by row) no rule refuses before the walk; those it does refuse get their reason."""
         tasks = self.snapshot.tasks
-        may = self._is_open[tasks.shape] & (~self._is_refused[tasks.shape, tasks.owner] | self._is_aged)
+        may = ~self._is_refused[tasks.shape, tasks.owner]
+        may[list(self._ahead)] = True
+        may &= self._is_open[tasks.shape]
         return may & self._own() if self.snapshot.uid is not None else may
 
     def _own(self) -> npt.NDArray[np.bool_]:
@@ -147,10 +148,19 @@ class Walk:
             self._begin(start)
             if self._joining.is_wanted:
                 self._joining.let_join(start, owner, shape)
-        elif start is not None:
+            return
+        if start is not None:
             self.refusals.of_owner[owner, shape] = start
-            if self._is_aged[row]:
-                self.admission.save_for(owner, self.ways_of[shape].start)
+        # Room alone would come to nothing, if others then held what may be used at once.
+        if row in self._ahead and (start is not None or row in self.refusals.of_row):
+            self._save_for([row])
+
+    def _save_for(self, rows: Sequence[int]) -> None:
+        """Save what tasks will use at once that go ahead of all others."""
+        tasks = self.snapshot.tasks
+        ways = [self.ways_of[shape] for shape in tasks.shape[rows].tolist()]
+        if all(ways):
+            self.admission.save_for([(int(tasks.owner[row]), way.start) for row, way in zip(rows, ways, strict=True)])
 
     def _place(self, row: int, owner: int, shape: int) -> Start | Reason | None:
         """Take budget and room for one task: free nodes if any way has them, else a place in a queue.
@@ -220,10 +230,13 @@ class Walk:
                 self._begin(start)
             return
         self._undo(starts)
-        if refusal is not None and refusal.code in FOR_WANT_OF_NODES:
-            self._keep_room_together(gang, rows)
+        lacks = None if refusal is None else refusal.code
+        is_kept = lacks in FOR_WANT_OF_NODES and self._keep_room_together(gang, rows)
+        if (is_kept or lacks is ReasonCode.CONCURRENCY_CAP) and not self._ahead.isdisjoint(rows):
+            self._save_for(rows[:needed])
 
-    def _keep_room_together(self, gang: int, rows: Sequence[int]) -> None:
+    def _keep_room_together(self, gang: int, rows: Sequence[int]) -> bool:
+        """Keep room for all of a gang, if that can be foreseen; tell whether there is any."""
         shapes = self.snapshot.tasks.shape[rows].tolist()
         ways = [self.ways_of[shape] for shape in shapes]
         # Where its members will be decides where the others of them may be: nobody works that out ahead of time.
@@ -231,6 +244,7 @@ class Walk:
         promise = self._keeping.reserve(ways, rows[0]) if is_foreseen else None
         if promise is not None:
             self.refusals.of_gang[gang] = with_start(self.refusals.of_gang[gang], promise)
+        return promise is not None
 
     def _place_member(self, row: int) -> Start | Reason:
         tasks = self.snapshot.tasks

@@ -140,6 +140,8 @@ def in_words(reason: Reason) -> str:
         sentence += f", in room that project {reason.facts['lent_by']} lends until it needs it"
     if reason.facts.get("most"):
         sentence += ", with {size} of {least} to {most} {of}".format_map({"of": "nodes", **facts})
+    if reason.facts.get("of_age_at"):
+        sentence += f", ahead of all others, for it came of age on {_moment(str(reason.facts['of_age_at']))}"
     if reason.facts.get("urged_by"):
         sentence += f", as urgent as {reason.facts['urged_by']}, which waits for it"
     if "grown_mib" in facts:

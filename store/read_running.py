@@ -22,7 +22,7 @@ _MICRO = 1e-6
 _RESIZED = frozenset({ReasonCode.SHRINKS, ReasonCode.GROWS})
 _RUNNING = (
     "SELECT a.id, a.task, a.project, a.owner_uid, a.backend, a.nodes, a.request, a.started_at, a.last_checkpoint,"
-    " a.cancel_sent, a.partition_name, t.priority, t.spec, t.cancel_requested, p.deadline, a.leader, t.pipeline"
+    " a.cancel_sent, a.partition_name, t.priority, t.spec, t.cancel_requested, p.deadline, a.leader, t.pipeline, t.ready_at"
     " FROM attempt a JOIN task t ON t.id = a.task JOIN pipeline p ON p.id = t.pipeline"
     " WHERE a.state NOT IN ('ended', 'lost') AND a.native_id IS NOT NULL ORDER BY a.id"
 )
@@ -123,6 +123,7 @@ def _row(row: Sequence[Any], preempted: int, now_us: int) -> RunningRow:
         is_leaving=bool(row[9] or row[13]),
         is_queued=row[7] is None,
         partition=row[10],
+        ready_us=row[17] or 0,
         gang="" if spec.gang is None else f"{row[16]}/{spec.gang.name}",
         may_resize=request.elastic is not None and spec.preemptible and spec.checkpoint is not None,
     )

@@ -15,6 +15,10 @@ from elisa.store.looks import next_look
 __all__ = ["choose_resume", "enter_state", "move_task", "pass_over", "request_cancel", "request_hold", "stay_active"]
 
 
+# Who comes to these begins to wait; who goes from one to the other goes on.
+_WAITS = frozenset({TaskState.WAITING, TaskState.READY})
+
+
 def move_task(batch: Batch, change: TaskMoved) -> None:
     """Move a task, and store what its next attempt shall be like."""
     row = batch.change_task(change.task)
@@ -25,7 +29,7 @@ def move_task(batch: Batch, change: TaskMoved) -> None:
     if change.resume_from is not None or goes_on:
         row["resume_from"] = optional_json(change.resume_from)
     row["failures"] = 0 if change.resets_failures else row["failures"] + change.counts_as_failure
-    enter_state(batch, row, change.before, change.after, change.reason)
+    enter_state(batch, row, change.before, change.after, change.reason, keeps_age=change.keeps_age)
 
 
 def choose_resume(batch: Batch, change: ResumeChosen) -> None:
@@ -42,7 +46,9 @@ def choose_resume(batch: Batch, change: ResumeChosen) -> None:
     batch.audit.add("resume.chosen", change.task, {**facts, **because_facts(change.reason)})
 
 
-def enter_state(batch: Batch, row: Row, before: TaskState, after: TaskState, reason: Reason) -> None:
+def enter_state(
+    batch: Batch, row: Row, before: TaskState, after: TaskState, reason: Reason, *, keeps_age: bool = False
+) -> None:
     """Change a task's state with all that follows from it; the row is one to be changed.
 
     Raises StaleChange if the task is not in `before`, ValueError if no task may make that move.
@@ -56,6 +62,8 @@ def enter_state(batch: Batch, row: Row, before: TaskState, after: TaskState, rea
     if after not in TASK_MOVES[before]:
         raise ValueError(f"no task goes from {before} to {after}")
     row["state"] = after.value
+    if after in _WAITS and before is not TaskState.WAITING and not keeps_age:
+        row["ready_at"] = None
     _note_times(batch, row, after)
     _drop_verdict(batch, row["id"])
     if before in FINAL_TASK_STATES or after in FINAL_TASK_STATES:
@@ -80,7 +88,7 @@ def _note_times(batch: Batch, row: Row, after: TaskState) -> None:
     is_final = after in FINAL_TASK_STATES
     is_waiting = after is TaskState.WAITING
     row["ended_at"] = batch.now_us if is_final else None
-    if after is TaskState.READY:
+    if after is TaskState.READY and row["ready_at"] is None:
         row["ready_at"] = batch.now_us
     if is_final:
         row["cancel_requested"] = 0

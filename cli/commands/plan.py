@@ -113,12 +113,13 @@ def _data(seen: Preview, due: Mapping[PipelineId, Judged]) -> dict[str, object]:
 
 def _order_data(seen: Preview, task: TaskId) -> dict[str, object]:
     """Tell a ready task's place in the queue, and its factors, the weightiest first."""
-    heir = seen.plan.snapshot.urged.get(task)
+    heir, ageing = seen.plan.snapshot.urged.get(task), seen.plan.ageing(task)
     return {
         "rank": seen.plan.rank(task),
         "keys": keys_data(seen.plan.keys(task)),
         "factors": [line._asdict() for line in seen.plan.factors(task)],
         "urged_by": None if heir is None else heir.by,
+        "ageing": None if ageing is None else ageing._asdict(),
     }
 
 

@@ -135,3 +135,41 @@ def test_what_can_never_start_is_told_what_alone_would_change_that(
     [task] = [one["id"] for one in elisa("status", "--json").data["tasks"] if one["name"] == "huge"]
 
     assert "only a smaller request or a larger cluster would change that" in elisa("explain", task).out
+
+
+OLD_SITE = """\
+aged: 1h
+backends:
+  dream: {kind: simulated, options: {queue: false, nodes: {cpu: {count: 1, cpus: 4, memory: 8GiB}}}}
+"""
+OLD_TASKS = """\
+  first: {command: [run], resources: {cpus: 4, walltime: 2h}, metadata: {sim_duration: 2h}}
+  low: {command: [run], priority: low, resources: {cpus: 4, walltime: 1h}, metadata: {sim_duration: 1h}}
+  high:
+    command: [run]
+    priority: high
+    matrix: {n: [1, 2]}
+    resources: {cpus: 4, walltime: 90m}
+    metadata: {sim_duration: 90m}
+"""
+
+
+def test_who_waited_long_enough_is_told_that_it_goes_ahead(
+    elisa: Elisa, tmp_path: Path, write: Callable[[str], str]
+) -> None:
+    assert elisa("init").code == 0
+    (tmp_path / "elisa-home" / "site.yaml").write_text(OLD_SITE, encoding="utf-8")
+    elisa("submit", write(OLD_TASKS), "--json")
+    for _ in range(3):
+        elisa("tick")
+    young = elisa("explain", "study/low")
+    elisa("submit", write("  late: {command: [run], priority: high, resources: {cpus: 4, walltime: 1h}}\n"))
+    elisa("tick")
+    [kept] = [one for one in elisa("plan", "--json").data["passed_over"] if one["name"] == "late"]
+
+    assert "it comes of age on Mon 2001-01-01 04:00" in young.out
+    assert "as number 1 of this tick" in " ".join(elisa("explain", "study/low").out.split())
+    assert "ahead of all others, for it came of age on 01-01 04:00:00" in " ".join(
+        elisa("explain", "study/low").out.split()
+    )
+    assert kept["ageing"] == {"at": "2001-01-01T05:00:00+00:00", "goes_ahead": False}

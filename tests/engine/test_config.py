@@ -39,7 +39,7 @@ def test_without_a_file_this_machine_is_the_only_backend(tmp_path: Path) -> None
     site = load_site(OsFiles(), tmp_path)
 
     assert {name: config.kind for name, config in site.backends.items()} == {"local": "local"}
-    assert site.policy() == SitePolicy()
+    assert site.policy() == SitePolicy(aged_s=3 * 86400.0)
 
 
 def test_an_empty_file_is_no_file(tmp_path: Path) -> None:
@@ -70,6 +70,13 @@ def test_every_section_becomes_a_rule() -> None:
     assert (policy.preemption.enabled, policy.preemption.grace_s) == (True, 60)
     assert (site.jobs.rules().heartbeat_s, site.jobs.rules().output_limit_mib) == (10, 1024)
     assert site.recovery.rules().grace_s == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "aged_s"), [("{}", 3 * 86400), ("aged: 12h", 43200), ("aged: off", 0), ("aged: 0s", 0)]
+)
+def test_a_site_has_ageing_unless_it_says_otherwise(text: str, aged_s: int) -> None:
+    assert parse_site(text, "site.yaml").policy().aged_s == aged_s
 
 
 def test_all_problems_are_told_at_once_with_their_lines() -> None:

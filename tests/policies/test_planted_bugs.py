@@ -14,6 +14,7 @@ from elisa.model.columns import RunningRow
 from elisa.model.site import SitePolicy
 from elisa.policies import (
     affinity,
+    ageing,
     allowances,
     backfill,
     budgets_caps,
@@ -47,6 +48,7 @@ from elisa.policies.walk import Walk
 from tests.policies import test_affinity as tying
 from tests.policies import test_affinity_pledges as pledging
 from tests.policies import test_affinity_switches as tying_switches
+from tests.policies import test_ageing as ageing_over_time
 from tests.policies import test_backfill as backfilling
 from tests.policies import test_budgets as paying
 from tests.policies import test_elastic_gangs as assembling
@@ -99,6 +101,26 @@ def asks_for_nothing(self: Free, *_: Any) -> Part:
 
 def no_opinion(snap: Snapshot, *_: Any) -> Ints:
     return np.zeros(len(snap.tasks), dtype=np.int64)
+
+
+def nobody_ahead(snap: Snapshot) -> Ints:
+    return np.full(len(snap.tasks), snap.now_us + 1)
+
+
+def grows_old_under_a_cap() -> None:
+    ageing_over_time.test_a_large_task_of_a_worse_class_has_its_turn(
+        "a whole node of one type", "a cap of the project", queues=False
+    )
+
+
+def grows_old_in_a_queue() -> None:
+    ageing_over_time.test_a_large_task_of_a_worse_class_has_its_turn("all nodes of a type", "no caps", queues=True)
+
+
+def grows_old_behind_a_guarantee() -> None:
+    ageing_over_time.test_a_large_task_of_a_worse_class_has_its_turn(
+        "a gang of three nodes", "others are guaranteed", queues=False
+    )
 
 
 def every_shape_twice(self: Admission, owner: int, variant: int, times: int = 1) -> None:
@@ -264,8 +286,27 @@ BUGS: Mapping[str, Bug] = {
         ordering.TestClasses().test_a_class_above_what_the_project_may_use_counts_as_the_highest_it_may,
     ),
     "nobody comes of age": Bug(
-        order, "comes_of_age_s", no_opinion, ordering.TestAgeing().test_who_has_come_of_age_goes_before_all_others
+        order, "ahead_us", nobody_ahead, ordering.TestAgeing().test_who_has_come_of_age_goes_before_all_others
     ),
+    "all that came of age go ahead": Bug(
+        ageing,
+        "_first_of_their_kind",
+        lambda _, rows: rows,
+        ageing_over_time.test_a_flood_that_has_grown_old_gets_one_place_and_not_the_machine,
+    ),
+    "one after another goes ahead": Bug(
+        ageing,
+        "_may_go_ahead",
+        lambda _, rows, __: np.ones(len(rows), dtype=np.bool_),
+        ageing_over_time.test_a_flood_that_has_grown_old_gets_one_place_and_not_the_machine,
+    ),
+    "room is kept for who came of age, but not what it may use at once": Bug(
+        Walk, "_save_for", takes_nothing, grows_old_under_a_cap
+    ),
+    "who came of age gives its place in a queue away": Bug(
+        makeroom_nodes, "gone_ahead", lambda _: frozenset(), grows_old_in_a_queue
+    ),
+    "guaranteed projects go before who came of age": Bug(tiers, "ahead_us", nobody_ahead, grows_old_behind_a_guarantee),
     "what starts now is not counted": Bug(
         order,
         "_running_sum",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -123,6 +124,13 @@ def test_a_task_that_made_room_resumes_at_once_from_its_checkpoint() -> None:
         False,
     )
     assert moved.reason == because(ReasonCode.RESUME, end="cancelled", resume_step=4)
+
+
+@pytest.mark.parametrize(("began", "keeps"), [(None, True), (after(-60), False)])
+def test_a_task_keeps_its_age_if_nothing_of_it_ran(began: datetime | None, *, keeps: bool) -> None:
+    moved = fate(a_retrying_task(), ended(EndReason.CANCELLED, cancel_sent=True, started_at=began))
+
+    assert (moved.after, moved.keeps_age) == (TaskState.READY, keeps)
 
 
 def test_preemption_never_uses_up_anything() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -38,6 +38,22 @@ def test_a_move_is_stored_with_its_moment(writer: Writer, clock: FakeClock) -> N
     writer.apply((moved(task, WAITING, READY),))
 
     assert writer.task(task.id) == replace(task.build(), state=READY, ready_at=later)
+
+
+@pytest.mark.parametrize(("path", "keeps"), [((READY,), True), ((READY,), False), ((WAITING, READY), True)])
+def test_what_comes_back_has_waited_all_the_while_only_if_it_keeps_its_age(
+    writer: Writer, clock: FakeClock, path: tuple[TaskState, ...], *, keeps: bool
+) -> None:
+    task = a_task("train").ready()
+    writer.apply((a_pipeline(task).added(), intended(an_attempt(task.id))))
+    since = writer.task(task.id).ready_at
+
+    back = clock.forward(minutes=5)
+    writer.apply((moved(task, ACTIVE, path[0], keeps_age=keeps),))
+    clock.forward(minutes=5)
+    writer.apply(tuple(moved(task, before, after) for before, after in pairwise(path)))
+
+    assert writer.task(task.id).ready_at == (since if keeps else back)
 
 
 def test_a_final_move_ends_the_task_and_forgets_the_wish_to_cancel(writer: Writer, clock: FakeClock) -> None:
