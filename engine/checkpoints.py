@@ -12,7 +12,7 @@ from elisa.model import layout
 from elisa.model.errors import UsageError
 from elisa.model.ids import AttemptId, TaskId, task_of
 from elisa.model.task import CheckpointRef, Task
-from elisa.policies.recovery import newest_checkpoint
+from elisa.policies.resuming import newest_checkpoint
 from elisa.runtime.checkpoint.catalogue import Described, SetAside, describe, set_aside
 from elisa.store.reader import Reader
 

@@ -15,7 +15,7 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import FINAL_TASK_STATES, AttemptState, TaskState
 from elisa.model.task import Task
 from elisa.policies.chaining import is_chained
-from elisa.policies.recovery import newest_checkpoint
+from elisa.policies.resuming import newest_checkpoint
 from elisa.policies.rights import Action, demand
 from elisa.store.reader import Reader
 

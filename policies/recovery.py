@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from math import ceil
 
 from elisa.model.changes import TaskMoved
-from elisa.model.pipeline import Backoff, Grow, RestartWhen
+from elisa.model.pipeline import Backoff, RestartWhen
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.resources import Resources
-from elisa.model.states import FINAL_TASK_STATES, INFRASTRUCTURE_ENDS, EndReason, TaskState
+from elisa.model.states import FINAL_TASK_STATES, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task, had_its_turn
 from elisa.policies.chaining import NEVER_STARTS
+from elisa.policies.fault import barren_ends, broke_down, made_room, times_alike, was_given_back
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
+from elisa.policies.resuming import resume_point, steps_back
+from elisa.policies.retrying import backoff_s, grown
 from elisa.policies.unexplained import held_unexplained, is_unexplained
 
-__all__ = ["RecoveryRules", "after_end", "backoff_s", "newest_checkpoint"]
+__all__ = ["RecoveryRules", "after_end"]
 
 _NEVER_AGAIN = frozenset({EndReason.CANCELLED, EndReason.REJECTED, EndReason.INVALID_DATA})
 
@@ -81,6 +83,11 @@ class _Case:
     is_chain_broken: bool = False
 
     @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts so far, this one the last."""
+        return (*self.before, self.attempt)
+
+    @property
     def failures(self) -> int:
         """Own failures, this one included."""
         return self.task.failures + 1
@@ -107,7 +114,7 @@ def _cancelled_unexplained(case: _Case) -> TaskMoved | None:
     """Try once more, at no cost, what was cancelled before it began, by nobody knows whom; the second time let a person say."""
     if not is_unexplained(case.attempt):
         return None
-    reason = held_unexplained((*case.before, case.attempt))
+    reason = held_unexplained(case.attempts)
     if reason is not None:
         return replace(_move(case, TaskState.HELD, reason), resume_from=_resume(case))
     return _again(case, because(ReasonCode.CANCELLED_UNEXPLAINED, native_id=str(case.attempt.native_id or "")), 0.0)
@@ -155,7 +162,7 @@ def _not_begun(case: _Case) -> TaskMoved | None:
 
 def _given_back(case: _Case) -> TaskMoved | None:
     """Try again at once, without using up a retry, what was given a GPU that is not to be used: no program ran."""
-    if not _was_given_back(case.attempt):
+    if not was_given_back(case.attempt):
         return None
     spun = _after_livelock(case)
     if spun is not None:
@@ -182,9 +189,9 @@ def _blameless(case: _Case) -> TaskMoved | None:
     """Try again without using up a retry: the allocation was taken away, or the time ran out over real progress."""
     if not _is_infrastructure(case) and not _ran_out_of_time_with_progress(case):
         return None
-    if _made_room(case.attempt) and (spun := _after_livelock(case)) is not None:
+    if made_room(case.attempt) and (spun := _after_livelock(case)) is not None:
         return spun
-    barren = _barren_ends(case)
+    barren = barren_ends(case.attempts)
     if barren >= case.rules.barren:
         facts: dict[str, Fact] = {"end": case.end.reason.value, "failures": barren, "limit": case.rules.barren}
         return _move(case, TaskState.FAILED, because(ReasonCode.RETRIES_USED_UP, **facts))
@@ -196,7 +203,7 @@ def _blameless(case: _Case) -> TaskMoved | None:
 
 def _after_livelock(case: _Case) -> TaskMoved | None:
     """Let a task wait that came back too often without getting any further, the longer the more often; None for any other."""
-    spun = rounds_of((*case.before, case.attempt), case.now, case.rules.spins)
+    spun = rounds_of(case.attempts, case.now, case.rules.spins)
     if spun is None:
         return None
     # Not as its author says: he knows how his program fails, not what goes on around it.
@@ -210,7 +217,7 @@ def _after_livelock(case: _Case) -> TaskMoved | None:
 
 
 def _is_infrastructure(case: _Case) -> bool:
-    return _broke_down(case.attempt) or _made_room(case.attempt)
+    return broke_down(case.attempt) or made_room(case.attempt)
 
 
 def _ran_out_of_time_with_progress(case: _Case) -> bool:
@@ -219,40 +226,9 @@ def _ran_out_of_time_with_progress(case: _Case) -> bool:
     return case.end.reason is EndReason.TIMEOUT and (got_further(case.attempt) or was_shortened)
 
 
-def _barren_ends(case: _Case) -> int:
-    """Count the breakdowns in a row, this one included, that brought no progress; preemptions are none and count nothing."""
-    count = 0
-    for attempt in filter(had_its_turn, (case.attempt, *reversed(case.before))):
-        if got_further(attempt) or not (_broke_down(attempt) or _made_room(attempt) or _was_given_back(attempt)):
-            break
-        count += _broke_down(attempt)
-    return count if _broke_down(case.attempt) else 0
-
-
-def _broke_down(attempt: Attempt) -> bool:
-    return attempt.end is not None and attempt.end.reason in INFRASTRUCTURE_ENDS - {
-        EndReason.PREEMPTED,
-        EndReason.BAD_GPU,
-    }
-
-
-def _made_room(attempt: Attempt) -> bool:
-    # A cancel that elisa sent without its owner asking for it made room for another task: a preemption.
-    reason = attempt.end.reason if attempt.end is not None else None
-    return reason is EndReason.PREEMPTED or (reason is EndReason.CANCELLED and attempt.cancel_sent)
-
-
-def _was_given_back(attempt: Attempt) -> bool:
-    return attempt.end is not None and attempt.end.reason is EndReason.BAD_GPU
-
-
 def _failed_alike(case: _Case) -> TaskMoved | None:
-    times = 1
-    for earlier in reversed(case.before):
-        if not _is_alike(earlier, case.attempt):
-            break
-        times += 1
-    if times < case.rules.alike or case.end.step is None or _steps_back(case):
+    times = times_alike(case.attempts)
+    if times < case.rules.alike or case.end.step is None or steps_back(case.task, case.attempts):
         return None
     facts: dict[str, Fact] = {"end": case.end.reason.value, "step": case.end.step, "times": times}
     if case.end.signal:
@@ -260,22 +236,6 @@ def _failed_alike(case: _Case) -> TaskMoved | None:
     elif case.end.exit_code:
         facts["exit_code"] = case.end.exit_code
     return _move(case, TaskState.FAILED, because(ReasonCode.SAME_FAILURE, **facts), counts=True)
-
-
-def _is_alike(one: Attempt, other: Attempt) -> bool:
-    if one.end is None or other.end is None or _asked(one) != _asked(other):
-        return False
-    return (one.end.reason, one.end.exit_code, one.end.signal, one.end.step) == (
-        other.end.reason,
-        other.end.exit_code,
-        other.end.signal,
-        other.end.step,
-    )
-
-
-def _asked(one: Attempt) -> Resources:
-    """Return what an attempt asked for, on whatever nodes."""
-    return replace(one.request, nodelist=())
 
 
 def _used_up(case: _Case) -> TaskMoved | None:
@@ -293,7 +253,7 @@ def _retried(case: _Case) -> TaskMoved:
     if resume is not None:
         facts["resume_step"] = resume.step
     pause_s = backoff_s(retry.backoff, case.failures, case.fraction)
-    request = _GROW.get(case.end.reason, _same)(case.task.request, retry.grow)
+    request = grown(case.task.request, case.end.reason, retry.grow)
     moved = _again(case, because(ReasonCode.RETRY, **facts, **_changed(case.task.request, request)), pause_s)
     return replace(moved, counts_as_failure=True, request=request)
 
@@ -325,55 +285,8 @@ _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
 )
 
 
-def backoff_s(backoff: Backoff, failures: int, fraction: float) -> float:
-    """Return the seconds to wait before the retry that follows the `failures`-th failure (from 1), never negative.
-
-    `fraction` 0 is the early end of the jitter, 1 the late one.
-    """
-    # 64 doublings pass every maximum; more would overflow.
-    pause_s = min(backoff.initial_s * backoff.factor ** min(failures - 1, 64), backoff.maximum_s)
-    return max(0.0, pause_s * (1 + backoff.jitter * (2 * fraction - 1)))
-
-
-def newest_checkpoint(task: Task, attempts: Sequence[Attempt]) -> CheckpointRef | None:
-    """Return the checkpoint with the most work in it among those any attempt announced.
-
-    From the attempt for which a person chose a checkpoint, only that one counts, and what was saved after it.
-    """
-    given = [c for c in (task.resume_from, *(a.resume_from for a in attempts)) if c is not None]
-    choice = max((c.chosen_for for c in given), default=0)
-    known = [a.last_checkpoint for a in attempts if a.last_checkpoint is not None and a.number >= choice]
-    known += [c for c in given if c.chosen_for == choice]
-    return max(known, key=lambda c: (c.step, c.path), default=None)
-
-
 def _resume(case: _Case) -> CheckpointRef | None:
-    """Return where the next attempt begins; one generation back if two attempts in a row died on loading the newest."""
-    attempts = (*case.before, case.attempt)
-    newest = newest_checkpoint(case.task, attempts)
-    if newest is None or not _is_poison(newest, attempts):
-        return newest
-    older = [c for a in attempts for c in (a.last_checkpoint, a.resume_from) if c is not None and c.step < newest.step]
-    return max(older, key=lambda c: (c.step, c.path), default=None)
-
-
-def _steps_back(case: _Case) -> bool:
-    attempts = (*case.before, case.attempt)
-    newest = newest_checkpoint(case.task, attempts)
-    return newest is not None and _is_poison(newest, attempts)
-
-
-def _is_poison(checkpoint: CheckpointRef, attempts: Sequence[Attempt]) -> bool:
-    last_two = attempts[-2:]
-    return len(last_two) == 2 and all(_died_on(attempt, checkpoint) for attempt in last_two)
-
-
-def _died_on(attempt: Attempt, checkpoint: CheckpointRef) -> bool:
-    if attempt.end is None or attempt.resume_from is None or attempt.end.reason is not EndReason.FAILED:
-        return False
-    # The library counts the steps that are done: after the one numbered 6 those are 7.
-    came_no_further = attempt.end.step is None or attempt.end.step <= checkpoint.step + 1
-    return attempt.resume_from.path == checkpoint.path and came_no_further
+    return resume_point(case.task, case.attempts)
 
 
 def _resume_reason(case: _Case) -> Reason:
@@ -401,29 +314,3 @@ def _move(case: _Case, after: TaskState, reason: Reason, *, counts: bool = False
         counts_as_failure=counts,
         keeps_age=case.attempt.started_at is None and after not in FINAL_TASK_STATES,
     )
-
-
-def _same(request: Resources, grow: Grow) -> Resources:  # noqa: ARG001 - one signature for all growths
-    return request
-
-
-def _more_memory(request: Resources, grow: Grow) -> Resources:
-    return replace(
-        request,
-        memory_mib_per_node=_grown(request.memory_mib_per_node, grow.memory_factor, grow.memory_maximum_mib),
-    )
-
-
-def _more_time(request: Resources, grow: Grow) -> Resources:
-    return replace(request, walltime_s=_grown(request.walltime_s, grow.walltime_factor, grow.walltime_maximum_s))
-
-
-def _grown(value: int, factor: float, maximum: int) -> int:
-    grown = ceil(value * factor)
-    return max(value, min(grown, maximum)) if maximum else max(value, grown)
-
-
-_GROW: Mapping[EndReason, Callable[[Resources, Grow], Resources]] = {
-    EndReason.OUT_OF_MEMORY: _more_memory,
-    EndReason.TIMEOUT: _more_time,
-}

@@ -14,7 +14,9 @@ from elisa.model.reasons import ReasonCode, because
 from elisa.model.resources import Resources
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason, TaskState
 from elisa.model.task import Attempt, CheckpointRef, End, Task
-from elisa.policies.recovery import RecoveryRules, after_end, backoff_s, newest_checkpoint
+from elisa.policies.recovery import RecoveryRules, after_end
+from elisa.policies.resuming import newest_checkpoint
+from elisa.policies.retrying import backoff_s
 from elisa.policies.unexplained import UNEXPLAINED, held_unexplained
 from tests.policies.build import NOW, a_checkpoint, a_task, after, an_attempt, ended
 
