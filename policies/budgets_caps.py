@@ -174,6 +174,7 @@ class Admission:
     left: list[int] = field(init=False)
     _rows: dict[int, Sequence[tuple[int, int]]] = field(init=False)
     _saved: Counter[int] = field(init=False)
+    _after: list[int] = field(init=False)
     _demand: list[tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,6 +182,7 @@ class Admission:
         self.left = [cap.limit - used for cap, used in zip(self.caps.cap, self.caps.used, strict=True)]
         self._rows = {}
         self._saved = Counter()
+        self._after = self.left
         self._demand = [self._demands(request, gpu_type) for request, gpu_type in self.variants]
 
     def _demands(self, request: Resources, gpu_type: str) -> tuple[int, ...]:
@@ -241,6 +243,10 @@ class Admission:
             for row, amount in asked.items():
                 self.left[row] -= amount
 
+    def close(self) -> None:
+        """Keep what is left now: whoever was refused from the start is told of that, whatever is admitted later."""
+        self._after = [left + self._saved[row] for row, left in enumerate(self.left)]
+
     def refusal(self, row: int, variant: int) -> Reason:
         """Return the words for a refusal by cap number `row`, as things stand now."""
         asked, left = self._demand[variant][self.caps.meter[row]], self.left[row] + self._saved[row]
@@ -248,8 +254,8 @@ class Admission:
         return because(reason.code, **reason.facts, kept=left) if asked <= left else reason
 
     def first_refusal(self, owner: int, variant: int) -> Reason:
-        """Return why `variant` was refused at the start, before anything was admitted."""
+        """Return why `variant` was refused at the start, before anything was admitted, and what is left after all that was."""
         demand = self._demand[variant]
-        rows = ((self.caps.row(row), demand[meter]) for row, meter in self._rows_of(owner))
-        row, asked = next((row, asked) for row, asked in rows if asked > row.left and asked > 0)
-        return refusal_of(row, asked, row.left)
+        rows = ((row, self.caps.row(row), demand[meter]) for row, meter in self._rows_of(owner))
+        number, row, asked = next(one for one in rows if one[2] > one[1].left and one[2] > 0)
+        return refusal_of(row, asked, self._after[number])

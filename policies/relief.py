@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from elisa.model.ids import ProjectName
 from elisa.model.reasons import Reason, ReasonCode
-from elisa.model.site import EVERYBODY, Cap, Metered, ProjectPolicy, SitePolicy
+from elisa.model.site import EVERYBODY, Cap, Metered, SitePolicy
 from elisa.policies.allowances import effective
 from elisa.policies.budgets import Beginning, Meter, Owner, demand_of, use_of
 from elisa.policies.inputs import PlanInputs
@@ -41,7 +41,7 @@ def relief_of(
 ) -> Relief | None:
     """Return what would help against a refusal by a cap; None if it was refused by anything else.
 
-    `beginnings` is what the same plan starts: that ends, too.
+    `beginnings` is what the same plan starts: that is paid first, and ends, too.
     """
     if reason.code not in _REFUSED_BY_CAPS or "kept" in reason.facts:
         return None
@@ -50,7 +50,9 @@ def relief_of(
     meter = Meter(Metered(resource), gpu_type)
     owner = Owner(ProjectName(str(facts["project"])), int(facts.get("user", -1)))
     asked, cap = int(facts["asked"]), int(facts["cap"])
+    beginnings = tuple(beginnings)
     left = int(facts["left"]) if "left" in facts else cap - int(facts["in_use"])
+    left = min(left, _left_after(inputs, owner, meter, beginnings, left))
     short = asked - left
     is_time = meter.resource.is_cumulative
     return Relief(
@@ -59,9 +61,21 @@ def relief_of(
         short=short,
         at=_when_the_cap_rises(inputs, owner, meter, short),
         ends_at=None if is_time else _when_enough_has_ended(inputs, owner, meter, short, beginnings),
-        lenders=tuple(_lenders(inputs, owner, meter, short)) if owner.uid < 0 else (),
+        lenders=tuple(_lenders(inputs, owner, meter, short, beginnings)) if owner.uid < 0 else (),
         walltime_s=walltime_s * left // asked if is_time and left > 0 else 0,
     )
+
+
+def _left_after(inputs: PlanInputs, owner: Owner, meter: Meter, beginnings: Sequence[Beginning], known: int) -> int:
+    """Return what a cap leaves beside all that the plan starts, whether before the task that it refused or after."""
+    cap = _cap(effective(inputs.site, inputs.usage, inputs.now), owner, meter)
+    rows = [row for row in inputs.usage.rows if owner.counts(row.project, row.owner_uid)]
+    return known if cap is None else cap.limit - use_of(rows, meter) - _taken(beginnings, owner, meter)
+
+
+def _taken(beginnings: Iterable[Beginning], owner: Owner, meter: Meter) -> int:
+    counted = (one for one in beginnings if owner.counts(*one.owner) and meter.counts(one.gpu_type))
+    return sum(demand_of(one.request, one.gpu_type, meter) for one in counted)
 
 
 def _when_the_cap_rises(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> datetime | None:
@@ -121,15 +135,13 @@ def _when_enough_has_ended(
     return None
 
 
-def _lenders(inputs: PlanInputs, owner: Owner, meter: Meter, short: int) -> Iterator[ProjectName]:
+def _lenders(
+    inputs: PlanInputs, owner: Owner, meter: Meter, short: int, beginnings: Sequence[Beginning]
+) -> Iterator[ProjectName]:
     ruled = effective(inputs.site, inputs.usage, inputs.now)
     can_borrow = owner.project != EVERYBODY and _cap(ruled, owner, meter) is not None
     for policy in ruled.projects if can_borrow else ():
-        if policy.may_lend and policy.name != owner.project and _left(inputs, policy, meter) >= short:
+        lender = Owner(policy.name, -1)
+        has_so_much = _left_after(inputs, lender, meter, beginnings, 0) >= short
+        if policy.may_lend and policy.name != owner.project and has_so_much:
             yield policy.name
-
-
-def _left(inputs: PlanInputs, policy: ProjectPolicy, meter: Meter) -> int:
-    cap = _lowest(policy.caps, meter)
-    rows = [row for row in inputs.usage.rows if row.project == policy.name]
-    return cap.limit - use_of(rows, meter) if cap is not None else 0

@@ -89,6 +89,7 @@ class Walk:
         if self.presence.followers:
             self._let_follow(candidates)
         self._widening.widen()
+        self.admission.close()
 
     def _let_follow(self, candidates: Ints) -> None:
         """Try those once more that must be beside others, as long as more of these were placed since they were tried."""

@@ -94,7 +94,7 @@ def test_work_that_is_not_submitted_yet_is_supposed(elisa: Elisa, home: Path, wr
     told = elisa("budget", "nlp", "--what-if", f"submit:{path}", "--json").data
 
     assert told["starts"] == ["study/train-hours=1"]
-    assert told["refused"] == {"study/train-hours=9": "project nlp has 2 gpu-h left of 2, this asks for 9"}
+    assert told["refused"] == {"study/train-hours=9": "project nlp has 1 gpu-h left of 2, this asks for 9"}
     assert len(elisa("status", "--all", "--json").data["pipelines"]) == 1
 
 

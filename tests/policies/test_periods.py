@@ -132,7 +132,7 @@ def test_each_member_has_an_amount_of_his_own() -> None:
 
     assert started(made) == ["t2", "t4", "t6"]
     assert made.reason(TaskId("t1")) == because(
-        ReasonCode.BUDGET_EXHAUSTED, project="a", resource="cpu_s", asked=41, cap=100, user=1, every="week", left=40
+        ReasonCode.BUDGET_EXHAUSTED, project="a", resource="cpu_s", asked=41, cap=100, user=1, every="week", left=0
     )
     again = plan_of(site, usage, ("t1", 1, 10), ("t2", 1, 10))
     assert again.reason(TaskId("t2")).code is ReasonCode.CONCURRENCY_CAP

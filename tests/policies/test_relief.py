@@ -153,3 +153,30 @@ def test_what_the_whole_site_may_hold_is_lent_by_nobody() -> None:
     found = refused(replace(inputs, site=replace(inputs.site, caps=(Cap(resource=Metered.CPUS, limit=1),))))
 
     assert found == Relief(resource=Metered.CPUS, gpu_type="", short=1)
+
+
+@pytest.mark.parametrize(("limit", "first_s"), [(4, 1), (9, 5)], ids=["before anything starts", "while others start"])
+def test_what_the_same_plan_starts_is_paid_first(limit: int, first_s: int) -> None:
+    rich = a_project(B, cpu_s(9), may_lend=True)
+    ready = Ready().add("t0", a_request(walltime_s=first_s), project="a", age_s=90)
+    ready.add("t1", a_request(walltime_s=5), project="a", age_s=60).add("t2", a_request(walltime_s=2), project="a")
+    ready.add("t3", a_request(walltime_s=4), project="b")
+    inputs = replace(some_inputs(a_project(A, cpu_s(limit)), rich), ready=ready.columns())
+    made = plan(replace(inputs, site=replace(inputs.site, order=("age",))).snapshot())
+
+    found = relief_of(inputs, made.reason(TaskId("t1")), 5, made.beginnings)
+
+    left = limit - first_s - 2
+    assert started(made) == ["t0", "t2", "t3"]
+    assert found == Relief(
+        resource=Metered.CPU_S, gpu_type="", short=5 - left, lenders=(B,) if 5 - left <= 5 else (), walltime_s=left
+    )
+
+
+def test_who_is_refused_from_the_start_is_told_what_is_left_when_the_others_have_started() -> None:
+    ready = Ready().add("t0", a_request(walltime_s=3), project="a").add("t1", a_request(walltime_s=9), project="a")
+    inputs = replace(some_inputs(a_project(A, cpu_s(8))), ready=ready.columns())
+
+    facts = plan(inputs.snapshot()).reason(TaskId("t1")).facts
+
+    assert (facts["left"], facts["cap"], facts["asked"]) == (5, 8, 9)
