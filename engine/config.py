@@ -33,9 +33,11 @@ from elisa.pipelines.strict_yaml import load
 __all__ = ["Site", "load_site", "parse_site"]
 
 _POLICY = SitePolicy()
-# Longer than a weekend for the best class, a fortnight and a day for the worst. Not the default of SitePolicy, which plans that
-# were kept before there was ageing by default leave out.
+# Two defaults are not those of SitePolicy, which plans that were kept by an older elisa leave out.
+# Longer than a weekend for the best class, a fortnight and a day for the worst.
 _AGED_S = 3 * 86_400
+# Importance behind fair share: whoever calls his own work important puts the rest of his project behind it, and nobody else.
+_ORDER = ("class", "deadline", "fair_share", "importance", "age", "size")
 
 
 class Site(Section):
@@ -55,7 +57,7 @@ class Site(Section):
     )
     fair_share: FairShareConfig = Field(default=FairShareConfig(), description="How past use counts.")
     order: tuple[str, ...] = Field(
-        default=_POLICY.order,
+        default=_ORDER,
         description="The keys that order the queue, the most important first; ties end in the id.",
     )
     planner: str = Field(

@@ -45,7 +45,7 @@ def test_who_waits_for_a_budget_is_told_what_it_needs_what_is_left_and_who_could
         in told
     )
     ranked = (
-        "rank 3 of 3 ready tasks in tick 1: class normal, importance 0, no deadline, fair share tag 360, ready since "
+        "rank 3 of 3 ready tasks in tick 1: class normal, no deadline, fair share tag 360, importance 0, ready since "
     )
     assert ranked in told
     assert (
@@ -63,9 +63,9 @@ def test_the_json_form_has_every_factor_and_the_relief(elisa: Elisa, home: Path)
     keys = [(line["name"], line["value"]) for line in told["keys"] if line["name"] != "age"]
     assert keys == [
         ("class", 2.0),
-        ("importance", 0.0),
         ("deadline", None),
         ("fair_share", 360.0),
+        ("importance", 0.0),
         ("size", 120.0),
     ]
     assert [place["terms"] for place in told["places"]] == [{}]

@@ -10,6 +10,7 @@ from elisa.model.errors import SpecError
 from elisa.model.ids import BackendName, ProjectName
 from elisa.model.site import Cap, Metered, SitePolicy, Window
 
+ORDER = ("class", "deadline", "fair_share", "importance", "age", "size")
 FULL = """
 backends:
   cluster:
@@ -39,7 +40,7 @@ def test_without_a_file_this_machine_is_the_only_backend(tmp_path: Path) -> None
     site = load_site(OsFiles(), tmp_path)
 
     assert {name: config.kind for name, config in site.backends.items()} == {"local": "local"}
-    assert site.policy() == SitePolicy(aged_s=3 * 86400.0)
+    assert site.policy() == SitePolicy(aged_s=3 * 86400.0, order=ORDER)
 
 
 def test_an_empty_file_is_no_file(tmp_path: Path) -> None:

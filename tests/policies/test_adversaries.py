@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from elisa.engine.config import Site
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage, RunningRow, UsageRow
 from elisa.model.decisions import Preempt
@@ -180,6 +181,16 @@ def test_who_floods_the_queue_takes_no_more_than_its_share_from_a_project_with_l
     machine.pass_hours(2)
 
     assert max(machine.began[one.id] for one in many("modest", 8)) <= 7
+
+
+@pytest.mark.slow
+def test_who_calls_its_own_work_important_is_served_no_more_under_the_rules_of_a_new_site() -> None:
+    machine = Machine(Site().policy())
+    machine.submit(*many("modest", 100), *many("vain", 100, importance=1e9))
+
+    machine.pass_hours(6)
+
+    assert machine.served["vain"] <= machine.served["modest"]
 
 
 @pytest.mark.parametrize("raised", [{"priority": CLASS_RANK["critical"]}, {"importance": 1e9}])
