@@ -31,6 +31,7 @@ from elisa.policies import (
     room_nodes,
     score,
     snapshot,
+    task_table,
     tiers,
 )
 from elisa.policies import profile as profiles
@@ -280,7 +281,7 @@ BUGS: Mapping[str, Bug] = {
         order, "_class", no_opinion, planning.TestOrder().test_class_comes_before_importance_before_deadline_before_age
     ),
     "classes above what is allowed": Bug(
-        snapshot,
+        task_table,
         "_best_ranks",
         lambda ready, *_: np.zeros(len(ready.task), dtype=np.int64),
         ordering.TestClasses().test_a_class_above_what_the_project_may_use_counts_as_the_highest_it_may,
