@@ -9,7 +9,7 @@ from elisa.cli.order_words import keys_data, keys_words, places_data, places_wor
 from elisa.engine.standing import Standing
 from elisa.model.amounts import in_units, unit_of
 from elisa.model.codec import encode
-from elisa.model.reasons import ReasonCode
+from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.resources import MPS, Resources
 from elisa.model.units import format_duration, format_memory
 from elisa.policies.ageing import Ageing
@@ -18,7 +18,16 @@ from elisa.report.words import in_words
 
 __all__ = ["standing_data", "standing_words"]
 
-_NEVER = frozenset({ReasonCode.NEVER_FITS, ReasonCode.GANG_TOO_LARGE})
+_LARGER = "a smaller request or a larger cluster"
+_ONLY: Mapping[ReasonCode, str] = {
+    ReasonCode.NEVER_FITS: _LARGER,
+    ReasonCode.GANG_TOO_LARGE: _LARGER,
+    ReasonCode.NO_BACKEND: "another placement, or a place of that name,",
+    ReasonCode.OTHER_OWNER: "a tick of its owner",
+    ReasonCode.BACKEND_UNREACHABLE: "an answer, or a placement on another backend,",
+    ReasonCode.GANG_INCOMPLETE: "more members that are ready",
+}
+_TOLERANCE = "a toleration of that taint, or fewer nodes,"
 _WITHOUT: Mapping[str, str] = {
     "budgets": "no budget or limit",
     "windows": "no bound on elisa's jobs in native queues",
@@ -39,12 +48,16 @@ def standing_words(one: Standing) -> Iterator[str]:
         yield f"it would pass {', or '.join(ways)}" if ways else "nothing that is known of would let it pass by itself"
     if one.helps:
         yield f"it would start now with {', or with '.join(_WITHOUT[name] for name in one.helps)}"
-    elif one.reason.code in _NEVER:
-        yield "only a smaller request or a larger cluster would change that"
+    elif one.reason.code in _ONLY:
+        yield f"only {_TOLERANCE if _is_tainted(one.reason) else _ONLY[one.reason.code]} would change that"
     elif one.relief is None and one.reason.code is not ReasonCode.CLOSED:
         yield "no single obstacle stands in its way: it takes more than one"
     if one.ageing is not None:
         yield _ageing_words(one.ageing, one.at)
+
+
+def _is_tainted(reason: Reason) -> bool:
+    return " without the taint " in str(reason.facts.get("resource", ""))
 
 
 def _ageing_words(ageing: Ageing, at: datetime) -> str:

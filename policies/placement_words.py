@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,13 +74,23 @@ def too_large(request: Resources, pool: Pool) -> Reason:
     if taints and tainted(request, pool).issuperset(nodes.names[node] for node in members.tolist()):
         what = f"node without the taint {'/'.join(taints)}"
         return because(ReasonCode.NEVER_FITS, resource=what, asked="a", largest="none", **names)
-    fitting = [fitting_nodes(request, gpu_type, pool, free=False) for _, gpu_type in acceptable(request, nodes)]
+    fitting = _fitting(request, pool)
     enough = max((some.size for some in fitting), default=0)
+    bold = replace(request, tolerations=tuple(nodes.taints))
+    if taints and enough < request.nodes <= max((some.size for some in _fitting(bold, pool)), default=0):
+        what = f"nodes without the taint {'/'.join(taints)}"
+        return because(ReasonCode.NEVER_FITS, resource=what, asked=request.nodes, largest=enough, **names)
     if enough >= request.nodes:
         what = switch_words(request.switches)
         largest = max(most_on(some.tolist(), request.switches, nodes) for some in fitting)
         return because(ReasonCode.NEVER_FITS, resource=what, asked=request.nodes, largest=largest, **names)
     return because(ReasonCode.NEVER_FITS, resource="nodes", asked=request.nodes, largest=enough, **names)
+
+
+def _fitting(request: Resources, pool: Pool) -> list[_Ints]:
+    """Return the nodes that would hold a request if they were empty, for each type of GPU that will do."""
+    kinds = acceptable(request, pool.nodes)
+    return [fitting_nodes(request, gpu_type, pool, free=False) for _, gpu_type in kinds]
 
 
 _OF_MEMORY = frozenset({"memory a node", "memory of a GPU"})

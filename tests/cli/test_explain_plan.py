@@ -130,11 +130,23 @@ def test_several_places_are_told_with_each_term_and_its_weight(
 def test_what_can_never_start_is_told_what_alone_would_change_that(
     elisa: Elisa, home: Path, write: Callable[[str], str]
 ) -> None:
-    elisa("submit", write("  huge: {command: [run], resources: {cpus: 64}}\n"))
+    site = "backends:\n  dream: {kind: simulated, taints: {new: n0001}, options: {nodes: {n: {count: 2, cpus: 4}}}}\n"
+    (home / "site.yaml").write_text(site, encoding="utf-8")
+    tasks = """\
+  huge: {command: [run], resources: {cpus: 64}}
+  wide: {command: [run], resources: {nodes: 2}}
+  lost: {command: [run], placement: {backend: mars}}
+"""
+    elisa("submit", write(tasks))
     assert elisa("tick").code == 0
-    [task] = [one["id"] for one in elisa("status", "--json").data["tasks"] if one["name"] == "huge"]
 
-    assert "only a smaller request or a larger cluster would change that" in elisa("explain", task).out
+    def told(task: str) -> str:
+        return words(elisa("explain", f"study/{task}").out)
+
+    assert "only a smaller request or a larger cluster would change that" in told("huge")
+    assert "it asks for 2 nodes without the taint new, and there are 1" in told("wide")
+    assert "only a toleration of that taint, or fewer nodes, would change that" in told("wide")
+    assert "only another placement, or a place of that name, would change that" in told("lost")
 
 
 OLD_SITE = """\

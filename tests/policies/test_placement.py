@@ -238,10 +238,11 @@ class TestTaints:
 
         assert made.reason(TaskId("t1")).facts["resource"] == "node without the taint interactive"
 
-    def test_too_few_nodes_without_a_taint_are_too_few_nodes(self) -> None:
-        reason = self.made(nodes=2).reason(TaskId("t1"))
+    @pytest.mark.parametrize(("nodes", "what"), [(2, "nodes without the taint interactive"), (3, "nodes")])
+    def test_too_few_nodes_are_blamed_on_a_taint_if_there_would_be_enough_with_it(self, nodes: int, what: str) -> None:
+        reason = self.made(nodes=nodes).reason(TaskId("t1"))
 
-        assert (reason.code, reason.facts["resource"], reason.facts["largest"]) == (ReasonCode.NEVER_FITS, "nodes", 1)
+        assert (reason.code, reason.facts["resource"], reason.facts["largest"]) == (ReasonCode.NEVER_FITS, what, 1)
 
 
 class TestBadNodes:
