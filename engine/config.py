@@ -9,21 +9,18 @@ from pydantic import Field, ValidationError
 
 from elisa.engine.files import Files
 from elisa.engine.site_budgets import AtOnce, LoanConfig, PartCount, ProjectConfig, ReservationConfig
+from elisa.engine.site_jobs import JobsConfig, RecoveryConfig
 from elisa.engine.site_kinds import Count, Duration, DurationOrOff, Section, Weight, told_problems
 from elisa.engine.site_sections import (
     BackendConfig,
     ClosureConfig,
     DataConfig,
     ExplorationConfig,
-    FactorsConfig,
-    FairShareConfig,
     FusionConfig,
-    JobsConfig,
-    PlacementConfig,
     PowerConfig,
     PreemptionConfig,
-    RecoveryConfig,
 )
+from elisa.engine.site_weights import FactorsConfig, FairShareConfig, PlacementConfig
 from elisa.model import layout
 from elisa.model.errors import SpecError
 from elisa.model.site import BackfillTimes, SitePolicy

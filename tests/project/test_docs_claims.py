@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from elisa.engine.config import Site
-from elisa.engine.site_sections import RecoveryConfig
+from elisa.engine.site_jobs import RecoveryConfig
 from elisa.model.columns import ReadyColumns
 from elisa.model.site import PlacementWeights, SitePolicy
 from elisa.policies.factors import weights_of
@@ -86,7 +86,7 @@ def unwired(root: Path) -> Iterator[str]:
     for path in (root / "engine").glob("facts_*.py"):
         filled |= keywords(path, "ready._replace")
     yield from (f"ReadyColumns.{name}" for name in ReadyColumns._fields if name not in filled)
-    rules = keywords(root / "engine" / "site_sections.py", "LifecycleRules")
+    rules = keywords(root / "engine" / "site_jobs.py", "LifecycleRules")
     yield from (f"LifecycleRules.{field.name}" for field in fields(LifecycleRules) if field.name not in rules)
 
 
