@@ -16,6 +16,7 @@ __all__ = [
     "Advice",
     "Advises",
     "Arrays",
+    "AsksToLeave",
     "Backend",
     "Checks",
     "CountsLicences",
@@ -106,6 +107,15 @@ class Holds(Protocol):
 
         Raises Unavailable.
         """
+        ...
+
+
+@runtime_checkable
+class AsksToLeave(Protocol):
+    """A backend that can ask a job to end without ending it by force a little later, as `cancel` does."""
+
+    def ask_to_leave(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
+        """Tell the agents of running jobs to save and end in their own time; cancel what can't be told so. Never raises."""
         ...
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from elisa.backends.protocol import Backend, CountsLicences, Holds, Reorders
+from elisa.backends.protocol import AsksToLeave, Backend, CountsLicences, Holds, Reorders
 from elisa.engine.health import HealthBook
 from elisa.model.errors import BackendError
 from elisa.model.ids import AttemptId, BackendName, NativeId
@@ -95,6 +95,15 @@ class Managers:
     def cancel(self, name: BackendName, ids: list[NativeId]) -> Mapping[NativeId, CancelOutcome]:
         """Ask a backend to stop these jobs; nothing for any of them if it does not answer."""
         answer = self._ask(name, lambda backend: backend.cancel(ids))
+        return {} if isinstance(answer, Unreachable) else answer
+
+    def ask_to_leave(self, name: BackendName, ids: list[NativeId]) -> Mapping[NativeId, CancelOutcome]:
+        """Ask running jobs to end in their own time, as far as the backend can let them; else as `cancel` does."""
+
+        def ask(backend: Backend) -> Mapping[NativeId, CancelOutcome]:
+            return backend.ask_to_leave(ids) if isinstance(backend, AsksToLeave) else backend.cancel(ids)
+
+        answer = self._ask(name, ask)
         return {} if isinstance(answer, Unreachable) else answer
 
     def reorder(self, name: BackendName, priorities: Mapping[NativeId, int]) -> bool:

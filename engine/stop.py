@@ -97,8 +97,10 @@ def send_stops(ws: Workspace, writer: Writer, managers: Managers, stops: Sequenc
     ws.crash("stop.sent")
     inside = _stops_inside(reachable, writer.live_attempts())
     leave_jobs(ws, writer, [stop.attempt for stop in inside])
-    for name, group in sorted(_by_backend(stop for stop in reachable if stop not in inside).items()):
-        outcomes = managers.cancel(name, list(dict.fromkeys(stop.native_id for stop in group)))
+    groups = _by_call(stop for stop in reachable if stop not in inside)
+    for (name, has_time), group in sorted(groups.items()):
+        call = managers.ask_to_leave if has_time else managers.cancel
+        outcomes = call(name, list(dict.fromkeys(stop.native_id for stop in group)))
         ws.crash("stop.asked")
         writer.apply([note for stop in group for note in _answers(stop, outcomes)])
         ws.crash("stop.noted")
@@ -112,11 +114,17 @@ def _stops_inside(stops: Sequence[Stop], live: Iterable[Attempt]) -> Sequence[St
     return [stop for stop in stops if stop.attempt.leader in going_on - {None} and not stop.is_duplicate]
 
 
-def _by_backend(stops: Iterable[Stop]) -> Mapping[BackendName, list[Stop]]:
-    groups: dict[BackendName, list[Stop]] = defaultdict(list)
+def _by_call(stops: Iterable[Stop]) -> Mapping[tuple[BackendName, bool], list[Stop]]:
+    groups: dict[tuple[BackendName, bool], list[Stop]] = defaultdict(list)
     for stop in stops:
-        groups[stop.attempt.backend].append(stop)
+        groups[stop.attempt.backend, _has_time(stop)].append(stop)
     return groups
+
+
+def _has_time(stop: Stop) -> bool:
+    """Tell whether a job may take its grace to save and end: it is asked for the first time, by us, and its agent listens."""
+    is_ours = not stop.is_duplicate and stop.reason.code is not ReasonCode.CANCELLED_BY_USER
+    return is_ours and stop.attempt.claimed and not stop.attempt.cancel_sent
 
 
 def _wish(stop: Stop) -> Change:

@@ -50,6 +50,8 @@ _AGENT_EXITS: Mapping[int, EndReason] = {
 # preempts (Slurm's preempt_send_user_signal) sees a program that ended by itself.
 _SAVED_AND_LEFT = 85
 _FIRST_SIGNAL_STATUS = 128
+# What the agent calls an end that a signal from outside brought about.
+_STOPPED = "stopped"
 _NOT_LAUNCHED = "launch failed: its resource manager cancelled it before its script began"
 
 
@@ -98,7 +100,7 @@ def _own_reason(event: RuntimeEvent, heard: Heard) -> EndReason:
         return _TOLD[why]
     if heard.over_limit is not None:
         return _OVER_LIMIT.get(heard.over_limit.data.get("resource"), EndReason.FAILED)
-    if why == "stopped" and event.data.get("exit_code") == _SAVED_AND_LEFT:
+    if why == _STOPPED and event.data.get("exit_code") == _SAVED_AND_LEFT:
         return EndReason.PREEMPTED
     if event.data.get("exit_code") != 0:
         return EndReason.FAILED
@@ -133,6 +135,10 @@ def conclude(attempt: Attempt, heard: Heard, seen: Seen) -> End:
         return own
     if seen.end_reason in _MANAGER_KNOWS and not (own.reason is EndReason.COMPLETED and is_firm(own, heard)):
         return replace(own, reason=seen.end_reason, detail=seen.detail or own.detail)
+    if attempt.cancel_sent and own.detail == _STOPPED and own.reason in {EndReason.FAILED, EndReason.PREEMPTED}:
+        return replace(
+            own, reason=EndReason.CANCELLED
+        )  # we asked by a signal alone, of which its manager knows no more
     return own if own.detail else replace(own, detail=seen.detail)
 
 

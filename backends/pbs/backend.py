@@ -25,6 +25,7 @@ from elisa.backends.pbs.attributes import parse_records
 from elisa.backends.pbs.deletion import delete_argv, parse_delete
 from elisa.backends.pbs.fit import why_never
 from elisa.backends.pbs.identity import JobRef, Names, array_of, native_id_of, number_of, size_in, split_native_id
+from elisa.backends.pbs.leaving import leave_argv, may_be_signalled, parse_leave
 from elisa.backends.pbs.listing import Listing
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
 from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, release_argv
@@ -146,6 +147,23 @@ class PbsBackend:
         alive = {i: ref.pbs_id for i in ids if _is_alive(poll.observations[i]) and (ref := split_native_id(i))}
         outcomes = self._delete(tuple(alive.values()))
         return {i: outcomes[alive[i]] if i in alive else CancelOutcome.ALREADY_GONE for i in ids}
+
+    def ask_to_leave(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
+        """Send TERM to the agents of running jobs, and nothing after it; `cancel` what can't be signalled."""
+        poll = self.poll(ids)
+        if isinstance(poll, Unreachable):
+            return dict.fromkeys(ids, CancelOutcome.FAILED)
+        asked = {i: self._ask(i) for i in ids if self._may_be_signalled(poll.observations[i])}
+        return {**asked, **self.cancel([i for i in ids if i not in asked])}
+
+    def _may_be_signalled(self, seen: Observation) -> bool:
+        return may_be_signalled(seen, self.user) and self._server.dialect() is Dialect.OPENPBS
+
+    def _ask(self, native_id: NativeId) -> CancelOutcome:
+        ref = split_native_id(native_id)
+        if ref is None:
+            return CancelOutcome.ALREADY_GONE
+        return parse_leave(self._server.run(leave_argv(self._server.program("qsig"), self._server.address(ref.pbs_id))))
 
     def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
         """Keep jobs that wait from starting; return those that are held now. Raises Unavailable.

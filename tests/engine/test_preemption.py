@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from elisa.backends.simulated.backend import SimulatedBackend
 from elisa.backends.simulated.spec import ClusterSpec, NodeType
+from elisa.engine.commands import cancel
 from elisa.engine.config import Site
+from elisa.model.ids import NativeId
+from elisa.model.native import CancelOutcome
 from elisa.model.pipeline import PriorityClass
+from elisa.model.ports import no_crash
 from elisa.model.states import AttemptState, TaskState
 from tests.reliability.invariants import assert_sound
 from tests.reliability.specs import job
+from tests.reliability.swarm import CrashNow
 from tests.reliability.world import World
 
 HOUR = 3600
@@ -73,6 +80,60 @@ def test_urgent_work_takes_the_place_of_less_urgent_work_which_saves_first_and_g
     ]
     assert idle.tasks()["long"].failures == 0
     assert_sound(idle)
+
+
+def die_once_it_is_written(point: str) -> None:
+    if point == "stop.sent":
+        raise CrashNow
+
+
+class Patient(SimulatedBackend):
+    """A cluster on which jobs can be asked to end in their own time; it keeps who was asked how."""
+
+    asked: ClassVar[list[str]] = []
+
+    def ask_to_leave(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
+        self.asked.append("to leave")
+        return super().cancel(ids)
+
+    def cancel(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
+        self.asked.append("to end")
+        return super().cancel(ids)
+
+
+@pytest.fixture
+def patient(idle: World) -> World:
+    Patient.asked.clear()
+    idle.cluster = Patient(ONE_NODE, idle.clock, name="sim")
+    fill(idle)
+    minutes(idle, 30)
+    return idle
+
+
+def test_what_makes_room_is_asked_to_leave_in_its_own_time(patient: World) -> None:
+    rush(patient)
+    minutes(patient, 3)
+
+    assert patient.attempts("long")[0].cancel_sent
+    assert Patient.asked == ["to leave"]
+
+
+def test_what_its_owner_cancels_is_ended(patient: World) -> None:
+    cancel(patient.workspace(), [patient.tasks()["long"].id])
+    minutes(patient, 2)
+
+    assert Patient.asked == ["to end"]
+
+
+def test_what_may_not_have_heard_that_it_shall_leave_is_ended(patient: World) -> None:
+    rush(patient)
+    patient.crash = die_once_it_is_written
+    with pytest.raises(CrashNow):
+        patient.tick()
+    patient.crash = no_crash
+    patient.tick()
+
+    assert Patient.asked == ["to end"]
 
 
 def test_the_place_goes_to_the_one_it_was_made_for_and_comes_back_only_after_it(idle: World) -> None:

@@ -225,6 +225,24 @@ def test_a_program_that_saved_and_left_when_it_was_asked_to_has_not_failed(
     assert end_of(observed) == End(reason=reason, exit_code=85, detail=why)
 
 
+@pytest.mark.parametrize(("exit_code", "signal"), [(85, None), (3, None), (None, 15)])
+def test_what_we_asked_to_leave_by_a_signal_was_cancelled_whatever_its_manager_makes_of_it(
+    exit_code: int | None, signal: int | None
+) -> None:
+    events = [
+        an_event(EventKind.STOPPING, seq=1, signal=15, why="asked"),
+        an_event(EventKind.EXITED, seq=2, exit_code=exit_code, signal=signal, why="stopped"),
+    ]
+
+    observed = watch(
+        an_attempt(cancel_sent=True, claimed=True),
+        events=events,
+        polls=answered(seen(NativeState.ENDED, end_reason=EndReason.FAILED, exit_code=exit_code)),
+    )
+
+    assert end_of(observed) == End(reason=EndReason.CANCELLED, exit_code=exit_code, signal=signal, detail="stopped")
+
+
 def test_a_cancel_that_comes_too_late_does_not_undo_success() -> None:
     observed = watch(
         an_attempt(cancel_sent=True, claimed=True),

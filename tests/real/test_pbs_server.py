@@ -48,6 +48,21 @@ def test_output_can_be_read_while_the_job_runs(site: PbsSite) -> None:
     assert site.backend().cancel([native_id]) == {native_id: CancelOutcome.ASKED}
 
 
+def test_running_job_gets_more_time_to_save_than_a_deletion_would_leave_it(site: PbsSite) -> None:
+    backend = site.backend()
+    if backend.user == "root":
+        pytest.skip("a signal to a job of root's makes PBS forget it: run these tests as an ordinary user")
+    script = "trap 'sleep 15; echo saved; exit 85' TERM; echo ready; while :; do sleep 0.2; done"
+    native_id = backend.submit(site.job(1, script))
+    site.wait_for_output(1, "ready\n")
+    outcome = backend.ask_to_leave([native_id])
+    end = site.end_of(native_id)
+
+    assert outcome == {native_id: CancelOutcome.ASKED}
+    assert (end.end_reason, end.exit_code) == (EndReason.FAILED, 85)
+    assert site.output(1) == "ready\nsaved\n"
+
+
 def test_successor_runs_after_success_and_never_after_failure(site: PbsSite) -> None:
     backend = site.backend()
     good, bad = backend.submit(site.job(1, "sleep 2")), backend.submit(site.job(2, "sleep 2; exit 3"))

@@ -142,8 +142,8 @@ class Bench:
     folder: Path
     near: bool = True
 
-    def backend(self, instance: str = INSTANCE, **options: object) -> PbsBackend:
-        """Return the backend as one more process would see it."""
+    def backend(self, instance: str = INSTANCE, user: str = "", **options: object) -> PbsBackend:
+        """Return the backend as one more process would see it, of the `user` that the server takes us for."""
         environment = {"HOME": str(self.folder), "PATH": os.environ["PATH"]}
         processes = SubprocessRunner(scrubbed=(), environment=environment)
         return PbsBackend(
@@ -152,7 +152,7 @@ class Bench:
             options=PbsOptions.read({"path": str(self.pbs.bin), "gpu_type": "gpu_model", **options}),
             runner=NearRunner(pbs=self.pbs, processes=processes) if self.near else processes,
             clock=FakeClock(),
-            user=getpass.getuser(),
+            user=user or getpass.getuser(),
         )
 
     def world(self, **options: object) -> BackendUnderTest:

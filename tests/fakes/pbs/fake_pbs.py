@@ -132,7 +132,7 @@ class FakePbs:
     def clear(self) -> None:
         """Kill what still runs."""
         for job in self.jobs().values():
-            if job["state"] == "R" and "pid" in job:
+            if "pid" in job:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(job["pid"], signal.SIGKILL)
 

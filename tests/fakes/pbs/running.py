@@ -166,6 +166,9 @@ def finish(home: Path, number: str, status: int, substate: int) -> None:
     words = {91: "", 92: " and finished", 93: " and exceeded resource walltime" if status == -29 else " and failed"}
     with server(home) as state:
         job = state["jobs"][number]
+        job.pop("pid", None)
+        if job["state"] == "F":
+            return
         if state["dialect"] == "torque":
             status = {-29: -11}.get(status, 271 if substate == 91 else status)
         job.update(state="F", substate=substate, exit_status=status, obittime=now(), mtime=now())
