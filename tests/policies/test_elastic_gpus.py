@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from elisa.model.columns import ProjectUsage, RunningRow
-from elisa.model.decisions import Resize, Submit
+from elisa.model.columns import RunningRow
+from elisa.model.decisions import Resize
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.native import ClusterView, NodeView
 from elisa.model.reasons import ReasonCode, because
@@ -19,12 +16,11 @@ from elisa.model.resources import Elastic, GpuRequest, Resources
 from elisa.model.site import Cap, Metered, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.policies.elastic import size_of, sized, sizes_above, spare_of
-from elisa.policies.plan import Plan, plan
-from elisa.policies.snapshot import Snapshot
+from elisa.policies.plan import Plan
 from elisa.report.words import in_words
-from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_plan, a_request, an_attempt, started
+from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, an_attempt, started
 from tests.policies.test_elastic import NORMAL, WORST, project_with
-from tests.policies.test_resizing import HIGH, HOUR, PREEMPTS, micros, running
+from tests.policies.test_resizing import HOUR, micros, running
 
 KIND = "a100"
 
@@ -193,132 +189,3 @@ class TestGrowing:
         site = project_with(Cap(resource=Metered.GPU_S, limit=4 * 9 * HOUR))
 
         assert planned(6, rows=(self.SMALL,), site=site).room == {"e1.1": 5}
-
-
-@dataclass
-class _Job:
-    request: Resources
-    rank: int
-    ends: int
-    nodes: tuple[str, ...] = ()
-    held: int = 0
-    started: datetime = NOW
-    is_leaving: bool = False
-    gave_way_to: tuple[str, ...] = ()
-    roomy_us: int = 0
-
-
-class _Site:
-    """Nodes with eight GPUs each; jobs start and leave from one tick to the next, as the engine has them do."""
-
-    def __init__(self, nodes: int) -> None:
-        self.now, self.nodes, self.minute = NOW, nodes, 0
-        self.jobs: dict[str, _Job] = {}
-        self.resized: list[tuple[int, str]] = []
-
-    def free(self) -> list[int]:
-        names = [f"n{number:02}" for number in range(self.nodes)]
-        return [8 - sum(job.held for job in self.jobs.values() if name in job.nodes) for name in names]
-
-    def rows(self) -> tuple[RunningRow, ...]:
-        return tuple(
-            holding(
-                name,
-                job.request,
-                job.held,
-                priority=job.rank,
-                started_us=round(job.started.timestamp() * 1e6),
-                is_leaving=job.is_leaving,
-                gave_way_to=job.gave_way_to,
-                roomy_us=job.roomy_us,
-            )._replace(nodes=job.nodes)
-            for name, job in self.jobs.items()
-            if job.nodes
-        )
-
-    def tick(self) -> None:
-        self.jobs = {name: job for name, job in self.jobs.items() if not job.nodes or self.minute < job.ends}
-        for job in self.jobs.values():
-            if job.is_leaving:
-                job.nodes, job.held, job.is_leaving = (), 0, False
-        ready = Ready()
-        for name, job in self.jobs.items():
-            if not job.nodes:
-                ready.add(name, job.request, priority=job.rank)
-        rows, view = self.rows(), machine(*self.free())
-        made = plan(
-            Snapshot.build(ready.columns(), ProjectUsage(), (view,), (), PREEMPTS, self.now, running=list(rows))
-        )
-        self._carry_out(made, rows)
-        self.minute, self.now = self.minute + 1, self.now + timedelta(minutes=1)
-        assert min(self.free()) >= 0
-
-    def _carry_out(self, made: Plan, rows: tuple[RunningRow, ...]) -> None:
-        for row in rows:
-            job = self.jobs[row.task]
-            job.roomy_us = (job.roomy_us or round(self.now.timestamp() * 1e6)) if row.attempt in made.room else 0
-        for one in made.decisions:
-            if isinstance(one, Submit):
-                job = self.jobs[one.task]
-                job.nodes, job.started, job.roomy_us = made.nodes(one.task), self.now, 0
-                job.held = made.request(one.task).gpus.per_node
-            elif not hasattr(one, "rank"):
-                task = str(one.attempt).partition(".")[0]
-                self.jobs[task].is_leaving = True
-                if isinstance(one, Resize):
-                    self.resized.append((self.minute, task))
-                    self.jobs[task].gave_way_to += () if one.beneficiary is None else (one.beneficiary,)
-
-
-arrivals = st.lists(
-    st.tuples(
-        st.integers(0, 60),
-        st.sampled_from([fixed(1), fixed(3), fixed(8), gpus(1, 4), gpus(2, 8), gpus(2, 6, step=2), gpus(3, 8)]),
-        st.sampled_from([HIGH, NORMAL, WORST]),
-        st.sampled_from([10, 30, 10_000]),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=15)
-@given(arrivals=arrivals, nodes=st.integers(1, 3))
-def test_sizes_stay_within_bounds_and_come_to_rest_once_nobody_comes_or_goes(
-    arrivals: list[tuple[int, Resources, int, int]], nodes: int
-) -> None:
-    site = _Site(nodes)
-    settled = 60 + 40 * len(arrivals)
-    for minute in range(settled + 45):
-        for number, (at, request, rank, lasts) in enumerate(arrivals):
-            if at == minute:
-                site.jobs[f"j{number}"] = _Job(replace(request, walltime_s=90 * HOUR), rank, minute + lasts)
-        site.tick()
-        for job in (job for job in site.jobs.values() if job.nodes):
-            bounds = job.request.bounds
-            if bounds.of_gpus:
-                assert bounds.least <= job.held <= bounds.most
-                assert job.held % bounds.step == 0
-
-    assert all(len(job.gave_way_to) == len(set(job.gave_way_to)) for job in site.jobs.values())
-    assert [one for one in site.resized if one[0] >= settled] == []
-
-
-@pytest.mark.slow
-@settings(max_examples=15)
-@given(least=st.integers(1, 3), most=st.integers(4, 8), asked=st.integers(1, 5), came=st.integers(0, 40))
-def test_whoever_fits_beside_the_least_is_let_in_soon_and_the_rest_grows_back(
-    least: int, most: int, asked: int, came: int
-) -> None:
-    site = _Site(1)
-    site.jobs["e1"] = _Job(replace(gpus(least, most), walltime_s=90 * HOUR), NORMAL, 10**6)
-    for minute in range(90):
-        if minute == came:
-            site.jobs["t1"] = _Job(replace(fixed(asked), walltime_s=90 * HOUR), NORMAL, came + 33)
-        site.tick()
-        if minute == came + 13:
-            assert site.jobs["t1"].nodes
-
-    assert site.jobs["e1"].held == most
-    assert len(site.resized) <= 2

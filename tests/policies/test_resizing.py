@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from elisa.model.charge import Charge
 from elisa.model.columns import ProjectUsage, RunningRow, UsageRow
-from elisa.model.decisions import Preempt, Resize, Submit
+from elisa.model.decisions import Preempt, Resize
 from elisa.model.ids import AttemptId, BackendName, ProjectName, TaskId
 from elisa.model.native import NodeView
 from elisa.model.reasons import ReasonCode, because
-from elisa.model.resources import Elastic, Resources
+from elisa.model.resources import Resources
 from elisa.model.site import Cap, Metered, PreemptionRules, Reservation, SitePolicy
 from elisa.model.states import AttemptState
 from elisa.policies.elastic import spare_of
-from elisa.policies.plan import Plan, plan
-from elisa.policies.snapshot import Snapshot
+from elisa.policies.plan import Plan
 from tests.policies.build import HERE, NOW, Ready, a_cluster, a_node, a_plan, an_attempt, started
 from tests.policies.test_elastic import NORMAL, WORST, elastic, project_with, whole
 
@@ -267,134 +264,3 @@ class TestGrowing:
 
     def test_it_waits_while_others_of_its_project_start(self) -> None:
         assert planned(12, self.SMALL, ready=Ready().add("t1", whole())).room == {}
-
-
-@dataclass
-class _Job:
-    request: Resources
-    rank: int
-    lasts_s: float
-    nodes: tuple[str, ...] = ()
-    started: datetime = NOW
-    is_leaving: bool = False
-    gave_way_to: tuple[str, ...] = ()
-    roomy_us: int = 0
-    sizes: list[int] = field(default_factory=list)
-
-
-class _Site:
-    """A cluster whose jobs start and leave from one tick to the next, as the engine has them do."""
-
-    def __init__(self, nodes: int) -> None:
-        self.now, self.nodes = NOW, nodes
-        self.jobs: dict[str, _Job] = {}
-        self.resized: list[tuple[datetime, str]] = []
-
-    def rows(self) -> list[RunningRow]:
-        return [
-            running(
-                name,
-                job.request,
-                len(job.nodes),
-                priority=job.rank,
-                started_us=round(job.started.timestamp() * 1e6),
-                is_leaving=job.is_leaving,
-                gave_way_to=job.gave_way_to,
-                roomy_us=job.roomy_us,
-            )._replace(nodes=job.nodes)
-            for name, job in self.jobs.items()
-            if job.nodes
-        ]
-
-    def tick(self) -> None:
-        for name, job in list(self.jobs.items()):
-            if job.nodes and (self.now - job.started).total_seconds() >= job.lasts_s:
-                del self.jobs[name]
-            elif job.is_leaving:
-                job.nodes, job.is_leaving = (), False
-        ready = Ready()
-        for name, job in self.jobs.items():
-            if not job.nodes:
-                ready.add(name, job.request, priority=job.rank)
-        rows = self.rows()
-        made = plan(
-            Snapshot.build(
-                ready.columns(), ProjectUsage(), (machine(self.nodes, *rows),), (), PREEMPTS, self.now, running=rows
-            )
-        )
-        self.carry_out(made, rows)
-        self.now += timedelta(minutes=1)
-
-    def carry_out(self, made: Plan, rows: list[RunningRow]) -> None:
-        for row in rows:
-            job = self.jobs[row.task]
-            job.roomy_us = (job.roomy_us or round(self.now.timestamp() * 1e6)) if row.attempt in made.room else 0
-        for one in made.decisions:
-            if isinstance(one, Submit):
-                job = self.jobs[one.task]
-                job.nodes, job.started, job.roomy_us = made.nodes(one.task), self.now, 0
-                job.sizes.append(len(job.nodes))
-            elif isinstance(one, (Preempt, Resize)):
-                task = one.attempt.partition(".")[0]
-                self.jobs[task].is_leaving = True
-                if isinstance(one, Resize):
-                    self.resized.append((self.now, task))
-                    self.jobs[task].gave_way_to += () if one.beneficiary is None else (one.beneficiary,)
-
-
-arrivals = st.lists(
-    st.tuples(
-        st.integers(0, 60),
-        st.sampled_from(
-            [whole(), whole(3), whole(6), elastic(1, 4), elastic(2, 8), elastic(3, 12), elastic(2, 6, step=2)]
-        ),
-        st.sampled_from([HIGH, NORMAL, WORST]),
-        st.sampled_from([10, 30, 10_000]),
-    ),
-    min_size=1,
-    max_size=7,
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=25)
-@given(arrivals=arrivals, nodes=st.integers(4, 12))
-def test_sizes_stay_within_bounds_and_come_to_rest_once_nobody_comes_or_goes(
-    arrivals: list[tuple[int, Resources, int, int]], nodes: int
-) -> None:
-    site = _Site(nodes)
-    jobs = {f"j{number}": one for number, one in enumerate(arrivals)}
-    quiet_from = NOW + timedelta(minutes=60 + 40 * len(jobs))
-    for minute in range(60 + 40 * len(jobs) + 45):
-        for name, (at, request, rank, minutes) in jobs.items():
-            if at == minute:
-                site.jobs[name] = _Job(replace(request, walltime_s=90 * HOUR), rank, minutes * 60)
-        site.tick()
-        held = [node for job in site.jobs.values() for node in job.nodes]
-        assert len(held) == len(set(held)) <= nodes
-
-    for name, job in site.jobs.items():
-        bounds = jobs[name][1].elastic or Elastic(least=job.request.nodes, most=job.request.nodes)
-        assert all(bounds.least <= size <= bounds.most and size % bounds.step == 0 for size in job.sizes)
-        assert len(job.gave_way_to) == len(set(job.gave_way_to))
-    assert [one for one in site.resized if one[0] >= quiet_from] == []
-
-
-@pytest.mark.slow
-@settings(max_examples=25)
-@given(least=st.integers(1, 3), most=st.integers(4, 12), asked=st.integers(1, 6), came=st.integers(0, 40))
-def test_whoever_fits_beside_the_least_is_let_in_soon_and_the_rest_grows_back(
-    least: int, most: int, asked: int, came: int
-) -> None:
-    nodes = least + 6
-    site = _Site(nodes)
-    site.jobs["e1"] = _Job(replace(elastic(least, most), walltime_s=90 * HOUR), NORMAL, 10**6)
-    for minute in range(90):
-        if minute == came:
-            site.jobs["t1"] = _Job(replace(whole(asked), walltime_s=90 * HOUR), NORMAL, 1200)
-        site.tick()
-        if minute == came + 13:
-            assert "t1" not in site.jobs or site.jobs["t1"].nodes
-
-    assert site.jobs["e1"].sizes[-1] == min(most, nodes)
-    assert len(site.resized) <= 2
