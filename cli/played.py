@@ -19,6 +19,8 @@ from elisa.report.words import in_words
 
 __all__ = ["played_data", "played_parts"]
 
+# More than that nobody reads.
+_SHOWN = 50
 _UNMET = "what it needs would not have come"
 
 
@@ -27,8 +29,8 @@ def played_parts(found: Supposed) -> Iterator[RenderableType]:
     before, after = found.before.played, found.after.played
     moved = [task for task in found.called if _fate(before, task) != _fate(after, task)]
     if moved:
-        yield _table(found, sorted(moved, key=lambda task: _place(after, task)))
-        yield ""
+        yield _table(found, sorted(moved, key=lambda task: _place(after, task))[:_SHOWN])
+        yield f"and {len(moved) - _SHOWN} more: `--json` has every one" if len(moved) > _SHOWN else ""
     yield from _deadlines(found)
     yield from _budgets(before, after)
     yield _summary(after, len(moved))

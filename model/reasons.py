@@ -56,7 +56,7 @@ class ReasonCode(StrEnum):
     NODES_BEGAN_ANEW = "nodes_began_anew"  # nodes: those of a lost attempt were switched off, or have booted since
     SUCCEEDED = "succeeded"
     CHAIN_BROKEN = "chain_broken"  # behind: it did not begin, and its needs are looked at again
-    RETRY = "retry"  # end, failures, limit, resume_step
+    RETRY = "retry"  # end, failures, limit, resume_step; before_step: of the checkpoint that it died twice on loading
     RESUME = "resume"  # end, resume_step
     SPINS = "spins"  # times, within_s, causes, not_before, resume_step
     IN_CIRCLE = "in_circle"  # circle

@@ -15,7 +15,7 @@ from elisa.model.task import Attempt, CheckpointRef, End, Task, had_its_turn
 from elisa.policies.chaining import NEVER_STARTS
 from elisa.policies.fault import barren_ends, broke_down, made_room, times_alike, was_given_back
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
-from elisa.policies.resuming import resume_point, steps_back
+from elisa.policies.resuming import newest_checkpoint, resume_point, steps_back
 from elisa.policies.retrying import backoff_s, grown
 from elisa.policies.unexplained import held_unexplained, is_unexplained
 
@@ -249,8 +249,11 @@ def _used_up(case: _Case) -> TaskMoved | None:
 def _retried(case: _Case) -> TaskMoved:
     retry = case.task.spec.retry
     facts: dict[str, Fact] = {"end": case.end.reason.value, "failures": case.failures, "limit": retry.limit}
-    resume = _resume(case)
-    if resume is not None:
+    resume, newest = _resume(case), newest_checkpoint(case.task, case.attempts)
+    if newest is not None and resume != newest:
+        # Which of those before it are still there and sound, the job finds out.
+        facts["before_step"] = newest.step
+    elif resume is not None:
         facts["resume_step"] = resume.step
     pause_s = backoff_s(retry.backoff, case.failures, case.fraction)
     request = grown(case.task.request, case.end.reason, retry.grow)

@@ -157,6 +157,7 @@ _KEPT_ROOM = frozenset({_C.NO_ROOM, _C.RESERVED_FOR_HIGHER, _C.AFFINITY})
 _ADDED: Mapping[str, str] = {
     "kept": "; what is left is kept for a task that has come of age",
     "tries": ", on {tries} to measure how fast such work is there",
+    "before_step": "; it goes back before step {before_step}, for twice it died on loading that",
 }
 _PARKS = frozenset({_C.BUDGET_EXHAUSTED, _C.CONCURRENCY_CAP})
 

@@ -123,6 +123,19 @@ def test_new_work_is_played_through_to_the_end_of_its_budget(
     assert "supposed: all of them succeed" in shown
 
 
+def test_of_many_tasks_that_would_run_otherwise_some_are_shown_and_all_are_told(
+    elisa: Elisa, home: Path, write: Callable[[str], str]
+) -> None:
+    hours = ", ".join(map(str, range(1, 61)))
+    path = Path(write(f"  train: {{command: [x], matrix: {{n: [{hours}]}}, resources: {{gpus: 9, walltime: 1h}}}}\n"))
+
+    told = elisa("budget", "vision", "--what-if", f"submit:{path}", "--json").data["played"]["after"]
+    shown = elisa("budget", "vision", "--what-if", f"submit:{path}").out
+
+    assert sum(task.startswith("study/") for task in told["never"]) == 60
+    assert "and 10 more: `--json` has every one" in shown
+
+
 def test_a_loan_is_supposed_if_it_could_be_made(elisa: Elisa, home: Path, write: Callable[[str], str]) -> None:
     path = Path(write(TASKS.replace("[4, 5, 6]", "[3]")))
     path.write_text(path.read_text(encoding="utf-8").replace("vision", "nlp"), encoding="utf-8")

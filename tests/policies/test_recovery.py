@@ -376,6 +376,7 @@ def test_a_checkpoint_that_kills_twice_is_skipped(step: int | None) -> None:
     moved = fate(a_retrying_task(failures=1, retry={"limit": 9}), fourth, first, second, third)
 
     assert (moved.after, moved.resume_from) == (TaskState.WAITING, a_checkpoint(10))
+    assert moved.reason == because(ReasonCode.RETRY, end="failed", failures=2, limit=9, before_step=20)
 
 
 def test_without_an_older_checkpoint_a_poisoned_one_means_from_the_start() -> None:

@@ -174,6 +174,13 @@ def test_whose_limit_it_is_and_how_often_it_begins_anew_are_told() -> None:
             ),
         ),
         (
+            because(ReasonCode.RETRY, end="failed", failures=2, limit=9, before_step=20),
+            (
+                "it is tried again after a failure: failure 2 of the 9 that are allowed;"
+                " it goes back before step 20, for twice it died on loading that"
+            ),
+        ),
+        (
             because(ReasonCode.RETRY, end="timeout", failures=1, limit=5, was_s=3600, grown_s=7200, resume_step=3),
             (
                 "it is tried again after timeout: failure 1 of the 5 that are allowed;"
