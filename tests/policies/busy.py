@@ -73,6 +73,7 @@ class Busy:
     began: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     served: Counter[str] = field(default_factory=Counter)  # GPUs times steps by project
+    spent: Counter[tuple[str, int, str]] = field(default_factory=Counter)  # the same by owner and type
     left: Counter[str] = field(default_factory=Counter)  # how often a task made room
     promised: dict[TaskId, KeptRoom] = field(default_factory=dict)
 
@@ -150,7 +151,9 @@ class Busy:
 
     def _end(self) -> None:
         for id_, job in list(self.live.items()):
-            self.served[job.work.project] += job.request.gpu_count if job.nodes else 0
+            used = job.request.gpu_count if job.nodes else 0
+            self.served[job.work.project] += used
+            self.spent[job.work.project, job.work.uid, job.kind] += used
             if job.nodes and self.now - job.since >= job.work.steps / job.request.speed:
                 del self.live[id_]
                 self.ended[id_] = self.now
@@ -235,7 +238,10 @@ class Busy:
             )
 
     def _usage(self) -> ProjectUsage:
-        rows: dict[tuple[str, int, str], UsageRow] = {}
+        rows = {
+            key: UsageRow(*key, Charge(gpu_type=key[2]), Charge(gpu_type=key[2], gpu_s=self.step_s * used))
+            for key, used in self.spent.items()
+        }
         for job in self.live.values():
             key = (job.work.project, job.work.uid, job.kind)
             row = rows.get(key) or UsageRow(*key, Charge(gpu_type=job.kind), Charge(gpu_type=job.kind))
