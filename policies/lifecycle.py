@@ -34,6 +34,7 @@ _RANK: Mapping[AttemptState, int] = {state: rank for rank, state in enumerate(At
 _SILENT = Heard()
 # What the agent calls an end that a signal from outside brought about.
 _STOPPED = "stopped"
+_UNBEGUN = ": it had not begun, and its resource manager has no record of who took it out of the queue"
 # A clock that was set back to before the submission says nothing about grace: ask for so many times the listings instead.
 _CLOCK_SET_BACK = 4
 
@@ -290,8 +291,13 @@ def _count_absence(draft: _Draft, attempt: Attempt, heard: Heard, *, since: date
         return
     never = attempt.native_id is None and not attempt.claimed
     code = ReasonCode.NEVER_SUBMITTED if never else ReasonCode.GONE_AFTER_GRACE
-    end = End(reason=EndReason.LOST, detail=f"not found in {absences} complete listings", step=_last_step(attempt))
+    words = f"not found in {absences} complete listings{_UNBEGUN if _was_waiting(attempt) else ''}"
+    end = End(reason=EndReason.LOST, detail=words, step=_last_step(attempt))
     _end(draft, attempt, heard, end, because(code, absences=absences, grace_s=draft.rules.grace_s))
+
+
+def _was_waiting(attempt: Attempt) -> bool:
+    return attempt.state is AttemptState.QUEUED and not attempt.claimed
 
 
 def _is_proved(silent_listings: int, waited_s: float, rules: LifecycleRules) -> bool:

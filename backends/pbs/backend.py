@@ -29,6 +29,7 @@ from elisa.backends.pbs.leaving import leave_argv, may_be_signalled, parse_leave
 from elisa.backends.pbs.listing import Listing
 from elisa.backends.pbs.options import Dialect, History, PbsOptions
 from elisa.backends.pbs.ordering import hold_argv, job_priority, order_argv, release_argv
+from elisa.backends.pbs.reservations import parse_reservations, reservations_argv
 from elisa.backends.pbs.server import PbsServer, batches
 from elisa.backends.pbs.states import Record, describe
 from elisa.backends.pbs.submission import check_extras, parse_submit, render_script, submit_argv
@@ -216,6 +217,10 @@ class PbsBackend:
             licences=inventory.parse_licences(server),
             seen_at=self.clock.now(),
         )
+
+    def reservations(self) -> Mapping[str, bool]:
+        """Return PBS's reservations, and whether this user may run in each now. Raises Unavailable."""
+        return parse_reservations(self._server.answer(reservations_argv(self._server.program("pbs_rstat"))), self.user)
 
     def _has_arrays(self) -> bool:
         return self.options.dialect is not Dialect.TORQUE and self.options.name_limit >= _ARRAY_NAME

@@ -18,6 +18,7 @@ from elisa.model.resources import MPS
 
 __all__ = [
     "Queue",
+    "admits",
     "nodes_argv",
     "parse_cluster_nodes",
     "parse_licences",
@@ -198,9 +199,12 @@ def _partition(name: str, queue: Attributes, is_default: bool, user: str) -> Par
 
 
 def _admits(queue: Attributes, user: str) -> bool:
-    if queue.get("acl_user_enable") != "True":
-        return True
-    users = {name.strip().partition("@")[0] for name in queue.get("acl_users", "").split(",")}
+    return queue.get("acl_user_enable") != "True" or admits(queue.get("acl_users", ""), user)
+
+
+def admits(listed: str, user: str) -> bool:
+    """Tell whether a list of PBS's that says who may, such as `+ada@host,-bob@*`, holds `user`."""
+    users = {name.strip().partition("@")[0] for name in listed.split(",")}
     return f"-{user}" not in users and bool(users & {user, f"+{user}", "*", "+*"})
 
 

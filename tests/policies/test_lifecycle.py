@@ -308,6 +308,14 @@ def test_gone_for_good_is_lost_after_grace_listings_and_silence() -> None:
     assert observed.ended[0].state is AttemptState.LOST
 
 
+def test_job_that_vanished_from_the_queue_is_tried_again_and_its_end_says_that_nobody_knows_who_took_it_out() -> None:
+    attempt = an_attempt(absences=2, quiet_ticks=2, state=AttemptState.QUEUED)
+    end = end_of(watch(attempt, polls=answered(gone())))
+
+    words = "it had not begun, and its resource manager has no record of who took it out of the queue"
+    assert end == End(reason=EndReason.LOST, detail=f"not found in 3 complete listings: {words}")
+
+
 def test_a_job_that_speaks_is_not_lost_however_long_it_is_gone() -> None:
     observed = watch(
         an_attempt(absences=9, quiet_ticks=2, claimed=True),

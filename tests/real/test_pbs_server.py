@@ -120,11 +120,13 @@ def test_job_runs_in_the_reservation_that_it_names_and_no_other_is_sent_there(si
     native_id = site.backend().submit(site.job(1, "echo $PBS_QUEUE", reservation=reservation))
     end = site.end_of(native_id)
     names = {partition.name for partition in site.backend().cluster().partitions}
+    known = site.backend().reservations()
     subprocess.run(["pbs_rdel", reservation], capture_output=True, check=False)
 
     assert end.end_reason is EndReason.COMPLETED
     assert site.output(1) == f"{reservation}\n"
     assert reservation not in names
+    assert known[reservation]
 
 
 def test_queue_that_is_missing_rejects(site: PbsSite) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fakes.pbs.questions import pbsnodes, qselect, qstat
+from tests.fakes.pbs.questions import pbs_rstat, pbsnodes, qselect, qstat
 from tests.fakes.pbs.requests import qalter, qdel, qhold, qrerun, qrls, qsig
 from tests.fakes.pbs.running import run_job
 from tests.fakes.pbs.submission import qsub
@@ -28,6 +28,7 @@ PROGRAMS = {
     "qsig": qsig,
     "qrerun": qrerun,
     "pbsnodes": pbsnodes,
+    "pbs_rstat": pbs_rstat,
 }
 
 

@@ -311,6 +311,14 @@ def pbsnodes(home: Path, argv: list[str], fault: Fault) -> None:
     Printer(state, "text", fault).put("".join(f"{text}\n" for text in lines))
 
 
+def pbs_rstat(home: Path, argv: list[str], fault: Fault) -> None:
+    options(argv, "fFSB", "pbs_rstat", "usage: pbs_rstat")
+    state = look(home)
+    connect(state, "pbs_rstat", 1)
+    for name, pairs in state.get("reservations", {}).items():
+        say(f"Resv ID: {name}.{HOST}\n" + "".join(f"{key} = {value}\n" for key, value in pairs.items()))
+
+
 def node_pairs(state: State) -> Pairs:
     used = sum(
         cpus(job) for number, job in state["jobs"].items() if job["state"] in {"R", "S", "E"} and "[]" not in number
