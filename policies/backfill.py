@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from elisa.model.ids import AttemptId
 from elisa.model.resources import Resources
 from elisa.model.site import Closure, Reservation
 from elisa.model.states import AttemptState
@@ -356,7 +355,7 @@ def _holds(snapshot: Snapshot, pool: Pool, of: Collection[str] | None = None) ->
             request = footprint(attempt.request, pool.promised) if attempt.id in firm else attempt.request
             if (request, kind) not in needs:
                 needs[request, kind] = need_of(request, kind, pool.nodes)
-            holds.append(Hold(needs[request, kind], nodes, _end_s(attempt, snapshot.ends, snapshot.now_s)))
+            holds.append(Hold(needs[request, kind], nodes, _end_s(attempt, snapshot)))
     return holds
 
 
@@ -370,15 +369,21 @@ def _gpu_type(attempt: Attempt, nodes: Sequence[int], columns: NodeColumns) -> s
 def ends_of(snapshot: Snapshot) -> Mapping[str, float]:
     """Return when each task that runs is expected to be over, at the latest when its time is up."""
     running = (one for one in snapshot.live if one.state is AttemptState.RUNNING)
-    return {one.task: _end_s(one, snapshot.ends, snapshot.now_s) for one in running}
+    return {one.task: _end_s(one, snapshot) for one in running}
 
 
-def _end_s(attempt: Attempt, predicted: Mapping[AttemptId, float], now_s: float) -> float:
-    """Return when an attempt ends: as predicted, unless that is past already; else when its walltime is over."""
+def _end_s(attempt: Attempt, snapshot: Snapshot) -> float:
+    """Return when an attempt ends: as predicted, unless that is past already; else when its walltime is over.
+
+    One that was asked to leave is gone in a moment. Were its walltime believed, others would start for so long on what it
+    leaves bit by bit, and whom it makes room for would wait for those.
+    """
+    now_s = snapshot.now_s
     began_s = attempt.started_at.timestamp() if attempt.started_at is not None else now_s
     limit_s = began_s + attempt.request.walltime_s
-    guess_s = predicted.get(attempt.id, limit_s)
-    return guess_s if now_s < guess_s < limit_s else limit_s
+    guess_s = snapshot.ends.get(attempt.id, limit_s)
+    end_s = guess_s if now_s < guess_s < limit_s else limit_s
+    return min(end_s, now_s + snapshot.site.preemption.grace_s) if attempt.cancel_sent else end_s
 
 
 def _firm(snapshot: Snapshot) -> frozenset[str]:

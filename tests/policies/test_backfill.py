@@ -58,6 +58,17 @@ def test_a_blocked_task_is_told_when_it_can_start() -> None:
     assert reason(made, "t1").facts["starts_at"] == "2026-03-01T12:01:00+00:00"
 
 
+@pytest.mark.parametrize(("ends_in_s", "starts_at"), [(60, "12:01:00"), (600, "12:02:00")])
+def test_who_was_asked_to_leave_is_gone_in_a_moment(ends_in_s: int, starts_at: str) -> None:
+    leaving = replace(running("t0.1", "n1", ends_in_s, cpus_per_task=4), cancel_sent=True)
+    ready = Ready().add("t1", WIDE, importance=9).add("t2", a_request(walltime_s=121), importance=1)
+
+    made = a_plan(ready, a_cluster(HALF), live=[leaving])
+
+    assert started(made) == []
+    assert reason(made, "t1").facts["starts_at"] == f"2026-03-01T{starts_at}+00:00"
+
+
 def test_a_short_task_may_go_before_it_and_a_long_one_may_not() -> None:
     ready = Ready().add("t1", WIDE, importance=9)
     ready.add("t2", a_request(walltime_s=60), importance=2).add("t3", a_request(walltime_s=61), importance=1)
