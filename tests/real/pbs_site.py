@@ -21,6 +21,7 @@ from elisa.model.ids import AttemptId, BackendName, NativeId, TaskId, attempt_id
 from elisa.model.native import JobRequest, Seen
 from elisa.model.resources import Resources
 from elisa.store.reader import Reader
+from tests.backends.pbs.bench import wait_until
 from tests.backends.pbs.elisa_on_pbs import ElisaOnPbs, a_state_folder
 
 __all__ = ["KILLS", "PbsSite", "a_pbs_site"]
@@ -85,10 +86,8 @@ class PbsSite:
 
     def wait_for_output(self, number: int, text: str) -> None:
         """Wait until a job has written just this."""
-        limit = time.monotonic() + 30
-        while not (self.folder / f"{self.attempt(number)}.out").exists() or self.output(number) != text:
-            assert time.monotonic() < limit
-            time.sleep(0.2)
+        file = self.folder / f"{self.attempt(number)}.out"
+        wait_until(lambda: file.exists() and file.read_text() == text, within_s=30)
 
     def end_of(self, native_id: NativeId) -> Seen:
         return self.bench().end_of(native_id)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -15,6 +13,7 @@ from elisa.engine.workspace import open_workspace
 from elisa.model.native import Answered, NativeState, Observation, Seen
 from elisa.model.states import EndReason
 from elisa.store.reader import Reader
+from tests.backends.pbs.bench import wait_until
 from tests.backends.pbs.elisa_on_pbs import ElisaOnPbs
 from tests.real.long_work import run_without_ticks, steps, submit_long_work
 from tests.real.pbs_site import PbsSite
@@ -73,13 +72,6 @@ def ran(elisa: ElisaOnPbs) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def wait_for(holds: Callable[[], bool], within_s: float = 90.0) -> None:
-    limit = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.2)
-
-
 def jobs_left(site: PbsSite, elisa: ElisaOnPbs, *names: str) -> list[Observation]:
     """Return what PBS says of the jobs of these tasks that are not over."""
     ids = [one.native_id for name in names for one in elisa.attempts(name) if one.native_id]
@@ -91,7 +83,7 @@ def jobs_left(site: PbsSite, elisa: ElisaOnPbs, *names: str) -> list[Observation
 def test_stages_queued_ahead_follow_one_another_with_no_elisa_about(site: PbsSite) -> None:
     elisa = chained(site)
     a_chain(elisa, a=0, b=0, c=0, d=0)
-    wait_for(lambda: ran(elisa) == list("abcd"))
+    wait_until(lambda: ran(elisa) == list("abcd"), within_s=90)
     elisa.tick_to_the_end()
 
     assert set(elisa.states().values()) == {"succeeded"}

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -61,16 +61,19 @@ def strike(bench: Bench, chance: random.Random) -> str:
 
 
 def live_through(elisa: ElisaOnPbs, bench: Bench, chance: random.Random) -> Counter[str]:
-    """Tick until every task is over, with something befalling the cluster every second."""
-    struck, deadline = Counter[str](), time.monotonic() + 30 + 4 * TASKS
-    while not set(elisa.states().values()) <= FINAL:
-        assert time.monotonic() < deadline, elisa.states()
-        struck[strike(bench, chance)] += 1
-        elisa.tick()
-        time.sleep(0.5)
-        bench.pbs.up()
-        elisa.tick()
-        time.sleep(0.5)
+    """Tick until every task is over, with something befalling the cluster before every other tick."""
+    struck, is_storm = Counter[str](), itertools.cycle((True, False))
+
+    def is_over() -> bool:
+        if set(elisa.states().values()) <= FINAL:
+            return True
+        if next(is_storm):
+            struck[strike(bench, chance)] += 1
+        else:
+            bench.pbs.up()
+        return False
+
+    elisa.tick_until(is_over, within_s=30 + 4 * TASKS)
     return struck
 
 
