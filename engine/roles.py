@@ -42,6 +42,11 @@ class Roles(Section):
     reservers: tuple[User, ...] = Field(
         default=(), description="Who may reserve room for any project, beside administrators."
     )
+    members: Mapping[str, tuple[User, ...]] = Field(
+        default={},
+        description="By project: who may submit work of it, beside its managers; `*` is for every project not named here."
+        " A project without members takes work of everybody.",
+    )
     classes: Mapping[PriorityClass, tuple[User, ...]] = Field(
         default={},
         description="Who may use a class, and those below it; all others use what is below every class named.",
@@ -51,9 +56,8 @@ class Roles(Section):
         """Return them as rights; `owner` and root are administrators."""
         return Rights(
             admins=frozenset({_ROOT, owner, *_uids(self.admins)}),
-            managers=tuple(
-                (ProjectName(name), frozenset(_uids(users))) for name, users in sorted(self.managers.items())
-            ),
+            managers=_by_project(self.managers),
+            members=_by_project(self.members),
             reservers=frozenset(_uids(self.reservers)),
         )
 
@@ -101,10 +105,18 @@ def _parsed(text: bytes, file: str) -> Roles:
         [
             *roles.admins,
             *roles.reservers,
-            *(user for users in (*roles.managers.values(), *roles.classes.values()) for user in users),
+            *(
+                user
+                for users in (*roles.managers.values(), *roles.members.values(), *roles.classes.values())
+                for user in users
+            ),
         ]
     )
     return roles
+
+
+def _by_project(users: Mapping[str, Iterable[User]]) -> tuple[tuple[ProjectName, frozenset[int]], ...]:
+    return tuple((ProjectName(name), frozenset(_uids(of_it))) for name, of_it in sorted(users.items()))
 
 
 def _uids(users: Iterable[User]) -> Sequence[int]:

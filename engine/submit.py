@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from elisa.engine.roles import read_roles
 from elisa.engine.rules import policy_of
 from elisa.engine.trial import check_requests
 from elisa.engine.workspace import Workspace
@@ -16,7 +17,7 @@ from elisa.model.pipeline import Pipeline, TaskSpec
 from elisa.model.site import CLASS_RANK
 from elisa.model.states import FINAL_TASK_STATES, TaskState
 from elisa.model.task import PipelineRecord, Task
-from elisa.policies.rights import check_class, check_queue
+from elisa.policies.rights import check_class, check_member, check_queue
 from elisa.store.writer import Writer
 
 __all__ = ["KEPT_VARIABLES", "Submitted", "check_rules", "kept_environment", "submit"]
@@ -82,6 +83,8 @@ def _starts(spec: TaskSpec) -> bool:
 
 def check_rules(ws: Workspace, writer: Writer, pipeline: Pipeline) -> None:
     """Raise PolicyError if a rule of the site forbids this user to submit such a pipeline."""
+    roles, owner = read_roles(ws.files, ws.home)
+    check_member(roles.rights(owner), ws.uid, pipeline.project)
     site = policy_of(ws, writer, ws.clock.now())
     for wanted in sorted({pipeline.priority, *(spec.priority for spec in pipeline.tasks)}, key=CLASS_RANK.__getitem__):
         check_class(site, pipeline.project, ws.uid, wanted)

@@ -11,7 +11,7 @@ from elisa.model.ids import ProjectName
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
 
-__all__ = ["Action", "Rights", "best_rank", "check_class", "check_queue", "demand"]
+__all__ = ["Action", "Rights", "best_rank", "check_class", "check_member", "check_queue", "demand"]
 
 
 class Action(StrEnum):
@@ -32,12 +32,14 @@ class Action(StrEnum):
 class Rights:
     """Users by their role. Administrators may do everything, managers of a project what concerns its own means.
 
-    Reserving takes room from everybody else, so that is for `reservers` alone; giving it back is for managers, too.
+    Reserving takes room from everybody else, so that is for `reservers` alone; giving it back is for managers, too. Work of a
+    project is submitted by its `members`, by whomever where none are named; those of `*` are of all others.
     """
 
     admins: frozenset[int] = frozenset()
     managers: tuple[tuple[ProjectName, frozenset[int]], ...] = ()
     reservers: frozenset[int] = frozenset()
+    members: tuple[tuple[ProjectName, frozenset[int]], ...] = ()
 
     def may(self, uid: int, action: Action, project: ProjectName) -> bool:
         """Tell whether user `uid` may do this to `project`."""
@@ -47,6 +49,15 @@ class Rights:
             return True
         is_own = action not in {Action.CHANGE_RULES, Action.RESERVE}
         return is_own and uid in dict(self.managers).get(project, frozenset())
+
+    def may_submit(self, uid: int, project: ProjectName) -> bool:
+        """Tell whether user `uid` may submit work of `project`, and so use up what is its own."""
+        members = dict(self.members)
+        own = members.get(project, members.get(_ALL_OTHERS))
+        return own is None or uid in own | self.admins | dict(self.managers).get(project, frozenset())
+
+
+_ALL_OTHERS = ProjectName("*")
 
 
 def demand(rights: Rights, uid: int, action: Action, project: ProjectName) -> None:
@@ -91,6 +102,16 @@ def check_class(site: SitePolicy, project: ProjectName, uid: int, wanted: Priori
             f"user {uid} may not use class {wanted.value}",
             f"roles.yaml keeps it for others; {list(CLASS_RANK)[best].value} is the best that is left",
             "lower `priority`, or ask the site's administrator",
+        )
+
+
+def check_member(rights: Rights, uid: int, project: ProjectName) -> None:
+    """Raise PolicyError if a user may not submit work of a project."""
+    if not rights.may_submit(uid, project):
+        raise PolicyError(
+            f"user {uid} may not submit work of project {project}",
+            "only its members, whom roles.yaml names, its managers and administrators may",
+            f"submit it for a project of your own, or ask a manager of {project}",
         )
 
 

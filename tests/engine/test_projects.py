@@ -263,6 +263,16 @@ def test_others_work_is_cancelled_by_managers_only(world: World) -> None:
     assert len(cancel(seen_by(world, MANAGER), [pipeline]).changed) == 1
 
 
+def test_work_of_a_project_with_members_is_submitted_by_them_alone(world: World) -> None:
+    (world.home / "roles.yaml").write_text(f"members: {{vision: [{MANAGER}]}}\n")
+    work = Pipeline(name="work", project=ProjectName("vision"), tasks=(job("work"),))
+
+    with pytest.raises(PolicyError, match=f"user {MEMBER} may not submit work of project vision"):
+        submit(seen_by(world, MEMBER), work)
+    submit(seen_by(world, MEMBER), replace(work, project=ProjectName("nlp")))
+    submit(seen_by(world, MANAGER), work)
+
+
 def test_a_file_of_roles_that_others_could_have_written_counts_for_nothing_and_starts_nothing(world: World) -> None:
     world.submit(job("work"))
     file = world.home / "roles.yaml"

@@ -13,7 +13,7 @@ from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
 from elisa.model.pipeline import PriorityClass
 from elisa.model.site import CLASS_RANK, ProjectPolicy, SitePolicy
-from elisa.policies.rights import Action, Rights, best_rank, check_class, check_queue, demand
+from elisa.policies.rights import Action, Rights, best_rank, check_class, check_member, check_queue, demand
 from elisa.policies.snapshot import Snapshot
 from tests.policies.build import NOW, Ready, a_cluster, a_plan, a_snapshot, started
 
@@ -52,6 +52,18 @@ def test_a_refusal_says_whom_to_ask() -> None:
     with pytest.raises(PolicyError, match="user 3 may not lend for project a") as refusal:
         demand(RIGHTS, 3, Action.LEND, A)
     assert refusal.value.hint == "ask a manager of a"
+
+
+def test_work_of_a_project_is_submitted_by_its_members_and_where_none_are_named_by_everybody() -> None:
+    rights = replace(RIGHTS, members=((A, frozenset({ADA})),))
+    closed = replace(rights, members=(*rights.members, (ProjectName("*"), frozenset())))
+
+    assert [uid for uid in (1, 2, ADA, EVE) if rights.may_submit(uid, A)] == [1, 2, ADA]
+    assert rights.may_submit(EVE, B)
+    assert [uid for uid in (1, 2, ADA, EVE) if closed.may_submit(uid, B)] == [1]
+    check_member(rights, EVE, B)
+    with pytest.raises(PolicyError, match=f"user {EVE} may not submit work of project a"):
+        check_member(rights, EVE, A)
 
 
 def test_a_class_above_the_projects_highest_is_refused() -> None:
