@@ -14,7 +14,7 @@ from elisa.model.task import Attempt, End
 from elisa.policies.evidence import Heard
 from elisa.policies.unexplained import UNEXPLAINED
 
-__all__ = ["conclude", "is_firm", "own_word", "ran_s", "said_node", "started_at"]
+__all__ = ["STOPPED", "conclude", "is_firm", "own_word", "ran_s", "said_node", "started_at"]
 
 # What took the allocation away is known to the manager alone, whatever the dying program said of itself.
 _MANAGER_KNOWS = frozenset(
@@ -50,8 +50,10 @@ _AGENT_EXITS: Mapping[int, EndReason] = {
 # preempts (Slurm's preempt_send_user_signal) sees a program that ended by itself.
 _SAVED_AND_LEFT = 85
 _FIRST_SIGNAL_STATUS = 128
-# What the agent calls an end that a signal from outside brought about.
-_STOPPED = "stopped"
+
+STOPPED = "stopped"
+"""What the agent calls an end that a signal from outside brought about."""
+
 _NOT_LAUNCHED = "launch failed: its resource manager cancelled it before its script began"
 
 
@@ -100,7 +102,7 @@ def _own_reason(event: RuntimeEvent, heard: Heard) -> EndReason:
         return _TOLD[why]
     if heard.over_limit is not None:
         return _OVER_LIMIT.get(heard.over_limit.data.get("resource"), EndReason.FAILED)
-    if why == _STOPPED and event.data.get("exit_code") == _SAVED_AND_LEFT:
+    if why == STOPPED and event.data.get("exit_code") == _SAVED_AND_LEFT:
         return EndReason.PREEMPTED
     if event.data.get("exit_code") != 0:
         return EndReason.FAILED
@@ -115,7 +117,8 @@ def is_firm(end: End, heard: Heard) -> bool:
         return True
     if end.reason is EndReason.NOT_BEGUN:
         return heard.exited is not None and heard.stopping is None
-    if heard.exited is None or heard.stopping is not None:
+    # An earlier tick may have heard that it was to stop: its last event says so again.
+    if heard.exited is None or heard.stopping is not None or heard.exited.data.get("why") == STOPPED:
         return False
     return end.signal is None and end.exit_code is not None and end.exit_code < _FIRST_SIGNAL_STATUS
 
@@ -135,7 +138,7 @@ def conclude(attempt: Attempt, heard: Heard, seen: Seen) -> End:
         return own
     if seen.end_reason in _MANAGER_KNOWS and not (own.reason is EndReason.COMPLETED and is_firm(own, heard)):
         return replace(own, reason=seen.end_reason, detail=seen.detail or own.detail)
-    if attempt.cancel_sent and own.detail == _STOPPED and own.reason in {EndReason.FAILED, EndReason.PREEMPTED}:
+    if attempt.cancel_sent and own.detail == STOPPED and own.reason in {EndReason.FAILED, EndReason.PREEMPTED}:
         return replace(
             own, reason=EndReason.CANCELLED
         )  # we asked by a signal alone, of which its manager knows no more

@@ -17,7 +17,7 @@ from elisa.model.native import Answered, Gone, NativeState, Observation, Poll, S
 from elisa.model.reasons import Fact, Reason, ReasonCode, because
 from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, End
-from elisa.policies.conclude import conclude, is_firm, own_word, ran_s, said_node, started_at
+from elisa.policies.conclude import STOPPED, conclude, is_firm, own_word, ran_s, said_node, started_at
 from elisa.policies.evidence import Heard, Sightings, by_attempt, listen, news_of
 from elisa.policies.inbundle import agreed_ids, own_part
 from elisa.policies.power import spent_by
@@ -32,8 +32,6 @@ _MOVES_TO: Mapping[NativeState, AttemptState] = {
 }
 _RANK: Mapping[AttemptState, int] = {state: rank for rank, state in enumerate(AttemptState)}
 _SILENT = Heard()
-# What the agent calls an end that a signal from outside brought about.
-_STOPPED = "stopped"
 _UNBEGUN = ": it had not begun, and its resource manager has no record of who took it out of the queue"
 # A clock that was set back to before the submission says nothing about grace: ask for so many times the listings instead.
 _CLOCK_SET_BACK = 4
@@ -266,7 +264,7 @@ def _linger(draft: _Draft, attempt: Attempt, heard: Heard, seen: Observation | N
         return
     if _was_stopped(attempt, own):
         own = replace(own, reason=EndReason.CANCELLED)
-    elif isinstance(seen, Gone) and own.reason is EndReason.FAILED and own.detail == _STOPPED:
+    elif isinstance(seen, Gone) and own.reason is EndReason.FAILED and own.detail == STOPPED:
         # Somebody's wish, or a node that was shut down, or another job that needed the place: not the program's fault.
         lost = replace(own, reason=EndReason.LOST, detail="told to stop, and the resource manager has no record of why")
         reason = because(ReasonCode.GONE_AFTER_GRACE, absences=attempt.quiet_ticks, grace_s=draft.rules.grace_s)

@@ -243,6 +243,22 @@ def test_what_we_asked_to_leave_by_a_signal_was_cancelled_whatever_its_manager_m
     assert end_of(observed) == End(reason=EndReason.CANCELLED, exit_code=exit_code, signal=signal, detail="stopped")
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"), [(EndReason.FAILED, EndReason.PREEMPTED), (EndReason.CANCELLED, EndReason.CANCELLED)]
+)
+def test_the_last_event_alone_tells_that_it_was_to_stop_if_an_earlier_tick_heard_of_the_signal(
+    said: EndReason, expected: EndReason
+) -> None:
+    left = [an_event(EventKind.EXITED, exit_code=85, why="stopped")]
+
+    before = watch(an_attempt(claimed=True), events=left, polls=answered(seen(NativeState.RUNNING)))
+    end = end_of(watch(an_attempt(claimed=True), events=left, polls=answered(seen(NativeState.ENDED, end_reason=said))))
+
+    assert before.ended == ()
+    assert end is not None
+    assert end.reason is expected
+
+
 def test_a_cancel_that_comes_too_late_does_not_undo_success() -> None:
     observed = watch(
         an_attempt(cancel_sent=True, claimed=True),
