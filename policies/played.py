@@ -17,7 +17,8 @@ SUPPOSED = (
     "each task runs as long as is expected of it, by past runs or its author, else for all of its walltime",
     "all of them succeed, each condition is true, a template makes one task, and what is held stays so",
     "nobody submits anything else, and what others hold on nodes now they hold for a day",
-    "nobody is asked to leave but who uses lent room or more than a hard limit allows, and goes on later from where it saved",
+    "nobody is asked to leave but who uses lent room, a place that closes, or more than a hard limit allows",
+    "who leaves saves first, and goes on later from there",
     "what waits in a native queue begins when there is room for it in elisa's order; no tasks share a job",
 )
 

@@ -17,7 +17,7 @@ from elisa.model.columns import RunningRow
 from elisa.model.decisions import Park, Preempt, Submit
 from elisa.model.ids import AttemptId, TaskId
 from elisa.model.reasons import Reason, ReasonCode
-from elisa.model.site import SitePolicy
+from elisa.model.site import Closure, SitePolicy
 from elisa.policies.board import Board, Held, held_by
 from elisa.policies.hibernation import coming
 from elisa.policies.inputs import PlanInputs
@@ -212,7 +212,7 @@ class _Game:
         self.idle_days = 0
 
     def _leave(self, leaving: Collection[AttemptId]) -> None:
-        """Have some leave what was lent to them, or is beyond a limit: they wait once more, with the rest of their work."""
+        """Have some leave what was lent to them, closes, or is beyond a limit: they wait again, with the rest of their work."""
         for run in [one for one in self.runs if one.held.attempt in leaving]:
             ran_s = (self.now - run.held.began_at).total_seconds()
             left_s = (run.ends_at - self.now).total_seconds() * run.held.request.speed
@@ -243,7 +243,16 @@ class _Game:
             self._end(heapq.heappop(self.runs))
         if before < self.others_leave_at <= self.now:
             self.board.empty_of_others(run.held for run in self.runs)
+        self._clear()
         return True
+
+    def _clear(self) -> None:
+        """Have who saves leave the places that are closed."""
+        closed = [one for one in self.base.site.closures if one.starts_at <= self.now < one.ends_at]
+        may_leave = [run.held for run in self.runs if run.held.may_leave] if closed else []
+        leaving = {held.attempt for held in may_leave if any(_is_at(held, one) for one in closed)}
+        if leaving:
+            self._leave(leaving)
 
     def _end(self, run: _Run) -> None:
         """Let a run be over: its task is done, or goes on in another as soon as there is room."""
@@ -265,6 +274,12 @@ class _Game:
             is_cut=self.is_open and self.is_cut,
             short=tuple(self.short.values()),
         )
+
+
+def _is_at(held: Held, closure: Closure) -> bool:
+    """Tell whether something runs at a place that closes."""
+    is_there = not closure.nodes or any(map(closure.covers, held.nodes))
+    return held.backend == closure.backend and is_there
 
 
 def _has_calendar(site: SitePolicy) -> bool:

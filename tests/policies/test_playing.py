@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from elisa.model.affinity import Bond, Circle, Company, Neighbour, Tie
 from elisa.model.charge import Charge
 from elisa.model.columns import GangRow, Outlook, ProjectUsage, RunningRow, UsageRow
-from elisa.model.ids import ProjectName, RuleId, TaskId
+from elisa.model.ids import BackendName, ProjectName, RuleId, TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.model.resources import Resources
 from elisa.model.site import BackfillTimes, Cap, Closure, Metered, ProjectPolicy, Reservation, SitePolicy
@@ -483,3 +483,29 @@ def test_it_is_told_from_when_on_each_budget_is_short() -> None:
     found = played(ready, 1, site=capped(HOUR))
 
     assert [(one.at, one.reason.facts["project"]) for one in found.short] == [(NOW, "vision")]
+
+
+def test_who_saves_leaves_a_place_as_it_closes_and_goes_on_when_there_is_another_or_it_opens() -> None:
+    closed = Closure(backend=HERE, starts_at=after(600), ends_at=after(9000), nodes=("n00",))
+    rows = [row(task=f"x{n}", attempt=f"x{n}.1", nodes=(f"n0{n}",), saves_on_request=True) for n in (0, 1)]
+    full = a_cluster(a_node("n00", free_cpus=0), a_node("n01", free_cpus=0), partitions=["main"])
+    ready, left = Ready(), {"x0": HOUR - 600 - 600, "x1": HOUR - 600}
+    for name in left:
+        ready.add(name, whole())
+    given: dict[str, Any] = {
+        "needs": dict.fromkeys(left, at_once),
+        "clusters": (full,),
+        "running": rows,
+        "may_leave": {TaskId("x0"), TaskId("x1")},
+    }
+
+    one_node = played(ready, site=SitePolicy(closures=(closed,)), **given)
+    all_of_it = played(ready, site=SitePolicy(closures=(replace(closed, nodes=()),)), **given)
+    elsewhere = played(ready, site=SitePolicy(closures=(replace(closed, backend=BackendName("there")),)), **given)
+
+    def ends_s(found: Played) -> list[float]:
+        return [(found.courses[TaskId(name)].ends_at - NOW).total_seconds() for name in left]
+
+    assert ends_s(one_node) == [left["x1"] + left["x0"], left["x1"]]
+    assert ends_s(all_of_it) == [9000 + left["x0"], 9000 + left["x0"]]
+    assert ends_s(elsewhere) == [left["x1"], left["x1"]]
