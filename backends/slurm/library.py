@@ -61,6 +61,7 @@ class SlurmLibrary:
 
     def __init__(self, pyslurm: Any) -> None:  # noqa: ANN401 - a module that is not here when types are checked
         self._pyslurm = pyslurm
+        self._release = tuple(map(int, pyslurm.__version__.split(".")[:2]))
         self._changes = _Changes()
         self._jobs: list[tuple[int, Record]] | None = None
 
@@ -95,7 +96,7 @@ class SlurmLibrary:
 
         `base` is the environment that sbatch would be started in.
         """
-        wanted = description_of_job(request, instance, options, script, base)
+        wanted = description_of_job(request, instance, options, script, base, self._release)
         if wanted is None or _is_inside_a_job():
             return None
         try:
@@ -127,7 +128,7 @@ class _Changes:
 
     def __init__(self) -> None:
         # pyslurm loaded libslurm for everybody: its functions are this process's own
-        self._libslurm = ctypes.CDLL(None)
+        self._libslurm = ctypes.CDLL(None, use_errno=True)
         self._seen_at = 0
 
     def any(self) -> bool:
@@ -138,4 +139,5 @@ class _Changes:
             self._seen_at = max(message[0], message[1])
             self._libslurm.slurm_free_job_info_msg(message)
             return True
-        return bool(self._libslurm.slurm_get_errno() != _NO_CHANGE_IN_DATA)
+        # the function that tells it is gone since Slurm 23.11; the C library's own number is in each release the same
+        return ctypes.get_errno() != _NO_CHANGE_IN_DATA

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 
@@ -14,15 +15,33 @@ from elisa.model.resources import is_shared
 
 __all__ = ["description_of_job"]
 
+# None would be every profile that there is; an iterator is true even where it yields none.
+_NO_PROFILE = iter(())
+# The release whose sbatch was seen to tell the launchers of MPI how to start, and srun what each task is to have.
+_TELLS_MORE = (24, 11)
+_LAUNCHERS = {
+    "HYDRA_BOOTSTRAP": "slurm",
+    "HYDRA_LAUNCHER_EXTRA_ARGS": "--external-launcher",
+    "I_MPI_HYDRA_BOOTSTRAP": "slurm",
+    "I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS": "--external-launcher",
+    "OMPI_MCA_plm_slurm_args": "--external-launcher",
+    "PRTE_MCA_plm_slurm_args": "--external-launcher",
+}
 
-def description_of_job(
-    request: JobRequest, instance: str, options: SlurmOptions, script: str, base: Mapping[str, str]
+
+def description_of_job(  # noqa: PLR0917 - what is asked for, and of whom
+    request: JobRequest,
+    instance: str,
+    options: SlurmOptions,
+    script: str,
+    base: Mapping[str, str],
+    release: tuple[int, ...],
 ) -> dict[str, object] | None:
-    """Return the arguments that say what sbatch's command line would; None where only sbatch can.
+    """Return the arguments that say what the sbatch of a `release` would be told; None where only sbatch can.
 
     That is: heterogeneous jobs, limits on switches, hints at NUMA, options passed on as they are, another cluster, other
-    ways to ask for memory and GPUs than the usual ones; and dependencies, for pyslurm can't say that a job whose
-    predecessor fails is to stay (`--kill-on-invalid-dep=no`).
+    ways to ask for memory and GPUs than the usual ones, a signal of no known name; and dependencies, for pyslurm can't
+    say that a job whose predecessor fails is to stay (`--kill-on-invalid-dep=no`).
     """
     is_usual = options.gpu_style is GpuStyle.GRES and options.memory_style is MemoryStyle.NODE
     asked = request.resources
@@ -35,12 +54,16 @@ def description_of_job(
         or asked.numa
         or options.cluster
         or not is_usual
+        or (request.signal_lead_s > 0 and _number(options.signal) is None)
     ):
         return None
-    return {**_own(request, instance, script, base), **dict(_wishes(request, options))}
+    usual = {**base, "LC_ALL": "C.UTF-8", **(_LAUNCHERS if release >= _TELLS_MORE else {})}
+    told = _of_sbatch(request, tag_of(instance, request.attempt), release)
+    environment = {**usual, **dict(request.environment), **told}
+    return {**_own(request, instance, script), "environment": environment, **dict(_wishes(request, options))}
 
 
-def _own(request: JobRequest, instance: str, script: str, base: Mapping[str, str]) -> dict[str, object]:
+def _own(request: JobRequest, instance: str, script: str) -> dict[str, object]:
     return {
         "name": tag_of(instance, request.attempt),
         "working_directory": request.workdir,
@@ -49,20 +72,27 @@ def _own(request: JobRequest, instance: str, script: str, base: Mapping[str, str
         "standard_error": request.stderr.replace("%", "%%"),
         "log_files_open_mode": "append",
         "script": script,
-        "environment": {**base, "LC_ALL": "C.UTF-8", **dict(request.environment), **_of_sbatch(request)},
         "is_requeueable": False,
+        "profile_types": _NO_PROFILE,
     }
 
 
-def _of_sbatch(request: JobRequest) -> dict[str, str]:
-    """Return what sbatch itself tells a job: slurmd takes the umask from it."""
+def _of_sbatch(request: JobRequest, tag: str, release: tuple[int, ...]) -> dict[str, str]:
+    """Return what sbatch itself tells a job: slurmd takes the umask from it, programs and srun what was asked for."""
     mask = os.umask(0o077)
     os.umask(mask)
-    return {
+    asked = request.resources
+    told = {
+        "SLURM_CPUS_PER_TASK": str(asked.cpus_per_task),
+        "SLURM_JOB_NAME": tag,
+        "SLURM_NTASKS_PER_NODE": str(asked.tasks_per_node),
+        "SLURM_OPEN_MODE": "a",
+        "SLURM_PRIO_PROCESS": str(os.getpriority(os.PRIO_PROCESS, 0)),
         "SLURM_SUBMIT_DIR": request.workdir,
         "SLURM_SUBMIT_HOST": socket.gethostname(),
         "SLURM_UMASK": f"0{mask:03o}",
     }
+    return told | ({"SLURM_TRES_PER_TASK": f"cpu={asked.cpus_per_task}"} if release >= _TELLS_MORE else {})
 
 
 def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[tuple[str, object]]:
@@ -87,6 +117,13 @@ def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[tuple[str, o
         "licenses": [f"{name}:{count}" for name, count in asked.licences],
         "resource_sharing": "exclusive" if asked.exclusive else "",
         "nice": nice_of(request.priority, options),
-        "signal": f"B:{options.signal}@{request.signal_lead_s}" if request.signal_lead_s > 0 else "",
+        "signal": f"B:{_number(options.signal)}@{request.signal_lead_s}" if request.signal_lead_s > 0 else "",
     }
     yield from ((name, value) for name, value in named.items() if value)
+
+
+def _number(name: str) -> int | None:
+    """Return the number of a signal called `USR2`, `SIGUSR2` or `12`: releases of pyslurm differ in the names they know."""
+    if name.isdecimal():
+        return int(name)
+    return signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")

@@ -37,7 +37,7 @@ EVERYTHING = Resources(
 # What tells one job from another, and what the way it was submitted leaves on it.
 DIFFERENT = re.compile(
     r"\b(JobId|JobName|\w*Time|StdOut|StdErr|AllocNode:Sid|Command|LastSchedEval|Priority|Reason|Scheduler"
-    r"|KillOInInvalidDependent)=\S+ ?"
+    r"|KillOInInvalidDependent|OOMKillStep|TresPerTask)=\S+ ?"
 )
 
 
@@ -48,7 +48,9 @@ def here(_plain_cluster: SlurmCluster) -> PyslurmHere:
     found = PyslurmHere(
         runner=SubprocessRunner(environment=_plain_cluster.env()), environment=_plain_cluster.env(), memory=None
     )
-    require_real("pyslurm", found=found.library is not None, how=found.advice("22.05").hint)
+    require_real(
+        "pyslurm", found=found.library is not None, how=found.advice(".".join(map(str, _plain_cluster.version))).hint
+    )
     return found
 
 
@@ -144,8 +146,12 @@ def show(world: SlurmWorld, native_id: NativeId) -> str:
 
 
 def test_job_gets_the_environment_and_umask_that_sbatch_would_give(world: SlurmWorld, programs: SlurmWorld) -> None:
-    script = "umask; env | grep -v -e ^SLURM_ -e ELISA_NATIVE_ID -e ^PWD -e ^TZ | sort"
-    requests: list[tuple[SlurmWorld, JobRequest]] = [(each, each.job(script)) for each in (world, programs)]
+    own = r"^SLURM_\(JOB_\?ID\|JOB_NAME\|JOB_\(START\|END\)_TIME\|TASK_PID\|SUBMIT_DIR\)="
+    script = f"umask; env | grep -v -e '{own}' -e ELISA_NATIVE_ID -e ^PWD -e ^TZ | sort; srun --ntasks=1 nproc"
+    asked = Resources(tasks_per_node=2, cpus_per_task=3, memory_mib_per_node=500)
+    requests: list[tuple[SlurmWorld, JobRequest]] = [
+        (each, each.job(script, resources=asked)) for each in (world, programs)
+    ]
 
     for each, request in requests:
         each.end_of(each.backend.submit(request))

@@ -57,6 +57,7 @@ class Description:
 
 def a_pyslurm(**more: object) -> Any:
     fields: dict[str, object] = {
+        "__version__": "22.5.3",
         "RPCError": RPCError,
         "Jobs": Collection(a_job(), a_job(id=8, user_id=0), a_job(id=9, name="theirs")),
         "Nodes": Collection(a_node(), a_node(name="n2", state="FUTURE")),
@@ -131,6 +132,7 @@ class Libslurm:
 
     def slurm_load_jobs(self, since: Any, message: Any, _flags: Any) -> int:
         if self.errno != 1900 or since.value > self.changed_at:
+            library_module.ctypes.set_errno(self.errno)
             return -1
         self.message[0], self.message[1] = 90, self.changed_at + 1
         pointer = library_module.ctypes.POINTER(library_module.ctypes.c_long)
@@ -139,9 +141,6 @@ class Libslurm:
 
     def slurm_free_job_info_msg(self, _message: Any) -> None:
         self.freed += 1
-
-    def slurm_get_errno(self) -> int:
-        return self.errno
 
 
 def test_changed_since_is_asked_by_the_controllers_own_clock() -> None:
@@ -158,7 +157,9 @@ def test_changed_since_is_asked_by_the_controllers_own_clock() -> None:
 
 
 def test_one_process_uses_libslurm_for_one_cluster_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyslurm", ModuleType("pyslurm"))
+    module = ModuleType("pyslurm")
+    module.__dict__["__version__"] = "22.5.3"
+    monkeypatch.setitem(sys.modules, "pyslurm", module)
     monkeypatch.setattr(library_module, "_in_use", [])
     monkeypatch.setenv("SLURM_CONF", "/mine")
 

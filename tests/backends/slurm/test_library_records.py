@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -84,12 +84,15 @@ def test_a_request_is_said_with_all_that_sbatch_would_be_told() -> None:
         environment=(("V", "1"),),
     )
 
-    told = description_of_job(request, INSTANCE, PLAIN, "#!/bin/sh\n", {"HOME": "/home/ada", "V": "0"})
+    told = description_of_job(request, INSTANCE, PLAIN, "#!/bin/sh\n", {"HOME": "/home/ada", "V": "0"}, (22, 5))
 
     assert told is not None
     environment = told.pop("environment")
     assert isinstance(environment, dict)
     assert (environment["HOME"], environment["V"], environment["LC_ALL"]) == ("/home/ada", "1", "C.UTF-8")
+    profiles = told.pop("profile_types")
+    assert isinstance(profiles, Iterator)  # pyslurm takes it for true, and finds none in it
+    assert list(profiles) == []
     assert told == {
         "name": f"el.{INSTANCE}.{FIRST}",
         "working_directory": "/home/ada/run",
@@ -108,7 +111,7 @@ def test_a_request_is_said_with_all_that_sbatch_would_be_told() -> None:
         "gres_per_node": "gpu:a100:2",
         "partitions": ["high"],
         "nice": 40,
-        "signal": "B:USR2@60",
+        "signal": "B:12@60",
     }
 
 
@@ -120,7 +123,37 @@ def test_a_request_is_said_with_all_that_sbatch_would_be_told() -> None:
         ({}, SlurmOptions(cluster="other")),
         ({}, SlurmOptions(gpu_style=GpuStyle.GPUS_PER_TASK)),
         ({}, SlurmOptions(memory_style=MemoryStyle.CPU)),
+        ({"signal_lead_s": 60}, SlurmOptions(signal="RTMIN+1")),
     ],
 )
 def test_what_pyslurm_can_not_say_in_full_is_left_to_sbatch(more: dict[str, object], options: SlurmOptions) -> None:
-    assert description_of_job(a_request(**more), INSTANCE, options, "#!/bin/sh\n", {}) is None  # type: ignore[arg-type]
+    assert description_of_job(a_request(**more), INSTANCE, options, "#!/bin/sh\n", {}, (22, 5)) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("release", "of_each_task", "launcher"),
+    [((22, 5), None, None), ((24, 11), "cpu=3", "slurm"), ((25, 5), "cpu=3", "slurm")],
+)
+def test_a_job_is_told_what_the_sbatch_of_its_release_tells(
+    release: tuple[int, int], of_each_task: str | None, launcher: str | None
+) -> None:
+    request = a_request(resources=Resources(tasks_per_node=2, cpus_per_task=3))
+
+    told = description_of_job(request, INSTANCE, PLAIN, "#!/bin/sh\n", {}, release)
+
+    assert told is not None
+    environment = told["environment"]
+    assert isinstance(environment, dict)
+    assert (environment["SLURM_CPUS_PER_TASK"], environment["SLURM_NTASKS_PER_NODE"]) == ("3", "2")
+    assert (environment.get("SLURM_TRES_PER_TASK"), environment.get("HYDRA_BOOTSTRAP")) == (of_each_task, launcher)
+
+
+def test_the_task_says_how_launchers_start_if_it_wants_to() -> None:
+    request = a_request(environment=(("HYDRA_BOOTSTRAP", "ssh"),))
+
+    told = description_of_job(request, INSTANCE, PLAIN, "#!/bin/sh\n", {}, (24, 11))
+
+    assert told is not None
+    environment = told["environment"]
+    assert isinstance(environment, dict)
+    assert environment["HYDRA_BOOTSTRAP"] == "ssh"
