@@ -53,7 +53,7 @@ FIGURES = (
 _RUNS = 3
 _PAIRS = 7
 _CHAINS = _STEPS = 10
-# Snakemake would take an hour for all.
+# Snakemake would take most of an hour for 1,000.
 _PATIENCE_S = 300.0
 
 
@@ -161,14 +161,16 @@ def _done(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
     yield from _process(cluster, name, pipeline)
     yield from _peer(name, "sbatch", _measured(cluster, lambda: peers.loop_done(1000)))
     yield from _peer(name, "sbatch_array", _measured(cluster, lambda: peers.sbatch_array_done(1000)))
-    yield from _peer(name, "submitit_array", _measured(cluster, peers.submitit_array_done_1000))
-    cost, done = peers.snakemake_done(1000, within_s=_PATIENCE_S)
+    yield from _in_time(cluster, name, "submitit_array", lambda: peers.submitit_array_done_1000(within_s=_PATIENCE_S))
+    yield from _in_time(cluster, name, "snakemake", lambda: peers.snakemake_done(1000, within_s=_PATIENCE_S))
+
+
+def _in_time(cluster: SlurmCluster, name: str, peer: str, run: Callable[[], tuple[Cost, int]]) -> Iterator[Figure]:
+    """Yield how many of its tasks a peer has done when it ends or is ended, and what it took."""
+    cost, done = run()
     cluster.clear()
-    yield Figure(figure=f"{name}_in_time/snakemake", value=done, unit=f"tasks in {cost.seconds:.0f} s")
-    if done == 1000:
-        yield from _peer(name, "snakemake", cost)
-    else:
-        yield from _others(name, "/snakemake", [cost])
+    yield Figure(figure=f"{name}_in_time/{peer}", value=done, unit=f"tasks in {cost.seconds:.0f} s")
+    yield from _peer(name, peer, cost) if done == 1000 else _others(name, f"/{peer}", [cost])
 
 
 def _process(cluster: SlurmCluster, name: str, pipeline: str) -> Iterator[Figure]:

@@ -17,11 +17,12 @@ from tests.real.slurm_cluster import SlurmCluster
 __all__ = ["Peers", "children_cpu_s"]
 
 _UNTIL_DONE = 'while [ -n "$(squeue -h)" ]; do sleep 0.1; done'
+# submitit warns its jobs 90 s before their limit: one of a minute would be at once.
 _SUBMITIT = """
     import submitit, sys
     from submitit.slurm.slurm import SlurmExecutor
     executor = SlurmExecutor(folder=sys.argv[1])
-    executor.update_parameters(time=1, cpus_per_task=1)
+    executor.update_parameters(time=5, cpus_per_task=1)
     for number in range(int(sys.argv[2])):
         executor.submit(int, 1)
 """
@@ -29,14 +30,14 @@ _SUBMITIT_ARRAY = """
     import submitit, sys
     from submitit.slurm.slurm import SlurmExecutor
     executor = SlurmExecutor(folder=sys.argv[1])
-    executor.update_parameters(time=1, cpus_per_task=1, array_parallelism=1000)
+    executor.update_parameters(time=5, cpus_per_task=1, array_parallelism=1000)
     executor.map_array(int, range(1000))
 """
+# Its own wait asks sacct, which this cluster has not.
 _SUBMITIT_ARRAY_DONE = (
     _SUBMITIT_ARRAY
     + """
     import glob, time
-    # its own wait asks sacct, which this cluster has not
     while len(glob.glob(sys.argv[1] + "/*_result.pkl")) < 1000:
         time.sleep(0.05)
 """
@@ -48,7 +49,7 @@ _SUBMITIT_DAG = """
         before = {}
         for step in range(10):
             executor = SlurmExecutor(folder=sys.argv[1])
-            executor.update_parameters(time=1, cpus_per_task=1, additional_parameters=before)
+            executor.update_parameters(time=5, cpus_per_task=1, additional_parameters=before)
             job = executor.submit(int, 1)
             before = {"dependency": f"afterok:{job.job_id}"}
     # its own wait asks sacct, which this cluster has not
@@ -124,9 +125,11 @@ class Peers:
         """Return what submitit takes to have an array of 1,000 accepted, its start included."""
         return self._python(_SUBMITIT_ARRAY, self._fresh())
 
-    def submitit_array_done_1000(self) -> Cost:
-        """Return what submitit takes until all elements of an array of 1,000 are done."""
-        return self._python(_SUBMITIT_ARRAY_DONE, self._fresh())
+    def submitit_array_done_1000(self, *, within_s: float) -> tuple[Cost, int]:
+        """Return what submitit takes until an array of 1,000 is done, or is killed, and how many of its elements are."""
+        folder, deadline = self._fresh(), time.monotonic() + within_s
+        cost = self._python(_SUBMITIT_ARRAY_DONE, folder, enough=lambda: time.monotonic() > deadline)
+        return cost, sum(1 for _ in folder.glob("*_result.pkl"))
 
     def snakemake_accept(self, count: int) -> Cost:
         """Return what snakemake takes from its start until so many independent jobs are accepted; then it is killed."""
@@ -217,9 +220,9 @@ class Peers:
         argv = ["/bin/sh", "-e", "-c", textwrap.dedent(script)]
         return cost_of(self.cluster, argv, folder=self._fresh(), env=self._env())
 
-    def _python(self, script: str, folder: Path, *more: int) -> Cost:
+    def _python(self, script: str, folder: Path, *more: int, enough: Callable[[], bool] = lambda: False) -> Cost:
         argv = [str(self.programs / "python"), "-c", textwrap.dedent(script), str(folder), *map(str, more)]
-        return cost_of(self.cluster, argv, folder=folder, env=self._env())
+        return cost_of(self.cluster, argv, folder=folder, env=self._env(), enough=enough)
 
     def _snakemake(
         self,
