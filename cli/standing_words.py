@@ -8,6 +8,7 @@ from datetime import datetime
 from elisa.cli.order_words import keys_data, keys_words, places_data, places_words
 from elisa.engine.standing import Standing
 from elisa.model.amounts import in_units, unit_of
+from elisa.model.closures import CLOSING
 from elisa.model.codec import encode
 from elisa.model.reasons import Reason, ReasonCode
 from elisa.model.resources import MPS, Resources
@@ -50,10 +51,14 @@ def standing_words(one: Standing) -> Iterator[str]:
         yield f"it would start now with {', or with '.join(_WITHOUT[name] for name in one.helps)}"
     elif one.reason.code in _ONLY:
         yield f"only {_TOLERANCE if _is_tainted(one.reason) else _ONLY[one.reason.code]} would change that"
-    elif one.relief is None and one.reason.code is not ReasonCode.CLOSED:
+    elif one.relief is None and not _is_closed(one.reason):
         yield "no single obstacle stands in its way: it takes more than one"
     if one.ageing is not None:
         yield _ageing_words(one.ageing, one.at)
+
+
+def _is_closed(reason: Reason) -> bool:
+    return reason.code is ReasonCode.CLOSED or reason.facts.get("task") == CLOSING
 
 
 def _is_tainted(reason: Reason) -> bool:

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from .ids import BackendName, ClosureId, ProjectName, RuleId
 from .metered import Metered
 
-__all__ = ["UNTIL_LIFTED", "Closure", "Reservation"]
+__all__ = ["CLOSING", "UNTIL_LIFTED", "Closure", "Reservation"]
 
 _NO_ID = ClosureId("")
 _NO_RULE = RuleId("")
+
+CLOSING = "closure"
+"""In place of the task for which room is kept: for nobody, as its place closes."""
 
 UNTIL_LIFTED = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of a closure that has none."""

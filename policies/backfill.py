@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from elisa.model.closures import CLOSING
 from elisa.model.resources import Resources
 from elisa.model.site import Closure, Reservation
 from elisa.model.states import AttemptState
@@ -325,7 +326,7 @@ class Backfill:
         for closure in self._snapshot.site.closures:
             if closure.backend == pool.backend and closure.ends_at.timestamp() > self._snapshot.now_s:
                 self._kept[id(pool.nodes)].update(_named(closure, pool.nodes))
-                self.promises.setdefault(id(pool.nodes), Promise("closure", closure.starts_at.timestamp()))
+                self.promises.setdefault(id(pool.nodes), Promise(CLOSING, closure.starts_at.timestamp()))
 
     def _note_held(self, pool: Pool) -> None:
         for one in self._held.get(id(pool.nodes), ()):

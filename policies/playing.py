@@ -223,7 +223,7 @@ class _Game:
     def _come_back(self, run: _Run, at: datetime) -> None:
         self.lasts_s[run.task] = run.rest_s
         self.board.end(run.held, run.runs_s, at, is_over=False)
-        self.waiting.come_back(run.task)
+        self.waiting.come_back(run.task, at)
 
     def go_on(self) -> bool:
         """Go on to the next moment that may bring anything; tell whether there is any."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from elisa.model.affinity import Bond
@@ -25,6 +26,7 @@ class Waiting:
         self._row = {TaskId(task): row for row, task in enumerate(ready.task)}
         # In the order of their ids, as plans look at them.
         self._waits = dict.fromkeys(sorted(task for task in self._row if task not in runs))
+        self._since_us: dict[TaskId, int] = {}
         self._gangs = list(ready.gangs)
         own = zip(self._row, ready.gang, strict=False)
         self._gang_of = {**gang_of, **{task: gang for task, gang in own if gang >= 0}}
@@ -64,9 +66,10 @@ class Waiting:
         del self._waits[task]
         self._count(task, waits=-1, lives=1)
 
-    def come_back(self, task: TaskId) -> None:
-        """Let one that began wait once more."""
+    def come_back(self, task: TaskId, at: datetime) -> None:
+        """Let one that began wait once more, since that moment."""
         self._waits[task] = None
+        self._since_us[task] = round(at.timestamp() * 1e6)
         self._count(task, waits=1, lives=-1)
 
     def end(self, task: TaskId) -> None:
@@ -91,6 +94,9 @@ class Waiting:
             for name, column in self._ready._asdict().items()
             if name not in _NO_ROWS and len(column)
         }
+        if self._since_us:
+            known = zip(picked.get("task", ()), picked.get("ready_us", ()), strict=True)
+            picked["ready_us"] = [self._since_us.get(task, since_us) for task, since_us in known]
         owners = {number: place for place, number in enumerate(dict.fromkeys(picked.get("owner", ())))}
         return self._ready._replace(
             **{

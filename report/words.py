@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from elisa.model.closures import CLOSING
 from elisa.model.metered import EVERYBODY
 from elisa.model.reasons import Fact, Reason, ReasonCode
 from elisa.model.states import EndReason
@@ -30,7 +31,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.WINDOW_FULL: "{queued} jobs of elisa already wait in {where}, where at most {window} may",
     _C.BUDGET_EXHAUSTED: "{bearer} has {left} {resource} left of {cap}{per}, this asks for {asked}",
     _C.CONCURRENCY_CAP: "{bearer} uses {in_use} {resource} of the {cap} it may use at once, this asks for {asked}",
-    _C.RESERVED_FOR_HIGHER: "the room is kept for {task}, which comes before it",
+    _C.RESERVED_FOR_HIGHER: "{kept_room}",
     _C.HELD_FOR: "{backend} holds {what} for {holder}: it asks for {walltime_s}",
     _C.AFFINITY: "{affinity}",
     _C.CLOSED: "{closed}: it asks for {walltime_s}{pinned}",
@@ -118,6 +119,7 @@ def in_words(reason: Reason) -> str:
         **_affinity(reason),
         **_most(reason),
         **_nowhere(reason),
+        **_kept_room(reason),
         **_end(facts),
     }
     try:
@@ -263,6 +265,16 @@ def _most(reason: Reason) -> Mapping[str, str]:
     elif resource == "walltime":
         most = "the most that a job may have is"
     return {"most": f"{most} {_fact('largest', largest)}"}
+
+
+def _kept_room(reason: Reason) -> Mapping[str, str]:
+    """Say for whom room is kept that is free: for another task, for a project, or for nobody, as its place closes."""
+    holder = reason.facts.get("task")
+    if reason.code is not _C.RESERVED_FOR_HIGHER or holder is None:
+        return {}
+    if holder == CLOSING and reason.facts.get("starts_at"):
+        return {"kept_room": f"what is free is closed from {_moment(str(reason.facts['starts_at']))} on"}
+    return {"kept_room": f"the room is kept for {holder}, which comes before it"}
 
 
 def _nowhere(reason: Reason) -> Mapping[str, str]:

@@ -509,3 +509,20 @@ def test_who_saves_leaves_a_place_as_it_closes_and_goes_on_when_there_is_another
     assert ends_s(one_node) == [left["x1"] + left["x0"], left["x1"]]
     assert ends_s(all_of_it) == [9000 + left["x0"], 9000 + left["x0"]]
     assert ends_s(elsewhere) == [left["x1"], left["x1"]]
+
+
+def test_who_had_to_leave_is_no_longer_the_oldest_when_it_comes_back() -> None:
+    closed = Closure(backend=HERE, starts_at=after(600), ends_at=after(9000))
+    full = a_cluster(a_node("n00", free_cpus=0), partitions=["main"])
+    ready = Ready().add("x1", whole(), age_s=900).add("t1", whole(), age_s=60)
+
+    found = played(
+        ready,
+        needs={"x1": at_once},
+        clusters=(full,),
+        running=(row(saves_on_request=True),),
+        may_leave={TaskId("x1")},
+        site=SitePolicy(closures=(closed,), order=("age",)),
+    )
+
+    assert (found.courses["t1"], found.courses["x1"].ends_at) == (course(9000), after(9000 + 2 * HOUR - 1200))

@@ -43,6 +43,16 @@ def test_every_code_reads_as_a_sentence_even_without_its_facts(code: ReasonCode)
             id="room that is kept",
         ),
         pytest.param(
+            because(ReasonCode.RESERVED_FOR_HIGHER, task="t7k2m9qx4t", starts_at="2001-01-01T02:00:00+00:00"),
+            "the room is kept for t7k2m9qx4t, which comes before it",
+            id="room that is kept for another",
+        ),
+        pytest.param(
+            because(ReasonCode.RESERVED_FOR_HIGHER, task="closure", starts_at="2001-01-01T02:00:00+00:00"),
+            "what is free is closed from 01-01 02:00:00 on",
+            id="room that closes",
+        ),
+        pytest.param(
             because(ReasonCode.RESUME, end="node_failure", resume_step=1200),
             "it goes on after node failure, which cost it no retry; it resumes from step 1200",
             id="resuming after a node failed",
