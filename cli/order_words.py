@@ -63,14 +63,14 @@ def _class(value: float) -> str:
 
 
 def _slack(value: float) -> str:
-    return "no deadline" if isinf(value) else f"slack {'-' if value < 0 else ''}{format_duration(abs(value))}"
+    return "no deadline to meet" if isinf(value) else f"slack {'-' if value < 0 else ''}{format_duration(abs(value))}"
 
 
 def _moment(word: str) -> Callable[[float], str]:
     return lambda value: f"{word} {datetime.fromtimestamp(value / 1e6, UTC).astimezone():%m-%d %H:%M}"
 
 
-_TIERS = ("guaranteed", "ordinary", "on idle means only")
+_TIERS = ("guaranteed or come of age", "ordinary", "on idle means only")
 _WORDS: Mapping[str, Callable[[float], str]] = {
     "class": _class,
     "importance": lambda value: f"importance {0 - value:g}",

@@ -52,9 +52,13 @@ def _importance(snapshot: Snapshot) -> npt.NDArray[np.generic]:
 
 
 def _slack(snapshot: Snapshot) -> npt.NDArray[np.generic]:
-    """Least laxity first: the time left until the deadline beyond the work left on the longest path to it."""
-    tasks = snapshot.tasks
-    return tasks.deadline_s - snapshot.now_s - tasks.path_s
+    """Least laxity first: the time left until the deadline beyond the work left on the longest path to it.
+
+    A deadline that has passed is none any more: what comes late anyway holds up nobody who can still be in time, and who
+    writes one into his pipeline that passed long ago gains nothing.
+    """
+    left_s = snapshot.tasks.deadline_s - snapshot.now_s
+    return np.where(left_s > 0, left_s - snapshot.tasks.path_s, np.inf)
 
 
 def _age(snapshot: Snapshot) -> npt.NDArray[np.generic]:

@@ -36,6 +36,7 @@ class Work:
     asked_h: int = 0
     priority: int = 2
     importance: float = 0.0
+    deadline_s: float = 0.0
     came: int = 0
 
     @property
@@ -90,6 +91,7 @@ class Machine:
                 project=work.project,
                 priority=work.priority,
                 importance=work.importance,
+                deadline_s=work.deadline_s,
                 age_s=age_s,
             )
         free = GPUS - sum(work.gpus for work, _ in self.live.values())
@@ -187,6 +189,16 @@ def test_who_floods_the_queue_takes_no_more_than_its_share_from_a_project_with_l
 def test_who_calls_its_own_work_important_is_served_no_more_under_the_rules_of_a_new_site() -> None:
     machine = Machine(Site().policy())
     machine.submit(*many("modest", 100), *many("vain", 100, importance=1e9))
+
+    machine.pass_hours(6)
+
+    assert machine.served["vain"] <= machine.served["modest"]
+
+
+@pytest.mark.slow
+def test_who_writes_a_deadline_that_has_passed_into_its_pipeline_is_served_no_more() -> None:
+    machine = Machine(Site().policy())
+    machine.submit(*many("modest", 100), *many("vain", 100, deadline_s=-1e6))
 
     machine.pass_hours(6)
 
