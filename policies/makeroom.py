@@ -24,7 +24,7 @@ from elisa.policies.starts import Start
 from elisa.policies.tiers import has_tiers, tiers
 from elisa.policies.walk import Walk
 
-__all__ = ["BLOCKED", "make_room"]
+__all__ = ["BLOCKED", "first_blocked", "make_room", "make_room_for"]
 
 # Room is made for so many tasks of a plan at most: each costs a search over nodes, and the next tick comes soon.
 _BENEFICIARIES = 32
@@ -58,6 +58,19 @@ def make_room(
         maker.serve_started(starts)
     for queued in maker.queued()[:_BENEFICIARIES]:
         maker.serve_queued(queued)
+    return tuple(maker.clearer.decisions)
+
+
+def first_blocked(order: Ints, walk: Walk) -> int | None:
+    """Return the first task (a row) that waits for room; None if that is a member of a gang, or there is none."""
+    row = next(iter(_blocked(order, walk)), None)
+    return None if row is None or walk.snapshot.tasks.gang[row] >= 0 else row
+
+
+def make_room_for(row: int, snapshot: Snapshot, order: Ints, walk: Walk) -> tuple[Preempt | Resize, ...]:
+    """Return whom to ask to leave for one task that is in no gang."""
+    maker = _Maker(snapshot, order, walk)
+    maker.serve(row)
     return tuple(maker.clearer.decisions)
 
 

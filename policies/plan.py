@@ -21,6 +21,7 @@ from elisa.policies.badgpus import BadGpu, harmful
 from elisa.policies.budgets import Beginning, charge_of
 from elisa.policies.closing import kept_off
 from elisa.policies.factors import FactorLine, factor_columns, factor_lines
+from elisa.policies.first_claim import claimed_first, with_leaving
 from elisa.policies.fusion import Bundle, Member
 from elisa.policies.growing import NO_GROWTH, growth
 from elisa.policies.hibernation import due
@@ -47,13 +48,19 @@ def plan(snapshot: Snapshot) -> Plan:
     ranked = ranking(snapshot)
     walk = Walk(snapshot, ranked.ahead)
     walk.run(ranked.order)
+    claimed = claimed_first(snapshot, ranked, walk)
+    if claimed:
+        snapshot = with_leaving(snapshot, claimed)
+        walk = Walk(snapshot, ranked.ahead)
+        walk.run(ranked.order)
     parked = due(snapshot.site, snapshot.usage.rows, snapshot.running, snapshot.now_s)
     parked = (*parked, *to_take_back(snapshot, walk.reserved, but_not={one.attempt for one in parked}))
     parked += pressed(snapshot.clusters, snapshot.running, snapshot.site, {one.attempt for one in parked})
     given_back = to_give_back(snapshot, ranked.order, walk, but_not={one.attempt for one in parked})
     going = {one.attempt for one in parked}.union(one.attempt for one in given_back)
-    served = {one.beneficiary for one in given_back}
-    room = [one for one in make_room(snapshot, ranked.order, walk, served) if one.attempt not in going]
+    served = {one.beneficiary for one in (*given_back, *claimed)}
+    room = [*claimed, *make_room(snapshot, ranked.order, walk, served)]
+    room = [one for one in room if one.attempt not in going]
     grown = growth(snapshot, walk, going.union(one.attempt for one in room)) if snapshot.running else NO_GROWTH
     ranked = ranked._replace(notes=(*ranked.notes, *notes))
     return Plan(snapshot, ranked, walk, (*parked, *given_back, *room, *grown.decisions), grown.room)

@@ -45,6 +45,7 @@ _ALLOCATION = (
     "policies/budgets*.py",
     "policies/elastic*.py",
     "policies/exploring.py",
+    "policies/first_claim.py",
     "policies/free.py",
     "policies/fusion.py",
     "policies/gangs.py",
