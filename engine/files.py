@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from elisa.engine.threads import threads
+from elisa.engine.threads import THREADS, threads
 from elisa.model.ports import CrashPoint, no_crash
 
 __all__ = ["Entry", "Files", "OsFiles"]
@@ -178,7 +178,20 @@ def _sync_together(paths: Collection[Path]) -> None:
         for path in paths:
             _sync(path)
         return
-    deque(threads().map(_sync, paths), maxlen=0)
+    left = deque(paths)
+    begun = [threads().submit(_sync_all, left) for _ in range(min(THREADS, len(left)))]
+    for one in begun:
+        one.result()
+
+
+def _sync_all(left: deque[Path]) -> None:
+    """Synchronise what no other thread has taken yet. A future for each of them would take longer than the disk."""
+    while True:
+        try:
+            path = left.popleft()
+        except IndexError:
+            return
+        _sync(path)
 
 
 def _sync(path: Path) -> None:
