@@ -13,7 +13,7 @@ from elisa.model.ids import AttemptId, NativeId, TaskId
 from elisa.model.native import JobRequest
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.states import AttemptState, EndReason, TaskState
-from elisa.model.task import Attempt, End, Task
+from elisa.model.task import NOT_SUBMITTED, Attempt, End, Task
 from elisa.policies.budgets import charge_of
 from elisa.policies.fusion import Bundle
 from elisa.policies.recovery import after_end
@@ -111,7 +111,7 @@ class Outcomes:
     def withdraw(self, items: Iterable[Item], words: str) -> None:
         """Take back intents that certainly reached nobody: their tasks are as if nothing had been."""
         # Not `lost`: nothing was, and a row of these must not look like a task that keeps losing its place.
-        end = End(reason=EndReason.CANCELLED, detail=f"not submitted: {words}")
+        end = End(reason=EndReason.CANCELLED, detail=f"{NOT_SUBMITTED}: {words}")
         for item in items:
             self._end(item, end, ReasonCode.BACKEND_BUSY, words)
             if item.attempt.continues is None:

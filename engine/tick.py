@@ -179,7 +179,7 @@ def _noted(writer: Writer, report: TickReport) -> TickReport:
 
 def _alarms(health: HealthBook, news: SpoolNews, plan: Plan) -> tuple[str, ...]:
     sick = (
-        f"{name} failed {state.failures} times since {state.since.isoformat()}: {state.what}"
+        f"{name} failed {state.failures} times since {state.since:%Y-%m-%d %H:%M}: {state.what}"
         for name, state in sorted(health.sick.items())
         if state.is_alarming and not is_ahead(name)
     )

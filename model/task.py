@@ -13,6 +13,7 @@ from .resources import Resources
 from .states import AttemptState, EndReason, TaskState
 
 __all__ = [
+    "NOT_SUBMITTED",
     "Attempt",
     "CheckpointRef",
     "End",
@@ -40,6 +41,10 @@ class CheckpointRef:
     seconds: float = 0.0
     saved_at: datetime | None = None
     chosen_for: int = 0
+
+
+# How the detail of an end begins that was none: the attempt was taken back, for its manager certainly took nothing.
+NOT_SUBMITTED = "not submitted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

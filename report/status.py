@@ -12,6 +12,7 @@ from elisa.model.ids import PipelineId, TaskId
 from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.rows import PipelineSummary, StoreMeta, TaskRow
 from elisa.model.states import FINAL_TASK_STATES, AttemptState, EndReason, TaskState
+from elisa.model.task import NOT_SUBMITTED
 from elisa.model.units import format_duration
 from elisa.policies.livelock import SpinRules, rounds_of
 from elisa.policies.unexplained import held_unexplained
@@ -170,7 +171,19 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
         verdict = reader.verdict(row.id)
         words = in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
         return parked_words(row.reason, row.end_reason, row.saved_step) + words
-    return row.end_reason.replace("_", " ") if row.state is TaskState.FAILED else ""
+    if row.state is TaskState.FAILED:
+        words = _last_detail(reader, row) if row.end_reason == EndReason.REJECTED else ""
+        return row.end_reason.replace("_", " ") + (f": {words}" if words else "")
+    if row.state is TaskState.READY and row.end_reason == EndReason.CANCELLED:
+        words = _last_detail(reader, row)
+        return words if words.startswith(NOT_SUBMITTED) else ""
+    return ""
+
+
+def _last_detail(reader: Reader, row: TaskRow) -> str:
+    """Return what was said of the end of a task's newest attempt: mostly a manager's own words."""
+    ends = [attempt.end for attempt in reader.attempts_of(row.id) if attempt.end is not None]
+    return ends[-1].detail if ends else ""
 
 
 def _held_note(reader: Reader, row: TaskRow) -> str:

@@ -35,6 +35,13 @@ from tests.reliability.world import START, World
 READY, ACTIVE, SUCCEEDED, FAILED = TaskState.READY, TaskState.ACTIVE, TaskState.SUCCEEDED, TaskState.FAILED
 
 
+def notes(world: World) -> dict[str, str]:
+    """Return what `elisa status` notes beside each task that does not run."""
+    with Reader.open(world.home) as reader:
+        shown = read_status(reader, world.clock.now(), everything=True).tasks
+    return {task.row.name: task.note for task in shown if task.row.state is not ACTIVE}
+
+
 def test_a_ready_task_is_submitted_with_its_instructions_and_fence(world: World) -> None:
     world.submit(job("a"))
 
@@ -82,6 +89,7 @@ def test_a_rejected_request_ends_the_attempt_with_the_managers_words(world: Worl
     assert attempt.end.reason is EndReason.REJECTED
     assert "Invalid account or partition" in attempt.end.detail
     assert world.states() == {"a": FAILED}
+    assert notes(world) == {"a": f"rejected: {attempt.end.detail}"}
 
 
 def test_a_full_manager_gets_nothing_more_in_this_tick_and_tasks_stay_ready(world: World) -> None:
@@ -95,6 +103,7 @@ def test_a_full_manager_gets_nothing_more_in_this_tick_and_tasks_stay_ready(worl
     assert sorted(world.states().values()) == [ACTIVE, READY, READY]
     assert report.exit_code is ExitCode.DONE
     assert len(world.recorder.accepted) == 1
+    assert [note.partition(":")[0] for note in notes(world).values()].count("not submitted") == 2
     assert_sound(world)
 
 
