@@ -26,7 +26,7 @@ __all__ = ["Stop", "cancel_idle", "send_stops", "stops_due", "stops_of"]
 
 _log = logging.getLogger(__name__)
 _ANSWERED = "cancel_answered"
-# A job that is still there this long after it was asked to leave did not hear it.
+# A job that is still there this long after its grace was over did not hear that it was asked to leave.
 _ASK_AGAIN_AFTER = timedelta(minutes=10)
 
 
@@ -53,15 +53,18 @@ def cancel_idle(writer: Writer) -> None:
         writer.apply(moves)
 
 
-def stops_due(writer: Writer, live: Mapping[AttemptId, Attempt], observed: Observed, now: datetime) -> list[Stop]:
+def stops_due(
+    writer: Writer, live: Mapping[AttemptId, Attempt], observed: Observed, now: datetime, grace_s: float
+) -> list[Stop]:
     """Return the native jobs to stop: of tasks that somebody wants cancelled, duplicates, and any that did not hear us."""
+    asked_by = now - timedelta(seconds=grace_s) - _ASK_AGAIN_AFTER
     wanted = set(writer.cancel_wanted())
     reason = because(ReasonCode.CANCELLED_BY_USER)
     cancelled = [
         Stop(attempt=attempt, native_id=attempt.native_id, reason=reason)
         for attempt in live.values()
         if attempt.native_id is not None
-        and (_is_unheard(writer, attempt, now) if attempt.cancel_sent else attempt.task in wanted)
+        and (_is_unheard(writer, attempt, asked_by) if attempt.cancel_sent else attempt.task in wanted)
     ]
     twins = [
         Stop(attempt=live[attempt], native_id=native_id, reason=why, is_duplicate=True)
@@ -71,10 +74,10 @@ def stops_due(writer: Writer, live: Mapping[AttemptId, Attempt], observed: Obser
     return [*cancelled, *twins]
 
 
-def _is_unheard(writer: Writer, attempt: Attempt, now: datetime) -> bool:
+def _is_unheard(writer: Writer, attempt: Attempt, asked_by: datetime) -> bool:
     """Tell whether the call may never have been made, or so long ago that it must have been lost on the way."""
     answers = [row.at for row in writer.audit(subject=attempt.id) if row.kind == f"noted.{_ANSWERED}"]
-    return not answers or now - max(answers) >= _ASK_AGAIN_AFTER
+    return not answers or max(answers) <= asked_by
 
 
 def stops_of(plan: Plan, live: Mapping[AttemptId, Attempt]) -> list[Stop]:

@@ -123,7 +123,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     note_room(writer, inputs.running, plan)
     # 6. Act: stop what must stop, submit what shall start; every step written down first.
     by_id = {attempt.id: attempt for attempt in live}
-    stops = [*stops_due(writer, by_id, observed, now), *stops_of(plan, by_id)]
+    stops = [*stops_due(writer, by_id, observed, now, ws.site.jobs.grace), *stops_of(plan, by_id)]
     stops += clearing_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += [one for one in unchaining_stops(writer, by_id, plan, now) if one.attempt.id not in leaving]

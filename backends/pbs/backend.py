@@ -154,17 +154,15 @@ class PbsBackend:
         poll = self.poll(ids)
         if isinstance(poll, Unreachable):
             return dict.fromkeys(ids, CancelOutcome.FAILED)
-        asked = {i: self._ask(i) for i in ids if self._may_be_signalled(poll.observations[i])}
+        signalled = {i: ref.pbs_id for i in ids if self._hears(poll.observations[i]) and (ref := split_native_id(i))}
+        asked = {native_id: self._ask(pbs_id) for native_id, pbs_id in signalled.items()}
         return {**asked, **self.cancel([i for i in ids if i not in asked])}
 
-    def _may_be_signalled(self, seen: Observation) -> bool:
+    def _hears(self, seen: Observation) -> bool:
         return may_be_signalled(seen, self.user) and self._server.dialect() is Dialect.OPENPBS
 
-    def _ask(self, native_id: NativeId) -> CancelOutcome:
-        ref = split_native_id(native_id)
-        if ref is None:
-            return CancelOutcome.ALREADY_GONE
-        return parse_leave(self._server.run(leave_argv(self._server.program("qsig"), self._server.address(ref.pbs_id))))
+    def _ask(self, pbs_id: str) -> CancelOutcome:
+        return parse_leave(self._server.run(leave_argv(self._server.program("qsig"), self._server.address(pbs_id))))
 
     def hold(self, ids: Collection[NativeId]) -> frozenset[NativeId]:
         """Keep jobs that wait from starting; return those that are held now. Raises Unavailable.
