@@ -7,7 +7,7 @@ import sys
 
 from elisa.backends.runner import SubprocessRunner
 from elisa.cli.home import existing_home
-from elisa.cli.output import print_json, print_plain
+from elisa.cli.output import note, print_json, print_plain
 from elisa.engine.cron import Cron, CronEntry, block_of
 from elisa.engine.files import OsFiles
 
@@ -18,15 +18,21 @@ def cron_install(*, every: int, scrontab: bool, home: str | None, json: bool) ->
     """Add the line, or say that it is there."""
     entry = _entry(home, every=every, scrontab=scrontab)
     changed = _cron().install(entry)
-    return _tell("install", entry, {"changed": changed}, "installed" if changed else "it was there already", json=json)
+    code = _tell("install", entry, {"changed": changed}, json=json)
+    if not json:
+        print_plain("installed" if changed else "it was there already")
+    return code
 
 
 def cron_show(*, every: int, scrontab: bool, home: str | None, json: bool) -> int:
     """Print the line, and whether it is installed."""
     entry = _entry(home, every=every, scrontab=scrontab)
     installed = _cron().is_installed(entry)
-    words = "it is installed" if installed else "it is not installed: run `elisa cron install`"
-    return _tell("show", entry, {"installed": installed}, words, json=json)
+    code = _tell("show", entry, {"installed": installed}, json=json)
+    if not json:
+        # beside the lines, which somebody may want to put into a crontab by other means
+        note("it is installed" if installed else "it is not installed: run `elisa cron install`")
+    return code
 
 
 def cron_remove(*, scrontab: bool, home: str | None, json: bool) -> int:
@@ -54,10 +60,9 @@ def _entry(home: str | None, *, every: int, scrontab: bool) -> CronEntry:
     )
 
 
-def _tell(command: str, entry: CronEntry, facts: dict[str, bool], words: str, *, json: bool) -> int:
+def _tell(command: str, entry: CronEntry, facts: dict[str, bool], *, json: bool) -> int:
     if json:
         print_json(f"cron-{command}", 1, {"lines": block_of(entry).splitlines(), **facts})
     else:
         print_plain(block_of(entry).rstrip("\n"))
-        print_plain(words)
     return 0

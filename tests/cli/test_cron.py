@@ -52,6 +52,16 @@ def test_show_tells_whether_it_is_there(elisa: Elisa, home: Path, crontab: Path)
     assert (before, elisa("cron", "show", "--json").data["installed"]) == (False, True)
 
 
+def test_shown_are_the_lines_and_nothing_else_so_that_they_can_be_put_into_a_table_by_hand(
+    elisa: Elisa, home: Path, crontab: Path
+) -> None:
+    shown = elisa("cron", "show")
+    elisa("cron", "install")
+
+    assert shown.out == crontab.read_text(encoding="utf-8")
+    assert shown.err.startswith("it is not installed: ")
+
+
 def test_remove_takes_out_only_ours(elisa: Elisa, home: Path, crontab: Path) -> None:
     crontab.write_text("0 3 * * * backup\n", encoding="utf-8")
     elisa("cron", "install")
