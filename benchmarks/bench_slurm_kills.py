@@ -16,7 +16,7 @@ from unittest.mock import patch
 from benchmarks.figure import Figure
 from benchmarks.slurm_peers import snakemake_doubles, submitit_doubles
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
-from tests.real.kills import Tally, controller_in_trouble, elisa_killed, sbatch_killed
+from tests.real.kills import Tally, controller_in_trouble, elisa_killed, elisa_killed_in_bulk, sbatch_killed
 from tests.real.kills_ahead import killed_while_queued_ahead
 from tests.real.kills_halfway import killed_halfway
 from tests.real.slurm_cluster import SlurmCluster
@@ -26,6 +26,7 @@ FIGURES = ("slurm_kill_lost", "slurm_kill_double")
 KILLS = int(os.environ.get("ELISA_KILLS", "200"))
 CAMPAIGNS: tuple[tuple[Callable[[ElisaOnSlurm, int], Tally], int], ...] = (
     (elisa_killed, KILLS),
+    (elisa_killed_in_bulk, max(1, KILLS // 4)),
     (sbatch_killed, max(1, KILLS // 4)),
     (controller_in_trouble, max(1, KILLS // 10)),
     (killed_halfway, KILLS),

@@ -15,14 +15,36 @@ from pathlib import Path
 
 from tests.real.elisa_on_slurm import ElisaOnSlurm
 
-__all__ = ["Tally", "controller_in_trouble", "counted", "elisa_killed", "sbatch_killed", "wait_for_lines"]
+__all__ = [
+    "Tally",
+    "controller_in_trouble",
+    "counted",
+    "elisa_killed",
+    "elisa_killed_in_bulk",
+    "sbatch_killed",
+    "wait_for_lines",
+]
 
-# Tasks of one pipeline, and how many of them a tick may submit: a round has some to submit and leaves some to the next.
-BATCH = 16
-PER_TICK = 4
 # What never reached Slurm waits a moment before it is submitted again, not half a minute.
 SOON = "retry: {backoff: {initial: 1s, maximum: 2s}}"
 Trouble = Callable[[ElisaOnSlurm, random.Random], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Tasks of one pipeline, and how many of them a tick may submit: a round has some, and leaves some to the next.
+
+    Every other task, or `all_differ`, asks for something of its own: these go one by one, the rest as arrays.
+    """
+
+    batch: int
+    per_tick: int
+    all_differ: bool = False
+
+
+_FEW = Load(batch=16, per_tick=4)
+# More than are written down together: the next are written down while the first are submitted.
+_MANY = Load(batch=60, per_tick=30, all_differ=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +62,11 @@ def elisa_killed(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tally:
     return _campaign(elisa, times, seed, _kill_elisa)
 
 
+def elisa_killed_in_bulk(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tally:
+    """Kill `elisa tick` so often while it submits some jobs and writes down the next."""
+    return _campaign(elisa, times, seed, lambda elisa, chance: _kill_elisa(elisa, chance, within=24), _MANY)
+
+
 def sbatch_killed(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tally:
     """Have sbatch killed so often at one of its own system calls. Needs strace."""
     return _campaign(elisa, times, seed, _kill_sbatch)
@@ -50,16 +77,16 @@ def controller_in_trouble(elisa: ElisaOnSlurm, times: int, seed: int = 7) -> Tal
     return _campaign(elisa, times, seed, _trouble_controller)
 
 
-def _campaign(elisa: ElisaOnSlurm, times: int, seed: int, trouble: Trouble) -> Tally:
+def _campaign(elisa: ElisaOnSlurm, times: int, seed: int, trouble: Trouble, load: Load = _FEW) -> Tally:
     chance = random.Random(seed)
     site = elisa.home / "site.yaml"
     rules = site.read_text()
-    site.write_text(f"{rules}submits_per_tick: {PER_TICK}\n")
+    site.write_text(f"{rules}submits_per_tick: {load.per_tick}\n")
     tasks = troubles = 0
     while troubles < times:
         if "ready" not in elisa.states().values():
-            _submit(elisa, tasks)
-            tasks += BATCH
+            _submit(elisa, tasks, load)
+            tasks += load.batch
         troubles += trouble(elisa, chance)
     elisa.before_sbatch("")
     site.write_text(rules)
@@ -73,20 +100,23 @@ def _campaign(elisa: ElisaOnSlurm, times: int, seed: int, trouble: Trouble) -> T
     )
 
 
-def _submit(elisa: ElisaOnSlurm, first: int) -> None:
-    """Queue tasks of which every other asks for something of its own: these go one by one, the rest as arrays."""
+def _submit(elisa: ElisaOnSlurm, first: int, load: Load) -> None:
     tasks = "\n".join(
-        f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran'], resources: {{memory: {100 + n % 2 * (n - first)}MiB}}, {SOON}}}"
-        for n in range(first, first + BATCH)
+        f"  t{n}: {{command: [sh, -c, 'echo {n} >>ran'], resources: {{memory: {_memory(n - first, load)}MiB}}, {SOON}}}"
+        for n in range(first, first + load.batch)
     )
     elisa.submit(f"name: many-{first}\nproject: demo\ntasks:\n{tasks}\n")
 
 
-def _kill_elisa(elisa: ElisaOnSlurm, chance: random.Random) -> bool:
-    """Kill a tick within 40 ms of the beginning of one of its submissions; tell whether it still lived then."""
+def _memory(number: int, load: Load) -> int:
+    return 100 + (number if load.all_differ or number % 2 else 0)
+
+
+def _kill_elisa(elisa: ElisaOnSlurm, chance: random.Random, within: int = 2) -> bool:
+    """Kill a tick within 40 ms of the beginning of one of its first submissions; tell whether it still lived then."""
     asked = counted(elisa)
     ticking = elisa.cli("tick")
-    wait_for_lines(asked, chance.randint(1, 2), ticking)
+    wait_for_lines(asked, chance.randint(1, within), ticking)
     time.sleep(chance.uniform(0, 0.04))
     if ticking.poll() is not None:
         return False
