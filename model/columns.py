@@ -56,12 +56,18 @@ class Shape(NamedTuple):
 class GangRow(NamedTuple):
     """A gang of one pipeline: `size` members are neither final nor running, `minimum` of them must start together.
 
-    `live` members run already. `minimum` 0 means all of `size`.
+    `live` members run already. `minimum` 0 means all of `size`. Its `name` is as in `RunningRow.gang`.
     """
 
     size: int
     minimum: int = 0
     live: int = 0
+    name: str = ""
+
+    @property
+    def needed(self) -> int:
+        """How many more of its members must start together, one at least."""
+        return max(1, (self.minimum or self.size + self.live) - self.live)
 
     @property
     def is_begun(self) -> bool:

@@ -258,8 +258,11 @@ class Backfill:
         def choose(nodes: list[int]) -> Sequence[int] | None:
             return on_few_switches(nodes, switches, need.nodes, most=request.switches)
 
-        is_bound = request.switches > 0 and bool(switches)
-        return Asked(need, members, None if shape is None else allows, choose if is_bound else None)
+        def enter(start_s: float, nodes: Sequence[int], sign: int) -> None:
+            self._presence.take(shape or 0, pool, nodes, sign, start_s - self._snapshot.now_s + need.duration_s)
+
+        chooses = choose if request.switches > 0 and switches else None
+        return Asked(need, members, choose=chooses) if shape is None else Asked(need, members, allows, chooses, enter)
 
     def _of_cluster(self, way: int) -> Mapping[Claims, Profile]:
         return self._profiles.get(self._clusters[way]) or self._begin(self._pool(way))

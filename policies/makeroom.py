@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -13,8 +13,10 @@ from elisa.model.decisions import Preempt, Resize
 from elisa.model.ids import TaskId
 from elisa.model.reasons import ReasonCode
 from elisa.policies.makeroom_nodes import Clearer
+from elisa.policies.makeroom_trial import could_start
 from elisa.policies.placement_pools import Pool, Way
 from elisa.policies.preemption import (
+    Ground,
     Standing,
     may_preempt,
 )
@@ -101,21 +103,29 @@ class _Maker:
         self._walk = walk
         self._order = order
         self._admitted: list[tuple[int, int]] = []
+        self._entered: list[tuple[int, Sequence[int], TaskId]] = []
         self._tier = tiers(snapshot, order) if has_tiers(snapshot) else np.ones(len(order), dtype=np.int64)
 
     def serve_gang(self, gang: int) -> None:
-        """Have elastic work make room for as many members of a gang as must start together, or for none: nobody stops."""
-        rows, wanted = self._order[self._snapshot.tasks.gang[self._order] == gang].tolist(), self._snapshot.gangs[gang]
-        lead = self._lead(rows)
-        needed = max(1, (wanted.minimum or wanted.size + wanted.live) - wanted.live)
-        self._all_or_none([partial(self._serve_member, row, lead) for row in rows], needed)
+        """Make room for as many members of a gang as must start together, or ask nobody for any of them.
 
-    def _serve_member(self, row: int, lead: TaskId) -> bool:
-        owner, shape = int(self._snapshot.tasks.owner[row]), int(self._snapshot.tasks.shape[row])
-        # Where its other members will be decides where one may be that is tied to them: nobody works that out.
-        is_foreseen = self.clearer.may_clear and not self._walk.presence.is_held(shape)
-        for way in self._walk.ways_of[shape] if is_foreseen else ():
-            if self._may_take(owner, way) and self._shrink_on(way, self._standing(row), lead):
+        It stands as its loosest member does: whoever gives way to one of them could never take the place of another.
+        """
+        tasks, wanted = self._snapshot.tasks, self._snapshot.gangs[gang]
+        rows = self._order[tasks.gang[self._order] == gang].tolist()
+        live = [one for one in self._snapshot.running if wanted.name and one.gang == wanted.name]
+        standing = max([*map(self._standing, rows), *map(self._standing_of, live)])
+        # Where others are decides where those may be who must be beside them.
+        rows.sort(key=lambda row: int(tasks.shape[row]) in self._walk.presence.followers)
+        servings = [partial(self._serve_member, row, self._lead(rows), standing) for row in rows]
+        if self.clearer.may_clear:
+            self._all_or_none(servings, wanted.needed, partial(could_start, self._walk, rows, wanted.needed))
+
+    def _serve_member(self, row: int, lead: TaskId, standing: Standing) -> bool:
+        tasks = self._snapshot.tasks
+        owner, member = int(tasks.owner[row]), TaskId(tasks.ids[row])
+        for way in self._walk.ways_of[int(tasks.shape[row])]:
+            if self._may_take(owner, way) and self._clear_for_member(member, way, standing, lead):
                 self._walk.admission.take(owner, way)
                 self._admitted.append((owner, way))
                 return True
@@ -124,29 +134,61 @@ class _Maker:
     def _may_take(self, owner: int, way: int) -> bool:
         return self._walk.admission.refusing_row(owner, way) is None and self._walk.reserved.refusing(way) is None
 
-    def _shrink_on(self, way: int, standing: Standing, lead: TaskId) -> bool:
-        pool = self._snapshot.pools[self._walk.ways[way].pool]
+    def _clear_for_member(self, member: TaskId, way: int, standing: Standing, lead: TaskId) -> bool:
+        """Make room for one member where elisa places jobs itself; as long as its gang is served, the others know where."""
+        counted, presence = self._walk.counted[way], self._walk.presence
+        pool = self._snapshot.pools[counted.pool]
         if pool.keeps_queue:
             return False
-        site = self._site(way, lead, self._walk.future.reserved_nodes(way))
-        return self.clearer.make_smaller(self._walk.counted[way], standing, lead, site) is not None
+        site = self._site(way, member, self._walk.future.reserved_nodes(way))
+        nodes = self.clearer.clear(counted, standing, lead, site)
+        if nodes and way in presence.tied:
+            presence.take(presence.tied[way], pool, nodes)
+            self._entered.append((way, nodes, member))
+        return nodes is not None
 
     def _lead(self, rows: Sequence[int]) -> TaskId:
         """Return the member that stands for all of a gang."""
         return TaskId(min(self._snapshot.tasks.ids[row] for row in rows))
 
-    def _all_or_none(self, servings: Sequence[Callable[[], bool]], needed: int) -> None:
-        """Serve one after another until enough are served; if they are too few, ask nobody for any of them."""
-        mark, admitted = self.clearer.mark(), len(self._admitted)
-        served = 0
-        for serve in servings:
+    def _all_or_none(
+        self,
+        servings: Sequence[Callable[[], bool]],
+        needed: int,
+        would_do: Callable[[Mapping[int, Ground]], bool] = lambda _: True,
+    ) -> None:
+        """Serve one after another until enough are served; if they are too few, ask nobody for any of them.
+
+        Nor if what would then be free would not do.
+        """
+        mark, admitted, served = self.clearer.mark(), len(self._admitted), 0
+        for place, serve in enumerate(servings):
+            if served == needed or served + len(servings) - place < needed:
+                break
             served += serve()
-            if served == needed:
-                return
+        is_enough = served == needed
+        if is_enough:
+            self.clearer.spare(mark)
+            is_enough = not self.clearer.has_asked(mark) or would_do(self.clearer.grounds_since(mark))
+        self._leave(are_served=is_enough)
+        if is_enough:
+            return
         for owner, way in self._admitted[admitted:]:
             self._walk.admission.take(owner, way, -1)
         del self._admitted[admitted:]
         self.clearer.undo(mark)
+
+    def _leave(self, *, are_served: bool) -> None:
+        """Let members that were served together be nowhere again; if they all were, keep others off who could not be there."""
+        presence, entered = self._walk.presence, self._entered
+        self._entered = []
+        for way, nodes, _ in entered:
+            presence.take(presence.tied[way], self._pool(way), nodes, -1)
+        for way, nodes, member in entered if are_served else ():
+            presence.pledge(presence.tied[way], self._pool(way), nodes, member, (self._snapshot.now_s, inf))
+
+    def _pool(self, way: int) -> Pool:
+        return self._snapshot.pools[self._walk.ways[way].pool]
 
     def serve(self, row: int) -> None:
         """Make room for one task by the first way that can be cleared."""
@@ -193,15 +235,16 @@ class _Maker:
 
         A gang's members whose nodes others have a say in wait for their turn: who else should leave is not known.
         """
-        lead = self._lead([start.row for start in starts])
+        rows = [start.row for start in starts]
+        lead, standing = self._lead(rows), max(map(self._standing, rows))
         waiting = [one for one in starts if not one.taken.nodes and (len(starts) == 1 or not self._is_held(one))]
-        servings = [partial(self._serve_waiting, one, lead) for one in waiting]
+        servings = [partial(self._serve_waiting, one, lead, standing) for one in waiting]
         self._all_or_none(servings, len(waiting))
 
     def _is_held(self, start: Start) -> bool:
         return self._walk.presence.is_held(int(self._snapshot.tasks.shape[start.row]))
 
-    def _serve_waiting(self, start: Start, lead: TaskId) -> bool:
+    def _serve_waiting(self, start: Start, lead: TaskId, standing: Standing) -> bool:
         pool, presence, pinned = self._snapshot.pools[start.way.pool], self._walk.presence, start.taken.pinned
         shape = presence.tied.get(start.taken.way)
         off = [node for node in pool.members.tolist() if node not in pinned] if pinned else ()
@@ -212,27 +255,31 @@ class _Maker:
             presence.take(shape, pool, pinned, -1)
             site = site_of(start.way, pool, presence, (shape, lead), off)
             presence.take(shape, pool, pinned)
-        return self.clearer.clear(start.way, self._standing(start.row), lead, site) is not None
+        return self.clearer.clear(start.way, standing, lead, site) is not None
 
     def _standing(self, row: int) -> Standing:
         return Standing(bool(self._tier[row] == 2), int(self._snapshot.tasks.priority[row]))
+
+    def _standing_of(self, row: RunningRow) -> Standing:
+        return self.clearer.standings[row.attempt]
 
     def queued(self) -> list[list[RunningRow]]:
         """Return the jobs that wait in native queues, those of one gang together, the firmest standing first."""
         waiting = [row for row in self._snapshot.running if row.is_queued and not row.is_leaving]
         waiting = [row for row in waiting if row.attempt not in self.clearer.asked and self.clearer.may_clear]
         groups: dict[str, list[RunningRow]] = {}
-        for row in sorted(waiting, key=lambda row: (self.clearer.standings[row.attempt], row.attempt)):
+        for row in sorted(waiting, key=lambda row: (self._standing_of(row), row.attempt)):
             groups.setdefault(row.gang or row.attempt, []).append(row)
         return list(groups.values())
 
     def serve_queued(self, rows: Sequence[RunningRow]) -> None:
         """Make room for a job that waits in a native queue, or for all of a gang that do."""
         gang = rows[0].gang
-        members = [row.task for row in self._snapshot.running if gang and row.gang == gang] or [rows[0].task]
-        self._all_or_none([partial(self._serve_queued, row, TaskId(min(members))) for row in rows], len(rows))
+        members = [row for row in self._snapshot.running if gang and row.gang == gang] or [rows[0]]
+        lead, standing = TaskId(min(row.task for row in members)), max(map(self._standing_of, members))
+        self._all_or_none([partial(self._serve_queued, row, lead, standing) for row in rows], len(rows))
 
-    def _serve_queued(self, row: RunningRow, beneficiary: TaskId) -> bool:
+    def _serve_queued(self, row: RunningRow, beneficiary: TaskId, standing: Standing) -> bool:
         """Make room on the nodes of its own pool for a job that waits in a native queue.
 
         Not for one that is kept off the nodes of others, or they off its: who else should leave is not known.
@@ -245,7 +292,7 @@ class _Maker:
                     if gpu_type in (row.request.gpus.types or (gpu_type,)):
                         way = Way(row.request, number, gpu_type)
                         site = site_of(way, pool, self._walk.presence, None)
-                        if self.clearer.clear(way, self.clearer.standings[row.attempt], beneficiary, site) is not None:
+                        if self.clearer.clear(way, standing, beneficiary, site) is not None:
                             return True
         return False
 
@@ -254,7 +301,7 @@ class _Maker:
         waiting = [one for one in self._snapshot.running if self._may_withdraw(one, pool, standing)]
         if not waiting:
             return False
-        last = max(waiting, key=lambda one: (self.clearer.standings[one.attempt], one.attempt))
+        last = max(waiting, key=lambda one: (self._standing_of(one), one.attempt))
         self.clearer.decide(beneficiary, last, {"was": "queued"})
         return True
 
@@ -264,4 +311,4 @@ class _Maker:
             return False
         if one.attempt in self.clearer.asked | self.clearer.left_alone:
             return False
-        return may_preempt(standing, self.clearer.standings[one.attempt], self._snapshot.site.preemption)
+        return may_preempt(standing, self._standing_of(one), self._snapshot.site.preemption)

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
 
 from elisa.model.columns import RunningRow
 from elisa.model.ids import ProjectName
@@ -175,6 +177,25 @@ class Ground:
     def fits(self, need: Need, node: int) -> bool:
         """Tell whether one node's part of a need is free."""
         return bool((self._free[:, node] >= need.amounts[:, node]).all())
+
+    def lacks(self, nodes: Sequence[int]) -> bool:
+        """Tell whether more was taken of some of these nodes than they have."""
+        return bool((self._free[:, list(nodes)] < 0).any())
+
+    @property
+    def gone(self) -> AbstractSet[str]:
+        """The tasks that were asked to leave."""
+        return self._gone
+
+    def columns(self) -> NodeColumns:
+        """Return the nodes as they would then be."""
+        cpus, memory_mib, *gpus = self._free
+        return replace(
+            self._nodes,
+            free_cpus=cpus,
+            free_memory_mib=memory_mib,
+            free_gpus=np.array(gpus, dtype=np.int64).reshape(self._nodes.free_gpus.shape),
+        )
 
     def is_left(self, tasks: AbstractSet[str]) -> bool:
         """Tell whether all of some tasks were asked to leave."""

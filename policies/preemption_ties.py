@@ -20,11 +20,12 @@ _SETS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Sets of nodes, in each of which room would do; `bars` and `stay` are as in `Clearing`."""
+    """Sets of nodes, in each of which room would do; `bars` and `stay` are as in `Clearing`, if it `is_tied` to others."""
 
     sets: tuple[tuple[int, ...], ...]
     bars: Mapping[int, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     stay: frozenset[str] = frozenset()
+    is_tied: bool = False
 
     @property
     def members(self) -> Sequence[int]:
@@ -50,9 +51,11 @@ def site_of(
     clearing = presence.clearing(shape, pool, holder)
     if pool.keeps_queue:
         allowed = presence.allowed(shape, pool, holder=holder)
-        return Site(sets=tuple(_sets(way, pool, [one for one in members if allowed[one]])), stay=clearing.stay)
+        return Site(
+            sets=tuple(_sets(way, pool, [one for one in members if allowed[one]])), stay=clearing.stay, is_tied=True
+        )
     members = [node for node in members if clearing.nodes[node]]
-    return Site(sets=tuple(_sets(way, pool, members)), bars=clearing.bars, stay=clearing.stay)
+    return Site(sets=tuple(_sets(way, pool, members)), bars=clearing.bars, stay=clearing.stay, is_tied=True)
 
 
 def _sets(way: Way, pool: Pool, members: Sequence[int]) -> Iterator[tuple[int, ...]]:

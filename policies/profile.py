@@ -51,13 +51,15 @@ class Asked(NamedTuple):
     """What one job that is to start later takes, and the nodes that could ever give it.
 
     `allows` tells for these whether it may begin there at a moment. `choose` takes of nodes with room as many as it needs,
-    or None if no such choice will do; without it any will do.
+    or None if no such choice will do; without it any will do. `enter` lets those who are to start with it know on which nodes
+    it would be from a moment on, or with -1 that it would not.
     """
 
     need: Need
     members: _Ints
     allows: Callable[[float], _Bools] | None = None
     choose: Callable[[list[int]], Sequence[int] | None] | None = None
+    enter: Callable[[float, Sequence[int], int], None] | None = None
 
     def chosen(self, nodes: list[int]) -> Sequence[int] | None:
         """Return nodes for it out of those with room."""
@@ -258,11 +260,17 @@ class Profile:
             nodes = one.chosen(self._open(one, moment))
             if nodes is None:
                 break
-            self._add(one.need, nodes, self._from(moment, one.need), -1)
+            self._try(moment, one, nodes, 1)
             placed.append(list(nodes))
         for one, nodes in zip(jobs, placed, strict=False):
-            self._add(one.need, nodes, self._from(moment, one.need), 1)
+            self._try(moment, one, nodes, -1)
         return placed if len(placed) == len(jobs) else None
+
+    def _try(self, moment: int, one: Asked, nodes: Sequence[int], sign: int) -> None:
+        """Put one job on nodes from a moment on; with `sign` -1 take it off them again."""
+        self._add(one.need, nodes, self._from(moment, one.need), -sign)
+        if one.enter is not None:
+            one.enter(self._times[moment], nodes, sign)
 
 
 def _thinned(times: Sequence[float]) -> list[float]:

@@ -15,7 +15,9 @@ from elisa.policies.snapshot import Ints, Snapshot, TaskTable
 
 __all__ = ["FOR_WANT_OF_NODES", "Refusals", "Why"]
 
-FOR_WANT_OF_NODES = frozenset({ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.HELD_FOR})
+FOR_WANT_OF_NODES = frozenset(
+    {ReasonCode.NO_ROOM, ReasonCode.RESERVED_FOR_HIGHER, ReasonCode.HELD_FOR, ReasonCode.AFFINITY}
+)
 
 
 @dataclass(slots=True)

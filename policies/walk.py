@@ -55,7 +55,7 @@ class Walk:
         self.room = Room(snapshot.pools, self.counted, snapshot.site.submits_per_tick, bounds)
         self._keeping = Keeping(snapshot, self.ways_of, self.room, self.future)
         self._is_refused = self._refused_by_caps()
-        self._ahead = ahead
+        self.ahead = ahead
         self.why = Why(snapshot, self.refusals, self._is_refused, self.admission, self.room, self.ways_of)
         self._closed: tuple[set[int], set[int]] = (set(), set())
         now, later = self._closed
@@ -118,7 +118,7 @@ class Walk:
         """Return which tasks (by row) no rule refuses before the walk; those it does refuse get their reason."""
         tasks = self.snapshot.tasks
         may = ~self._is_refused[tasks.shape, tasks.owner]
-        may[list(self._ahead)] = True
+        may[list(self.ahead)] = True
         may &= self._is_open[tasks.shape]
         return may & self._own() if self.snapshot.uid is not None else may
 
@@ -153,7 +153,7 @@ class Walk:
         if start is not None:
             self.refusals.of_owner[owner, shape] = start
         # Room alone would come to nothing, if others then held what may be used at once.
-        if row in self._ahead and (start is not None or row in self.refusals.of_row):
+        if row in self.ahead and (start is not None or row in self.refusals.of_row):
             self._save_for([row])
 
     def _save_for(self, rows: Sequence[int]) -> None:
@@ -209,7 +209,7 @@ class Walk:
         rows, wanted = self._gangs.pop(gang), self.snapshot.gangs[gang]
         if self.presence.followers:
             rows = sorted(rows, key=lambda row: int(self.snapshot.tasks.shape[row]) in self.presence.followers)
-        needed = max(1, (wanted.minimum or wanted.size + wanted.live) - wanted.live)
+        needed = wanted.needed
         starts: list[Start] = []
         refusal: Reason | None = None
         self.on_trial = True
@@ -233,19 +233,26 @@ class Walk:
         self._undo(starts)
         lacks = None if refusal is None else refusal.code
         is_kept = lacks in FOR_WANT_OF_NODES and self._keep_room_together(gang, rows)
-        if (is_kept or lacks is ReasonCode.CONCURRENCY_CAP) and not self._ahead.isdisjoint(rows):
+        if (is_kept or lacks is ReasonCode.CONCURRENCY_CAP) and not self.ahead.isdisjoint(rows):
             self._save_for(rows[:needed])
 
     def _keep_room_together(self, gang: int, rows: Sequence[int]) -> bool:
         """Keep room for all of a gang, if that can be foreseen; tell whether there is any."""
         shapes = self.snapshot.tasks.shape[rows].tolist()
         ways = [self.ways_of[shape] for shape in shapes]
-        # Where its members will be decides where the others of them may be: nobody works that out ahead of time.
-        is_foreseen = all(ways) and not any(map(self.presence.is_held, shapes))
-        promise = self._keeping.reserve(ways, rows[0]) if is_foreseen else None
+        promise = self._keeping.reserve(ways, rows[0]) if all(ways) and self._is_foreseen(shapes) else None
         if promise is not None:
             self.refusals.of_gang[gang] = with_start(self.refusals.of_gang[gang], promise)
         return promise is not None
+
+    def _is_foreseen(self, shapes: Sequence[int]) -> bool:
+        """Tell whether members that fit together at a later moment will then be placed so: with ties, only if all are alike.
+
+        Else where the first of them goes may leave no room for another that is tied to it.
+        """
+        if not any(map(self.presence.is_held, shapes)):
+            return True
+        return len(set(shapes)) == 1 and self.presence.followers.isdisjoint(shapes)
 
     def _place_member(self, row: int) -> Start | Reason:
         tasks = self.snapshot.tasks

@@ -204,7 +204,10 @@ class TickQueries(TaskQueries):
             return []
         rows = self._db.rows(_GANGS)
         # Whoever is left when others have finished waits for no more than are left.
-        found = {(row[0], row[1]): GangRow(size=row[2], minimum=min(row[3], row[5]), live=row[4]) for row in rows}
+        found = {
+            (row[0], row[1]): GangRow(row[2], minimum=min(row[3], row[5]), live=row[4], name=f"{row[0]}/{row[1]}")
+            for row in rows
+        }
         return [found[key] for key in wanted]
 
     def usage(self, now: datetime) -> ProjectUsage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +15,11 @@ from elisa.engine.commands import cancel
 from elisa.engine.config import Site
 from elisa.model.ids import NativeId
 from elisa.model.native import CancelOutcome
-from elisa.model.pipeline import PriorityClass
+from elisa.model.pipeline import Gang, PriorityClass
 from elisa.model.ports import no_crash
 from elisa.model.states import AttemptState, TaskState
+from elisa.report.explain import read_explanation
+from elisa.store.reader import Reader
 from tests.reliability.invariants import assert_sound
 from tests.reliability.specs import job
 from tests.reliability.swarm import CrashNow
@@ -26,7 +29,7 @@ HOUR = 3600
 ONE_NODE = ClusterSpec(nodes=(NodeType(name="node", count=1, cpus=4),), heartbeat_s=30)
 
 
-def a_world(home: Path, **rules: object) -> World:
+def a_world(home: Path, *, spec: ClusterSpec = ONE_NODE, **rules: object) -> World:
     site = Site.model_validate(
         {
             "backends": {"sim": {"kind": "simulated"}},
@@ -35,7 +38,7 @@ def a_world(home: Path, **rules: object) -> World:
             "projects": {"rescue": {"highest": "critical"}},
         }
     )
-    return World.make(home, spec=ONE_NODE, site=site)
+    return World.make(home, spec=spec, site=site)
 
 
 @pytest.fixture
@@ -201,3 +204,53 @@ def test_without_the_rule_nobody_is_asked_to_leave(tmp_path: Path) -> None:
     minutes(world, 10)
 
     assert [one.state for one in world.attempts("long")] == [AttemptState.RUNNING]
+
+
+def gang_world(home: Path) -> World:
+    """Three nodes on which elisa itself places work, each full of ten hours of low class; one more such task waits."""
+    world = a_world(home, spec=replace(ONE_NODE, nodes=(NodeType(name="node", count=3, cpus=4),), queue=False))
+    for number in range(3):
+        fill(world, f"long-{number}")
+    minutes(world, 30)
+    fill(world, "late", lasts_s=HOUR, walltime_s=HOUR)
+    minutes(world, 1)
+    return world
+
+
+def test_an_urgent_gang_takes_the_places_that_all_of_it_needs_and_no_more(tmp_path: Path) -> None:
+    world = gang_world(tmp_path / "home")
+    members = [
+        job(f"m{number}", cpus=4, priority=PriorityClass.CRITICAL, lasts_s=HOUR // 2, gang=Gang(name="fleet"))
+        for number in range(2)
+    ]
+    world.submit(*members, project="rescue")
+
+    minutes(world, 6)
+
+    assert [world.attempts(f"m{number}")[0].state for number in range(2)] == [AttemptState.RUNNING] * 2
+    stopped = [name for name in ("long-0", "long-1", "long-2") if world.attempts(name)[0].cancel_sent]
+    assert len(stopped) == 2
+    lead = min(world.tasks()[f"m{number}"].id for number in range(2))
+    with Reader.open(world.home) as reader:
+        told = read_explanation(reader, world.tasks()[stopped[0]].id, world.clock.now())
+    assert any(f"it made room for {lead}" in one.words for one in told.history)
+    world.run(step_s=600)
+    assert set(world.states().values()) == {TaskState.SUCCEEDED}
+    assert [len(world.attempts(name)) for name in stopped] == [2, 2]
+    assert {name: task.failures for name, task in world.tasks().items() if task.failures} == {}
+    assert_sound(world)
+
+
+def test_nobody_leaves_for_an_urgent_gang_that_would_not_fit_all_the_same(tmp_path: Path) -> None:
+    world = gang_world(tmp_path / "home")
+    fleet = Gang(name="fleet", minimum=3)
+    members = [
+        job(f"m{number}", cpus=4, priority=PriorityClass.CRITICAL if number else PriorityClass.LOW, gang=fleet)
+        for number in range(3)
+    ]
+    world.submit(*members, project="rescue")
+
+    minutes(world, 6)
+
+    assert [world.attempts(f"long-{number}")[0].cancel_sent for number in range(3)] == [False] * 3
+    assert not any(world.attempts(f"m{number}") for number in range(3))

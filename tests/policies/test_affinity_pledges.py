@@ -30,7 +30,7 @@ APART, BESIDE, PEER, SERVER = (
     Bond((), (0,)),
 )
 CIRCLES = (Circle("vision", "p1", ("server",)), Circle("vision", "p1", ("server",), over=Over.SWITCH))
-SMALL, WHOLE = Resources(cpus_per_task=1), Resources(cpus_per_task=8)
+SMALL, HALF, WHOLE = (Resources(cpus_per_task=cpus) for cpus in (1, 4, 8))
 TWO = a_cluster(a_node("n1"), a_node("n2"))
 
 
@@ -109,7 +109,7 @@ class TestKept:
         assert kept(made, "t1") == ("12:05", "n2")
         assert made.nodes(TaskId("t2")) == ("n1",)
 
-    def test_for_a_gang_whose_members_are_tied_nothing_is_kept(self) -> None:
+    def test_a_gang_whose_members_must_be_apart_is_kept_a_node_for_each(self) -> None:
         ready = Ready().add("t1", WHOLE, bond=PEER, gang=0).add("t2", WHOLE, bond=PEER, gang=0)
         ready.gangs.append(GangRow(size=2))
 
@@ -118,6 +118,16 @@ class TestKept:
             a_cluster(a_node("n1"), a_node("n2", free_cpus=0)),
             live=[running("t9", "n2", 600, 8)],
             outlook=company(),
+        )
+
+        assert kept(made, "t1") == kept(made, "t2") == ("12:10", "n1,n2")
+
+    def test_for_a_gang_with_members_that_must_be_beside_others_nothing_is_kept(self) -> None:
+        ready = Ready().add("t1", HALF, bond=BESIDE, gang=0).add("t2", HALF, bond=SERVER, gang=0)
+        ready.gangs.append(GangRow(size=2))
+
+        made = a_plan(
+            ready, a_cluster(a_node("n1", free_cpus=0)), live=[running("t9", "n1", 600, 8)], outlook=company()
         )
 
         assert kept(made, "t1") is None
@@ -383,3 +393,35 @@ class TestMadeRoom:
         )
 
         assert asked(made) == leaves
+
+
+@given(
+    ends=st.lists(st.integers(0, 5), min_size=1, max_size=8),
+    size=st.integers(2, 4),
+)
+def test_what_a_gang_whose_members_must_be_apart_is_promised_comes_true_and_no_sooner(
+    ends: Sequence[int], size: int
+) -> None:
+    """Half of each node is held until some minute, 0: it is free. Nobody else comes."""
+    ready = Ready()
+    for number in range(size):
+        ready.add(f"m{number}", HALF, bond=PEER, gang=0)
+    ready.gangs.append(GangRow(size=size))
+    jobs = [running(f"x{at}", f"n{at // 2}", 60 * minute, 4) for at, minute in enumerate(ends) if minute]
+
+    def planned_at(minute: int) -> Plan:
+        live = [one for one in jobs if one.request.walltime_s > 60 * minute]
+        names = dict.fromkeys(f"n{at // 2}" for at in range(len(ends)))
+        nodes = [a_node(name, free_cpus=8 - 4 * sum(one.nodes == name for one in live)) for name in names]
+        snapshot = Snapshot.build(
+            ready.columns(), ProjectUsage(), [a_cluster(*nodes)], live, SitePolicy(), after(60 * minute),
+            outlook=company(),
+        )  # fmt: skip
+        return plan(snapshot)
+
+    promised = kept(planned_at(0), "m0")
+    begins = [minute for minute in range(6) if started(planned_at(minute))]
+    if promised is not None:
+        assert begins[0] == int(str(promised[0])[3:]) > 0
+    else:
+        assert begins[:1] in ([], [0])

@@ -202,10 +202,12 @@ class NativeQueue(RuleBasedStateMachine):
         self.jobs: dict[str, _Job] = {}
         self.waits_since: dict[str, int] = {}
         self.keeps_queue = True
+        self.rules = RULES
 
-    @initialize(most=st.integers(3, 6), keeps_queue=st.booleans())
-    def one_elastic_job_runs(self, most: int, *, keeps_queue: bool) -> None:
+    @initialize(most=st.integers(3, 6), keeps_queue=st.booleans(), preempts=st.booleans())
+    def one_elastic_job_runs(self, most: int, *, keeps_queue: bool, preempts: bool) -> None:
         self.keeps_queue = keeps_queue
+        self.rules = replace(RULES, preemption=replace(RULES.preemption, enabled=preempts))
         self.jobs["e0"] = _Job(elastic(1, most, walltime_s=90 * HOUR), NORMAL, 40)
 
     @precondition(lambda self: len(self.jobs) < 8)
@@ -308,7 +310,7 @@ class NativeQueue(RuleBasedStateMachine):
                 ready.add(name, self.jobs[name].request, priority=self.jobs[name].rank, gang=number)
             if gang:
                 live = sum(one.gang == gang and bool(one.nodes or one.is_queued) for one in self.jobs.values())
-                ready.gangs.append(GangRow(len(names), 0, live))
+                ready.gangs.append(GangRow(len(names), 0, live, gang))
         return ready
 
     def _view(self, rows: list[RunningRow]) -> ClusterView:
@@ -323,7 +325,7 @@ class NativeQueue(RuleBasedStateMachine):
                 ProjectUsage(),
                 (self._view(rows),),
                 live,
-                RULES,
+                self.rules,
                 now,
                 running=rows,
                 queueing=[HERE] if self.keeps_queue else [],

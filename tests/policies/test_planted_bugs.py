@@ -59,6 +59,7 @@ from tests.policies import test_fairness as sharing
 from tests.policies import test_hibernation as parking
 from tests.policies import test_lending as lent_out
 from tests.policies import test_locality as reading
+from tests.policies import test_makeroom as clearing
 from tests.policies import test_order as ordering
 from tests.policies import test_placement as placing
 from tests.policies import test_plan as planning
@@ -178,7 +179,7 @@ def looks_for_a_lock_up() -> None:
     assembling.look_for_a_lock_up(cases=100, phases=(Phase.generate,))
 
 
-def asks_for_a_part(_: Any, servings: Any, __: int) -> None:
+def asks_for_a_part(_: Any, servings: Any, *__: Any) -> None:
     for serve in servings:
         serve()
 
@@ -421,6 +422,36 @@ BUGS: Mapping[str, Bug] = {
         "_all_or_none",
         asks_for_a_part,
         assembling.TestBlocked().test_nobody_shrinks_for_a_part_of_a_gang,
+    ),
+    "others leave for half a gang": Bug(
+        makeroom._Maker,
+        "_all_or_none",
+        asks_for_a_part,
+        clearing.test_others_leave_only_if_all_of_a_gang_can_then_start,
+    ),
+    "others leave for a gang in vain": Bug(
+        makeroom_nodes.Clearer,
+        "spare",
+        takes_nothing,
+        clearing.TestCheapest().test_one_that_a_later_member_makes_needless_stays,
+    ),
+    "whether a gang could then start is not tried": Bug(
+        makeroom,
+        "could_start",
+        always,
+        clearing.test_whoever_leaves_for_a_gang_whose_members_are_tied_lets_all_of_it_start,
+    ),
+    "a gang stands as its firmest member": Bug(
+        makeroom._Maker,
+        "_standing",
+        lambda *_: preemption.Standing(is_idle_only=False, rank=0),
+        clearing.TestStanding().test_it_stands_as_its_loosest_member,
+    ),
+    "members do not know where the others of their gang will be": Bug(
+        profiles.Profile,
+        "_try",
+        lambda self, moment, one, nodes, sign: self._add(one.need, nodes, self._from(moment, one.need), -sign),
+        pledging.test_what_a_gang_whose_members_must_be_apart_is_promised_comes_true_and_no_sooner,
     ),
     "elastic work shrinks for anybody": Bug(
         makeroom_nodes, "has_claim", always, assembling.TestBlocked().test_a_gang_of_a_worse_class_has_no_claim

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elisa.model.charge import Charge
-from elisa.model.columns import GangRow, ProjectUsage, RunningRow, UsageRow
+from elisa.model.columns import ProjectUsage, RunningRow, UsageRow
 from elisa.model.decisions import Preempt
 from elisa.model.ids import ProjectName
 from elisa.model.native import NodeView
@@ -209,12 +209,7 @@ def test_what_starts_on_another_cluster_takes_no_room_here() -> None:
     assert (started(made), asked(made)) == (["t1"], ["t0.1"])
 
 
-def test_a_gang_or_a_task_without_budget_preempts_nobody() -> None:
-    ready = Ready()
-    ready.gangs.append(GangRow(1))
-    ready.add("t1", WHOLE, priority=1, gang=0)
-    assert asked(a_plan(ready, a_cluster(*full()), running=[a_job()], site=a_site())) == []
-
+def test_a_task_without_budget_preempts_nobody() -> None:
     poor = ProjectPolicy(name=ProjectName("vision"), caps=(Cap(resource=Metered.JOBS, limit=1),))
     ready = Ready().add("t1", WHOLE, priority=1, importance=1).add("t2", WHOLE, priority=1)
     made = a_plan(

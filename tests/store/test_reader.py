@@ -298,8 +298,8 @@ def test_a_gang_is_counted_by_the_states_of_its_members(writer: Writer) -> None:
 
     gang_of = {task: ready.gangs[gang] for task, gang in zip(ready.task, ready.gang, strict=True)}
     assert gang_of == {
-        **{member.id: GangRow(size=3, minimum=2, live=1) for member in members[1:]},
-        elsewhere.id: GangRow(size=1),
+        **{member.id: GangRow(3, minimum=2, live=1, name=f"{pipeline_id()}/all") for member in members[1:]},
+        elsewhere.id: GangRow(1, name=f"{pipeline_id('two')}/all"),
     }
 
 
@@ -308,7 +308,7 @@ def test_a_gang_waits_for_no_more_members_than_have_not_finished(writer: Writer)
     members = [a_task(f"m{n}").in_gang("all", minimum=3).being(state) for n, state in enumerate(states)]
     writer.apply((a_pipeline(*members).added(),))
 
-    assert list(writer.ready_columns().gangs) == [GangRow(size=1, minimum=2)]
+    assert list(writer.ready_columns().gangs) == [GangRow(size=1, minimum=2, name=f"{pipeline_id()}/all")]
 
 
 @pytest.mark.parametrize(("minimum", "left"), [(0, 0), (4, 2), (1, 1)])
