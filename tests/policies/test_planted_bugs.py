@@ -34,6 +34,7 @@ from elisa.policies import (
     task_table,
     tiers,
 )
+from elisa.policies import plan as plans
 from elisa.policies import profile as profiles
 from elisa.policies.affinity import Presence
 from elisa.policies.affinity_pledges import Pledges
@@ -56,6 +57,7 @@ from tests.policies import test_elastic_gangs as assembling
 from tests.policies import test_elastic_gpus as widening
 from tests.policies import test_exploring as exploring
 from tests.policies import test_fairness as sharing
+from tests.policies import test_first_claim as claiming
 from tests.policies import test_hibernation as parking
 from tests.policies import test_lending as lent_out
 from tests.policies import test_locality as reading
@@ -455,6 +457,15 @@ BUGS: Mapping[str, Bug] = {
     ),
     "elastic work shrinks for anybody": Bug(
         makeroom_nodes, "has_claim", always, assembling.TestBlocked().test_a_gang_of_a_worse_class_has_no_claim
+    ),
+    "those behind begin where room could be made": Bug(
+        plans, "claimed_first", lambda *_: (), claiming.test_those_behind_wait_where_others_leave_for_who_is_in_front
+    ),
+    "who leaves is believed to stay": Bug(
+        backfill,
+        "_end_s",
+        lambda attempt, _: attempt.started_at.timestamp() + attempt.request.walltime_s,
+        lambda: backfilling.test_who_was_asked_to_leave_is_gone_in_a_moment(600, "12:02:00"),
     ),
     "elastic work grows into what half of a gang waits for": Bug(snapshot, "AWAITED", MUCH, looks_for_a_lock_up),
     "half-started gangs hold what they have": Bug(assembling, "assemble", lambda _: {}, looks_for_a_lock_up),
