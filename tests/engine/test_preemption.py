@@ -85,11 +85,6 @@ def test_urgent_work_takes_the_place_of_less_urgent_work_which_saves_first_and_g
     assert_sound(idle)
 
 
-def die_once_it_is_written(point: str) -> None:
-    if point == "stop.sent":
-        raise CrashNow
-
-
 class Patient(SimulatedBackend):
     """A cluster on which jobs can be asked to end in their own time; it keeps who was asked how."""
 
@@ -128,15 +123,23 @@ def test_what_its_owner_cancels_is_ended(patient: World) -> None:
     assert Patient.asked == ["to end"]
 
 
-def test_what_may_not_have_heard_that_it_shall_leave_is_ended(patient: World) -> None:
+@pytest.mark.parametrize(
+    ("dies_at", "asked"),
+    [("stop.sent", ["to end"]), ("stop.asked", ["to leave", "to end"]), ("stop.noted", ["to leave"])],
+)
+def test_what_may_not_have_heard_that_it_shall_leave_is_ended(patient: World, dies_at: str, asked: list[str]) -> None:
+    def crash(point: str) -> None:
+        if point == dies_at:
+            raise CrashNow
+
     rush(patient)
-    patient.crash = die_once_it_is_written
+    patient.crash = crash
     with pytest.raises(CrashNow):
         patient.tick()
     patient.crash = no_crash
     patient.tick()
 
-    assert Patient.asked == ["to end"]
+    assert Patient.asked == asked
 
 
 def test_the_place_goes_to_the_one_it_was_made_for_and_comes_back_only_after_it(idle: World) -> None:

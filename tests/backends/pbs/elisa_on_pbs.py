@@ -57,13 +57,16 @@ COUNTING = """
 name: counting
 project: demo
 tasks:
-  before: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], retry: 0}
+  before: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], retry: {limit: 0, backoff: {initial: 1s, maximum: 2s}}}
   count:
     command: [sh, counter.sh]
     needs: [before]
     checkpoint: {pattern: "restart.*.dat", complete_when: "{}.done", keep: 50}
     retry: {limit: 0, backoff: {initial: 1s, maximum: 2s}}
-  after: {command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"'], needs: [count], retry: 0}
+  after:
+    command: [sh, -c, 'echo ran >> "$ELISA_TASK_DIR/runs"']
+    needs: [count]
+    retry: {limit: 0, backoff: {initial: 1s, maximum: 2s}}
 """
 COUNTING_TO_10 = COUNTING.replace("counter.sh]", "counter.sh, '10']")
 """The same, but the counter stays at 10 until it is let go."""
