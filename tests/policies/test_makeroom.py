@@ -16,7 +16,7 @@ from elisa.model.resources import Resources
 from elisa.model.site import Cap, Metered, PreemptionRules, ProjectPolicy, SitePolicy
 from elisa.policies.plan import Plan
 from tests.policies.build import HERE, Ready, a_cluster, a_node, a_plan, a_request, started
-from tests.policies.test_affinity_pledges import BESIDE, PEER, SERVER, company
+from tests.policies.test_affinity_pledges import BESIDE, PEER, SERVER, at, company
 from tests.policies.test_preemption import CRITICAL, RULES, WHOLE, a_job, a_site, asked, full, preempts
 
 HALF = a_request(cpus_per_task=4)
@@ -191,6 +191,25 @@ class TestTied:
         made = planned(a_gang(HALF, HALF, bonds=(BESIDE, SERVER)), *jobs, nodes=full("n2"), outlook=company())
 
         assert asked(made) == []
+
+    def test_whom_a_member_must_be_apart_from_leaves_though_there_is_room_for_all(self) -> None:
+        shunned = a_job("x0.1", "n1", request=a_request(cpus_per_task=1))
+        nodes = [a_node("n1", free_cpus=7)]
+
+        made = planned(
+            a_gang(HALF, a_request(), bonds=(PEER, Bond())), shunned, nodes=nodes, outlook=company(at("x0", "n1"))
+        )
+
+        assert asked(made) == ["x0.1"]
+
+    def test_it_counts_whom_the_same_plan_starts(self) -> None:
+        ready = a_gang(HALF, bonds=(PEER,)).add("t0", HALF, bond=PEER, priority=0).add("t1", WHOLE, priority=0)
+        jobs = [a_job("x1.1", "n1", request=HALF, saves_on_request=True), a_job("x2.1", "n2")]
+        nodes = [a_node("n1", free_cpus=4), *full("n2"), a_node("n3")]
+
+        made = planned(ready, *jobs, nodes=nodes, outlook=company())
+
+        assert (started(made), asked(made)) == (["t0", "t1"], ["x2.1"])
 
     def test_who_was_made_room_for_keeps_those_off_who_could_not_be_there_with_it(self) -> None:
         ready = a_gang(HALF, bonds=(PEER,), importance=1.0).add("t9", HALF, bond=PEER, priority=HIGH)
