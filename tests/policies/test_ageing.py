@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from elisa.engine.config import Site
-from elisa.model.columns import GangRow, RunningRow
+from elisa.model.charge import Charge
+from elisa.model.columns import GangRow, ProjectUsage, RunningRow, UsageRow
 from elisa.model.decisions import Preempt
 from elisa.model.ids import ProjectName, TaskId
 from elisa.model.native import NodeView
@@ -273,6 +274,18 @@ class TestWhoGoesAhead:
         ready.gangs = [GangRow(1, 0, 1)]
 
         assert started(a_plan(ready, site=DEFAULT, running=[an_old_one()]))[0] == "t2"
+
+    def test_for_a_gang_of_which_one_fits_nowhere_nothing_is_saved(self) -> None:
+        capped = policy("vision", caps=(Cap(resource=Metered.CPUS, limit=3),))
+        usage = ProjectUsage(rows=[UsageRow("vision", 1000, "", Charge(), Charge(), jobs=1, cpus=2)])
+
+        def begin(other: Resources) -> list[str]:
+            ready = Ready().add("t1", a_request(cpus_per_task=2), gang=0, age_s=self.OLD)
+            ready.add("t2", other, gang=0, age_s=self.OLD).add("t9")
+            ready.gangs = [GangRow(2)]
+            return started(a_plan(ready, site=replace(DEFAULT, projects=(capped,)), usage=usage))
+
+        assert (begin(a_request()), begin(a_request(features=("ib",)))) == ([], ["t9"])
 
     def test_best_effort_work_stays_behind_all_others_however_old(self) -> None:
         site = replace(DEFAULT, projects=(policy("vision", service=ServiceClass.BEST_EFFORT),))
