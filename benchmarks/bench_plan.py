@@ -2,7 +2,7 @@
 
 The load of a plan: five priority classes, sixty shapes of one to eight GPUs or cores alone on four types of node, project
 caps on GPU time and concurrent GPUs, user caps on jobs; one project in ten has used up its budget, and one node in ten is
-free. Seeded, so it is the same every time.
+free; the rules are those of a new site.yaml. Seeded, so it is the same every time.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.figure import Figure, median_of, seconds_of
+from elisa.engine.config import Site
 from elisa.model.changes import Charge
 from elisa.model.columns import ProjectUsage, ReadyColumns, Shape, UsageRow
 from elisa.model.events import EventKind, RuntimeEvent
@@ -189,9 +191,10 @@ def _site(projects: list[str]) -> SitePolicy:
         Cap(resource=Metered.GPUS, limit=200),
     )
     user_caps = (Cap(resource=Metered.JOBS, limit=50),)
-    return SitePolicy(
+    return replace(
+        Site().policy(),
         projects=tuple(
             ProjectPolicy(name=ProjectName(name), shares=1.0 + number % 3, caps=caps, user_caps=user_caps)
             for number, name in enumerate(projects)
-        )
+        ),
     )
