@@ -83,7 +83,7 @@ def _read_attempt(reading: Reading, attempt: AttemptId, cursors: Cursors) -> Ite
 
 
 def _read_files(reading: Reading, attempt: AttemptId, cursors: Cursors) -> Iterator[SpoolNews]:
-    for entry in reading.files.entries(layout.event_dir(reading.home, attempt)):
+    for entry in _entries(reading.files, layout.event_dir(reading.home, attempt)):
         name = f"{attempt}/{entry.name}"
         offset = _offset(entry, cursors.get(name))
         if offset == entry.size or not entry.name.endswith(".jsonl"):
@@ -92,6 +92,15 @@ def _read_files(reading: Reading, attempt: AttemptId, cursors: Cursors) -> Itera
             yield _foreign(attempt, name, entry, offset)
         else:
             yield _read_file(reading, attempt, name, entry, offset)
+
+
+def _entries(files: Files, folder: Path) -> tuple[Entry, ...]:
+    """Return the files in the folder of a job's events; none if its agent has not made it yet.
+
+    NFS may remember for a minute that there was no folder, unless the one above is opened: then it asks the server anew.
+    """
+    found = files.entries(folder)
+    return found if found or folder.name not in files.folders(folder.parent) else files.entries(folder)
 
 
 def _offset(entry: Entry, cursor: tuple[int, int] | None) -> int:

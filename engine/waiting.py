@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -168,8 +169,11 @@ def _sizes(folders: Iterable[Path]) -> Iterator[tuple[str, int]]:
         try:
             with os.scandir(folder) as entries:
                 yield from ((entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries)
-        except FileNotFoundError:
-            continue
+        except (
+            FileNotFoundError
+        ):  # its agent makes it, and NFS forgets that there was none when the one above is opened
+            with suppress(FileNotFoundError), os.scandir(folder.parent):
+                continue
 
 
 def _is_urgent(path: str, offset: int) -> bool:

@@ -24,6 +24,7 @@ from elisa.runtime.claim import (
 )
 from elisa.runtime.courier import Courier
 from elisa.runtime.crash import crash
+from elisa.runtime.durable import make_folder
 from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
 from elisa.runtime.job import DataFile, Job, JobError, read_job
@@ -114,7 +115,7 @@ def _claim_and_do(path: str, share_s: Callable[[], int] | None, declined: _Decli
         return CANNOT_START
     native = native_job(dict(os.environ))
     try:
-        os.makedirs(job.event_dir, mode=0o700, exist_ok=True)
+        make_folder(job.event_dir)
         job = continued(job)
         claim = claim_task(job, native)
     except OSError as error:
@@ -174,6 +175,7 @@ def _run_claimed(session: _Session) -> int:
     try:
         outputs = _open_outputs(job)
         session = _with_restart_files(session)
+        _make_folders(job)
         contact = _look_before_start(session)
         return _supervise(session, _start(session, outputs), outputs, contact)
     except StartError as error:
@@ -235,6 +237,15 @@ def _check(item: DataFile, path: str) -> tuple[bool, str]:
     return check_format(path, item.format, item.columns)
 
 
+def _make_folders(job: Job) -> None:
+    """Make what the program writes into: its submission leaves that to the job, where it costs the login node nothing."""
+    for folder in filter(None, (job.task_dir, job.checkpoint_dir)):
+        try:
+            make_folder(folder)
+        except OSError as error:
+            raise StartError(f"the folder {folder} cannot be made: {error.strerror}") from error
+
+
 def _open_outputs(job: Job) -> tuple[IO[bytes], IO[bytes]]:
     stdout = open_output(job.stdout or os.devnull)
     stderr = stdout if job.stderr == job.stdout else open_output(job.stderr or os.devnull)
@@ -245,8 +256,6 @@ def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
     job, claim = session.job, session.claim
     deadline = deadline_of(job, os.environ, time.time())
     env = environment_of(job, os.environ, incarnation=claim.incarnation, deadline=deadline)
-    for folder in filter(None, (job.task_dir, job.checkpoint_dir)):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
     adopt_orphans()
     crash("agent.start")
     workdir = job.workdir or job.task_dir

@@ -9,7 +9,7 @@ from typing import Union
 
 from elisa.runtime.crash import crash
 
-__all__ = ["create_file", "new_file", "publish_file", "replace_file", "sync_folder", "write_all"]
+__all__ = ["create_file", "make_folder", "new_file", "publish_file", "replace_file", "sync_folder", "write_all"]
 
 # Some user-space filesystems have no hard links; there O_EXCL decides, and a reader may see a half-written file.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -31,6 +31,18 @@ def sync_folder(folder: StrPath) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(path: StrPath) -> None:
+    """Make a folder that only its owner may enter, and those above it that are missing, unless it is there."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        make_folder(os.path.dirname(os.path.abspath(path)))
+        os.mkdir(path, 0o700)
+    except OSError:  # some filesystems do not let you make what is there, and do not say that it is there
+        if not os.path.isdir(path):
+            raise
 
 
 def new_file(path: StrPath) -> int:

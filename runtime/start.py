@@ -8,6 +8,8 @@ import signal
 import subprocess
 from typing import IO, Mapping, NamedTuple, Sequence
 
+from elisa.runtime.durable import make_folder
+
 __all__ = ["StartError", "Started", "adopt_orphans", "die_with_parent", "open_output", "start_program"]
 
 _PR_SET_PDEATHSIG = 1
@@ -49,7 +51,7 @@ def adopt_orphans() -> None:
 def open_output(path: str) -> IO[bytes]:
     """Open a file for what a program prints, to be appended to; raises StartError."""
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_folder(os.path.dirname(path))
         return open(path, "ab", 0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600))
     except OSError as error:
         raise StartError(f"{path} cannot be written: {error.strerror}") from error

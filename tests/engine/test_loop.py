@@ -112,12 +112,16 @@ def test_a_pause_ends_when_a_job_says_that_it_ended_and_not_for_a_heartbeat(tmp_
         submit(workspace, Pipeline(name="x", project=ProjectName("y"), tasks=(job("a"),)))
     attempt = AttemptId("t7k2m9qx4t.1")
     events = layout.event_dir(tmp_path / "home", attempt)
-    events.mkdir(parents=True)
+    events.parent.mkdir()
     with Reader.open(tmp_path / "home") as reader:
         report = TickReport(at=START, live=(attempt,), revision=reader.revision())
 
     def write(kind: str) -> Callable[[], object]:
-        return lambda: (events / f"0-0-{kind}.jsonl").write_text(f'\n1 2 3 {{"k":"{kind}"}}\n')
+        def say() -> None:
+            events.mkdir(exist_ok=True)
+            (events / f"0-0-{kind}.jsonl").write_text(f'\n1 2 3 {{"k":"{kind}"}}\n')
+
+        return say
 
     quiet_s = paused_s(tmp_path / "home", report, write("heartbeat"))
     news_s = paused_s(tmp_path / "home", report, write("exited"))

@@ -9,7 +9,7 @@ import pytest
 
 from elisa.engine.files import Entry, OsFiles
 from elisa.engine.seals import create_secret, event_key, read_secret
-from elisa.engine.spool import Reading, make_spool, read_new
+from elisa.engine.spool import Reading, SpoolNews, make_spool, read_new
 from elisa.model import layout
 from elisa.model.changes import CursorMoved, Noted
 from elisa.model.errors import StoreError
@@ -145,6 +145,35 @@ def test_without_the_sentinel_nothing_is_read_and_that_is_said(reading: Reading)
     news = read_new(reading, [ATTEMPT], {})
 
     assert (news.mounted, news.events, news.cursors) == (False, (), ())
+
+
+def test_a_job_whose_agent_has_made_no_folder_yet_has_said_nothing(reading: Reading) -> None:
+    reading.files.make_folder(layout.spool_dir(reading.home, AttemptId("t000000000.1")))
+
+    assert read_new(reading, [AttemptId("t000000000.1")], {}) == SpoolNews()
+
+
+class Remembering(OsFiles):
+    """A filesystem that believes that there is no folder of events until it is asked about the folder above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.believes = True
+
+    def entries(self, folder: Path) -> tuple[Entry, ...]:
+        return () if self.believes else super().entries(folder)
+
+    def folders(self, folder: Path) -> tuple[str, ...]:
+        self.believes = False
+        return super().folders(folder)
+
+
+def test_a_folder_that_the_filesystem_remembers_as_missing_is_found(reading: Reading) -> None:
+    say(reading, line(reading, 0))
+
+    news = read_new(replace(reading, files=Remembering()), [ATTEMPT], {})
+
+    assert [event.data["step"] for event in news.events] == [0]
 
 
 class Stale(OsFiles):

@@ -27,7 +27,7 @@ class Case:
         """Write the instructions of attempt `number` and let it pass the fence; return their path."""
         attempt = f"{TASK}.{number}"
         folder = self.home / "spool" / attempt
-        (folder / "events").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         task_dir = self.home / "runs" / "p000000001" / "train"
         task_dir.mkdir(parents=True, exist_ok=True)
         content = {

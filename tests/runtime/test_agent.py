@@ -44,6 +44,36 @@ def test_a_program_that_succeeds_is_told_from_claim_to_exit(case: Case) -> None:
     assert names(case.home / "claims" / TASK) == ["done", "fence", ATTEMPT, f"{ATTEMPT}.released"]
 
 
+def test_the_agent_makes_the_folders_that_its_submission_left_to_it(case: Case) -> None:
+    own = [case.home / "spool" / ATTEMPT / "events", case.task_dir / "checkpoints"]
+    job = case.job(argv=["sh", "-c", "cd $ELISA_EVENTS && cd $ELISA_CHECKPOINT_DIR"])
+    there_before = [folder.exists() for folder in own]
+
+    status = case.run(job)
+
+    assert (there_before, status) == ([False, False], 0)
+    assert [folder.stat().st_mode & 0o777 for folder in own] == [0o700, 0o700]
+
+
+def test_restart_files_need_no_folder_from_the_submission(case: Case) -> None:
+    rules = {"pattern": "restart.*.state", "signal": "USR1"}
+
+    status = case.run(case.job(argv=["sh", "-c", "echo state >$ELISA_TASK_DIR/restart.7.state"], checkpoint=rules))
+
+    assert status == 0
+    assert case.said("checkpoint")["step"] == 7
+
+
+def test_a_folder_that_cannot_be_made_is_told(case: Case) -> None:
+    job = case.job()
+    (case.task_dir / "checkpoints").write_text("in the way")
+
+    status = case.run(job)
+
+    assert (status, case.said("exited")["why"]) == (73, "cannot_start")
+    assert f"the folder {case.task_dir / 'checkpoints'} cannot be made: File exists" == case.said("exited")["detail"]
+
+
 def test_the_agent_ends_with_the_programs_status(case: Case) -> None:
     assert case.run(case.job(argv=["sh", "-c", "exit 3"])) == 3
     assert case.said("exited")["exit_code"] == 3

@@ -38,6 +38,28 @@ def test_a_failed_replacement_leaves_the_old_file_and_no_draft(tmp_path: Path) -
     assert names(tmp_path) == ["f"]
 
 
+def test_a_folder_and_those_above_it_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        durable.make_folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+
+    durable.make_folder(tmp_path / "a" / "b")
+
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "dangling", "dangling/below", ""])
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("dangling").symlink_to("nowhere")
+
+    with pytest.raises(OSError, match=r"exists|Not a directory|No such file"):
+        durable.make_folder(name)
+
+
 def _without_links(source: Any, target: Any) -> None:
     raise OSError(errno.EPERM, "no links here")
 

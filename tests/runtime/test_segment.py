@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from elisa.runtime.claim import NativeJob, RefusedError, claim_task, continued, release
+from elisa.runtime.durable import make_folder
 from elisa.runtime.eventfile import EventFiles
 from elisa.runtime.job import Job, JobError, parse_job, read_job
 from elisa.runtime.segment import Saved, has_steps_left, newest_saved, say_goes_on
@@ -209,6 +210,7 @@ def test_steps_that_were_saved_count_as_done_before_the_program_says_so(
     is_left: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     job = first(case)
+    make_folder(job.event_dir)
     events = EventFiles(job.event_dir, job.attempt, 1, job.key)
     events.write("progress", {"step": 3, "total": 10}, 1.0)
     events.write("checkpoint", {"step": saved}, 2.0)
