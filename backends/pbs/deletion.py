@@ -15,7 +15,8 @@ from elisa.model.native import CancelOutcome
 
 __all__ = ["delete_argv", "parse_delete"]
 
-_GONE = re.compile(r"(?:Unknown Job Id|Job has finished)")
+# the last is Torque's (6.1)
+_GONE = re.compile(r"(?:Unknown Job Id|Job has finished|nonexistent job id)")
 # it is ending already, or being deleted
 _ENDING = re.compile(r"(?:Request invalid for state of job|deletion in progress)", re.IGNORECASE)
 _ID = re.compile(r"\b([0-9]+(?:\[[0-9]*\])?)(?:\.|\s|$)")

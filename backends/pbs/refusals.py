@@ -84,6 +84,45 @@ _REFUSED = frozenset(range(1, 6)) | _statuses(
 )
 # PBSE_SYSTEM and PBSE_BADHOST are also what the server may say later: the words tell that it was never reached.
 _NOT_ASKED = ("cannot connect to server", "couldn't connect to cluster", "no default server", "command not found")
+# Torque's own qsub begins so what its server answered. Its numbers mean other things than OpenPBS's, and not the same in each
+# of its releases (172 is an unknown queue in 6.1, an expired credential in OpenPBS): its words tell, in the order below.
+_TORQUE = "qsub: submit error ("
+# seen on Torque 6.1; the rest from https://github.com/adaptivecomputing/torque/blob/6.1.3/src/include/pbs_error_db.h
+_TORQUE_BUSY = (
+    "queue is not enabled",
+    "invalid credential",
+    "expired credential",
+    "no free connections",
+    "maximum number of jobs",
+    "resource temporarily unavailable",
+    "server shutting down",
+    "too busy",
+    "queue is currently not available",
+    "trqauthd unable to",
+    "this queue had errors during its recovery",
+)
+_TORQUE_REFUSED = (
+    "unknown queue",
+    "unknown resource",
+    "illegal attribute or resource value",
+    "job exceeds queue resource limits",
+    "bad uid",
+    "bad gid",
+    "undefined attribute",
+    "cannot set attribute",
+    "invalid request",
+    "unauthorized request",
+    "access to queue is denied",
+    "no support for requested service",
+    "no default queue",
+    "job rejected by all possible destinations",
+    "resource limit exceeds allowable",
+    "invalid account",
+    "invalid job dependency",
+    "queue does not allow",
+    "conflicts with the queue's default",
+    "minimum limit",
+)
 # what a full queue is called by Torque, whose statuses are coarser
 _FULL = ("maximum number of jobs", "would exceed", "too many jobs", "resource temporarily unavailable")
 
@@ -99,11 +138,21 @@ def refusal(answer: Completed) -> BackendError:
         return SubmitUncertain("qsub's answer was lost", why=words)
     if answer.exit_code is None or any(text in said for text in _NOT_ASKED):
         return unavailable("PBS did not answer", answer)
+    if _TORQUE in said:
+        return _torque_refusal(words, said)
     if answer.exit_code in _BUSY or any(text in said for text in _FULL):
         return Unavailable("PBS takes no more jobs for now", why=words, hint="nothing to do: elisa tries again")
     if any(text in said for text in _NO_ARRAY):
         return AtLimit("PBS takes no such array", why=words)
     if answer.exit_code in _REFUSED:
+        return Rejected("PBS refused the job", why=words)
+    return SubmitUncertain("qsub failed, and the job may be there", why=words)
+
+
+def _torque_refusal(words: str, said: str) -> BackendError:
+    if any(text in said for text in _TORQUE_BUSY):
+        return Unavailable("PBS takes no more jobs for now", why=words, hint="nothing to do: elisa tries again")
+    if any(text in said for text in _TORQUE_REFUSED):
         return Rejected("PBS refused the job", why=words)
     return SubmitUncertain("qsub failed, and the job may be there", why=words)
 

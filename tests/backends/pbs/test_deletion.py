@@ -41,3 +41,9 @@ def test_silence_is_a_failure() -> None:
     answer = Completed(exit_code=None, timed_out=True, stderr="no answer within 60 s")
 
     assert parse_delete(answer, ["60.vm", "7.vm"]) == {"60.vm": FAILED, "7.vm": FAILED}
+
+
+def test_torque_calls_the_unknown_nonexistent() -> None:
+    answer = Completed(exit_code=153, stderr="qdel: nonexistent job id: 99999\n")
+
+    assert parse_delete(answer, ["99999.vm"]) == {"99999.vm": GONE}

@@ -52,6 +52,26 @@ def test_limits_and_outages_are_back_pressure(status: int, words: str) -> None:
     assert (type(got), got.why) == (Unavailable, words)
 
 
+# what Torque 6.1-dev answered to a qsub; the same statuses are other errors of OpenPBS
+TORQUE = {
+    (172, "Unknown queue MSG=requested queue not found"): Rejected,
+    (189, "Unknown resource type  Resource_List.nosuch"): Rejected,
+    (168, "Illegal attribute or resource value for Resource_List.walltime"): Rejected,
+    (190, "Job exceeds queue resource limits MSG=cannot locate feasible nodes (nodes file is empty, ...)"): Rejected,
+    (177, "Bad UID for job execution MSG=User 'a' is attempting to submit a proxy job for user 'b'"): Rejected,
+    (175, "Queue is not enabled"): Unavailable,
+    (228, "Maximum number of jobs already in queue for user"): Unavailable,
+    (237, "Time out"): SubmitUncertain,
+}
+
+
+@pytest.mark.parametrize(("status", "words"), TORQUE)
+def test_torque_is_understood_by_its_words(status: int, words: str) -> None:
+    got = refusal(Completed(exit_code=status, stderr=f"qsub: submit error ({words})\n"))
+
+    assert type(got) is TORQUE[status, words]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
