@@ -125,6 +125,9 @@ def _wishes(request: JobRequest, options: PbsOptions, dialect: Dialect) -> Itera
     queue = _queue(request, dialect)
     if queue:
         yield from ("-q", queue)
+    if dialect is Dialect.TORQUE and _wants_project(request, options):
+        words = "Torque knows no projects: its `-P` names the user for whom a job is submitted"
+        raise Rejected(words, hint="charge an account: `charge: account`, and no `project` among the extras")
     if request.account:
         yield from ("-P" if options.charge is Charge.PROJECT else "-A", request.account)
     depend = ",".join(
@@ -144,6 +147,10 @@ def _wishes(request: JobRequest, options: PbsOptions, dialect: Dialect) -> Itera
         yield from ("-l", wish)
     if request.resources.exclusive and dialect is Dialect.TORQUE:
         yield "-n"
+
+
+def _wants_project(request: JobRequest, options: PbsOptions) -> bool:
+    return "project" in dict(request.extras) or bool(request.account and options.charge is Charge.PROJECT)
 
 
 def _queue(request: JobRequest, dialect: Dialect) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elisa.backends.pbs.identity import Names
-from elisa.backends.pbs.options import Dialect, PbsOptions
+from elisa.backends.pbs.options import Charge, Dialect, PbsOptions
 from elisa.backends.pbs.submission import EXTRAS, parse_submit, render_command, render_script, submit_argv
 from elisa.backends.runner import Completed
 from elisa.model.errors import Rejected, SubmitUncertain, Unavailable
@@ -109,6 +109,18 @@ def test_every_resource_has_its_word_in_torque() -> None:
         "nodes=2:ppn=8:gpus=2:a100:bigmem:switch=s1:arch=linux,mem=32000mb,qos=long,advres=r7,walltime=5400,matlab=2"
     ]
     assert argv(request, dialect=Dialect.TORQUE)[-1] == "-n"
+
+
+@pytest.mark.parametrize(
+    ("more", "charge"),
+    [({"account": "climate"}, Charge.PROJECT), ({"extras": (("project", "climate"),)}, Charge.ACCOUNT)],
+)
+def test_torque_takes_no_project_for_whom_it_would_take_it(more: dict[str, object], charge: Charge) -> None:
+    request = replace(a_request(), **more)  # type: ignore[arg-type]  # by name
+
+    with pytest.raises(Rejected, match="no projects"):
+        argv(request, PbsOptions(charge=charge), Dialect.TORQUE)
+    assert "-P" in argv(request, PbsOptions(charge=charge))
 
 
 def test_nodes_that_a_plan_chose_are_a_chunk_each() -> None:
