@@ -73,6 +73,7 @@ class ReasonCode(StrEnum):
     CANCELLED_OUTSIDE = "cancelled_outside"  # native_id, words
     CANCELLED_UNEXPLAINED = "cancelled_unexplained"  # native_id: it is tried once more
     HELD_UNEXPLAINED = "held_unexplained"  # native_id, before: two in a row
+    HELD_FORGOTTEN = "held_forgotten"  # native_id, before: two in a row that their manager knows nothing of
     HELD = "held"
     RELEASED = "released"
     RETRIED_BY_USER = "retried_by_user"

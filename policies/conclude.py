@@ -36,8 +36,10 @@ _TOLD: Mapping[object, EndReason] = {
     **{reason.value: reason for reason in (*_AGENT_KNOWS, EndReason.NOT_BEGUN)},
     "fenced": EndReason.NODE_FAILURE,
 }
+_TAKEN: Mapping[object, EndReason] = {one.value: one for one in (EndReason.CANCELLED, EndReason.PREEMPTED)}
+_NOT_BEGUN = EndReason.NOT_BEGUN.value
 # These say in a sentence of their own why the program was not even started.
-_NEVER_RAN = frozenset({EndReason.NOT_BEGUN.value, EndReason.BAD_GPU.value})
+_NEVER_RAN = frozenset({_NOT_BEGUN, EndReason.BAD_GPU.value})
 _REFUSED = 75
 # The agent's own exit statuses, for when its event did not reach us: sysexits.h data error, temporary failure; fenced; bad GPU.
 _AGENT_EXITS: Mapping[int, EndReason] = {
@@ -77,7 +79,14 @@ def own_word(attempt: Attempt, heard: Heard) -> End | None:
 
 def _own_detail(event: RuntimeEvent) -> str:
     why = str(event.data.get("why") or "")
-    return str(event.data.get("detail") or why) if why in _NEVER_RAN else why
+    return str(event.data.get("detail") or why) if why in _NEVER_RAN or _taken(event) is not None else why
+
+
+def _taken(event: RuntimeEvent) -> EndReason | None:
+    """Return what its manager said to the job while it deleted it, which it may not remember afterwards; None if nothing."""
+    taken, why = _TAKEN.get(event.data.get("taken")), event.data.get("why")
+    # preempted or not, what had not begun lost nothing
+    return taken if why == STOPPED or (why == _NOT_BEGUN and taken is EndReason.CANCELLED) else None
 
 
 def said_node(attempt: Attempt, heard: Heard) -> str:
@@ -98,10 +107,15 @@ def _refusal(attempt: Attempt, heard: Heard) -> End | None:
 
 def _own_reason(event: RuntimeEvent, heard: Heard) -> EndReason:
     why = event.data.get("why")
+    if why == _NOT_BEGUN and _taken(event) is not None:
+        return EndReason.CANCELLED
     if why in _TOLD:
         return _TOLD[why]
     if heard.over_limit is not None:
         return _OVER_LIMIT.get(heard.over_limit.data.get("resource"), EndReason.FAILED)
+    taken = _taken(event)
+    if taken is not None:
+        return taken
     if why == STOPPED and event.data.get("exit_code") == _SAVED_AND_LEFT:
         return EndReason.PREEMPTED
     if event.data.get("exit_code") != 0:

@@ -22,6 +22,7 @@ from elisa.policies.evidence import Heard, Sightings, by_attempt, listen, news_o
 from elisa.policies.inbundle import agreed_ids, own_part
 from elisa.policies.power import spent_by
 from elisa.policies.refunds import RefundRules, refunded_s
+from elisa.policies.unexplained import FORGOTTEN, VANISHED
 
 __all__ = ["LifecycleRules", "Observed", "Sightings", "observe"]
 
@@ -32,7 +33,6 @@ _MOVES_TO: Mapping[NativeState, AttemptState] = {
 }
 _RANK: Mapping[AttemptState, int] = {state: rank for rank, state in enumerate(AttemptState)}
 _SILENT = Heard()
-_UNBEGUN = ": it had not begun, and its resource manager has no record of who took it out of the queue"
 # A clock that was set back to before the submission says nothing about grace: ask for so many times the listings instead.
 _CLOCK_SET_BACK = 4
 
@@ -266,7 +266,7 @@ def _linger(draft: _Draft, attempt: Attempt, heard: Heard, seen: Observation | N
         own = replace(own, reason=EndReason.CANCELLED)
     elif isinstance(seen, Gone) and own.reason is EndReason.FAILED and own.detail == STOPPED:
         # Somebody's wish, or a node that was shut down, or another job that needed the place: not the program's fault.
-        lost = replace(own, reason=EndReason.LOST, detail="told to stop, and the resource manager has no record of why")
+        lost = replace(own, reason=EndReason.LOST, detail=FORGOTTEN)
         reason = because(ReasonCode.GONE_AFTER_GRACE, absences=attempt.quiet_ticks, grace_s=draft.rules.grace_s)
         _end(draft, attempt, heard, lost, reason)
         return
@@ -289,7 +289,7 @@ def _count_absence(draft: _Draft, attempt: Attempt, heard: Heard, *, since: date
         return
     never = attempt.native_id is None and not attempt.claimed
     code = ReasonCode.NEVER_SUBMITTED if never else ReasonCode.GONE_AFTER_GRACE
-    words = f"not found in {absences} complete listings{_UNBEGUN if _was_waiting(attempt) else ''}"
+    words = f"not found in {absences} complete listings{f': {VANISHED}' if _was_waiting(attempt) else ''}"
     end = End(reason=EndReason.LOST, detail=words, step=_last_step(attempt))
     _end(draft, attempt, heard, end, because(code, absences=absences, grace_s=draft.rules.grace_s))
 

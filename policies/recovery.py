@@ -17,7 +17,7 @@ from elisa.policies.fault import barren_ends, broke_down, made_room, times_alike
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
 from elisa.policies.resuming import newest_checkpoint, resume_point, steps_back
 from elisa.policies.retrying import backoff_s, grown
-from elisa.policies.unexplained import held_unexplained, is_unexplained
+from elisa.policies.unexplained import held_unexplained, is_forgotten, is_unexplained
 
 __all__ = ["RecoveryRules", "after_end"]
 
@@ -118,6 +118,14 @@ def _cancelled_unexplained(case: _Case) -> TaskMoved | None:
     if reason is not None:
         return replace(_move(case, TaskState.HELD, reason), resume_from=_resume(case))
     return _again(case, because(ReasonCode.CANCELLED_UNEXPLAINED, native_id=str(case.attempt.native_id or "")), 0.0)
+
+
+def _forgotten_again(case: _Case) -> TaskMoved | None:
+    """Let a person say after the second job in a row of which its manager has no record: somebody may not want it to run."""
+    reason = held_unexplained(case.attempts) if is_forgotten(case.attempt) else None
+    if reason is None or _hopeless(case) is not None:
+        return None
+    return replace(_move(case, TaskState.HELD, reason), resume_from=_resume(case))
 
 
 def _cancelled_outside(case: _Case) -> TaskMoved | None:
@@ -278,6 +286,7 @@ _RULES: Sequence[Callable[[_Case], TaskMoved | None]] = (
     _never_began,
     _cancelled_unexplained,
     _cancelled_outside,
+    _forgotten_again,
     _not_begun,
     _given_back,
     _hopeless,

@@ -1,7 +1,7 @@
-"""Jobs that were cancelled when they had nodes and their program had not begun, by nobody knows whom.
+"""Jobs of which nobody knows why they are over: cancelled before their program began, or forgotten with the reason.
 
-It may have been a person who meant it, or the resource manager because it could not launch them: a prolog that failed. The
-second must not lose a task, and whoever did the first must not be fought.
+It may have been a person who meant it, or the resource manager: a prolog that failed, a node that was shut down, a server
+that lost its jobs. The second must not lose a task, and whoever did the first must not be fought.
 """
 
 from __future__ import annotations
@@ -9,23 +9,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elisa.model.reasons import Reason, ReasonCode, because
+from elisa.model.states import EndReason
 from elisa.model.task import Attempt, own_attempts
 
-__all__ = ["UNEXPLAINED", "held_unexplained", "is_unexplained"]
+__all__ = ["FORGOTTEN", "UNEXPLAINED", "VANISHED", "held_unexplained", "is_forgotten", "is_unexplained"]
 
 UNEXPLAINED = "cancelled before its program began, and nobody can tell by whom"
-"""The words of such an end."""
+"""The words of an end that its manager told without saying whose doing it was."""
+
+VANISHED = "it had not begun, and its resource manager has no record of who took it out of the queue"
+FORGOTTEN = "told to stop, and the resource manager has no record of why"
 
 
 def is_unexplained(attempt: Attempt) -> bool:
-    """Tell whether an attempt had such an end."""
+    """Tell whether an attempt was cancelled before its program began, by nobody knows whom."""
     return attempt.end is not None and attempt.end.detail == UNEXPLAINED
+
+
+def is_forgotten(attempt: Attempt) -> bool:
+    """Tell whether a job is over of which its manager knows no more: it was told to stop, or was to be in the queue.
+
+    What waited for others may have been ended unrun with them, and says nothing.
+    """
+    if attempt.end is None or attempt.end.reason is not EndReason.LOST:
+        return False
+    waited = attempt.end.detail.endswith(VANISHED) and not attempt.behind
+    return waited or attempt.end.detail == FORGOTTEN
 
 
 def held_unexplained(attempts: Sequence[Attempt]) -> Reason | None:
     """Return why a task of these attempts, the first one first, waits for a person: its last two had such an end; else None."""
     last_two = own_attempts(attempts)[-2:]
-    if len(last_two) < 2 or not all(map(is_unexplained, last_two)):
+    if len(last_two) < 2 or not all(is_unexplained(one) or is_forgotten(one) for one in last_two):
         return None
     before, last = (str(attempt.native_id or "") for attempt in last_two)
-    return because(ReasonCode.HELD_UNEXPLAINED, native_id=last, before=before)
+    code = ReasonCode.HELD_FORGOTTEN if any(map(is_forgotten, last_two)) else ReasonCode.HELD_UNEXPLAINED
+    return because(code, native_id=last, before=before)

@@ -79,6 +79,8 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     " it is tried once more",
     _C.HELD_UNEXPLAINED: "its native jobs {before} and {native_id} were cancelled before its program began, and nobody can tell"
     " by whom: `elisa release` lets it go on, `elisa cancel` ends it",
+    _C.HELD_FORGOTTEN: "its native jobs {before} and {native_id} were over one after the other, and their resource manager"
+    " has no record of why, nor of who may have deleted them: `elisa release` lets it go on, `elisa cancel` ends it",
     _C.HELD: "it was held",
     _C.RELEASED: "it was released",
     _C.RETRIED_BY_USER: "a person asked to try it again",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from elisa.model.task import Attempt, CheckpointRef, End, Task
 from elisa.policies.recovery import RecoveryRules, after_end
 from elisa.policies.resuming import newest_checkpoint
 from elisa.policies.retrying import backoff_s
-from elisa.policies.unexplained import UNEXPLAINED, held_unexplained
+from elisa.policies.unexplained import FORGOTTEN, UNEXPLAINED, VANISHED, held_unexplained
 from tests.policies.build import NOW, a_checkpoint, a_task, after, an_attempt, ended
 
 STEADY = Backoff(initial_s=30, factor=2, maximum_s=3600, jitter=0)
@@ -109,6 +110,43 @@ def test_such_jobs_that_do_not_follow_each_other_are_each_tried_once_more() -> N
     moved = fate(a_retrying_task(), unexplained("t1.3"), ended(EndReason.PREEMPTED, "t1.2"), unexplained())
 
     assert moved.after is TaskState.READY
+
+
+def vanished(attempt: str = "t1.1", **fields: Any) -> Attempt:
+    detail = f"not found in 3 complete listings: {VANISHED}"
+    return ended(EndReason.LOST, attempt, detail=detail, **{"started_at": None, **fields})
+
+
+def stopped_and_forgotten(attempt: str = "t1.1", **fields: Any) -> Attempt:
+    return ended(EndReason.LOST, attempt, detail=FORGOTTEN, claimed=True, **fields)
+
+
+@pytest.mark.parametrize("taken", [vanished, stopped_and_forgotten])
+def test_job_that_its_manager_has_no_record_of_is_run_again_once_and_then_held(taken: Callable[..., Attempt]) -> None:
+    first = fate(a_retrying_task(retry={"limit": 0}), taken(native_id="77"))
+    second = fate(a_retrying_task(), taken("t1.2", native_id="78"), taken(native_id="77"))
+
+    assert (first.after, first.counts_as_failure) == (TaskState.WAITING, False)
+    assert (second.after, second.counts_as_failure) == (TaskState.HELD, False)
+    assert second.reason == because(ReasonCode.HELD_FORGOTTEN, native_id="78", before="77")
+
+
+def test_task_that_is_held_so_goes_on_from_what_it_saved() -> None:
+    saved = stopped_and_forgotten("t1.2", last_checkpoint=a_checkpoint(4))
+
+    assert fate(a_retrying_task(), saved, stopped_and_forgotten()).resume_from == a_checkpoint(4)
+
+
+def test_jobs_that_waited_behind_others_may_have_been_ended_with_them_and_hold_nothing() -> None:
+    behind = vanished("t1.2", behind=(AttemptId("t2.1"),))
+
+    assert fate(a_retrying_task(), behind, vanished()).after is TaskState.WAITING
+
+
+def test_what_must_not_run_twice_is_not_kept_for_a_person_to_let_go_on() -> None:
+    task = a_retrying_task(retry={"restart": RestartWhen.NEVER})
+
+    assert fate(task, stopped_and_forgotten("t1.2"), vanished()).after is TaskState.FAILED
 
 
 def test_the_owners_wish_counts_though_nobody_knows_who_cancelled_the_job() -> None:
