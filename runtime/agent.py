@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from typing import IO, TYPE_CHECKING, Callable, Dict, NamedTuple
+from typing import IO, TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple
 
 from elisa.runtime.badgpu import look_at_gpus
 from elisa.runtime.claim import (
@@ -64,6 +64,7 @@ _LONGEST_SILENCE_S = 10.0  # between two signs of life: whose node was given up 
 _SIGNS = 4  # in the silence that is taken for death: a machine under load may be late with one
 
 
+_NOTHING: Mapping[str, str] = {}
 _Tell = Callable[[str, Dict[str, Scalar]], object]
 
 
@@ -74,6 +75,7 @@ class _CutOffError(Exception):
 class _Declined(NamedTuple):
     why: str
     was_asked: bool
+    taken: Mapping[str, str]
 
 
 class _Session(NamedTuple):
@@ -96,12 +98,12 @@ def run_job(path: str, share_s: Callable[[], int] | None = None) -> int:
     return _claim_and_do(path, share_s, None)
 
 
-def decline_job(path: str, why: str, *, was_asked: bool = False) -> int:
+def decline_job(path: str, why: str, *, was_asked: bool = False, taken: Mapping[str, str] = _NOTHING) -> int:
     """Claim the attempt with the instructions at `path`, and say that it did not begin, and why.
 
-    `was_asked`: its native job was asked to leave, and the resource manager knows why.
+    `was_asked`: its native job was asked to leave, and the resource manager knows why; `taken` tells what it said already.
     """
-    return _claim_and_do(path, lambda: 0, _Declined(why, was_asked))
+    return _claim_and_do(path, lambda: 0, _Declined(why, was_asked, taken))
 
 
 def _claim_and_do(path: str, share_s: Callable[[], int] | None, declined: _Declined | None) -> int:
@@ -162,11 +164,11 @@ def _run_claimed(session: _Session) -> int:
     if session.declined is not None:
         if session.declined.was_asked:
             _write(files, "stopping", {"signal": None, "why": "asked"})
-        return _tell_end_at_once(session, REFUSED, NOT_BEGUN, session.declined.why)
+        return _tell_end_at_once(session, REFUSED, NOT_BEGUN, session.declined.why, session.declined.taken)
     is_managed = native_job(dict(os.environ)).is_managed
     look = look_at_gpus(os.environ, job.bad_gpus, job.gpus_per_node, time.time(), is_managed=is_managed)
     if look.refusal:
-        return _tell_end_at_once(session, GIVEN_BACK, BAD_GPU, look.refusal, look.node)
+        return _tell_end_at_once(session, GIVEN_BACK, BAD_GPU, look.refusal, {"node": look.node} if look.node else {})
     os.environ.update(look.changes)
     session = session._replace(gpus=look.gpus)
     bad = _first_bad(job.inputs, job.task_dir)
@@ -310,6 +312,7 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
         "detail": detail,
         "run_s": ending.run_s,
         "gpus": ",".join(session.gpus),
+        **ending.taken,
         **usage_data(ending.usage, ending.gpu_use),
         **_share(session),
     }
@@ -360,13 +363,11 @@ def _release(job: Job, claim: Claim) -> None:
         _log(f"the claim could not be released: {error}")
 
 
-def _tell_end_at_once(session: _Session, status: int, why: str, detail: str, node: str = "") -> int:
-    """Tell the end of a program that never ran, and on which node if that is why."""
+def _tell_end_at_once(session: _Session, status: int, why: str, detail: str, more: Mapping[str, str] = _NOTHING) -> int:
+    """Tell the end of a program that never ran; `more` may say on which node, if that is why."""
     _log(detail)
-    data: dict[str, Scalar] = {"exit_code": None, "signal": None, "why": why, "detail": detail, "run_s": 0.0}
+    data: dict[str, Scalar] = {"exit_code": None, "signal": None, "why": why, "detail": detail, "run_s": 0.0, **more}
     data.update(_share(session))
-    if node:
-        data["node"] = node
     _write(session.files, "exited", data, is_durable=True)
     _release(session.job, session.claim)
     return status

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 from elisa.runtime.agent import CANNOT_START, decline_job, run_job
 from elisa.runtime.crash import crash
@@ -123,9 +123,10 @@ class _Run:
         return bool(self._running or self._finished or self._dropped)
 
     def _decline(self, dropped: dict[str, list[int]]) -> int:
+        taken = _who_deletes() if self._is_leaving else {}
         for why, members in dropped.items():
             for member in members:
-                decline_job(self._bundle.members[member].path, why, was_asked=self._is_leaving)
+                decline_job(self._bundle.members[member].path, why, was_asked=self._is_leaving, taken=taken)
         return 0
 
     def _start(self, member: int, lane: int) -> None:
@@ -179,6 +180,13 @@ class _Run:
         job = self._bundle.members[member]
         is_done = has_succeeded or _finisher(job) == job.attempt
         (self._finished if is_done else self._dropped).add(member)
+
+
+def _who_deletes() -> Mapping[str, str]:
+    from elisa.runtime.deletion import inquire  # few are asked to leave
+
+    inquiry = inquire(os.environ)
+    return inquiry.answer() if inquiry is not None else {}
 
 
 def _finisher(job: Job) -> str:

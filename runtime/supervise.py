@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import IO, Callable, NamedTuple
+from typing import IO, TYPE_CHECKING, Callable, Mapping, NamedTuple
 
 from elisa.runtime.courier import Courier
 from elisa.runtime.eventfile import Scalar
@@ -18,6 +18,9 @@ from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
 from elisa.runtime.segment import has_steps_left
 from elisa.runtime.start import Started
 from elisa.runtime.stepwords import tells_of_memory
+
+if TYPE_CHECKING:
+    from elisa.runtime.deletion import Inquiry
 
 __all__ = ["FENCED", "SAVED_AND_LEFT", "SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
 
@@ -41,7 +44,7 @@ _SAVE_SHARE = 0.7  # of the grace, for a program that saves when it is asked to;
 
 
 class Ending(NamedTuple):
-    """How the program ended. `why` is empty when it ended by itself."""
+    """How the program ended. `why` is empty when it ended by itself; `taken` says who deletes the job, if that is known."""
 
     exit_code: int | None
     signal: int | None
@@ -49,6 +52,7 @@ class Ending(NamedTuple):
     run_s: float
     usage: Sample
     gpu_use: GpuUse
+    taken: Mapping[str, str] = {}
 
     def status(self) -> int:
         """Return the status a shell would report."""
@@ -98,6 +102,8 @@ class Supervisor:
         self._was_announced = False  # that the walltime ends
         self._was_warned = False  # by the resource manager
         self._stop: _Stop | None = None
+        self._inquiry: Inquiry | None = None
+        self._taken: Mapping[str, str] = {}
         self._wait_status: int | None = None
         self._guard = FenceGuard(courier, job.self_fence_s, lambda: self._signal_group(signal.SIGKILL))
 
@@ -115,6 +121,8 @@ class Supervisor:
             self._do_what_is_due()
             self._receive(self._next_due() - time.monotonic())
         run_s = time.monotonic() - self._began
+        if self._inquiry is not None:
+            self._taken = self._inquiry.answer()
         self._end_leftovers()
         if self._stop is not None and self._stop.why == "output_limit":
             self._cut_outputs()
@@ -142,12 +150,18 @@ class Supervisor:
             if self._wait_status is None:
                 self._courier.send("stopping", {"signal": info.si_signo, "why": "asked"})
                 self._begin_stop("stopped", info.si_signo, self._job.grace_s, save_first=self._ask_to_save())
+                self._ask_who_deletes()
         elif info.si_signo == signal.SIGCONT:
             self._signal_group(signal.SIGCONT)
         else:
             self._was_warned = True
             self._courier.send("stopping", {"signal": info.si_signo, "why": "warned"})
             self._ask_to_save()
+
+    def _ask_who_deletes(self) -> None:
+        from elisa.runtime.deletion import inquire  # most jobs are never asked to leave
+
+        self._inquiry = self._inquiry or inquire(os.environ)
 
     def _reap(self) -> None:
         with self._guard.lock:  # once it is reaped, its number may be another's
@@ -279,7 +293,9 @@ class Supervisor:
         usage = self._sampler.final()
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         exit_code = None if number else os.WEXITSTATUS(status)
-        return Ending(exit_code, number, self._why(exit_code, run_s), round(run_s, 3), usage, self._gpu_use)
+        why = self._why(exit_code, run_s)
+        taken = self._taken if why == "stopped" else {}
+        return Ending(exit_code, number, why, round(run_s, 3), usage, self._gpu_use, taken)
 
     def _why(self, exit_code: int | None, run_s: float) -> str:
         if self._guard.has_fenced:

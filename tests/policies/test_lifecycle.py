@@ -26,7 +26,7 @@ from elisa.model.resources import Resources
 from elisa.model.states import AttemptState, EndReason
 from elisa.model.task import Attempt, CheckpointRef, End, Usage
 from elisa.policies.lifecycle import LifecycleRules, Observed, Sightings, observe
-from elisa.policies.unexplained import UNEXPLAINED
+from elisa.policies.unexplained import FORGOTTEN, UNEXPLAINED
 from tests.policies.build import HERE, NOW, after, an_attempt, an_event, answered, gone, seen
 
 NOTHING = Observed(changes=(), ended=(), cancel=(), unsettled=())
@@ -405,6 +405,30 @@ def test_job_that_somebody_stopped_and_that_its_manager_forgot_is_lost_and_not_f
 )
 def test_of_a_job_that_its_manager_forgot_its_own_word_stands(own: End) -> None:
     assert end_of(watch(an_attempt(end=own, claimed=True, quiet_ticks=2), polls=answered(gone()))) == own
+
+
+@pytest.mark.parametrize(
+    ("why", "taken", "reason", "detail"),
+    [
+        ("stopped", "cancelled", EndReason.CANCELLED, "terminated by ada@login"),
+        ("stopped", "preempted", EndReason.PREEMPTED, "terminated by ada@login"),
+        ("not_begun", "cancelled", EndReason.CANCELLED, "terminated by ada@login"),
+        ("not_begun", "preempted", EndReason.NOT_BEGUN, "terminated by ada@login"),
+        ("stopped", "abducted", EndReason.LOST, FORGOTTEN),
+        ("memory", "cancelled", EndReason.OUT_OF_MEMORY, "memory"),
+    ],
+)
+def test_what_its_manager_told_a_job_while_it_deleted_it_is_known_though_it_forgets_it(
+    why: str, taken: str, reason: EndReason, detail: str
+) -> None:
+    events = [
+        an_event(EventKind.STOPPING, seq=1, signal=15, why="asked"),
+        *([an_event(EventKind.OVER_LIMIT, seq=2, resource="memory", limit=1, seen=2)] if why == "memory" else []),
+        an_event(EventKind.EXITED, seq=3, signal=15, why=why, taken=taken, detail="terminated by ada@login"),
+    ]
+    observed = watch(an_attempt(claimed=True, quiet_ticks=2), events=events, polls=answered(gone()))
+
+    assert end_of(observed) == End(reason=reason, signal=15, detail=detail)
 
 
 def test_a_clock_set_back_does_not_keep_a_lost_job_for_ever() -> None:

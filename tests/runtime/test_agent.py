@@ -276,6 +276,23 @@ class TestSignals:
         process.communicate(timeout=60)
         return process.returncode
 
+    def test_program_whose_job_somebody_deletes_has_his_name_in_its_last_word(self, case: Case) -> None:
+        qstat = case.home / "bin" / "qstat"
+        qstat.parent.mkdir()
+        qstat.write_text("#!/bin/sh\nsleep 0.2\necho '    comment = Job run at noon and terminated by ada@login'\n")
+        qstat.chmod(0o755)
+        with case.start(
+            case.job(argv=["sleep", "60"]), PBS_JOBID="7.vm", PATH=f"{qstat.parent}:/bin:/usr/bin"
+        ) as agent:
+            while "started" not in case.kinds():
+                time.sleep(0.01)
+            agent.send_signal(signal.SIGTERM)
+            agent.communicate(timeout=20)
+        exited = case.said("exited")
+
+        assert (exited["why"], exited["signal"]) == ("stopped", signal.SIGTERM)
+        assert (exited["taken"], exited["detail"]) == ("cancelled", "terminated by ada@login")
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_a_request_to_end_reaches_the_program(self, case: Case, number: int) -> None:
         process = self.started(case)

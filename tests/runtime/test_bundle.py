@@ -188,6 +188,22 @@ def test_a_job_that_is_asked_to_leave_lets_the_running_save_and_begins_no_other(
         assert folder.end(name)["detail"] == "its job was asked to leave before its turn"
 
 
+def test_members_that_did_not_begin_tell_who_deletes_their_job(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    qstat = folder.home / "bin" / "qstat"
+    qstat.parent.mkdir()
+    qstat.write_text("#!/bin/sh\necho '    comment = Job run at noon and terminated by ada@login'\n")
+    qstat.chmod(0o755)
+    monkeypatch.setenv("PBS_JOBID", "7.vm")
+    monkeypatch.setenv("PATH", f"{qstat.parent}:/bin:/usr/bin")
+    process = folder.start([folder.task("a", LOOK), folder.task("b")])
+    wait_until(lambda: "started" in folder.kinds("a"))
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+    told = [(folder.end(name)["why"], folder.end(name)["taken"], folder.end(name)["detail"]) for name in "ab"]
+    assert told == [(why, "cancelled", "terminated by ada@login") for why in ("stopped", "not_begun")]
+
+
 def test_killed_in_the_middle_the_rest_is_not_claimed_and_nothing_goes_on(folder: Folder) -> None:
     jobs = [folder.task("a"), folder.task("b", 'echo $$ >"$ELISA_TASK_DIR/pid"; sleep 60'), folder.task("c")]
     process = folder.start(jobs)

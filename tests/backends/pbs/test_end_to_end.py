@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from elisa.model import layout
-from elisa.model.states import EndReason
+from elisa.model.states import AttemptState, EndReason
 from tests.backends.pbs.bench import Bench
 from tests.backends.pbs.elisa_on_pbs import COUNTING, COUNTING_TO_10, ElisaOnPbs, a_state_folder
 
@@ -66,6 +68,58 @@ def test_work_goes_on_from_its_checkpoint_when_its_node_is_lost(history: bool, a
     if history:
         ends = [attempt.end.reason for attempt in elisa.handed_over("count") if attempt.end]
         assert ends == [EndReason.NODE_FAILURE, EndReason.COMPLETED]
+
+
+ENDLESS = """
+name: endless
+project: demo
+tasks:
+  endless: {command: [sleep, "600"], retry: {backoff: {initial: 0s}}%s}
+"""
+
+
+@pytest.mark.parametrize("history", [True, False], ids=["history", "no history"])
+def test_whoever_deletes_a_running_job_is_not_fought(
+    history: bool,  # noqa: FBT001 - of a table
+    a_bench: Callable[..., Bench],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = a_bench(history=history)
+    monkeypatch.setenv("PATH", f"{bench.pbs.bin}:{os.environ['PATH']}")
+    elisa = elisa_on(bench)
+    elisa.submit(ENDLESS % "")
+    elisa.tick_until(lambda: "running" in [one.state for one in elisa.attempts("endless")])
+    delete(bench, number_of_the_running_job(bench))
+    elisa.tick_to_the_end()
+    (attempt,) = elisa.attempts("endless")
+
+    assert elisa.states() == {"endless": "cancelled"}
+    assert attempt.end is not None
+    assert attempt.end.reason is EndReason.CANCELLED
+    assert attempt.end.detail.startswith("terminated by ")
+
+
+def test_job_that_is_taken_out_of_the_queue_of_a_server_without_memory_runs_again_once(
+    a_bench: Callable[..., Bench],
+) -> None:
+    bench = a_bench(history=False)
+    elisa = elisa_on(bench)
+    elisa.submit(ENDLESS % ", placement: {extras: {begin: '12312359'}}")
+    for times in (1, 2):
+        elisa.tick_until(lambda times=times: waiting(elisa, times))  # type: ignore[misc]  # bound at once
+        delete(bench, *(number for number, job in bench.pbs.jobs().items() if job["state"] != "F"))
+    elisa.tick_until(lambda: elisa.states() == {"endless": "held"})
+
+    assert [one.end and one.end.reason for one in elisa.attempts("endless")] == [EndReason.LOST] * 2
+
+
+def waiting(elisa: ElisaOnPbs, times: int) -> bool:
+    attempts = elisa.attempts("endless")
+    return len(attempts) == times and attempts[-1].state is AttemptState.QUEUED
+
+
+def delete(bench: Bench, *numbers: str) -> None:
+    subprocess.run([bench.pbs.bin / "qdel", *numbers], check=True)
 
 
 @pytest.mark.parametrize("fault", ["lose_answer", "lose_number", "die"])
