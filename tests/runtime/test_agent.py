@@ -311,7 +311,9 @@ class TestSignals:
 
     def test_a_request_that_comes_when_the_program_has_ended_takes_nothing_from_its_success(self, case: Case) -> None:
         """On a machine with much to do, the agent hears of both at once, and of the request first."""
-        process = case.start(case.job(argv=["sh", "-c", "echo $$ >pid; while [ ! -e end ]; do sleep 0.02; done"]))
+        process = case.start(
+            case.job(argv=["sh", "-c", "echo $$ >new; mv new pid; while [ ! -e end ]; do sleep 0.02; done"])
+        )
         wait_for(case.task_dir / "pid")
         process.send_signal(signal.SIGSTOP)
         (case.task_dir / "end").touch()
