@@ -11,7 +11,7 @@ import pytest
 from elisa.engine.commands import hold, release
 from elisa.engine.workspace import open_workspace
 from elisa.model.native import Answered, NativeState, Observation, Seen
-from elisa.model.states import EndReason
+from elisa.model.states import AttemptState, EndReason
 from elisa.store.reader import Reader
 from tests.backends.pbs.bench import wait_until
 from tests.backends.pbs.elisa_on_pbs import ElisaOnPbs
@@ -46,6 +46,54 @@ def test_a_held_task_is_held_in_the_queue_and_released_there(site: PbsSite) -> N
         kinds = [row.kind for row in reader.audit(subject=attempt.id) if "noted.native" in row.kind]
     assert [one.native_id for one in elisa.attempts("later")] == [attempt.native_id]
     assert kinds == [f"noted.native_{step}" for step in ("holding", "held", "releasing", "released")]
+
+
+ENDLESS = """
+name: endless
+project: demo
+tasks:
+  endless: {command: [sleep, "600"], retry: {backoff: {initial: 0s}}%s}
+"""
+
+
+def delete(elisa: ElisaOnPbs) -> None:
+    """Delete the newest job by hand; it may be over already."""
+    pbs_id = (elisa.attempts("endless")[-1].native_id or "").partition(".t")[0]
+    subprocess.run(["qdel", pbs_id], capture_output=True, check=False)
+
+
+def newest(elisa: ElisaOnPbs) -> AttemptState | None:
+    attempts = elisa.attempts("endless")
+    return attempts[-1].state if attempts else None
+
+
+def test_whoever_deletes_a_running_job_is_not_fought_whether_its_server_remembers_it_or_not(site: PbsSite) -> None:
+    elisa = site.elisa()
+    elisa.submit(ENDLESS % "")
+    elisa.tick_until(lambda: newest(elisa) is AttemptState.RUNNING)
+    delete(elisa)
+    elisa.tick_to_the_end()
+    (attempt,) = elisa.attempts("endless")
+
+    assert elisa.states() == {"endless": "cancelled"}
+    assert attempt.end is not None
+    assert attempt.end.detail.startswith("terminated by ")
+
+
+def test_who_deletes_jobs_that_wait_sees_them_come_again_once_at_most(site: PbsSite) -> None:
+    elisa = site.elisa()
+    elisa.submit(ENDLESS % ", placement: {extras: {begin: '12312359'}}")
+    for _ in range(2):
+        elisa.tick_until(lambda: newest(elisa) is AttemptState.QUEUED or elisa.states()["endless"] == "cancelled")
+        delete(elisa)
+        elisa.tick_until(lambda: newest(elisa) is not AttemptState.QUEUED)
+    elisa.tick_until(lambda: elisa.states()["endless"] in {"held", "cancelled"})
+
+    ends = [one.end and one.end.reason for one in elisa.attempts("endless")]
+    assert (elisa.states()["endless"], ends) in [
+        ("cancelled", [EndReason.CANCELLED]),
+        ("held", [EndReason.LOST, EndReason.LOST]),
+    ]
 
 
 def chained(site: PbsSite, ahead: int = 4) -> ElisaOnPbs:
