@@ -18,7 +18,7 @@ __all__ = ["PyslurmHere"]
 
 @dataclass(kw_only=True)
 class PyslurmHere:
-    """Without a runner, none is used. `environment` is that of Slurm's programs, `memory` the file that remembers.
+    """With a reason why it is `unwanted`, none is used. `environment` is that of Slurm's programs, `memory` the file that remembers.
 
     libslurm belongs to the process: a thread that submits through it holds `turn`.
     """
@@ -26,13 +26,14 @@ class PyslurmHere:
     runner: Runner | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     memory: Path | None = None
+    unwanted: str = ""
     turn: Lock = field(default_factory=Lock)
 
     @cached_property
     def found(self) -> Probe:
         """Whether it can be imported here."""
-        if self.runner is None:
-            return Probe(problem="site.yaml says `pyslurm: no`")
+        if self.unwanted or self.runner is None:
+            return Probe(problem=self.unwanted)
         return probe(self.runner, self.environment, self.memory)
 
     @cached_property

@@ -43,7 +43,6 @@ def open_slurm(  # noqa: PLR0913 - each of these opens the backend to a part of 
         read = replace(read, path=str(PurePath(found).parent) if found else "")
     environment = client_environment(read)
     programs = runner or SubprocessRunner(environment=environment)
-    looks = runner is None and read.pyslurm is Pyslurm.AUTO
     return SlurmBackend(
         name=name,
         instance=instance,
@@ -51,9 +50,21 @@ def open_slurm(  # noqa: PLR0913 - each of these opens the backend to a part of 
         runner=programs,
         clock=clock,
         uid=os.getuid(),
-        pyslurm=PyslurmHere(runner=programs if looks else None, environment=environment, memory=memory),
+        pyslurm=PyslurmHere(
+            runner=programs if runner is None else None,
+            environment=environment,
+            memory=memory,
+            unwanted=_why_not_pyslurm(read),
+        ),
         topology=topology,
     )
+
+
+def _why_not_pyslurm(options: SlurmOptions) -> str:
+    if options.pyslurm is Pyslurm.NO:
+        return "site.yaml says `pyslurm: no`"
+    # it always asks the controller of its slurm.conf, where all jobs of another cluster would seem to be gone
+    return f"libslurm can't be told of the cluster that site.yaml names: {options.cluster}" if options.cluster else ""
 
 
 def client_environment(options: SlurmOptions) -> dict[str, str]:

@@ -85,7 +85,7 @@ def test_the_matching_release_is_named(slurm: str, words: str) -> None:
 
 def test_a_backend_says_which_way_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elisa.backends.slurm.library_here.load_library", lambda _environment: object())
-    switched_off, here = PyslurmHere(), PyslurmHere()
+    switched_off, here = PyslurmHere(unwanted="site.yaml says `pyslurm: no`"), PyslurmHere()
     here.found = Probe(version="22.5.3")
 
     assert switched_off.advice("22.05.8").what == (

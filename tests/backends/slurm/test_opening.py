@@ -56,3 +56,18 @@ def test_configuration_file_of_the_site_wins(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
 
     assert client_environment(SlurmOptions(conf="/big/slurm.conf"))["SLURM_CONF"] == "/big/slurm.conf"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"pyslurm": False}, "site.yaml says `pyslurm: no`"),
+        ({"cluster": "big"}, "libslurm can't be told of the cluster that site.yaml names: big"),
+    ],
+)
+def test_libslurm_is_not_asked_where_it_would_be_another_cluster_or_is_not_wanted(
+    options: dict[str, object], why: str
+) -> None:
+    backend = open_slurm(SLURM, options, instance="ab12", clock=FakeClock())
+
+    assert (backend.pyslurm.library, backend.pyslurm.found.problem) == (None, why)
