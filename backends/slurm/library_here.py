@@ -18,7 +18,9 @@ __all__ = ["PyslurmHere"]
 
 @dataclass(kw_only=True)
 class PyslurmHere:
-    """With a reason why it is `unwanted`, none is used. `environment` is that of Slurm's programs, `memory` the file that remembers.
+    """Where it is `unwanted`, for that reason, it is not looked for.
+
+    `environment` is that of Slurm's programs, `memory` the file that remembers.
 
     libslurm belongs to the process: a thread that submits through it holds `turn`.
     """
