@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 
 from elisa.backends.slurm.options import SlurmOptions
@@ -63,10 +64,10 @@ def _argv(scontrol: str, options: SlurmOptions) -> tuple[str, ...]:
     return (scontrol, *((f"--cluster={options.cluster}",) if options.cluster else ()), "--oneliner")
 
 
-def parse_nodes(text: str) -> tuple[NodeView, ...]:
-    """Return the nodes that exist; future ones are left out."""
+def parse_nodes(text: str, zone: tzinfo | None = UTC) -> tuple[NodeView, ...]:
+    """Return the nodes that exist; future ones are left out. Times are those of a `zone`, or None for this process's."""
     records = (_pairs(line) for line in text.split("\n"))
-    return tuple(_node(record) for record in records if "NodeName" in record and "FUTURE" not in record["State"])
+    return tuple(_node(record, zone) for record in records if "NodeName" in record and "FUTURE" not in record["State"])
 
 
 def _pairs(line: str) -> dict[str, str]:
@@ -76,7 +77,7 @@ def _pairs(line: str) -> dict[str, str]:
     return pairs
 
 
-def _node(record: Mapping[str, str]) -> NodeView:
+def _node(record: Mapping[str, str], zone: tzinfo | None) -> NodeView:
     cpus = _number(record.get("CPUEfctv") or record.get("CPUTot"))
     memory_mib = _number(record.get("RealMemory"))
     gpus, used = _gpus(record.get("Gres", "")), _used(record)
@@ -91,7 +92,7 @@ def _node(record: Mapping[str, str]) -> NodeView:
         features=tuple(filter(None, record.get("ActiveFeatures", "").split(","))),
         partitions=tuple(filter(None, record.get("Partitions", "").split(","))),
         state=node_state(record.get("State", "")),
-        booted_at=parse_time(record.get("BootTime", "")),
+        booted_at=parse_time(record.get("BootTime", ""), zone),
         is_off=is_off(record.get("State", "")),
     )
 

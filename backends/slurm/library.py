@@ -5,7 +5,6 @@ libslurm holds one configuration for the life of the process: a second cluster i
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,10 @@ from typing import Any
 
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.identity import JobKey, component_of, tag_of_name
-from elisa.backends.slurm.library_records import node_of, partition_of, records_of
+from elisa.backends.slurm.inventory import parse_nodes
+from elisa.backends.slurm.library_records import partition_of, records_of
 from elisa.backends.slurm.library_submit import description_of_job
+from elisa.backends.slurm.libslurm import Libslurm
 from elisa.backends.slurm.options import SlurmOptions
 from elisa.backends.slurm.states import Record, whole
 from elisa.model.errors import Unavailable
@@ -22,8 +23,6 @@ from elisa.model.native import JobRequest, NodeView, PartitionView
 
 __all__ = ["SlurmLibrary", "load_library"]
 
-# slurm_errno.h, the same number in every release since 2.0
-_NO_CHANGE_IN_DATA = 1900
 _in_use: list[tuple[str, SlurmLibrary]] = []
 
 
@@ -62,12 +61,12 @@ class SlurmLibrary:
     def __init__(self, pyslurm: Any) -> None:  # noqa: ANN401 - a module that is not here when types are checked
         self._pyslurm = pyslurm
         self._release = tuple(map(int, pyslurm.__version__.split(".")[:2]))
-        self._changes = _Changes()
+        self._libslurm = Libslurm()
         self._jobs: list[tuple[int, Record]] | None = None
 
     def jobs(self, uid: int, instance: str) -> Mapping[JobKey, Record]:
         """Return a user's jobs that carry this instance's tags. Raises Unavailable."""
-        if self._jobs is None or self._changes.any():
+        if self._jobs is None or self._libslurm.have_jobs_changed():
             found = self._load(self._pyslurm.Jobs)
             self._jobs = [(job.user_id, record) for job in found for record in records_of(job)]
         parts: dict[JobKey, list[Record]] = {}
@@ -78,12 +77,10 @@ class SlurmLibrary:
         return {key: whole(records) for key, records in parts.items()}
 
     def nodes(self) -> tuple[NodeView, ...] | None:
-        """Return the nodes that exist; None where some have GPUs: pyslurm does not fetch how many are in use.
-
-        Raises Unavailable.
-        """
-        nodes = tuple(node_of(node) for node in self._load(self._pyslurm.Nodes) if "FUTURE" not in node.state)
-        return None if any(node.gpus for node in nodes) else nodes
+        """Return the nodes that exist; None where only scontrol tells them so that they can be read. Raises Unavailable."""
+        # not pyslurm's: they do not tell how many of the GPUs are in use
+        told = self._libslurm.nodes()
+        return None if told is None else parse_nodes(told, zone=None)
 
     def partitions(self) -> tuple[PartitionView, ...]:
         """Return the partitions. Raises Unavailable."""
@@ -121,23 +118,3 @@ class SlurmLibrary:
 def _is_inside_a_job() -> bool:
     """Tell whether pyslurm would hand on variables of a job that this process runs in: it takes all of Slurm's own."""
     return any(name.startswith("SLURM_") and name != "SLURM_CONF" for name in os.environ)
-
-
-class _Changes:
-    """libslurm's "changed since", which pyslurm does not offer: a millisecond where nothing changed, however many jobs."""
-
-    def __init__(self) -> None:
-        # pyslurm loaded libslurm for everybody: its functions are this process's own
-        self._libslurm = ctypes.CDLL(None, use_errno=True)
-        self._seen_at = 0
-
-    def any(self) -> bool:
-        """Tell whether any job changed since this was last asked; True also where the controller does not answer."""
-        message = ctypes.POINTER(ctypes.c_long)()
-        if self._libslurm.slurm_load_jobs(ctypes.c_long(self._seen_at), ctypes.byref(message), ctypes.c_uint16(0)) == 0:
-            # job_info_msg_t begins with the times of the last backfill and of the last change, by the controller's clock
-            self._seen_at = max(message[0], message[1])
-            self._libslurm.slurm_free_job_info_msg(message)
-            return True
-        # the function that tells it is gone since Slurm 23.11; the C library's own number is in each release the same
-        return ctypes.get_errno() != _NO_CHANGE_IN_DATA

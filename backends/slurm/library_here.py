@@ -21,7 +21,6 @@ class PyslurmHere:
     """Where it is `unwanted`, for that reason, it is not looked for.
 
     `environment` is that of Slurm's programs, `memory` the file that remembers.
-
     libslurm belongs to the process: a thread that submits through it holds `turn`.
     """
 

@@ -1,25 +1,21 @@
-"""What pyslurm says of jobs, nodes and partitions, in the words of the command-line tools.
+"""What pyslurm says of jobs and partitions, in the words of the command-line tools.
 
-The attributes are those of pyslurm 22.5 to 25.11, https://pyslurm.github.io: `Job`, `Node` and `Partition`.
+The attributes are those of pyslurm 22.5 to 25.11, https://pyslurm.github.io: `Job` and `Partition`.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
-from elisa.backends.slurm.inventory import is_off, node_state
 from elisa.backends.slurm.states import Record
-from elisa.model.native import NodeView, PartitionView
-from elisa.model.resources import is_shared
+from elisa.model.native import PartitionView
 
-__all__ = ["LibraryJob", "LibraryNode", "LibraryPartition", "node_of", "partition_of", "records_of"]
+__all__ = ["LibraryJob", "LibraryPartition", "partition_of", "records_of"]
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
-_GPU = re.compile(r"(gpu|shard|mps)(?::([A-Za-z][A-Za-z0-9_.-]*))?")
 
 
 class LibraryJob(Protocol):
@@ -42,22 +38,6 @@ class LibraryJob(Protocol):
     array_id: int | None
     array_task_id: int | None
     array_tasks_waiting: str | None
-
-
-class LibraryNode(Protocol):
-    """What is read of a `pyslurm.Node`."""
-
-    name: str
-    state: str
-    effective_cpus: int | None
-    total_cpus: int | None
-    allocated_cpus: int | None
-    real_memory: int | None
-    allocated_memory: int | None
-    configured_gres: Mapping[str, int] | None
-    active_features: list[str] | None
-    partitions: list[str] | None
-    boot_time: int | None
 
 
 class LibraryPartition(Protocol):
@@ -106,36 +86,6 @@ def _numbers(job: LibraryJob) -> Iterator[str]:
 
 def _time(seconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
-
-
-def node_of(node: LibraryNode) -> NodeView:
-    """Return a node as `scontrol show node` would show it, with all its GPUs free."""
-    cpus = node.effective_cpus or node.total_cpus or 0
-    memory_mib = node.real_memory or 0
-    gpus = tuple(_gpus(node.configured_gres or {}))
-    return NodeView(
-        name=node.name,
-        cpus=cpus,
-        memory_mib=memory_mib,
-        free_cpus=max(0, cpus - (node.allocated_cpus or 0)),
-        free_memory_mib=max(0, memory_mib - (node.allocated_memory or 0)),
-        gpus=gpus,
-        free_gpus=gpus,
-        features=tuple(node.active_features or ()),
-        partitions=tuple(node.partitions or ()),
-        state=node_state(node.state),
-        booted_at=_time(node.boot_time),
-        is_off=is_off(node.state),
-    )
-
-
-def _gpus(gres: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    found = ((_GPU.fullmatch(name), count) for name, count in gres.items())
-    counts: Counter[str] = Counter()
-    for match, count in found:
-        if match is not None:
-            counts[match[1] if is_shared(match[1]) else match[2] or ""] += int(count)
-    yield from counts.items()
 
 
 def partition_of(partition: LibraryPartition) -> PartitionView:

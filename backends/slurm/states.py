@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from elisa.backends.slurm.identity import component_of
 from elisa.model.ids import NativeId
@@ -199,9 +199,12 @@ def parse_exit(text: str) -> tuple[int | None, int | None]:
     return (None, status & 0x7F) if status & 0x7F else (status >> 8, None)
 
 
-def parse_time(text: str) -> datetime | None:
-    """Return a time such as `2026-11-24T02:27:33`, printed under TZ=UTC; None for `N/A`, `NONE` and `Unknown`."""
+def parse_time(text: str, zone: tzinfo | None = UTC) -> datetime | None:
+    """Return a time such as `2026-11-24T02:27:33`; None for `N/A`, `NONE` and `Unknown`.
+
+    It was printed under the TZ of a `zone`, or None for that of this process.
+    """
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
     except ValueError:
         return None

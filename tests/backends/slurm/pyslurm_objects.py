@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.backends.slurm.jobs import FIRST, INSTANCE
 
-__all__ = ["AT", "a_job", "a_node", "a_partition"]
+__all__ = ["AT", "a_job", "a_partition"]
 
 AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -32,23 +32,6 @@ def a_job(**more: object) -> Any:
         "array_id": None,
         "array_task_id": None,
         "array_tasks_waiting": None,
-    }
-    return SimpleNamespace(**(fields | more))
-
-
-def a_node(**more: object) -> Any:
-    fields: dict[str, object] = {
-        "name": "n1",
-        "state": "IDLE",
-        "effective_cpus": 8,
-        "total_cpus": 8,
-        "allocated_cpus": 3,
-        "real_memory": 16000,
-        "allocated_memory": 1000,
-        "configured_gres": {},
-        "active_features": ["ib"],
-        "partitions": ["low"],
-        "boot_time": None,
     }
     return SimpleNamespace(**(fields | more))
 

@@ -18,7 +18,7 @@ from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.model.errors import Unavailable
 from elisa.model.native import ClusterView
 from tests.backends.slurm.jobs import FIRST, INSTANCE, PLAIN, ScriptedRunner, a_request, backend_with, recording
-from tests.backends.slurm.pyslurm_objects import a_job, a_node, a_partition
+from tests.backends.slurm.pyslurm_objects import a_job, a_partition
 
 
 class Collection:
@@ -37,12 +37,20 @@ class RPCError(Exception):
     """As pyslurm's."""
 
 
-class Changes:
-    def __init__(self, *answers: str) -> None:
-        self._answers = list(answers)
+class Told:
+    """What libslurm itself tells: whether jobs changed, call by call, and the nodes."""
 
-    def any(self) -> bool:
-        return bool(self._answers.pop(0))
+    def __init__(self, *changes: str, nodes: str | None = "") -> None:
+        self._changes = list(changes)
+        self._nodes = nodes
+        self.asked = 0
+
+    def have_jobs_changed(self) -> bool:
+        return bool(self._changes.pop(0))
+
+    def nodes(self) -> str | None:
+        self.asked += 1
+        return self._nodes
 
 
 class Description:
@@ -60,16 +68,15 @@ def a_pyslurm(**more: object) -> Any:
         "__version__": "22.5.3",
         "RPCError": RPCError,
         "Jobs": Collection(a_job(), a_job(id=8, user_id=0), a_job(id=9, name="theirs")),
-        "Nodes": Collection(a_node(), a_node(name="n2", state="FUTURE")),
         "Partitions": Collection(a_partition()),
         "JobSubmitDescription": Description,
     }
     return SimpleNamespace(**(fields | more))
 
 
-def a_library(pyslurm: Any, changes: Changes | None = None) -> SlurmLibrary:
+def a_library(pyslurm: Any, told: Told | None = None) -> SlurmLibrary:
     library = SlurmLibrary(pyslurm)
-    library._changes = changes or Changes()  # type: ignore[assignment]
+    library._libslurm = told or Told()  # type: ignore[assignment]
     return library
 
 
@@ -79,7 +86,7 @@ def test_only_the_users_own_jobs_of_this_instance_are_told() -> None:
 
 def test_jobs_are_fetched_again_only_if_something_changed() -> None:
     pyslurm = a_pyslurm()
-    library = a_library(pyslurm, Changes("", "yes"))
+    library = a_library(pyslurm, Told("", "yes"))
 
     for _ in range(3):
         library.jobs(1000, INSTANCE)
@@ -121,41 +128,6 @@ def test_a_controller_that_does_not_answer_is_unavailable() -> None:
         library.jobs(1000, INSTANCE)
 
 
-class Libslurm:
-    """`slurm_load_jobs` of a controller whose jobs changed at some second."""
-
-    def __init__(self) -> None:
-        self.changed_at = 100
-        self.errno = 1900
-        self.freed = 0
-        self.message = (library_module.ctypes.c_long * 2)()
-
-    def slurm_load_jobs(self, since: Any, message: Any, _flags: Any) -> int:
-        if self.errno != 1900 or since.value > self.changed_at:
-            library_module.ctypes.set_errno(self.errno)
-            return -1
-        self.message[0], self.message[1] = 90, self.changed_at + 1
-        pointer = library_module.ctypes.POINTER(library_module.ctypes.c_long)
-        message._obj.contents = library_module.ctypes.cast(self.message, pointer).contents
-        return 0
-
-    def slurm_free_job_info_msg(self, _message: Any) -> None:
-        self.freed += 1
-
-
-def test_changed_since_is_asked_by_the_controllers_own_clock() -> None:
-    changes, libslurm = library_module._Changes(), Libslurm()
-    changes._libslurm = libslurm  # type: ignore[assignment]
-
-    answers = [changes.any(), changes.any()]
-    libslurm.changed_at = 200
-    answers.append(changes.any())
-    libslurm.errno = 1800
-    answers.append(changes.any())
-
-    assert (answers, libslurm.freed) == ([True, False, True, True], 2)
-
-
 def test_one_process_uses_libslurm_for_one_cluster_only(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("pyslurm")
     module.__dict__["__version__"] = "22.5.3"
@@ -171,17 +143,26 @@ def test_one_process_uses_libslurm_for_one_cluster_only(monkeypatch: pytest.Monk
     assert library_module.os.environ["SLURM_CONF"] == "/mine"
 
 
-def test_a_cluster_is_told_through_the_library_but_for_gpus_in_use() -> None:
-    nodes = {"scontrol show node": recording("scontrol-node", "22.05.8")}
+def seen(runner: ScriptedRunner, told: Told) -> ClusterView:
+    here = PyslurmHere()
+    here.library = a_library(a_pyslurm(), told)
+    return replace(backend_with(runner), pyslurm=here).cluster()
 
-    def seen(runner: ScriptedRunner, pyslurm: Any) -> ClusterView:
-        here = PyslurmHere()
-        here.library = a_library(pyslurm)
-        return replace(backend_with(runner), pyslurm=here).cluster()
 
-    without = seen(ScriptedRunner({}), a_pyslurm())
-    with_gpus = seen(ScriptedRunner(nodes), a_pyslurm(Nodes=Collection(a_node(configured_gres={"gpu": 4}))))
+def test_nodes_are_asked_for_once_with_their_gpus_in_use() -> None:
+    runner = ScriptedRunner({})
+    told = Told(nodes="NodeName=n1 CPUTot=8 Gres=gpu:a100:4 GresUsed=gpu:a100:3(IDX:0-2) State=MIXED\n")
 
-    assert [node.name for node in without.nodes] == ["n1"]
-    assert len(with_gpus.nodes) == 4
-    assert [partition.name for partition in with_gpus.partitions] == ["low"]
+    cluster = seen(runner, told)
+
+    assert [(node.name, node.gpus, node.free_gpus) for node in cluster.nodes] == [
+        ("n1", (("a100", 4),), (("a100", 1),))
+    ]
+    assert [partition.name for partition in cluster.partitions] == ["low"]
+    assert (told.asked, runner.asked) == (1, [])
+
+
+def test_nodes_that_libslurm_would_print_in_a_way_of_the_users_are_told_by_scontrol() -> None:
+    runner = ScriptedRunner({"scontrol show node": recording("scontrol-node", "22.05.8")})
+
+    assert len(seen(runner, Told(nodes=None)).nodes) == 4

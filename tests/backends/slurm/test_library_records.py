@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from elisa.backends.slurm.library_records import node_of, partition_of, records_of
+from elisa.backends.slurm.library_records import partition_of, records_of
 from elisa.backends.slurm.library_submit import description_of_job
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.states import Record
 from elisa.model.ids import NativeId
-from elisa.model.native import NodeState, NodeView, PartitionView
+from elisa.model.native import PartitionView
 from elisa.model.resources import GpuRequest, Resources
 from tests.backends.slurm.jobs import FIRST, INSTANCE, PLAIN, a_request
-from tests.backends.slurm.pyslurm_objects import AT, a_job, a_node, a_partition
+from tests.backends.slurm.pyslurm_objects import AT, a_job, a_partition
 
 
 def test_a_job_is_told_in_the_words_of_squeue() -> None:
@@ -49,23 +49,6 @@ def test_a_job_that_died_of_a_signal_has_no_exit_code() -> None:
 )
 def test_elements_of_arrays_are_told_one_by_one(fields: Mapping[str, object], numbers: list[str]) -> None:
     assert [record.job for record in records_of(a_job(**fields))] == numbers
-
-
-def test_a_node_is_told_as_by_scontrol() -> None:
-    assert node_of(
-        a_node(state="IDLE+DRAIN", configured_gres={"gpu:a100": 4, "gpu": 1, "shard": 8, "mps:a100": 400})
-    ) == NodeView(
-        name="n1",
-        cpus=8,
-        memory_mib=16000,
-        free_cpus=5,
-        free_memory_mib=15000,
-        gpus=(("a100", 4), ("", 1), ("shard", 8), ("mps", 400)),
-        free_gpus=(("a100", 4), ("", 1), ("shard", 8), ("mps", 400)),
-        features=("ib",),
-        partitions=("low",),
-        state=NodeState.DRAINED,
-    )
 
 
 def test_limits_of_a_partition_are_told_in_seconds() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from elisa.backends.slurm.states import Record, describe, parse_exit, parse_time
@@ -127,6 +129,16 @@ def test_state_that_nobody_knows_changes_nothing_and_is_kept() -> None:
 )
 def test_exit_status_is_read_in_both_of_its_forms(text: str, expected: tuple[int | None, int | None]) -> None:
     assert parse_exit(text) == expected
+
+
+def test_time_that_was_printed_in_this_process_is_of_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EAST-2")
+    time.tzset()
+    try:
+        assert parse_time("2026-11-24T02:27:33", zone=None) == parse_time("2026-11-24T00:27:33")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("text", ["N/A", "NONE", "None", "Unknown", ""])
