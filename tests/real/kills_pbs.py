@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.backends.pbs.elisa_on_pbs import FINAL, ElisaOnPbs, a_state_folder
+from tests.backends.pbs.elisa_on_pbs import FINAL, ElisaOnPbs
 from tests.real.kills import Tally, wait_for_lines
+from tests.real.pbs_programs import before, through_programs
 
 __all__ = ["PbsDaemon", "elisa_killed", "elisa_killed_and_server_stopped", "server_in_trouble"]
 
 # More than a tick may submit, so that each round leaves some to the next; every other task asks for something of its own.
 _BATCH, _PER_TICK = 16, 4
-_PROGRAMS = ("qstat", "qselect", "qdel", "qsig", "qalter", "qhold", "qrls", "pbsnodes", "pbs_rstat")
 # What never reached PBS waits a moment before it is submitted again, not half a minute.
 _SOON = "retry: {backoff: {initial: 1s, maximum: 2s}}"
 # Longer than a stopped server makes an answer late.
@@ -96,7 +95,7 @@ def _campaign(folder: Path, times: int, seed: int, trouble: Trouble) -> Tally:
             _submit(elisa, tasks)
             tasks += _BATCH
         troubles += trouble(elisa, chance)
-    _quiet_qsub(elisa)
+    before(elisa, "qsub", "")
     elisa.tick_until(lambda: len(elisa.states()) == tasks and set(elisa.states().values()) <= FINAL, within_s=600)
     ran = Counter(int(line) for line in (elisa.folder / "ran").read_text().split())
     return Tally(
@@ -108,23 +107,11 @@ def _campaign(folder: Path, times: int, seed: int, trouble: Trouble) -> Tally:
 
 
 def _ready(folder: Path) -> ElisaOnPbs:
-    """Return a state folder that calls PBS through programs of its own."""
-    programs = folder / "bin"
-    programs.mkdir()
-    for name in ("qsub", *_PROGRAMS):
-        (programs / name).symlink_to(_program(name))
-    elisa = a_state_folder(folder, path=programs, submit_timeout_s=20)
+    elisa = through_programs(folder)
     site = elisa.home / "site.yaml"
     rules = site.read_text().replace("grace: 2s, absences: 2", f"grace: {_GRACE_S}s, absences: 3")
     site.write_text(f"{rules}submits_per_tick: {_PER_TICK}\n")
     return elisa
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise FileNotFoundError(name)
-    return found
 
 
 def _submit(elisa: ElisaOnPbs, first: int) -> None:
@@ -138,11 +125,9 @@ def _submit(elisa: ElisaOnPbs, first: int) -> None:
 
 def _begun(elisa: ElisaOnPbs, chance: random.Random, longest_s: float) -> subprocess.Popen[bytes]:
     """Start a tick, and return it up to so long after the beginning of one of its first submissions."""
-    asked, qsub = elisa.folder / "asked", elisa.folder / "bin" / "qsub"
+    asked = elisa.folder / "asked"
     asked.write_text("")
-    qsub.unlink()
-    qsub.write_text(f'#!/bin/sh\necho x >>{asked}\nexec {_program("qsub")} "$@"\n')
-    qsub.chmod(0o755)
+    before(elisa, "qsub", f"echo x >>{asked}")
     ticking = subprocess.Popen(
         [sys.executable, "-m", "elisa.cli", "tick"],
         env={**os.environ, "ELISA_HOME": str(elisa.home)},
@@ -153,12 +138,6 @@ def _begun(elisa: ElisaOnPbs, chance: random.Random, longest_s: float) -> subpro
     wait_for_lines(asked, chance.randint(1, 2), ticking)
     time.sleep(chance.uniform(0, longest_s))
     return ticking
-
-
-def _quiet_qsub(elisa: ElisaOnPbs) -> None:
-    qsub = elisa.folder / "bin" / "qsub"
-    qsub.unlink()
-    qsub.symlink_to(_program("qsub"))
 
 
 def _kill(ticking: subprocess.Popen[bytes]) -> bool:
