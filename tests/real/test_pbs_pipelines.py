@@ -182,3 +182,26 @@ def test_work_of_several_time_limits_goes_on_without_a_tick_and_does_no_step_twi
     assert (elisa.folder / "sum").read_text().split() == [str(sum(range(18)))]
     assert elisa.states() == {"long": "succeeded"}
     assert not jobs_left(site, elisa, "long")
+
+
+def test_attempts_queued_ahead_do_nothing_where_the_one_in_front_fails(site: PbsSite) -> None:
+    elisa = chained(site)
+    script = f"echo x >>{elisa.folder}/ran; while [ ! -e {elisa.folder}/go ]; do sleep 0.1; done; exit 3"
+    elisa.submit(f"""
+        name: long
+        project: demo
+        tasks:
+          long:
+            command: [sh, -c, '{script}']
+            expected: 10m
+            checkpoint: {{lead: 1s}}
+            retry: 0
+            resources: {{walltime: 2m}}
+    """)
+    elisa.tick_until(lambda: len(elisa.attempts("long")) > 1 and bool(ran(elisa)))
+    (elisa.folder / "go").touch()
+    wait_until(lambda: not jobs_left(site, elisa, "long"), within_s=90)
+    elisa.tick_to_the_end()
+
+    assert elisa.states() == {"long": "failed"}
+    assert ran(elisa) == ["x"]
