@@ -37,7 +37,9 @@ EVERYTHING = Resources(
 # What tells one job from another, and what the way it was submitted leaves on it.
 DIFFERENT = re.compile(
     r"\b(JobId|JobName|\w*Time|StdOut|StdErr|AllocNode:Sid|Command|LastSchedEval|Priority|Reason|Scheduler"
-    r"|KillOInInvalidDependent|OOMKillStep|TresPerTask)=\S+ ?"
+    r"|KillOI?nInvalidDependent|OOMKillStep|TresPerTask)=\S+ ?"
+    # a line of words, which 25.11 shows of a job that a program submitted
+    r"|\bSubmitLine=.*?(?= \w+=|$)"
 )
 
 
