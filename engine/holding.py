@@ -25,7 +25,7 @@ from elisa.model.task import Attempt, in_front
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
-__all__ = ["holding_stops", "keep_holds"]
+__all__ = ["Kept", "holding_stops", "keep_holds"]
 
 # As long it may fill a place of the window and keep what it reserved.
 _KEPT_FOR = timedelta(minutes=15)
@@ -50,6 +50,13 @@ _OURS = frozenset({_Step.HOLDING, _Step.HELD, _Step.RELEASING})
 class _Last(NamedTuple):
     step: _Step
     at: datetime
+
+
+class Kept(NamedTuple):
+    """The attempts whose native jobs are held, and let go, by a manager that this tick asked to."""
+
+    held: tuple[AttemptId, ...]
+    released: tuple[AttemptId, ...]
 
 
 def holding_stops(
@@ -79,10 +86,11 @@ def keep_holds(
     managers: Managers,
     live: Mapping[AttemptId, Attempt],
     polls: Mapping[BackendName, Poll],
-) -> None:
+) -> Kept:
     """Hold the jobs that wait of tasks that somebody wants held, and release those that are wanted no more.
 
-    `live` are the attempts that are not being stopped. What somebody released by other means is wanted held no more.
+    Return those of which the managers did so. `live` are the attempts that are not being stopped. What somebody released by
+    other means is wanted held no more.
     """
     wanted = {attempt.id for attempt in _wanted(writer, live)}
     known = {name: last for name, last in _known(writer).items() if name in live}
@@ -93,10 +101,10 @@ def keep_holds(
     writer.apply([_note(live[name], _Step.RELEASED) for name in sorted((ours & queued - wanted) | let_go)])
     writer.apply([_unwanted(live[name]) for name in sorted(let_go)])
     holding = _Call(before=_Step.HOLDING, done=_Step.HELD, refused=_Step.NOT_HELD, ask=managers.hold)
-    _carry_out(ws, writer, holding, [live[name] for name in sorted(wanted & queued - let_go)], known)
+    now_held = _carry_out(ws, writer, holding, [live[name] for name in sorted(wanted & queued - let_go)], known)
     releasing = _Call(before=_Step.RELEASING, done=_Step.RELEASED, refused=_Step.RELEASING, ask=managers.release)
     held = {name for name in ours - wanted if states[name] is NativeState.HELD}
-    _carry_out(ws, writer, releasing, [live[name] for name in sorted(held)], known)
+    return Kept(now_held, _carry_out(ws, writer, releasing, [live[name] for name in sorted(held)], known))
 
 
 def _wanted(reader: Reader, live: Mapping[AttemptId, Attempt]) -> Sequence[Attempt]:
@@ -143,7 +151,9 @@ class _Call(NamedTuple):
 
 def _carry_out(
     ws: Workspace, writer: Writer, call: _Call, attempts: Iterable[Attempt], known: Mapping[AttemptId, _Last]
-) -> None:
+) -> tuple[AttemptId, ...]:
+    """Ask each manager once; return those of which it did what it was asked."""
+    did: list[AttemptId] = []
     groups: dict[BackendName, dict[NativeId, Attempt]] = defaultdict(dict)
     for attempt in attempts:
         if attempt.native_id is not None:
@@ -157,7 +167,9 @@ def _carry_out(
         if done is not None:
             answers = {one: call.done if native_id in done else call.refused for native_id, one in group.items()}
             writer.apply([_note(one, step) for one, step in answers.items() if step is not call.before])
+            did += [one.id for one, step in answers.items() if step is call.done]
         ws.crash("hold.noted")
+    return tuple(did)
 
 
 def _note(attempt: Attempt, step: _Step) -> Noted:

@@ -20,6 +20,8 @@ _NOBODY: Mapping[BackendName, str] = MappingProxyType({})
 class TickReport:
     """Counts and ids of one tick. `moved` tasks changed state because of what they need; `waiting` ones were passed over.
 
+    The native jobs of `held`, `released` and `reordered` attempts wait, and were kept from starting, let go, or given another
+    place in their queue, as their managers confirmed.
     `unsettled` attempts may or may not have been submitted: later ticks find out. `in_doubt` counts those whose job is
     over or gone without a word from it; a few more ticks decide. `alarms` are for a person. `revision` is that of
     the store when the tick left it, `tick` the number of the tick, which `elisa replay` takes.
@@ -34,6 +36,9 @@ class TickReport:
     rejected: tuple[AttemptId, ...] = ()
     withdrawn: tuple[AttemptId, ...] = ()
     stopped: tuple[AttemptId, ...] = ()
+    held: tuple[AttemptId, ...] = ()
+    released: tuple[AttemptId, ...] = ()
+    reordered: tuple[AttemptId, ...] = ()
     unsettled: tuple[AttemptId, ...] = ()
     waiting: int = 0
     live: tuple[AttemptId, ...] = ()
@@ -62,6 +67,9 @@ class TickReport:
             "rejected": self.rejected,
             "withdrawn": self.withdrawn,
             "stopped": self.stopped,
+            "held": self.held,
+            "released": self.released,
+            "reordered": self.reordered,
             "unsettled": self.unsettled,
         }
 
@@ -70,12 +78,7 @@ class TickReport:
         return {
             "events": self.events,
             "bad_events": self.bad_events,
-            "ended": len(self.ended),
-            "submitted": len(self.submitted),
-            "rejected": len(self.rejected),
-            "withdrawn": len(self.withdrawn),
-            "stopped": len(self.stopped),
-            "unsettled": len(self.unsettled),
+            **{what: len(attempts) for what, attempts in self.ids().items()},
             "waiting": self.waiting,
             "live": len(self.live),
             "unreachable": ", ".join(sorted(self.unreachable)),

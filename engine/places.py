@@ -40,8 +40,10 @@ class _Known(NamedTuple):
     asked: int
 
 
-def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snapshot, now: datetime) -> int:
-    """Give waiting jobs new places where their managers would serve them in another order; return how many were moved.
+def keep_order(
+    ws: Workspace, reader: Reader, managers: Managers, plan_of: Snapshot, now: datetime
+) -> tuple[AttemptId, ...]:
+    """Give waiting jobs new places where their managers would serve them in another order; return those that were moved.
 
     `plan_of` is what the tick's plan looked at: the same rules order what waits already. Which place a job has, and in which
     order it was asked for, is remembered in a file; losing it costs a few calls.
@@ -51,7 +53,7 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
     queues = _queues(live, able)
     known = _read(ws) if queues else {}
     if not any(len(queue) > 1 or queue[0].id not in known for queue in queues.values()):
-        return 0
+        return ()
     tasks = sorted({attempt.task for queue in queues.values() for attempt in queue})
     rank = ranks_of(reader, tasks, plan_of, now)
     classes = {task.id: CLASS_RANK[task.spec.priority] for task in reader.tasks(tasks).values()}
@@ -75,7 +77,7 @@ def keep_order(ws: Workspace, reader: Reader, managers: Managers, plan_of: Snaps
             moved |= {attempt: known[attempt]._replace(place=place) for attempt, place in places.items()}
     if moved or fresh:
         _write(ws, {**known, **moved}, {attempt.id for attempt in live})
-    return len(moved)
+    return tuple(moved)
 
 
 def _queues(live: Iterable[Attempt], able: Collection[BackendName]) -> Mapping[tuple[BackendName, str], list[Attempt]]:

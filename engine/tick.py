@@ -132,12 +132,12 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     leaving = {stop.attempt.id for stop in stops}
     stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
     stopped = send_stops(ws, writer, managers, stops)
-    keep_holds(ws, writer, managers, {name: one for name, one in by_id.items() if name not in stopped}, polls)
+    kept = keep_holds(ws, writer, managers, {name: one for name, one in by_id.items() if name not in stopped}, polls)
     submitting = Submitting(ws, writer, health, plan, now, fused)
     acted = submitting.carry_out()
     chaining = Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now, decided=plan)
     chaining.carry_out(submitting)
-    keep_order(ws, writer, managers, plan.snapshot, now)
+    reordered = keep_order(ws, writer, managers, plan.snapshot, now)
     health.save()
     report = TickReport(
         at=now,
@@ -149,6 +149,9 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
         rejected=tuple(acted.rejected),
         withdrawn=tuple(acted.withdrawn),
         stopped=stopped,
+        held=kept.held,
+        released=kept.released,
+        reordered=reordered,
         unsettled=(*observed.unsettled, *acted.uncertain),
         waiting=len(passed_over),
         live=(*by_id, *acted.submitted, *acted.uncertain),

@@ -48,6 +48,9 @@ def print_report(report: TickReport, *, json: bool) -> None:
         "stopped": report.stopped,
         "rejected": report.rejected,
         "withdrawn": report.withdrawn,
+        "held": report.held,
+        "released": report.released,
+        "reordered": report.reordered,
         "unsettled": report.unsettled,
     }
     words = [f"{len(attempts)} {verb}" for verb, attempts in told.items() if attempts]

@@ -205,6 +205,36 @@ def test_cancelled_task_is_taken_out_of_its_hold(world: World) -> None:
     assert world.states()["next"] is TaskState.CANCELLED
 
 
+def test_tick_tells_which_jobs_it_held_and_released(world: World) -> None:
+    attempt = world.attempts("next")[-1].id
+    hold(world.workspace(), ids(world))
+    first, second = world.tick(), world.tick()
+    release(world.workspace(), ids(world))
+    third, fourth = world.tick(), world.tick()
+
+    told = [(report.held, report.released) for report in (first, second, third, fourth)]
+    assert told == [((attempt,), ()), ((), ()), ((), (attempt,)), ((), ())]
+    assert (third.facts()["held"], third.facts()["released"]) == (0, 1)
+
+
+@pytest.mark.parametrize("why", ["it does not answer", "it refuses"])
+def test_tick_does_not_tell_of_what_a_manager_did_not_do(world: World, why: str) -> None:
+    cluster(world).is_away = why == "it does not answer"
+    cluster(world).refuses = why == "it refuses"
+    hold(world.workspace(), ids(world))
+
+    assert world.tick().held == ()
+    assert cluster(world).asked == ["hold"]
+
+
+def test_tick_does_not_tell_as_its_own_what_somebody_else_released(world: World) -> None:
+    number = held(world)
+    release(world.workspace(), ids(world))
+    world.cluster.release([number])
+
+    assert world.tick().released == ()
+
+
 def test_what_was_done_stands_in_the_audit(world: World) -> None:
     held(world)
     release(world.workspace(), ids(world))

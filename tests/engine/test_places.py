@@ -83,11 +83,11 @@ def test_queue_that_is_in_order_costs_no_call(world: World) -> None:
 def test_change_of_the_rules_moves_jobs_in_the_queue_once(world: World) -> None:
     world.site = site("importance", "fifo")
 
-    for _ in range(3):
-        world.tick()
+    reports = [world.tick() for _ in range(3)]
 
     # the others stay where their class has put them: the important one goes before them all
     assert queue(world).asked == [{native(world, "w2"): 4}]
+    assert [report.reordered for report in reports] == [(world.attempts("w2")[-1].id,), (), ()]
     assert_sound(world)
 
 
@@ -149,6 +149,7 @@ def test_manager_that_does_not_hear_is_asked_again(world: World) -> None:
     world.tick()
 
     assert "sim" in report.unreachable
+    assert report.reordered == ()
     assert len(queue(world).asked) == 1
 
 
