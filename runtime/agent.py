@@ -44,7 +44,8 @@ __all__ = [
     "INVALID_DATA",
     "NOT_BEGUN",
     "REFUSED",
-    "decline_job",
+    "decline",
+    "do_job",
     "run_job",
 ]
 
@@ -93,28 +94,32 @@ class _Session(NamedTuple):
     gpus: tuple[str, ...] = ()
 
 
-def run_job(path: str, share_s: Callable[[], int] | None = None) -> int:
+def run_job(path: str) -> int:
     """Do what the instructions at `path` say; return the status to exit with."""
-    return _claim_and_do(path, share_s, None)
-
-
-def decline_job(path: str, why: str, *, was_asked: bool = False, taken: Mapping[str, str] = _NOTHING) -> int:
-    """Claim the attempt with the instructions at `path`, and say that it did not begin, and why.
-
-    `was_asked`: its native job was asked to leave, and the resource manager knows why; `taken` tells what it said already.
-    """
-    return _claim_and_do(path, lambda: 0, _Declined(why, was_asked, taken))
-
-
-def _claim_and_do(path: str, share_s: Callable[[], int] | None, declined: _Declined | None) -> int:
-    block_signals()
     try:
         job = read_job(path)
-        if declined is not None:
-            job = job._replace(behind=())  # nobody need have finished for this one not to begin
     except JobError as error:
         _log(str(error))
         return CANNOT_START
+    return do_job(job)
+
+
+def do_job(job: Job, share_s: Callable[[], int] | None = None) -> int:
+    """Do what the instructions say; return the status to exit with."""
+    return _claim_and_do(job, share_s, None)
+
+
+def decline(job: Job, why: str, *, was_asked: bool = False, taken: Mapping[str, str] = _NOTHING) -> int:
+    """Claim the attempt with these instructions, and say that it did not begin, and why.
+
+    `was_asked`: its native job was asked to leave, and the resource manager knows why; `taken` tells what it said already.
+    """
+    # Nobody need have finished for this one not to begin.
+    return _claim_and_do(job._replace(behind=()), lambda: 0, _Declined(why, was_asked, taken))
+
+
+def _claim_and_do(job: Job, share_s: Callable[[], int] | None, declined: _Declined | None) -> int:
+    block_signals()
     native = native_job(dict(os.environ))
     try:
         make_folder(job.event_dir)

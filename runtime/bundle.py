@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Callable, Mapping, NamedTuple
 
-from elisa.runtime.agent import CANNOT_START, decline_job, run_job
+from elisa.runtime.agent import CANNOT_START, decline, do_job
 from elisa.runtime.crash import crash
 from elisa.runtime.job import Job, JobError, read_job
 from elisa.runtime.start import die_with_parent
@@ -126,13 +126,13 @@ class _Run:
         taken = _who_deletes() if self._is_leaving else {}
         for why, members in dropped.items():
             for member in members:
-                decline_job(self._bundle.members[member].path, why, was_asked=self._is_leaving, taken=taken)
+                decline(self._bundle.members[member], why, was_asked=self._is_leaving, taken=taken)
         return 0
 
     def _start(self, member: int, lane: int) -> None:
         crash("bundle.start")
-        path = self._bundle.members[member].path
-        pid = _fork(lambda: run_job(path, share_s=lambda: self._book(lane)))
+        job = self._bundle.members[member]
+        pid = _fork(lambda: do_job(job, share_s=lambda: self._book(lane)))
         self._running[pid] = (member, lane)
         crash("bundle.started")
 

@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple
 
 from elisa.runtime.chain import wait_for_others
 from elisa.runtime.crash import crash
-from elisa.runtime.durable import publish_file
+from elisa.runtime.durable import leave_mark, publish_file
 from elisa.runtime.eventfile import Scalar
 from elisa.runtime.evidence import Identity, has_ended, kill_all, own_identity, processes_of, start_ticks
 from elisa.runtime.job import Job
@@ -104,7 +104,7 @@ def claim_task(job: Job, native: NativeJob, sleep: Callable[[float], None] = tim
     claim = _take(job, native)
     try:
         _refuse_if_over(job)
-        _end_leftovers(job, sleep)
+        _end_leftovers(job, claim, sleep)
     except RefusedError:
         release(job, claim)
         raise
@@ -168,7 +168,7 @@ def _refuse_if_over(job: Job) -> None:
 
 def _read_fence(job: Job) -> int:
     try:
-        with open(os.path.join(job.claim_dir, "fence"), encoding="ascii", errors="replace") as stream:
+        with open(os.path.join(job.claim_dir, "fence"), "rb") as stream:
             text = stream.read(20).strip()
     except FileNotFoundError:
         return 0
@@ -280,7 +280,7 @@ def read_done(job: Job) -> tuple[int, dict[str, Scalar]] | None:
 
 def release(job: Job, claim: Claim) -> None:
     """Say that nothing of this incarnation runs any more."""
-    publish_file(_released_path(job, claim.incarnation), b"")
+    leave_mark(_released_path(job, claim.incarnation))
 
 
 def _refuse_while_older_lives(job: Job, sleep: Callable[[float], None]) -> None:
@@ -335,9 +335,15 @@ def _server_now(job: Job) -> float:
         os.unlink(path)
 
 
-def _end_leftovers(job: Job, sleep: Callable[[float], None]) -> None:
-    """Kill what earlier holders of this task left running on this host; raises RefusedError if it will not die."""
+def _end_leftovers(job: Job, claim: Claim, sleep: Callable[[float], None]) -> None:
+    """Kill what earlier holders of this task left running on this host; raises RefusedError if it will not die.
+
+    Nobody starts a program before the disk has a claim of his, so that under the first claim of all nothing is looked for:
+    to read the environment of every process takes longer than all that a short task needs else.
+    """
     attempts = [name for name, _ in _attempts(job)]
+    if claim.incarnation == 0 and attempts == [job.attempt]:
+        return
     deadline = time.monotonic() + _KILL_WAIT_S
     while True:
         left = [pid for attempt in attempts for pid in processes_of(job.home, attempt) if start_ticks(pid) is not None]

@@ -9,7 +9,16 @@ from typing import Union
 
 from elisa.runtime.crash import crash
 
-__all__ = ["create_file", "make_folder", "new_file", "publish_file", "replace_file", "sync_folder", "write_all"]
+__all__ = [
+    "create_file",
+    "leave_mark",
+    "make_folder",
+    "new_file",
+    "publish_file",
+    "replace_file",
+    "sync_folder",
+    "write_all",
+]
 
 # Some user-space filesystems have no hard links; there O_EXCL decides, and a reader may see a half-written file.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -61,6 +70,17 @@ def create_file(path: StrPath, data: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def leave_mark(path: StrPath) -> None:
+    """Put an empty file at `path`, on the disk when this returns, whoever else may have done so.
+
+    With nothing in it, it is whole from the moment that it has its name, and only the name has to reach the disk.
+    """
+    crash("mark.create")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    crash("mark.created")
+    sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 def _draft(path: StrPath) -> str:

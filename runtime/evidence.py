@@ -25,8 +25,8 @@ class Identity(NamedTuple):
 
 def _boot_id() -> str:
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-            return stream.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as stream:
+            return stream.read().strip().decode()
     except OSError:
         return ""
 

@@ -11,7 +11,7 @@ import json
 import os
 from typing import Callable, NamedTuple
 
-from elisa.runtime.durable import publish_file
+from elisa.runtime.durable import leave_mark, publish_file
 from elisa.runtime.eventfile import read_records
 from elisa.runtime.job import Job
 
@@ -77,7 +77,7 @@ def is_recalled(job: Job) -> bool:
 
 def recall(job: Job) -> None:
     """Say that this attempt will never begin, to those that are queued behind it. Raises OSError."""
-    publish_file(_recall_mark(job, job.attempt), b"")
+    leave_mark(_recall_mark(job, job.attempt))
 
 
 def _recall_mark(job: Job, attempt: str) -> str:

@@ -289,12 +289,28 @@ def started_for(home: Path, seconds: str) -> subprocess.Popen[bytes]:
 
 def test_a_leftover_that_cannot_be_killed_forbids_to_run(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     job = a_job(case)
+    hold(case, pid=a_dead_pid())
     monkeypatch.setattr(claims, "processes_of", lambda _home, _attempt: [os.getpid()])
     monkeypatch.setattr(claims, "kill_all", lambda _pids: None)
     monkeypatch.setattr(claims, "_KILL_WAIT_S", 0.0)
 
     with pytest.raises(RefusedError, match="cannot be killed"):
-        claim_task(job, SLURM)
+        claim_task(job, NativeJob("78", 0))
+
+
+@pytest.mark.parametrize(("number", "earlier", "looked_for"), [(1, "", []), (1, "1", [1]), (2, "1", [1, 2])])
+def test_leftovers_are_looked_for_only_where_somebody_claimed_before(
+    case: Case, monkeypatch: pytest.MonkeyPatch, number: int, earlier: str, looked_for: list[int]
+) -> None:
+    job = a_job(case, number)
+    if earlier:
+        hold(case, f"{TASK}.{earlier}", pid=a_dead_pid())
+    looked: list[str] = []
+    monkeypatch.setattr(claims, "processes_of", lambda _home, attempt: looked.append(attempt) or [])
+
+    claim_task(job, NativeJob("78", 0))
+
+    assert looked == [f"{TASK}.{one}" for one in looked_for]
 
 
 def test_of_eight_processes_one_wins(case: Case) -> None:

@@ -60,6 +60,28 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, name: str, mon
         durable.make_folder(name)
 
 
+def test_a_mark_is_empty_private_and_on_the_disk_whoever_left_it_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Any] = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+
+    durable.leave_mark(tmp_path / "f")
+    durable.leave_mark(tmp_path / "f")
+
+    assert ((tmp_path / "f").read_bytes(), (tmp_path / "f").stat().st_mode & 0o777) == (b"", 0o600)
+    assert synced == [str(tmp_path)] * 2
+
+
+def test_a_mark_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "f").symlink_to("elsewhere")
+
+    with pytest.raises(OSError, match="symbolic links"):
+        durable.leave_mark(tmp_path / "f")
+
+    assert names(tmp_path) == ["f"]
+
+
 def _without_links(source: Any, target: Any) -> None:
     raise OSError(errno.EPERM, "no links here")
 
