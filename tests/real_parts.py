@@ -54,6 +54,8 @@ PARTS: dict[str, RealPart] = {
     "torch": RealPart(module="torch", how="make frameworks"),
     "tensorflow": RealPart(module="tensorflow", how="make frameworks"),
     "sklearn": RealPart(module="sklearn", how="make env"),
+    "pandas": RealPart(module="pandas", how="make frameworks"),
+    "xarray": RealPart(module="xarray", how="make frameworks"),
     "psycopg": RealPart(module="psycopg", how="make frameworks"),
     # No Debian release has a PBS, so nobody can be asked to have one. Its tests run wherever there is one.
     "pbs": RealPart(

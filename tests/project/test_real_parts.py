@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.real_parts import PARTS, RealPart, require_real
@@ -49,3 +51,11 @@ def test_part_that_is_a_module_is_there_if_it_can_be_found(monkeypatch: pytest.M
 
     monkeypatch.setitem(PARTS, "framework", RealPart(module="json", how="make frameworks"))
     require_real("framework")
+
+
+def test_no_test_skips_for_want_of_a_module_where_it_must_be_there(project_root: Path) -> None:
+    """`importorskip` knows nothing of `ELISA_REQUIRE_REAL`."""
+    asked = "pytest.importor" + "skip("
+    found = [path.name for path in (project_root / "tests").rglob("*.py") if asked in path.read_text(encoding="utf-8")]
+
+    assert found == []

@@ -90,7 +90,7 @@ STORY: Sequence[Sequence[Change]] = (
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
     require_real("postgres")
-    pytest.importorskip("psycopg")
+    require_real("psycopg")
     with PostgresServer() as running:
         yield running
 
@@ -285,6 +285,7 @@ def test_a_writer_that_waits_in_vain_has_done_nothing(home: Path, url: str) -> N
 
 
 def test_a_server_that_is_not_there_is_told_without_the_password(home: Path) -> None:
+    require_real("psycopg")
     layout.database_url(home).write_text("postgresql://ada:secret@localhost:1/none\n")
 
     with pytest.raises(StoreError, match="the database server cannot be reached") as refusal:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -245,16 +246,18 @@ class TestEstimators:
             assert type(restored) is type(model)
             assert np.array_equal(restored.predict(x), model.predict(x)), model
 
-    def test_sparse_matrices_come_back(self, tmp_path: Path) -> None:
-        sparse = pytest.importorskip("scipy.sparse")
+    def test_sparse_matrices_come_back(self, tmp_path: Path, require_real: Callable[..., None]) -> None:
+        require_real("sklearn")
+        sparse = import_module("scipy.sparse")
         matrix = sparse.random(20, 20, 0.3, random_state=1).tocsr()
 
         assert (round_trip(tmp_path, matrix) != matrix).nnz == 0
 
 
 class TestTables:
-    def test_tables_come_back(self, tmp_path: Path) -> None:
-        pandas = pytest.importorskip("pandas", reason="pandas is not here; get it with: pip install pandas")
+    def test_tables_come_back(self, tmp_path: Path, require_real: Callable[..., None]) -> None:
+        require_real("pandas")
+        pandas = import_module("pandas")
         table = pandas.DataFrame(
             {"n": [1, 2], "x": [0.5, np.nan], "s": ["a", "b"], "t": pandas.to_datetime(["2020-01-01", "2021-01-01"])},
             index=pandas.Index(["u", "v"], name="key"),
@@ -268,13 +271,15 @@ class TestTables:
         for one, other in zip(restored["r"], steps, strict=True):
             pandas.testing.assert_index_equal(one, other)
 
-    def test_what_has_no_simple_parts_is_refused(self) -> None:
-        pandas = pytest.importorskip("pandas", reason="pandas is not here; get it with: pip install pandas")
+    def test_what_has_no_simple_parts_is_refused(self, require_real: Callable[..., None]) -> None:
+        require_real("pandas")
+        pandas = import_module("pandas")
         with pytest.raises(NotSavableError):
             Encoder().encode_state(pandas.interval_range(0, 3))
 
-    def test_labelled_arrays_come_back(self, tmp_path: Path) -> None:
-        xarray = pytest.importorskip("xarray", reason="xarray is not here; get it with: pip install xarray")
+    def test_labelled_arrays_come_back(self, tmp_path: Path, require_real: Callable[..., None]) -> None:
+        require_real("xarray")
+        xarray = import_module("xarray")
         field = xarray.DataArray(
             np.random.default_rng(0).random((3, 4)),
             dims=("t", "x"),
