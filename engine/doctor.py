@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -52,6 +53,11 @@ _LONG_WITHOUT_TICK = timedelta(minutes=15)
 _LARGEST_SKEW_S = 5.0
 _LEAST_FREE_MIB = 500
 _NOT_YOURS = "its owner must give you the right, or name a folder of your own with --home or ELISA_HOME"
+_HINTS = {
+    errno.EACCES: _NOT_YOURS,
+    errno.EPERM: _NOT_YOURS,
+    errno.ENAMETOOLONG: "name another folder with --home or ELISA_HOME",
+}
 _AGENT_TIMEOUT_S = 30.0
 # The first SQLite with the fix for the bug that can corrupt a write-ahead log: sqlite.org/wal.html, "The WAL-reset bug".
 _WAL_FIXED = (3, 51, 3)
@@ -59,11 +65,18 @@ _WAL_FIXED = (3, 51, 3)
 
 def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
     """Return all findings, in the order in which to mend them."""
-    if home.exists() and not home.is_dir():
-        hint = "name another folder with --home or ELISA_HOME"
-        return (_bad("state folder", f"{home} is a file, not a folder", hint),)
-    if not home.is_dir():
-        return (_bad("state folder", f"{home} does not exist", "run `elisa init`"),)
+    return tuple(replace(one, hint=_but_not_here(one.hint)) for one in _findings(home, runner or SubprocessRunner()))
+
+
+def _but_not_here(hint: str) -> str:
+    """Return an error's advice without what only sends whoever reads it to where he is."""
+    return "; ".join(part for part in hint.split("; ") if "`elisa doctor`" not in part)
+
+
+def _findings(home: Path, runner: Runner) -> Iterator[Finding]:
+    if missing := tuple(_guarded(_state_folder, home)):
+        yield from missing
+        return
     checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (
         _folder,
         _space,
@@ -79,8 +92,10 @@ def examine(home: Path, runner: Runner | None = None) -> tuple[Finding, ...]:
         _backends,
         _places,
     )
-    found = (finding for check in checks for finding in _guarded(check, home))
-    return (*found, *_agent(runner or SubprocessRunner()), _versions())
+    for check in checks:
+        yield from _guarded(check, home)
+    yield from _agent(runner)
+    yield _versions()
 
 
 def _ok(name: str, what: str) -> Finding:
@@ -102,8 +117,16 @@ def _guarded(check: Callable[[Path], Iterator[Finding]], home: Path) -> Iterator
     except ElisaError as err:
         yield _bad(name, f"{err.what}: {err.why}" if err.why else err.what, err.hint)
     except OSError as err:
-        hint = _NOT_YOURS if isinstance(err, PermissionError) else "check that the filesystem is mounted and not full"
+        hint = _HINTS.get(err.errno or 0, "check that the filesystem is mounted and not full")
         yield _bad(name, f"{err.filename or home}: {err.strerror}", hint)
+
+
+def _state_folder(home: Path) -> Iterator[Finding]:
+    """Tell if there is none: then nothing else can be looked at."""
+    if home.exists() and not home.is_dir():
+        yield _bad("state folder", f"{home} is a file, not a folder", "name another folder with --home or ELISA_HOME")
+    elif not home.is_dir():
+        yield _bad("state folder", f"{home} does not exist", "run `elisa init`")
 
 
 def _folder(home: Path) -> Iterator[Finding]:

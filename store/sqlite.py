@@ -109,7 +109,7 @@ def _error(err: Exception, where: str) -> StoreError:
 
 
 _ELSE = (StoreError, "the database cannot be used", "run `elisa doctor`")
-_BUSY = (StoreBusy, "another process holds the database", "try again in a moment; `elisa doctor` tells who holds it")
+_BUSY = (StoreBusy, "another process holds the database", "try again in a moment")
 _DAMAGED = (
     StoreDamaged,
     "the database is damaged: nothing is submitted from it",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,8 @@ from elisa.engine.doctor import Level, examine
 from elisa.engine.tick import tick
 from elisa.engine.workspace import init_workspace, open_workspace
 from elisa.model import layout
+from elisa.model.errors import StoreError
+from elisa.store.reader import Reader
 
 
 class Starts:
@@ -148,3 +152,50 @@ def test_a_folder_that_cannot_be_written_is_told_once() -> None:
 
     assert [one.level for one in found if one.name == "writing"] == ["bad"]
     assert not {"locks", "clock"} & {one.name for one in found}
+
+
+def _without_a_table(home: Path) -> None:
+    with closing(sqlite3.connect(layout.database(home))) as database:
+        database.execute("DROP TABLE meta")
+
+
+def _with_a_slurm_that_fails(home: Path) -> None:
+    for name in ("squeue", "scontrol", "sinfo", "sacct"):
+        program = home / name
+        program.write_text("#!/bin/sh\necho Unable to contact slurm controller >&2\nexit 1\n")
+        program.chmod(0o700)
+    layout.site_file(home).write_text(f"backends: {{slurm: {{kind: slurm, options: {{path: '{home}'}}}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("harm", "name", "words"),
+    [
+        (_without_a_table, "database", "no such table: meta"),
+        (_with_a_slurm_that_fails, "backend slurm", "Unable to contact slurm controller"),
+    ],
+)
+def test_errors_that_send_their_reader_to_the_doctor_do_not_do_so_here(
+    home: Path, harm: Callable[[Path], None], name: str, words: str
+) -> None:
+    harm(home)
+
+    found = examine(home, Starts())
+
+    assert [words in one.what for one in found if one.name == name] == [True]
+    assert [one.hint for one in found if "elisa doctor" in one.hint] == []
+
+
+def test_advice_that_is_worth_something_here_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> Reader:
+        raise StoreError("it is held", "by another", "run `elisa doctor`; wait a moment; then ask again")
+
+    monkeypatch.setattr("elisa.engine.doctor.Reader.open", refuse)
+
+    assert {one.hint for one in examine(home, Starts()) if one.name == "database"} == {"wait a moment; then ask again"}
+
+
+def test_folder_that_cannot_be_looked_at_is_a_finding(tmp_path: Path) -> None:
+    [finding] = examine(tmp_path / ("x" * 300), Starts())
+
+    assert (finding.name, finding.level) == ("state folder", "bad")
+    assert finding.what.endswith("File name too long")
