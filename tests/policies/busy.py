@@ -27,7 +27,7 @@ __all__ = ["Busy", "Work"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A task: it runs for `steps` of its walltime. `came` is the step at which it became ready."""
+    """A task: it runs for `steps`, whatever its walltime. `came` is the step at which it became ready."""
 
     id: str
     project: str
@@ -36,6 +36,7 @@ class Work:
     uid: int = 1000
     priority: int = 2
     importance: float = 0.0
+    deadline_s: float = 0.0
     gang: str = ""
     came: int = 0
     saves: bool = False
@@ -184,6 +185,7 @@ class Busy:
                 owner_uid=work.uid,
                 priority=work.priority,
                 importance=work.importance,
+                deadline_s=work.deadline_s,
                 age_s=60.0 + self.step_s * (self.now - work.came),
                 gang=gangs.index(work.gang) if work.gang else -1,
             )
