@@ -16,6 +16,7 @@ from elisa.runtime.claim import (
     RefusedError,
     claim_task,
     continued,
+    is_superseded,
     look_at_fence,
     native_job,
     read_done,
@@ -29,7 +30,7 @@ from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
 from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.segment import newest_saved, say_goes_on
-from elisa.runtime.start import Started, StartError, adopt_orphans, open_output, start_program
+from elisa.runtime.start import StartError, adopt_orphans, open_output, start_program
 from elisa.runtime.supervise import FENCED, Ending, Supervisor, block_signals, usage_data
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ _REFUSED_RANK = 2**40  # an agent that is refused must not take numbers from the
 _TELL_S = 60.0
 _LONGEST_LOOK_S = 10.0  # between two looks for restart files
 _LONGEST_SILENCE_S = 10.0  # between two signs of life: whose node was given up stops itself within that time
+_RECENT_S = 1.0
 _SIGNS = 4  # in the silence that is taken for death: a machine under load may be late with one
 
 
@@ -80,14 +82,16 @@ class _Declined(NamedTuple):
 
 
 class _Session(NamedTuple):
-    """`share_s` returns the seconds to charge the attempt with, where its native job is shared; None where it is not.
+    """`contact` is the monotonic time before the claim was made.
 
+    `share_s` returns the seconds to charge the attempt with, where its native job is shared; None where it is not.
     With `declined` the program is not to be run. `gpus` are those that it gets.
     """
 
     job: Job
     claim: Claim
     files: EventFiles
+    contact: float
     restart_files: RestartFiles | None = None
     share_s: Callable[[], int] | None = None
     declined: _Declined | None = None
@@ -124,13 +128,14 @@ def _claim_and_do(job: Job, share_s: Callable[[], int] | None, declined: _Declin
     try:
         make_folder(job.event_dir)
         job = continued(job)
+        contact = time.monotonic()
         claim = claim_task(job, native)
     except OSError as error:
         return _refused(job, native, RefusedError(f"the claim cannot be made: {error}"))
     except RefusedError as error:
         return _refused(job, native, error)
     files = EventFiles(job.event_dir, job.attempt, claim.incarnation, job.key)
-    return _run_claimed(_Session(job, claim, files, share_s=share_s, declined=declined))
+    return _run_claimed(_Session(job, claim, files, contact, share_s=share_s, declined=declined))
 
 
 def _log(text: str) -> None:
@@ -164,7 +169,8 @@ def _has_told_end(job: Job) -> bool:
 def _run_claimed(session: _Session) -> int:
     job, claim, files = session.job, session.claim, session.files
     data: dict[str, Scalar] = {"host": socket.gethostname(), "pid": os.getpid(), "native_id": claim.native_id}
-    _write(files, "claimed", data, is_durable=True)
+    # It need not be on the disk before what follows it in its file: the claim itself is, and that is what keeps others out.
+    _write(files, "claimed", data)
     _forget_stop(job)
     if session.declined is not None:
         if session.declined.was_asked:
@@ -192,15 +198,19 @@ def _run_claimed(session: _Session) -> int:
 
 
 def _look_before_start(session: _Session) -> float:
-    """Leave a sign of life, and return from when it counts: to make ready may have taken longer than a node is waited for."""
-    began = time.monotonic()
+    """Return from when the last sign of life counts: to make ready may have taken longer than a node is waited for.
+
+    The claim is one, and another is left only where it was not made just now.
+    """
+    job, claim, now = session.job, session.claim, time.monotonic()
+    is_recent = now - session.contact < min(_RECENT_S, job.self_fence_s / _SIGNS)
     try:
-        is_superseded = look_at_fence(session.job, session.claim)
+        is_over = is_superseded(job, claim) if is_recent else look_at_fence(job, claim)
     except OSError as error:
         raise _CutOffError(f"the state folder is out of reach: {error}") from error
-    if is_superseded:
+    if is_over:
         raise _CutOffError("another attempt was allowed after this one")
-    return began
+    return session.contact if is_recent else now
 
 
 def _with_restart_files(session: _Session) -> _Session:
@@ -259,29 +269,31 @@ def _open_outputs(job: Job) -> tuple[IO[bytes], IO[bytes]]:
     return stdout, stderr
 
 
-def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> Started:
+def _start(session: _Session, outputs: tuple[IO[bytes], IO[bytes]]) -> int:
     job, claim = session.job, session.claim
     deadline = deadline_of(job, os.environ, time.time())
     env = environment_of(job, os.environ, incarnation=claim.incarnation, deadline=deadline)
     adopt_orphans()
     crash("agent.start")
     workdir = job.workdir or job.task_dir
-    started = start_program(argv_of(job), workdir=workdir, env=env, stdout=outputs[0], stderr=outputs[1])
+    pid = start_program(argv_of(job), workdir=workdir, env=env, stdout=outputs[0], stderr=outputs[1])
     crash("agent.started")
-    return started
+    return pid
 
 
-def _supervise(session: _Session, started: Started, outputs: tuple[IO[bytes], IO[bytes]], contact: float) -> int:
+def _supervise(session: _Session, pid: int, outputs: tuple[IO[bytes], IO[bytes]], contact: float) -> int:
     job, claim = session.job, session.claim
     look_s = min(_LONGEST_SILENCE_S, job.self_fence_s / _SIGNS)
     courier = Courier(session.files, lambda: look_at_fence(job, claim), contact=contact, look_s=look_s)
     courier.send(
         "started",
-        {"host": socket.gethostname(), "pid": started.pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
+        {"host": socket.gethostname(), "pid": pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
     )
+    if session.restart_files is not None:
+        courier.start()  # to look at them may take long
     watch = _begin_watch(session, courier)
     saved_at = (lambda: watch.saved_at) if watch else (lambda: float("-inf"))
-    supervisor = Supervisor(job, started, courier, tuple(dict.fromkeys(outputs)), saved_at)
+    supervisor = Supervisor(job, pid, courier, tuple(dict.fromkeys(outputs)), saved_at)
     try:
         ending = supervisor.run()
         if watch is not None:
@@ -307,6 +319,8 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
     job, claim = session.job, session.claim
     status, why, detail = ending.status(), ending.why, ""
     is_success = status == 0 and not why
+    if is_success and job.outputs:
+        courier.start()  # to check them may take long
     bad = _first_bad(job.outputs, job.task_dir, courier.send) if is_success else ""
     if bad:
         status, why, detail, is_success = INVALID_DATA, "invalid_data", f"output {bad}", False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 import time
 from collections import deque
 from typing import Callable, NamedTuple
@@ -25,7 +25,7 @@ class _Letter(NamedTuple):
 
 
 class Courier:
-    """Writes events in a thread of its own, in order, again and again until each is written.
+    """Writes events in order, again and again until each is written: from `start` on in a thread of its own.
 
     `look` is called after every heartbeat and every `look_s` seconds. It leaves a sign of life where the engine sees it,
     tells whether this attempt is superseded, and raises OSError where the filesystem is out of reach. Nothing else proves
@@ -48,21 +48,31 @@ class Courier:
         self._retry_s = retry_s
         self._look_s = look_s
         self._letters: deque[_Letter] = deque()
-        self._changed = threading.Condition()
+        self._lock = _thread.allocate_lock()  # of `_thread`: see FenceGuard
+        self._bell = _thread.allocate_lock()  # free while there is something new
+        self._bell.acquire()
+        self._end = _thread.allocate_lock()  # held while the thread works
+        self._is_started = False
         self._is_closing = False
         self._contact = time.monotonic() if contact is None else contact
         self._look_at = self._contact + look_s
-        self._thread = threading.Thread(target=self._carry, name="courier", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Write and look from now on; to be called by one thread only, the same that calls `close`."""
+        if self._is_started:
+            return
+        self._is_started = True
+        self._end.acquire()
+        _thread.start_new_thread(self._work, ())
 
     def send(self, kind: str, data: dict[str, Scalar], *, is_durable: bool = False) -> None:
         """Hand over an event. Of heartbeats that could not be written only the newest waits."""
-        with self._changed:
+        with self._lock:
             if kind == "heartbeat":
                 self._letters = deque(letter for letter in self._letters if letter.kind != "heartbeat")
             if len(self._letters) < _MOST_WAITING or is_durable:
                 self._letters.append(_Letter(kind, data, time.time(), is_durable))
-            self._changed.notify()
+        self._ring()
 
     def silent_s(self) -> float:
         """Return for how long the filesystem has not been in reach.
@@ -72,38 +82,72 @@ class Courier:
         return time.monotonic() - self._contact
 
     def close(self, timeout_s: float) -> bool:
-        """Wait until everything is written, `timeout_s` at most; tell whether it is."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Wait until everything is written, `timeout_s` at most; tell whether it is.
+
+        Where nothing has been started, all is written here and now, if it can be.
+        """
+        self._is_closing = True
+        if not self._is_started and self._write_all():
+            return True
+        self.start()
+        self._ring()
+        return self._end.acquire(timeout=timeout_s)
+
+    def _write_all(self) -> bool:
+        """Write what waits; tell whether all of it could be.
+
+        A disk that does not answer holds the agent here, as it would a moment later at the mark that its claim is released.
+        """
+        while self._letters:
+            if not self._write(self._letters[0]):
+                return False
+            self._letters.popleft()
+        return True
+
+    def _ring(self) -> None:
+        with self._lock:
+            if self._bell.locked():
+                self._bell.release()
+
+    def _work(self) -> None:
+        try:
+            self._carry()
+        finally:
+            self._end.release()
 
     def _carry(self) -> None:
         while True:
-            with self._changed:
-                if not self._letters and self._is_closing:
-                    return
-                if not self._letters:
-                    self._changed.wait(max(0.0, self._look_at - time.monotonic()))
-                letter = self._letters[0] if self._letters else None
+            letter = self._next()
             if letter is not None:
                 self._deliver(letter)
+            elif self._is_closing:
+                return
+            else:
+                self._bell.acquire(timeout=max(0.0, self._look_at - time.monotonic()))
             if time.monotonic() >= self._look_at:
                 self._look()
 
+    def _next(self) -> _Letter | None:
+        with self._lock:
+            return self._letters[0] if self._letters else None
+
     def _deliver(self, letter: _Letter) -> None:
-        try:
-            self._files.write(letter.kind, letter.data, letter.at, is_durable=letter.is_durable)
-        except OSError:
+        if not self._write(letter):
             time.sleep(self._retry_s)
             return
         self._done_with(letter)
         if letter.kind == "heartbeat":
             self._look()
 
+    def _write(self, letter: _Letter) -> bool:
+        try:
+            self._files.write(letter.kind, letter.data, letter.at, is_durable=letter.is_durable)
+        except OSError:
+            return False
+        return True
+
     def _done_with(self, letter: _Letter) -> None:
-        with self._changed:
+        with self._lock:
             if self._letters and self._letters[0] is letter:
                 self._letters.popleft()
 

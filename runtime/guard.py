@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 from typing import Callable
 
 from elisa.runtime.courier import Courier
@@ -17,24 +17,31 @@ class FenceGuard:
     """Kills in a thread of its own, which touches no filesystem: neither a hanging one nor a slow look can hold it up.
 
     `kill` is called again and again, under `lock`, while a newer attempt is allowed or the folder has been out of reach
-    for `self_fence_s`: until `stand_down`.
+    for `self_fence_s`: from `start` until `stand_down`.
     """
 
     def __init__(self, courier: Courier, self_fence_s: float, kill: Callable[[], object]) -> None:
         self.has_fenced = False
-        self.lock = threading.Lock()
+        # Of `_thread`, as `threading` is a file more to be read, and takes a short task longer than its program.
+        self.lock = _thread.allocate_lock()
         self._courier = courier
         self._self_fence_s = self_fence_s
         self._kill = kill
-        self._is_over = threading.Event()
-        threading.Thread(target=self._watch, name="fence", daemon=True).start()
+        self._is_over = False
+        self._end = _thread.allocate_lock()  # held until the end
+        self._end.acquire()
+
+    def start(self) -> None:
+        """Watch from now on."""
+        _thread.start_new_thread(self._watch, ())
 
     def stand_down(self) -> None:
-        """Kill nothing from now on: to be called under `lock`."""
-        self._is_over.set()
+        """Kill nothing from now on: to be called once, under `lock`."""
+        self._is_over = True
+        self._end.release()
 
     def _watch(self) -> None:
-        while not self._is_over.wait(self._next_look_s()):
+        while not self._end.acquire(timeout=self._next_look_s()):
             if self._courier.superseded or self._courier.silent_s() > self._self_fence_s:
                 self._fence()
 
@@ -44,6 +51,6 @@ class FenceGuard:
 
     def _fence(self) -> None:
         with self.lock:
-            if not self._is_over.is_set():
+            if not self._is_over:
                 self.has_fenced = True
                 self._kill()

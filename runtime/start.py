@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import os
 import signal
-import subprocess
-from typing import IO, Mapping, NamedTuple, Sequence
+from typing import IO, Mapping, NoReturn, Sequence
 
 from elisa.runtime.durable import make_folder
 
-__all__ = ["StartError", "Started", "adopt_orphans", "die_with_parent", "open_output", "start_program"]
+__all__ = ["StartError", "adopt_orphans", "die_with_parent", "open_output", "start_program"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Ignored by whoever began all this (`nohup`, a shell's `&`), these would be so in the program, which is asked to leave by them.
-_OUTLAST_EXEC = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# Ignored by whoever began all this (`nohup`, a shell's `&`), these would be so in the program, which is asked to leave by
+# them; and the last two Python itself ignores.
+_OUTLAST_EXEC = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
+_LAST_STANDARD = 2
 
 
 class StartError(Exception):
     """The program could not be started; the message says why."""
-
-
-class Started(NamedTuple):
-    """A running program; its pid is also that of its session and its process group."""
-
-    pid: int
-    process: subprocess.Popen[bytes]
 
 
 _LIBC = ctypes.CDLL(None)
@@ -59,33 +64,78 @@ def open_output(path: str) -> IO[bytes]:
 
 def start_program(
     argv: Sequence[str], *, workdir: str, env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
-) -> Started:
-    """Start `argv`, without a shell and without input; raises StartError.
+) -> int:
+    """Start `argv`, without a shell and without input, and return its pid: that of its session and process group, too.
 
-    To be called before this process has threads: the child sets its signals right between fork and exec.
+    Raises StartError. To be called before this process has threads: the child sets itself right between fork and exec.
     """
+    hears, tells = os.pipe()  # closed by the exec, which is how the parent learns that the program runs
     agent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become_program(agent, argv, workdir, env, (stdout.fileno(), stderr.fileno(), tells))
+    os.close(tells)
+    with open(hears, "rb") as stream:
+        why = stream.read().decode("utf-8", "surrogateescape")
+    if why:
+        os.waitpid(pid, 0)
+        raise StartError(why)
+    return pid
 
-    def prepare() -> None:
+
+def _become_program(
+    agent: int, argv: Sequence[str], workdir: str, env: Mapping[str, str], fds: tuple[int, int, int]
+) -> NoReturn:
+    """Be the program; or tell why that cannot be, and end."""
+    stdout, stderr, tells = fds
+    try:
+        stdin = _beyond_standard(os.open(os.devnull, os.O_RDONLY))
+        stdout, stderr, tells = map(_beyond_standard, fds)
+        os.setsid()
         for number in _OUTLAST_EXEC:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         die_with_parent(agent)
+        _pass_on(stdin, stdout, stderr)
+        if workdir:
+            os.chdir(workdir)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _execute(argv, env)
+    except (OSError, ValueError) as error:
+        os.write(tells, _why(error, argv, workdir).encode("utf-8", "surrogateescape"))
+    finally:
+        os._exit(255)
 
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=workdir or None,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509  (there are no threads yet)
-        )
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise StartError(_why(error, argv, workdir)) from error
-    return Started(process.pid, process)
+
+def _beyond_standard(fd: int) -> int:
+    """Return `fd` under a number that is not one of the standard ones: an agent may be started without those."""
+    while fd <= _LAST_STANDARD:
+        fd = os.dup(fd)
+    return fd
+
+
+def _pass_on(*standard: int) -> None:
+    """Make these the standard files of what is executed next, which inherits no others, whoever left them open."""
+    for number, fd in enumerate(standard):
+        os.dup2(fd, number)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > _LAST_STANDARD:
+            with contextlib.suppress(OSError):  # the folder itself was one of them
+                os.set_inheritable(fd, False)  # noqa: FBT003  (it has no name)
+
+
+def _execute(argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Be the program, found as a shell finds it; raises OSError or ValueError if it cannot be."""
+    if "/" in argv[0]:
+        os.execve(argv[0], list(argv), env)  # noqa: S606  (what the author asked for)
+    denied: OSError | None = None
+    for folder in env.get("PATH", os.defpath).split(os.pathsep):
+        try:
+            os.execve(os.path.join(folder, argv[0]), list(argv), env)  # noqa: S606  (as above)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            denied = denied or error
+    raise denied or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _why(error: Exception, argv: Sequence[str], workdir: str) -> str:

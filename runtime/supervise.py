@@ -16,7 +16,6 @@ from elisa.runtime.job import Job
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
 from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
 from elisa.runtime.segment import has_steps_left
-from elisa.runtime.start import Started
 from elisa.runtime.stepwords import tells_of_memory
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ _USUAL_LEAD_S = 30.0
 _LEFTOVER_GRACE_S = 1.0
 _LEFTOVER_LIMIT_S = 10.0
 _POLL_S = 0.02
+_UNWATCHED_S = 0.05
 _WAIT_FOR_SAVE_S = 0.2
 _SAVE_SHARE = 0.7  # of the grace, for a program that saves when it is asked to; the rest is to end in
 
@@ -77,15 +77,14 @@ class Supervisor:
     def __init__(
         self,
         job: Job,
-        started: Started,
+        pid: int,
         courier: Courier,
         outputs: tuple[IO[bytes], ...],
         saved_at: Callable[[], float] = lambda: float("-inf"),
     ) -> None:
         self._job = job
         self._saved_at = saved_at
-        self._pid = started.pid
-        self._started = started
+        self._pid = pid
         self._courier = courier
         self._outputs = outputs
         self._limits = Limits(job.memory_mib, job.walltime_s, job.output_limit_mib)
@@ -95,8 +94,10 @@ class Supervisor:
         self._began = time.monotonic()
         self._usage = Sample()
         self._seen = Seen()
-        self._look_at = self._began
-        self._beat_at = self._began
+        # Most of what is short has ended before it is worth watching. Nobody may be taken for dead so soon.
+        self._watch_at = self._began + _UNWATCHED_S
+        self._look_at = self._watch_at
+        self._beat_at = self._watch_at
         self._save_at = self._first_save_at()
         self._asked_at = float("inf")
         self._was_announced = False  # that the walltime ends
@@ -133,11 +134,18 @@ class Supervisor:
         self._signal_group(signal.SIGKILL)
         self._end_leftovers()
 
+    def _begin_watching(self) -> None:
+        """Fence from now on: before the first look at a file that may lie on a disk which does not answer."""
+        if self._watch_at != float("inf"):
+            self._watch_at = float("inf")
+            self._guard.start()
+            self._courier.start()
+
     def _next_due(self) -> float:
         stop_at = min(self._stop.term_at, self._stop.kill_at) if self._stop else float("inf")
         if self._stop and self._stop.term_at != float("inf"):
             stop_at = min(stop_at, time.monotonic() + _WAIT_FOR_SAVE_S)
-        return min(self._look_at, self._beat_at, self._save_at, stop_at)
+        return min(self._watch_at, self._look_at, self._beat_at, self._save_at, stop_at)
 
     def _receive(self, timeout_s: float) -> None:
         info = signal.sigtimedwait(SIGNALS, max(0.0, timeout_s))
@@ -145,7 +153,9 @@ class Supervisor:
             return
         if info.si_signo == signal.SIGCHLD:
             self._reap()
-        elif info.si_signo in _ENDING:
+            return
+        self._begin_watching()
+        if info.si_signo in _ENDING:
             self._reap()  # of two signals that wait, this one comes first: the program may have ended before
             if self._wait_status is None:
                 self._courier.send("stopping", {"signal": info.si_signo, "why": "asked"})
@@ -178,10 +188,11 @@ class Supervisor:
             if pid == self._pid:
                 self._guard.stand_down()
                 self._wait_status = status
-                self._started.process.returncode = status  # so that nobody else waits for it
 
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
+        if now >= self._watch_at:
+            self._begin_watching()
         if now >= self._look_at:
             self._look(now)
         if now >= self._beat_at:
@@ -283,6 +294,7 @@ class Supervisor:
             left = descendants(os.getpid())
             if not left:
                 return
+            self._courier.start()
             is_patient = time.monotonic() - began < _LEFTOVER_GRACE_S
             for pid in left:
                 _send(pid, signal.SIGTERM if is_patient else signal.SIGKILL)

@@ -116,7 +116,7 @@ def test_members_run_one_after_another_each_with_its_own_claim_log_and_end(folde
 
     assert folder.ran() == "abc"
     for name in "abc":
-        assert folder.kinds(name) == ["claimed", "started", "heartbeat", "exited"]
+        assert [kind for kind in folder.kinds(name) if kind != "heartbeat"] == ["claimed", "started", "exited"]
         assert folder.end(name)["exit_code"] == 0
         assert (folder.runs / name / "out").read_text() == f"{name} says\n"
         assert folder.events(name)[0].data["native_id"] == "7"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import _thread
 import errno
 import threading
 import time
@@ -27,7 +28,9 @@ class Files:
 
 
 def a_courier(files: Files, look: Callable[[], bool] = lambda: False, look_s: float = 10.0) -> Courier:
-    return Courier(files, look, retry_s=0.01, look_s=look_s)  # type: ignore[arg-type]  # what it needs of event files
+    courier = Courier(files, look, retry_s=0.01, look_s=look_s)  # type: ignore[arg-type]  # what it needs of event files
+    courier.start()
+    return courier
 
 
 def test_events_arrive_in_order() -> None:
@@ -47,6 +50,35 @@ def test_what_could_not_be_written_is_tried_again() -> None:
 
     assert courier.close(10)
     assert [kind for kind, _, _ in files.written] == ["exited"]
+
+
+def test_one_that_was_not_started_writes_all_at_the_end_without_a_thread() -> None:
+    files, threads = Files(), _thread._count()
+    courier = Courier(files, away)  # type: ignore[arg-type]  # what it needs of event files
+    courier.send("started", {})
+    courier.send("exited", {}, is_durable=True)
+    before = list(files.written)
+
+    assert courier.close(10)
+    assert (before, files.written) == ([], [("started", {}, False), ("exited", {}, True)])
+    assert _thread._count() == threads
+
+
+def test_one_that_was_not_started_tries_again_too() -> None:
+    files = Files(failures=3)
+    courier = Courier(files, away, retry_s=0.01)  # type: ignore[arg-type]  # what it needs of event files
+    courier.send("started", {})
+    courier.send("exited", {}, is_durable=True)
+
+    assert courier.close(10)
+    assert [kind for kind, _, _ in files.written] == ["started", "exited"]
+
+
+def test_one_that_was_not_started_does_not_hold_the_agent_either() -> None:
+    courier = Courier(Files(failures=10**9), away, retry_s=0.01)  # type: ignore[arg-type]  # what it needs of event files
+    courier.send("exited", {})
+
+    assert not courier.close(0.1)
 
 
 def test_of_waiting_heartbeats_the_newest_is_enough() -> None:
@@ -141,6 +173,7 @@ def test_contact_counts_from_before_the_sign_of_life_however_late_the_answer_com
 
     long_ago = time.monotonic() - 100
     courier = Courier(Files(), slow, retry_s=0.01, look_s=0.01, contact=long_ago)  # type: ignore[arg-type]  # as above
+    courier.start()
     wait_until(lambda: courier.silent_s() < 10)
 
     assert courier.silent_s() >= 0.2
