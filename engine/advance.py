@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from elisa.engine.cutoff import fence_s
+from elisa.engine.cutoff import fence_s, longest_silence_s
+from elisa.engine.leftovers import notes_of_left
 from elisa.engine.seals import read_secret
 from elisa.engine.segments import Ahead
 from elisa.engine.settle import call_off, confirm_losses, finished_by
@@ -26,13 +27,14 @@ from elisa.policies.evidence import listen, news_of
 from elisa.policies.lifecycle import LifecycleRules, Observed, Sightings, observe
 from elisa.policies.recovery import RecoveryRules, after_end
 from elisa.policies.segments import hold_back
+from elisa.policies.unheard import UnheardRules
 from elisa.store.reader import Reader
 from elisa.store.writer import Writer
 
 __all__ = ["Evidence", "advance", "weigh", "with_progress"]
 
 # A backend without a queue of its own starts a job at once or never: nothing can come late.
-_AT_ONCE = LifecycleRules(grace_s=0.0, absences=1)
+_AT_ONCE = LifecycleRules(grace_s=0.0, absences=1, unheard=UnheardRules(bound_s=0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,8 @@ def _by_backend(live: Iterable[Attempt]) -> Mapping[BackendName, Sequence[Attemp
 def _rules(ws: Workspace, name: BackendName) -> LifecycleRules:
     backend = ws.backends.get(name)
     if backend is None or backend.capabilities.queues:
-        return ws.site.recovery.rules()
+        rules = ws.site.recovery.rules()
+        return replace(rules, unheard=replace(rules.unheard, older_s=longest_silence_s(ws)))
     return replace(_AT_ONCE, linger_ticks=ws.site.recovery.linger_ticks)
 
 
@@ -109,7 +112,8 @@ def advance(ws: Workspace, writer: Writer, evidence: Evidence) -> Observed:
     observed = confirm_losses(ws.files, ws.home, weigh(ws, with_progress(writer, evidence)))
     observed = hold_back(observed, evidence.live)
     consequences = _consequences(ws, writer, evidence.live, observed.ended, evidence.now)
-    changes = (*evidence.news.cursors, *evidence.news.bad, *observed.changes, *consequences)
+    left = notes_of_left(observed.ended)
+    changes = (*evidence.news.cursors, *evidence.news.bad, *observed.changes, *left, *consequences)
     if changes:
         ws.crash("advance.begin")
         writer.apply(changes)

@@ -24,7 +24,7 @@ from elisa.model.task import Attempt
 from elisa.policies.death import are_proven_dead
 from elisa.store.writer import Writer
 
-__all__ = ["fence_s", "proofs_of_end"]
+__all__ = ["fence_s", "longest_silence_s", "proofs_of_end"]
 
 # Over the time after which a cut-off agent kills its program: clocks of two nodes run apart, and killing takes a moment.
 _MARGIN = 1.25
@@ -33,7 +33,12 @@ _MARGIN = 1.25
 def fence_s(ws: Workspace, attempt: AttemptId) -> float:
     """Return how long `attempt` must have been silent to be surely dead: by the rule that its own agent was given."""
     rule_s = _read_object(ws, layout.job_file(ws.home, attempt)).get("self_fence_s")
-    return _MARGIN * (rule_s if isinstance(rule_s, (int, float)) else ws.site.jobs.self_fence)
+    return _MARGIN * rule_s if isinstance(rule_s, (int, float)) else longest_silence_s(ws)
+
+
+def longest_silence_s(ws: Workspace) -> float:
+    """Return after how long a silent agent is surely dead, by the rule that agents are given now."""
+    return _MARGIN * ws.site.jobs.self_fence
 
 
 def proofs_of_end(ws: Workspace, writer: Writer, managers: Managers, now: datetime) -> Mapping[TaskId, Reason]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from elisa.engine.fence import raise_fence, recall, shut_out
+from elisa.engine.fence import claimed, raise_fence, recall, shut_out
 from elisa.engine.files import Files
 from elisa.model import layout
 from elisa.model.changes import AttemptMoved, AttemptNoted
@@ -45,6 +45,9 @@ def _is_dead(files: Files, home: Path, attempt: Attempt) -> bool:
     if attempt.claimed:
         raise_fence(files, home, task_of(attempt.id), attempt.number + 1)
         return True
+    if claimed(files, home, attempt.id):
+        # Without the fence, which would have a program stop itself that does well.
+        return False
     if attempt.continues is not None:
         return recall(files, home, attempt.id)
     return shut_out(files, home, attempt.id)

@@ -7,10 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from elisa.engine.release import JobRules
-from elisa.engine.site_kinds import Count, Duration, Memory, Section
+from elisa.engine.site_kinds import Count, Duration, DurationOrOff, Memory, Section
 from elisa.model.states import INFRASTRUCTURE_ENDS, EndReason
 from elisa.policies.lifecycle import LifecycleRules
 from elisa.policies.refunds import RefundRules
+from elisa.policies.unheard import UnheardRules
 
 __all__ = ["JobsConfig", "RecoveryConfig", "RefundsConfig"]
 
@@ -83,6 +84,11 @@ class RecoveryConfig(Section):
         default=_LIFECYCLE.linger_ticks,
         description="How many ticks an unexplained end waits for the other word, the job's or the manager's.",
     )
+    unheard: DurationOrOff = Field(
+        default=int(_LIFECYCLE.unheard.bound_s),
+        description="A job that its manager calls running, and whose agent has given no sign for so long, is shut out and"
+        " deleted, and its task tried again. Longer than any prolog and launch takes; `off`: never.",
+    )
 
     refunds: RefundsConfig | None = Field(
         default=None, description="What is given back for work that failures lost; nothing if left out."
@@ -95,4 +101,5 @@ class RecoveryConfig(Section):
             absences=self.absences,
             linger_ticks=self.linger_ticks,
             refunds=None if self.refunds is None else self.refunds.rules(),
+            unheard=UnheardRules(bound_s=self.unheard),
         )

@@ -16,23 +16,25 @@ from elisa.model.decisions import Cancel, Park, Preempt, Resize
 from elisa.model.ids import AttemptId, BackendName, NativeId
 from elisa.model.native import CancelOutcome
 from elisa.model.reasons import Reason, ReasonCode, because
-from elisa.model.states import TaskState
+from elisa.model.states import LIVE_ATTEMPT_STATES, TaskState
 from elisa.model.task import Attempt
 from elisa.policies.lifecycle import Observed
 from elisa.policies.plan import Plan
 from elisa.store.writer import Writer
 
-__all__ = ["Stop", "cancel_idle", "send_stops", "stops_due", "stops_of"]
+__all__ = ["ANSWERED", "Stop", "cancel_idle", "send_stops", "stops_due", "stops_of"]
 
 _log = logging.getLogger(__name__)
-_ANSWERED = "cancel_answered"
+ANSWERED = "cancel_answered"
+"""What is noted of an attempt whose manager has heard that its job is to stop."""
+
 # A job that is still there this long after its grace was over did not hear that it was asked to leave.
 _ASK_AGAIN_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A native job to stop, and why. `is_duplicate`: it is not the attempt's own job, only carries its tag."""
+    """A native job to stop, and why. `is_duplicate`: it is not the attempt's own job, or no more, and only carries its tag."""
 
     attempt: Attempt
     native_id: NativeId
@@ -76,7 +78,7 @@ def stops_due(
 
 def _is_unheard(writer: Writer, attempt: Attempt, asked_by: datetime) -> bool:
     """Tell whether the call may never have been made, or so long ago that it must have been lost on the way."""
-    answers = [row.at for row in writer.audit(subject=attempt.id) if row.kind == f"noted.{_ANSWERED}"]
+    answers = [row.at for row in writer.audit(subject=attempt.id) if row.kind == f"noted.{ANSWERED}"]
     return not answers or max(answers) <= asked_by
 
 
@@ -96,7 +98,8 @@ def send_stops(ws: Workspace, writer: Writer, managers: Managers, stops: Sequenc
     reachable = [stop for stop in stops if stop.attempt.backend not in managers.unreachable]
     if not reachable:
         return ()
-    writer.apply([_wish(stop) for stop in reachable])
+    # That what its attempt was given up with is to go was written down with that end.
+    writer.apply([_wish(stop) for stop in reachable if stop.attempt.state in LIVE_ATTEMPT_STATES])
     ws.crash("stop.sent")
     inside = _stops_inside(reachable, writer.live_attempts())
     leave_jobs(ws, writer, [stop.attempt for stop in inside])
@@ -142,4 +145,4 @@ def _answers(stop: Stop, outcomes: Mapping[NativeId, CancelOutcome]) -> Sequence
         _log.warning("attempt=%s native_id=%s could not be asked to stop", stop.attempt.id, stop.native_id)
         return ()
     facts = {"native_id": stop.native_id, "outcome": outcome.value}
-    return (Noted(subject=stop.attempt.id, what=_ANSWERED, facts=facts),)
+    return (Noted(subject=stop.attempt.id, what=ANSWERED, facts=facts),)

@@ -20,6 +20,7 @@ from elisa.engine.growing import note_room
 from elisa.engine.health import HealthBook
 from elisa.engine.holding import holding_stops, keep_holds
 from elisa.engine.kept_plans import keep
+from elisa.engine.leftovers import leftover_stops
 from elisa.engine.lock import tick_lock
 from elisa.engine.managers import Managers
 from elisa.engine.outcome import TickReport
@@ -131,6 +132,7 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stops += holding_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
+    stops += leftover_stops(writer, now)
     stopped = send_stops(ws, writer, managers, stops)
     kept = keep_holds(ws, writer, managers, {name: one for name, one in by_id.items() if name not in stopped}, polls)
     submitting = Submitting(ws, writer, health, plan, now, fused)

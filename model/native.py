@@ -45,6 +45,9 @@ class NativeState(StrEnum):
 class Seen:
     """A native job that the resource manager described. `detail` is its pending reason or words about its end.
 
+    `given_at` is since when it has all that it needs to run, so that its agent should soon give a sign; None where it waits,
+    is suspended or ends, and where that is not known.
+
     With `is_managers_doing` its manager, or whoever administers it, cancelled it after it was given nodes. With
     `is_unexplained` it was cancelled when it had nodes and its program had not begun, and nobody can tell by whom.
     """
@@ -60,6 +63,7 @@ class Seen:
     nodes: str = ""
     restarts: int = 0
     queued_at: datetime | None = None
+    given_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     raw: str = ""

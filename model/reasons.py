@@ -88,6 +88,7 @@ class ReasonCode(StrEnum):
     SEEN = "seen"  # state, detail
     SAID_BY_JOB = "said_by_job"  # exit_code, signal
     GONE_AFTER_GRACE = "gone_after_grace"
+    NEVER_BEGAN = "never_began"  # native_id, given_s: its manager says that it runs, and its agent never gave a sign
     REFUSED_BY_BACKEND = "refused_by_backend"  # words
     DUPLICATE_CANCELLED = "duplicate_cancelled"  # native_id
     PREEMPTED_FOR = "preempted_for"  # task

@@ -15,6 +15,7 @@ from elisa.model.task import Attempt
 from elisa.policies.badgpus import BadGpu, given_back_from
 from elisa.policies.badnodes import NodeOutcome, NodeRules, Suspect, suspects
 from elisa.policies.unexplained import is_unexplained
+from elisa.policies.unheard import is_unheard
 
 __all__ = [
     "avoid_until",
@@ -135,4 +136,6 @@ def own_bad_nodes(attempts: Sequence[Attempt], bad_gpus: Collection[BadGpu] = ()
 
 
 def _broke(attempt: Attempt) -> bool:
-    return attempt.end is not None and (may_blame(attempt.end.reason) or is_unexplained(attempt))
+    if attempt.end is None:
+        return False
+    return may_blame(attempt.end.reason) or is_unexplained(attempt) or is_unheard(attempt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from elisa.model.events import EventKind, RuntimeEvent
@@ -25,18 +25,22 @@ _TAKES_ALL = frozenset(
 )
 
 
-def own_part(attempt: Attempt, seen: Observation | None, said: Sequence[RuntimeEvent]) -> Observation | None:
+def own_part(
+    attempt: Attempt, seen: Observation | None, said: Sequence[RuntimeEvent], unheard: Collection[AttemptId] = ()
+) -> Observation | None:
     """Return what an answer about the native job says of one attempt in it: all of it where the job is its own.
 
     A job that runs says nothing of those whose turn is to come; one that is over does not say how each of them ended,
-    but for what took it away from the one that ran.
+    but for what took it away from the one that ran. `unheard` are the leaders of those in which nobody gave a sign.
     """
     if attempt.leader is None or not isinstance(seen, Seen):
         return seen
     has_begun = attempt.claimed or any(event.kind is not EventKind.REFUSED for event in said)
     if seen.state is NativeState.RUNNING:
         state = NativeState.RUNNING if has_begun else NativeState.QUEUED
-        return replace(seen, state=state, started_at=None, detail="" if has_begun else seen.detail)
+        given_at = seen.given_at if attempt.leader in unheard else None
+        words = "" if has_begun else seen.detail
+        return replace(seen, state=state, started_at=None, given_at=given_at, detail=words)
     if seen.state is not NativeState.ENDED:
         return seen
     reason = seen.end_reason

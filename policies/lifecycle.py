@@ -23,6 +23,7 @@ from elisa.policies.inbundle import agreed_ids, own_part
 from elisa.policies.power import spent_by
 from elisa.policies.refunds import RefundRules, refunded_s
 from elisa.policies.unexplained import FORGOTTEN, VANISHED
+from elisa.policies.unheard import UNHEARD, UnheardRules, given_for_s, is_overdue, unheard_bundles
 
 __all__ = ["LifecycleRules", "Observed", "Sightings", "observe"]
 
@@ -44,13 +45,15 @@ class LifecycleRules:
     A job that cannot be found is given up after `grace_s` (for answers that come late), after `absences` complete
     listings without it, and after as many ticks in which it said nothing. `linger_ticks` is how long an exit that may have
     been forced waits for the manager's reason, and an unexplained ending for the job's own word.
-    `refunds` says what lost work is not booked; None books all.
+    `refunds` says what lost work is not booked; None books all. `unheard` is how long a job may be called running before its
+    agent gives a sign; that takes `absences` such answers in a row, too.
     """
 
     grace_s: float = 120.0
     absences: int = 3
     linger_ticks: int = 2
     refunds: RefundRules | None = None
+    unheard: UnheardRules = field(default_factory=UnheardRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +82,12 @@ def observe(
     """
     said = by_attempt(events)
     draft = _Draft(now=now, rules=rules, agreed=agreed_ids(live, said, found))
+    unheard = unheard_bundles(live, said)
     for attempt in live:
-        seen = own_part(attempt, _answer(attempt, polls.get(attempt.backend)), said.get(attempt.id, ()))
-        if attempt.id in said or attempt.id in found or _is_news(attempt, seen):
+        answer = _answer(attempt, polls.get(attempt.backend))
+        seen = own_part(attempt, answer, said.get(attempt.id, ()), unheard)
+        is_news = _is_news(attempt, seen) or is_overdue(attempt, seen, now, rules.unheard)
+        if attempt.id in said or attempt.id in found or is_news:
             heard = listen(said[attempt.id]) if attempt.id in said else _SILENT
             _follow(draft, attempt, heard, seen, found.get(attempt.id))
         elif attempt.native_id is None:
@@ -214,8 +220,13 @@ def _requeue(draft: _Draft, attempt: Attempt, heard: Heard, seen: Observation | 
 
 def _move_on(draft: _Draft, attempt: Attempt, heard: Heard, seen: Seen | None) -> None:
     """Move forward to the state that the job or the manager shows, never back."""
-    if seen is not None and (attempt.absences or attempt.quiet_ticks):
-        draft.changes.append(AttemptNoted(attempt=attempt.id, absences=0, quiet_ticks=0))
+    is_unheard = not heard.is_alive and is_overdue(attempt, seen, draft.now, draft.rules.unheard)
+    quiet_ticks = attempt.quiet_ticks + 1 if is_unheard else 0
+    if is_unheard and quiet_ticks >= draft.rules.absences:
+        _give_up_unheard(draft, attempt, heard, seen)
+        return
+    if seen is not None and (attempt.absences or attempt.quiet_ticks != quiet_ticks):
+        draft.changes.append(AttemptNoted(attempt=attempt.id, absences=0, quiet_ticks=quiet_ticks))
     shown = _MOVES_TO.get(seen.state, attempt.state) if seen is not None else attempt.state
     target = AttemptState.RUNNING if heard.started is not None else shown
     if _RANK[target] > _RANK[attempt.state]:
@@ -223,6 +234,13 @@ def _move_on(draft: _Draft, attempt: Attempt, heard: Heard, seen: Seen | None) -
     words = _words(seen) if seen is not None else attempt.native_detail
     if words != attempt.native_detail:
         draft.changes.append(AttemptNoted(attempt=attempt.id, native_detail=words))
+
+
+def _give_up_unheard(draft: _Draft, attempt: Attempt, heard: Heard, seen: Seen | None) -> None:
+    given_s = int(given_for_s(seen, draft.now) or 0)
+    end = End(reason=EndReason.LOST, detail=UNHEARD, step=_last_step(attempt))
+    reason = because(ReasonCode.NEVER_BEGAN, native_id=str(attempt.native_id or ""), given_s=given_s)
+    _end(draft, attempt, heard, end, reason, seen)
 
 
 def _moved(attempt: Attempt, target: AttemptState, heard: Heard, seen: Seen | None) -> AttemptMoved:

@@ -18,6 +18,7 @@ from elisa.policies.livelock import SpinRules, got_further, rounds_of
 from elisa.policies.resuming import newest_checkpoint, resume_point, steps_back
 from elisa.policies.retrying import backoff_s, grown
 from elisa.policies.unexplained import held_unexplained, is_forgotten, is_unexplained
+from elisa.policies.unheard import is_unheard
 
 __all__ = ["RecoveryRules", "after_end"]
 
@@ -185,7 +186,8 @@ def _given_back(case: _Case) -> TaskMoved | None:
 def _hopeless(case: _Case) -> TaskMoved | None:
     retry = case.task.spec.retry
     reason = case.end.reason
-    never_ran = reason is EndReason.LOST and case.attempt.started_at is None and not case.attempt.claimed
+    is_lost = reason is EndReason.LOST and case.attempt.started_at is None and not case.attempt.claimed
+    never_ran = is_lost or is_unheard(case.attempt)
     is_wanted = reason in retry.on if retry.on and not _is_infrastructure(case) else True
     is_barred = reason in _NEVER_AGAIN and reason not in retry.on and not case.attempt.cancel_sent
     if is_wanted and not is_barred and (retry.restart is not RestartWhen.NEVER or never_ran):

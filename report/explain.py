@@ -164,6 +164,7 @@ _OWN_WORDS: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "cancel.requested": lambda facts: f"{facts.get('by')} asked for it to be cancelled",
     "checkpoint.seen": lambda facts: f"it saved step {facts.get('step')}",
     "output.seen": _output_words,
+    "noted.given_up": lambda facts: f"the resource manager is to be asked to delete {facts.get('native_id')}",
     "noted.cancel_answered": lambda _: "the resource manager was asked to stop it",
     "noted.over_limit": _over_words,
     "noted.quarantined": _set_aside_words,

@@ -94,6 +94,7 @@ _SENTENCES: Mapping[ReasonCode, str] = {
     _C.SEEN: "the resource manager says {state}",
     _C.SAID_BY_JOB: "the job itself said so",
     _C.GONE_AFTER_GRACE: "nobody has heard of it any more",
+    _C.NEVER_BEGAN: "its manager has called {native_id} running for {given_s}, and it was shut out",
     _C.REFUSED_BY_BACKEND: "the resource manager refused it: {words}",
     _C.DUPLICATE_CANCELLED: "a second native job, {native_id}, carried its tag and was cancelled",
     _C.PREEMPTED_FOR: "it made room for {task}",

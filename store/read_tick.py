@@ -44,6 +44,13 @@ _WAITING_NOTED = (
 )
 
 
+_LEFT = (
+    "SELECT a.id FROM attempt a WHERE a.ended_at > ? AND a.state = 'lost' AND a.claimed = 0"
+    " AND EXISTS (SELECT 1 FROM audit n WHERE n.subject = a.id AND n.kind = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM audit n WHERE n.subject = a.id AND n.kind = ?) ORDER BY a.id"
+)
+
+
 class _Kinds(NamedTuple):
     """What tasks of one kind have in common: a number for each kind, and what the numbers stand for."""
 
@@ -91,6 +98,11 @@ class TickQueries(TaskQueries):
     def waiting_noted(self, what: str) -> tuple[AttemptId, ...]:
         """Return the attempts whose native jobs have not begun, and of which `what` was ever noted."""
         return tuple(AttemptId(row[0]) for row in self._db.rows(_WAITING_NOTED, f"noted.{what}"))
+
+    def lost_noted(self, since: datetime, what: str, but_not: str) -> tuple[AttemptId, ...]:
+        """Return the attempts given up since then without a claim, of which `what` was noted and `but_not` was not."""
+        kinds = f"noted.{what}", f"noted.{but_not}"
+        return tuple(AttemptId(row[0]) for row in self._db.rows(_LEFT, to_us(since), *kinds))
 
     def next_in_line(self, most: int) -> tuple[TaskId, ...]:
         """Return waiting tasks that lack nothing but what active ones are about to bring, as far as states tell.

@@ -117,6 +117,7 @@ class Record:
     queued_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    changed_at: datetime | None = None
 
 
 def read_record(attributes: Attributes) -> Record:
@@ -137,6 +138,7 @@ def read_record(attributes: Attributes) -> Record:
         queued_at=parse_time(attributes.get("qtime")),
         started_at=parse_time(attributes.get("stime", attributes.get("start_time"))),
         ended_at=_ended_at(attributes),
+        changed_at=parse_time(attributes.get("mtime")),
     )
 
 
@@ -171,6 +173,7 @@ def describe(record: Record, native_id: NativeId, dialect: Dialect) -> Seen:
         nodes=record.nodes if state is NativeState.RUNNING else "",
         restarts=max(0, record.runs - 1),
         queued_at=record.queued_at,
+        given_at=_given_at(record),
         started_at=record.started_at if state is NativeState.RUNNING else None,
         raw=record.state,
     )
@@ -186,6 +189,13 @@ def _waits_for_a_job(record: Record) -> bool:
 def _is_only_sent(record: Record) -> bool:
     """Tell whether a job that PBS shows as R is still on its way to its node, which has not said that it began."""
     return record.state == "R" and record.substate == _SENT and record.started_at is None
+
+
+def _given_at(record: Record) -> datetime | None:
+    """Return since when a job should run that PBS shows as R: of one that is only sent, its record has not changed since."""
+    if record.state != "R":
+        return None
+    return record.changed_at if _is_only_sent(record) else record.started_at
 
 
 def _detail_alive(record: Record, state: NativeState) -> str:

@@ -220,6 +220,7 @@ class SimJob:
             nodes=self.node_names,
             restarts=self.restarts,
             queued_at=from_us(self.accepted_us),
+            given_at=from_us(self.native_us) if self.stage is Stage.RUNNING else None,
             started_at=from_us(self.native_us) if self.native_us else None,
             ended_at=from_us(self.ended_us) if is_over else None,
             raw=self.stage.value,

@@ -133,6 +133,7 @@ def describe(record: Record, native_id: NativeId) -> Seen:
         nodes=record.nodes,
         restarts=record.restarts,
         queued_at=record.submitted_at,
+        given_at=record.started_at if record.state == "RUNNING" else None,
         # while it waits, Slurm shows here when it expects to start it
         started_at=record.started_at if state is NativeState.RUNNING else None,
         raw=record.state,

@@ -23,8 +23,8 @@ __all__ = ["PbsDaemon", "elisa_killed", "elisa_killed_and_server_stopped", "serv
 _BATCH, _PER_TICK = 16, 4
 # What never reached PBS waits a moment before it is submitted again, not half a minute.
 _SOON = "retry: {backoff: {initial: 1s, maximum: 2s}}"
-# Longer than a stopped server makes an answer late.
-_STOPPED_S, _GRACE_S = 2.0, 6
+# Longer than a stopped server makes an answer late; longer than an agent takes to begin where much else runs.
+_STOPPED_S, _GRACE_S, _UNHEARD_S = 2.0, 6, 45
 Trouble = Callable[[ElisaOnPbs, random.Random], bool]
 
 
@@ -109,7 +109,9 @@ def _campaign(folder: Path, times: int, seed: int, trouble: Trouble) -> Tally:
 def _ready(folder: Path) -> ElisaOnPbs:
     elisa = through_programs(folder)
     site = elisa.home / "site.yaml"
-    rules = site.read_text().replace("grace: 2s, absences: 2", f"grace: {_GRACE_S}s, absences: 3")
+    rules = site.read_text().replace(
+        "grace: 2s, absences: 2", f"grace: {_GRACE_S}s, unheard: {_UNHEARD_S}s, absences: 3"
+    )
     site.write_text(f"{rules}submits_per_tick: {_PER_TICK}\n")
     return elisa
 

@@ -11,7 +11,8 @@ import pytest
 
 from elisa.model import layout
 from elisa.model.states import AttemptState, EndReason
-from tests.backends.pbs.bench import Bench
+from elisa.runtime.agent import REFUSED
+from tests.backends.pbs.bench import Bench, wait_until
 from tests.backends.pbs.elisa_on_pbs import COUNTING, COUNTING_TO_10, ElisaOnPbs, a_state_folder
 
 pytestmark = pytest.mark.slow
@@ -150,6 +151,27 @@ def test_an_outage_is_outlived(bench: Bench) -> None:
     assert during == "active"
     assert elisa.states() == EVERYTHING
     assert elisa.lines(pipeline, "count", "steps") == TO_20
+
+
+@pytest.mark.parametrize("arrays", [True, False], ids=["an element", "a job"])
+def test_what_pbs_calls_running_for_ever_is_shut_out_and_done_once(arrays: bool, bench: Bench) -> None:  # noqa: FBT001 - of a table
+    elisa = elisa_on(bench, **({} if arrays else {"array_size": 1}))
+    site = elisa.home / "site.yaml"
+    site.write_text(site.read_text().replace("recovery: {", "recovery: {unheard: 3s, "))
+    bench.pbs.strand()
+    pipeline = elisa.submit(MATRIX.replace("retry: 0", "retry: {limit: 0, backoff: {initial: 1s, maximum: 2s}}"))
+    elisa.tick_to_the_end()
+    (stuck,) = [number for number, job in bench.pbs.jobs().items() if job["substate"] == 41]
+    was_deleted = bench.pbs.jobs()[stuck].get("deleted")
+    bench.pbs.begin_late(stuck)
+    wait_until(lambda: "exit_status" in bench.pbs.jobs()[stuck])
+
+    assert set(elisa.states().values()) == {"succeeded"}
+    assert [elisa.lines(pipeline, task, "runs") for task in (*MEMBERS, "after")] == [["ran"]] * 5
+    assert (was_deleted, bench.pbs.jobs()[stuck]["exit_status"]) == (True, REFUSED)
+    (given_up,) = [one for task in MEMBERS for one in elisa.attempts(task) if one.state is AttemptState.LOST]
+    assert str(given_up.native_id).startswith(stuck)
+    assert not given_up.claimed
 
 
 @pytest.mark.parametrize("fault", ["", "lose_answer"])

@@ -139,6 +139,32 @@ def test_a_job_on_its_way_to_its_node_does_not_run_yet() -> None:
     assert describe(began, ID, Dialect.OPENPBS).state is NativeState.RUNNING
 
 
+@pytest.mark.parametrize(
+    ("state", "substate", "began", "expected"),
+    [
+        ("R", 41, False, "changed"),
+        ("R", 42, True, "began"),
+        ("Q", 10, False, None),
+        ("H", 20, False, None),
+        ("S", 45, True, None),
+        ("E", 51, True, None),
+        ("B", 70, True, None),
+    ],
+    ids=["sent", "runs", "waits", "held", "suspended", "ends", "an array"],
+)
+def test_only_what_should_run_has_been_given_its_nodes(
+    state: str,
+    substate: int,
+    began: bool,  # noqa: FBT001 - of a table
+    expected: str | None,
+) -> None:
+    times = {"changed": datetime(2026, 11, 23, 23, 57, 3, tzinfo=UTC), "began": datetime(2026, 11, 24, tzinfo=UTC)}
+    started_at = times["began"] if began else None
+    record = Record(name="n", state=state, substate=substate, started_at=started_at, changed_at=times["changed"])
+
+    assert describe(record, ID, Dialect.OPENPBS).given_at == (None if expected is None else times[expected])
+
+
 def ended(status: int | None, **more: object) -> Record:
     facts: dict[str, object] = {"substate": 93, "started_at": datetime(2026, 11, 24, tzinfo=UTC), **more}
     return Record(name="n", state="F", exit_status=status, **facts)  # type: ignore[arg-type]  # a builder

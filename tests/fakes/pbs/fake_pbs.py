@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.fakes.pbs.programs import PROGRAMS, call
-from tests.fakes.pbs.running import WATCH, run_job, start_what_fits
+from tests.fakes.pbs.running import WATCH, begin_stranded, run_job, start_what_fits
 from tests.fakes.pbs.submission import let_late_in
 from tests.fakes.pbs.world import State, server
 
@@ -83,6 +83,14 @@ class FakePbs:
         """Start what waits."""
         self._switch(paused=False)
         self._here(start_what_fits, self.home)
+
+    def strand(self, times: int = 1) -> None:
+        """Show so many of the next jobs that start as R for ever: their node never gets them."""
+        self._switch(strands=times)
+
+    def begin_late(self, number: str) -> None:
+        """Let a stranded job begin after all, whoever deleted it."""
+        self._here(begin_stranded, self.home, number)
 
     def forget_history(self) -> None:
         """Keep no finished jobs from now on."""

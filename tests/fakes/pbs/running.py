@@ -81,6 +81,18 @@ def start(home: Path, state: State, number: str) -> None:
     parent = state["jobs"].get(f"{number.partition('[')[0]}[]")
     if parent and parent["state"] == "Q":
         parent.update(state="B", substate=70, stime=now(), comment=f"Job Array Began at {time.strftime('%c')}")
+    if state.get("strands", 0) > 0:
+        # as after a death of pbs_server while it sends a job: its node never gets it, and nobody sends it again
+        state["strands"] -= 1
+        job.update(substate=41, stime=None, mtime=now())
+        return
+    WATCH.get()(home, number)
+
+
+def begin_stranded(home: Path, number: str) -> None:
+    """Let a job begin after all that its node never got, as if nobody had deleted it."""
+    with server(home) as state:
+        state["jobs"][number].update(substate=42, stime=now(), deleted=False)
     WATCH.get()(home, number)
 
 
