@@ -9,9 +9,9 @@ from datetime import datetime
 from functools import partial
 
 from elisa.backends.protocol import Arrays, array_key
-from elisa.engine.asking import Answer, side_by_side, waves
+from elisa.engine.asking import Answer, neighbours, side_by_side, waves
 from elisa.engine.bundles import Chunks, ahead, array_limit, submits
-from elisa.engine.flight import Flight
+from elisa.engine.flight import Flight, Leg
 from elisa.engine.fusing import NOTHING_FUSED, Fused
 from elisa.engine.handover import Handover
 from elisa.engine.health import HealthBook
@@ -86,8 +86,7 @@ class Submitting:
             self._finish(before)
         finally:
             # Whatever happened, nothing is submitted once this is over.
-            if self._flight is not None:
-                self._flight.call_back()
+            self._call_back()
         return self.acted
 
     def chain(self, plan: Plan, links: Mapping[TaskId, Link]) -> bool:
@@ -116,27 +115,41 @@ class Submitting:
             raise
 
     def _follow(self, before: _Piece | None, piece: _Piece) -> _Piece:
-        """Begin to ask about a piece as soon as all of the one before it was asked about, and settle that."""
-        if before is None:
-            return self._begin(piece)
-        asked = self._land(before)
-        if asked == len(before.calls):
-            begun = self._begin(piece)
-            self._settle_rest(before, asked)
-            return begun
-        self._settle_rest(before, asked)
-        return self._begin(piece)
+        """Begin to ask about a piece while the one before it is asked about, and settle that.
 
-    def _begin(self, piece: _Piece) -> _Piece:
-        """Have a piece asked about beside the tick, where its managers take several submissions at a time."""
+        What is not asked about beside the tick, or met trouble there, is settled first: it decides how the rest is asked about.
+        """
+        if before is None or before.flight is None or before.flight.is_over:
+            self._finish(before)
+            return self._begin(piece)
+        begun = self._begin(piece, before.flight)
+        self._finish(before)
+        return begun
+
+    def _begin(self, piece: _Piece, flight: Flight[_Accepted] | None = None) -> _Piece:
+        """Have a piece asked about beside the tick, where its managers take several submissions at a time.
+
+        A `flight` that is under way goes on with it; one that meets trouble does not.
+        """
         takers = {self._at_once(call) for call in piece.calls}
         if not takers or any(most == 1 or name in self._stopped for name, most in takers):
             return piece
         for _ in piece.calls:
             self._ws.crash("act.submit.begin")
-        calls = [[self._call(asked) for asked in wave] for wave in waves(piece.calls, self._at_once)]
-        self._flight = Flight(calls, self._ws.background)
-        return replace(piece, flight=self._flight)
+        if flight is None:
+            self._call_back()
+            flight = self._flight = Flight(self._ws.background)
+        flight.add(
+            [
+                Leg(name, list(map(self._call, calls)), most)
+                for (name, most), calls in neighbours(piece.calls, self._at_once)
+            ]
+        )
+        return replace(piece, flight=flight)
+
+    def _call_back(self) -> None:
+        if self._flight is not None:
+            self._flight.call_back()
 
     def _finish(self, piece: _Piece | None) -> None:
         if piece is not None:
@@ -145,7 +158,7 @@ class Submitting:
     def _land(self, piece: _Piece) -> int:
         """Settle, as the answers come, what is asked about beside the tick; return how many calls that were."""
         asked = 0
-        for answer in piece.flight.answers() if piece.flight is not None else ():
+        for answer in piece.flight.answers(len(piece.calls)) if piece.flight is not None else ():
             self._hand_over(piece.calls[asked], answer)
             self._outcomes.flush_if_due()
             asked += 1

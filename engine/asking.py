@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 from elisa.engine.threads import threads
 from elisa.model.ids import BackendName
 
-__all__ = ["Answer", "side_by_side", "waves"]
+__all__ = ["Answer", "neighbours", "side_by_side", "waves"]
 
 T = TypeVar("T")
 Answer = Callable[[], T]
+
+
+def neighbours(
+    calls: Sequence[T], at_once: Callable[[T], tuple[BackendName, int]]
+) -> Iterator[tuple[tuple[BackendName, int], Sequence[T]]]:
+    """Yield calls in their order, those to the same manager together, after whom they go to and how many it takes."""
+    for taker, some in groupby(calls, at_once):
+        yield taker, list(some)
 
 
 def waves(calls: Sequence[T], at_once: Callable[[T], tuple[BackendName, int]]) -> Iterator[Sequence[T]]:

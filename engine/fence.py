@@ -40,9 +40,12 @@ def raise_fence(files: Files, home: Path, task: TaskId, number: int) -> None:
 
 def fences_to_raise(files: Files, home: Path, numbers: Mapping[TaskId, int]) -> Mapping[Path, bytes]:
     """Return what to write so that of each task only attempts from its number on start; their folders are made."""
-    higher = {task: number for task, number in numbers.items() if read_fence(files, home, task) < number}
-    for task in higher:
-        files.make_folder(layout.task_claims(home, task))
+    higher = {
+        task: number
+        for task, number in numbers.items()
+        # in a folder that was not there until now stands no fence
+        if files.make_folder(layout.task_claims(home, task)) or read_fence(files, home, task) < number
+    }
     return {layout.fence(home, task): b"%d\n" % number for task, number in higher.items()}
 
 

@@ -17,7 +17,7 @@ from elisa.engine.reserving import Bound
 from elisa.engine.results import result_of
 from elisa.engine.seals import event_key, read_secret
 from elisa.engine.settle import forget_finish
-from elisa.engine.submit import kept_environment
+from elisa.engine.submit import own_environment, read_environment
 from elisa.engine.workspace import Workspace
 from elisa.model import layout
 from elisa.model.ids import AttemptId, BackendName, NativeId, PipelineId, TaskId, task_of
@@ -43,6 +43,7 @@ class Handover:
         self._reader = reader
         self._secret = read_secret(ws.files, ws.home)
         self._records: dict[PipelineId, PipelineRecord] = {}
+        self._environments: dict[PipelineId, Mapping[str, str]] = {}
         self._experience = Experience(reader, ws.clock.now())
         self._bundles: dict[Path, bytes] = {}
         self._bound = Bound(ws, reader)
@@ -101,7 +102,7 @@ class Handover:
             attempt=attempt,
             key=event_key(self._secret, attempt.id),
             sources=sources_of(needs, targets, self._results(task, needs, targets, expected), expected),
-            environment=kept_environment(ws, task.pipeline, task.spec),
+            environment=own_environment(self._environment(task.pipeline), task.spec),
             rules=ws.site.jobs.rules(),
             earlier=earlier,
             bad_gpus=still_refused(earlier, bad) if attempt.request.gpus.per_node else (),
@@ -130,6 +131,11 @@ class Handover:
         if pipeline not in self._records:
             self._records[pipeline] = self._reader.pipeline(pipeline)
         return self._records[pipeline]
+
+    def _environment(self, pipeline: PipelineId) -> Mapping[str, str]:
+        if pipeline not in self._environments:
+            self._environments[pipeline] = read_environment(self._ws, pipeline)
+        return self._environments[pipeline]
 
     def _native_ids(self, attempts: Sequence[AttemptId]) -> tuple[NativeId, ...]:
         found = self._reader.attempts(attempts) if attempts else {}

@@ -86,8 +86,8 @@ class Release:
         return policy.lead_s if policy is not None and policy.lead_s is not None else self.habits.lead_s
 
     @property
-    def task_dir(self) -> Path:
-        return layout.task_dir(self.home, self.record.id, self.task.spec.name)
+    def places(self) -> layout.AttemptPlaces:
+        return layout.attempt_places(self.home, self.record.id, self.task.spec.name, self.attempt.id)
 
     @property
     def look_up(self) -> Lookup:
@@ -131,18 +131,14 @@ def _usable(
                 continue
 
 
-def folders(release: Release) -> tuple[Path, ...]:
-    """Return the folders that must be there before the job starts, each before those in it."""
-    where, name, attempt = (release.home, release.record.id), release.task.spec.name, release.attempt.id
-    return (
-        layout.spool_dir(release.home, attempt),
-        layout.event_dir(release.home, attempt),
-        layout.task_claims(release.home, release.task.id),
-        release.task_dir,
-        layout.checkpoint_dir(*where, name),
-        layout.attempt_dir(*where, name, attempt).parent,
-        layout.attempt_dir(*where, name, attempt),
-    )
+def folders(release: Release) -> tuple[str, ...]:
+    """Return the folders that must be there before the job is asked for, each before those in it.
+
+    The job's manager opens its log in the last one; the agent makes what only it and its program use.
+    """
+    places = release.places
+    spool = str(layout.spool_dir(release.home, release.attempt.id))
+    return (spool, places.task_dir, places.attempts, places.attempt_dir)
 
 
 def job_document(release: Release) -> dict[str, Any]:
@@ -156,7 +152,7 @@ def job_document(release: Release) -> dict[str, Any]:
         "checkpoint": _checkpoint(release, spec.checkpoint),
         "resume": _resume(release.attempt.resume_from),
         "inputs": list(_inputs(release)),
-        "outputs": [_declared(release.task_dir, output, release.look_up) for output in spec.outputs],
+        "outputs": [_declared(release.places.task_dir, output, release.look_up) for output in spec.outputs],
         "parameters": dict(spec.parameters),
         "metadata": dict(spec.metadata),
         "confirmed_ended": list(_confirmed_ended(release)),
@@ -201,17 +197,17 @@ def _workdir(release: Release) -> Path:
 
 
 def _base(release: Release) -> Path:
-    return Path(release.record.pipeline.folder or release.task_dir)
+    return Path(release.record.pipeline.folder or release.places.task_dir)
 
 
 def _places(release: Release) -> dict[str, Any]:
-    where, name = (release.home, release.record.id), release.task.spec.name
+    places = release.places
     return {
-        "task_dir": str(release.task_dir),
-        "checkpoint_dir": str(layout.checkpoint_dir(*where, name)),
-        "pipeline_dir": str(layout.pipeline_dir(*where)),
-        "stdout": str(layout.stdout_log(*where, name, release.attempt.id)),
-        "stderr": str(layout.stderr_log(*where, name, release.attempt.id)),
+        "task_dir": places.task_dir,
+        "checkpoint_dir": places.checkpoint_dir,
+        "pipeline_dir": places.pipeline_dir,
+        "stdout": places.stdout_log,
+        "stderr": places.stderr_log,
     }
 
 
@@ -239,13 +235,12 @@ def _call(release: Release, call: PythonCall) -> dict[str, Any]:
         name: {"paths": list(_result_paths(release.sources, wanted.tasks)), "many": wanted.many}
         for name, wanted in call.results
     }
-    own = layout.result_file(release.home, release.record.id, release.task.spec.name, release.attempt.id)
     return {
         "file": str(_base(release) / call.file),
         "function": call.function,
         "arguments": dict(call.arguments),
         "results": results,
-        "result_path": str(own),
+        "result_path": release.places.result_file,
     }
 
 
@@ -260,15 +255,15 @@ def _result_paths(sources: tuple[Source, ...], wanted: tuple[str, ...]) -> Itera
 
 def _inputs(release: Release) -> Iterator[dict[str, Any]]:
     for source in release.sources:
-        folder = layout.task_dir(release.home, release.record.id, source.name)
+        folder = str(layout.task_dir(release.home, release.record.id, source.name))
         look_up = folders_of(release.home, release.record.id, source.name)
         yield from (_declared(folder, output, look_up) for output in source.outputs)
 
 
-def _declared(folder: Path, output: Output, look_up: Lookup) -> dict[str, Any]:
+def _declared(folder: str, output: Output, look_up: Lookup) -> dict[str, Any]:
     return {
         "name": output.name,
-        "path": str(folder / fill(output.path, look_up)),
+        "path": str(Path(folder) / fill(output.path, look_up)),
         "format": output.format,
         "columns": list(output.columns),
         "optional": output.optional,

@@ -20,7 +20,7 @@ from elisa.model.task import PipelineRecord, Task
 from elisa.policies.rights import check_class, check_member, check_queue
 from elisa.store.writer import Writer
 
-__all__ = ["KEPT_VARIABLES", "Submitted", "check_rules", "kept_environment", "submit"]
+__all__ = ["KEPT_VARIABLES", "Submitted", "check_rules", "own_environment", "read_environment", "submit"]
 
 # What a program needs to find its interpreter, its user's files and its language, wherever it is started from.
 KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "VIRTUAL_ENV")
@@ -103,11 +103,16 @@ def _keep_environment(ws: Workspace, record: PipelineRecord) -> None:
     ws.files.write(path, json.dumps(kept).encode("utf-8", "surrogateescape"))
 
 
-def kept_environment(ws: Workspace, pipeline: PipelineId, spec: TaskSpec) -> Mapping[str, str]:
-    """Return what the task's program gets of its submitter's environment."""
-    content = json.loads(ws.files.read(layout.environment_file(ws.home, pipeline)) or b"{}")
+def read_environment(ws: Workspace, pipeline: PipelineId) -> Mapping[str, str]:
+    """Return what was kept of the submitter's environment for all tasks of a pipeline."""
+    content: dict[str, str] = json.loads(ws.files.read(layout.environment_file(ws.home, pipeline)) or b"{}")
+    return content
+
+
+def own_environment(kept: Mapping[str, str], spec: TaskSpec) -> Mapping[str, str]:
+    """Return what a task's program gets of the environment that was kept for its pipeline."""
     wanted = {*KEPT_VARIABLES, *spec.pass_environment}
-    return {name: value for name, value in content.items() if name in wanted}
+    return {name: value for name, value in kept.items() if name in wanted}
 
 
 def _warnings(ws: Workspace, pipeline: Pipeline) -> Iterator[str]:

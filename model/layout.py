@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from elisa.model.ids import AttemptId, BackendName, PipelineId, TaskId, attempt_number, task_of
 
 __all__ = [
+    "AttemptPlaces",
     "agent_log",
     "attempt_dir",
+    "attempt_places",
     "audit_head",
     "backend_health",
     "backups",
@@ -67,6 +69,8 @@ _SPECIAL = re.compile(r"^$|^\.|-[0-9a-f]{8}$")
 _NAME_LIMIT = 200
 # A path is made in one step wherever a task needs it: step by step, paths were a quarter of what a tick computes to submit.
 _SPOOL, _CLAIMS, _RUNS = "spool", "claims", "runs"
+_CHECKPOINTS, _ATTEMPTS = "checkpoints", "attempts"
+_STDOUT, _STDERR, _AGENT_LOG, _RESULT = "stdout.log", "stderr.log", "agent.log", "result.json"
 
 
 def database(home: P) -> P:
@@ -247,29 +251,62 @@ def task_dir(home: P, pipeline: PipelineId, name: str) -> P:
 
 
 def checkpoint_dir(home: P, pipeline: PipelineId, name: str) -> P:
-    return home.joinpath(_RUNS, pipeline, task_dir_name(name), "checkpoints")
+    return home.joinpath(_RUNS, pipeline, task_dir_name(name), _CHECKPOINTS)
 
 
 def attempt_dir(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
-    return home.joinpath(_RUNS, pipeline, task_dir_name(name), "attempts", str(attempt_number(attempt)))
+    return home.joinpath(_RUNS, pipeline, task_dir_name(name), _ATTEMPTS, str(attempt_number(attempt)))
+
+
+class AttemptPlaces(NamedTuple):
+    """Where an attempt's own things lie, as the functions of these names say, in text: many are wanted for each of many."""
+
+    pipeline_dir: str
+    task_dir: str
+    checkpoint_dir: str
+    attempts: str
+    attempt_dir: str
+    stdout_log: str
+    stderr_log: str
+    agent_log: str
+    result_file: str
+
+
+def attempt_places(home: PurePath, pipeline: PipelineId, name: str, attempt: AttemptId) -> AttemptPlaces:
+    """Return all places of an attempt of the task called `name` at once; `attempts` is the folder of all of its attempts."""
+    whole = f"{home}/{_RUNS}/{pipeline}"
+    task = f"{whole}/{task_dir_name(name)}"
+    attempts = f"{task}/{_ATTEMPTS}"
+    own = f"{attempts}/{attempt_number(attempt)}"
+    return AttemptPlaces(
+        pipeline_dir=whole,
+        task_dir=task,
+        checkpoint_dir=f"{task}/{_CHECKPOINTS}",
+        attempts=attempts,
+        attempt_dir=own,
+        stdout_log=f"{own}/{_STDOUT}",
+        stderr_log=f"{own}/{_STDERR}",
+        agent_log=f"{own}/{_AGENT_LOG}",
+        result_file=f"{own}/{_RESULT}",
+    )
 
 
 def stdout_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
-    return attempt_dir(home, pipeline, name, attempt) / "stdout.log"
+    return attempt_dir(home, pipeline, name, attempt) / _STDOUT
 
 
 def stderr_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
-    return attempt_dir(home, pipeline, name, attempt) / "stderr.log"
+    return attempt_dir(home, pipeline, name, attempt) / _STDERR
 
 
 def agent_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
     """Return the file for what the native job itself prints: the agent's own words, and the resource manager's."""
-    return attempt_dir(home, pipeline, name, attempt) / "agent.log"
+    return attempt_dir(home, pipeline, name, attempt) / _AGENT_LOG
 
 
 def result_file(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
     """Return the file that one attempt of a Python call writes its return value to."""
-    return attempt_dir(home, pipeline, name, attempt) / "result.json"
+    return attempt_dir(home, pipeline, name, attempt) / _RESULT
 
 
 def local_jobs(home: P) -> P:

@@ -85,7 +85,10 @@ def test_each_is_settled_by_its_own_answer_and_after_a_limit_nobody_is_asked_any
 
     report = world.tick()
 
-    assert (len(report.submitted), len(report.unsettled), len(report.withdrawn)) == (1, 1, 10)
+    assert (len(report.submitted) + len(report.withdrawn), len(report.unsettled)) == (11, 1)
+    assert len(world.recorder.accepted) == len(report.submitted) + 1
+    # three may have been under way beside the first that was refused
+    assert 1 <= len(report.submitted) <= 4
     # of what ran side by side two were refused and one was lost: that is one failure of the manager
     assert [(health.failures, health.is_alarming) for health in world.health().values()] == [(1, False)]
     world.run()
@@ -137,7 +140,8 @@ def test_jobs_written_down_while_others_met_a_limit_are_taken_back(tmp_path: Pat
 
     report = world.tick()
 
-    assert (len(report.submitted), len(report.withdrawn), len(world.recorder.accepted)) == (7, 5, 7)
+    assert len(report.submitted) + len(report.withdrawn) == 12
+    assert 7 <= len(report.submitted) == len(world.recorder.accepted) <= 10
     world.run()
     assert set(world.states().values()) == {TaskState.SUCCEEDED}
     assert_sound(world)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from elisa.engine.config import Site
-from elisa.engine.submit import kept_environment, submit
+from elisa.engine.submit import own_environment, read_environment, submit
 from elisa.model import layout
 from elisa.model.errors import PolicyError
 from elisa.model.ids import ProjectName
@@ -83,8 +83,9 @@ def test_only_named_variables_are_kept_and_only_for_tasks_that_name_them(world: 
 
     done = submit(ours, pipeline(open_, closed))
 
-    assert kept_environment(ours, done.pipeline_id, open_) == {"PATH": "/bin", "TOKEN": CANARY}
-    assert kept_environment(ours, done.pipeline_id, closed) == {"PATH": "/bin"}
+    kept = read_environment(ours, done.pipeline_id)
+    assert own_environment(kept, open_) == {"PATH": "/bin", "TOKEN": CANARY}
+    assert own_environment(kept, closed) == {"PATH": "/bin"}
 
 
 def test_a_secret_reaches_its_job_and_nothing_that_others_read(world: World) -> None:
