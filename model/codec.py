@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 __all__ = ["decode", "encode"]
@@ -20,31 +21,55 @@ def encode(value: object) -> Any:  # noqa: ANN401 - a JSON value has no narrower
 
     Fields that equal their default are left out, so that stored texts stay short and new fields need no migration.
     """
-    if type(value) in _SCALARS:
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if is_dataclass(value) and not isinstance(value, type):
-        return _encode_fields(value)
-    if isinstance(value, Mapping):
-        if any(isinstance(key, tuple) for key in value):
-            return [[encode(key), encode(item)] for key, item in value.items()]
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, frozenset)):
-        # A column of a hundred thousand numbers is not looked at one by one.
-        return list(value) if _SCALARS.issuperset(map(type, value)) else [encode(item) for item in value]
-    return value
+    kind: Any = type(value)
+    return value if kind in _SCALARS else _encoder(kind)(value)
 
 
 _SCALARS = frozenset({bool, float, int, str, type(None)})
 
 
-def _encode_fields(owner: object) -> dict[str, Any]:
-    kind: Any = type(owner)
-    said = ((name, getattr(owner, name), default) for name, default in _defaults(kind))
-    return {name: encode(value) for name, value, default in said if value is not default and value != default}
+@cache
+def _encoder(kind: type[Any]) -> Callable[[Any], Any]:
+    """Return what encodes values of a class: it is found out once, since a tick writes the same few again and again."""
+    if issubclass(kind, Enum):
+        return attrgetter("value")
+    if issubclass(kind, datetime):
+        return _encode_moment
+    if is_dataclass(kind):
+        return partial(_encode_fields, _defaults(cast("Any", kind)))
+    if issubclass(kind, Mapping):
+        return _encode_mapping
+    if issubclass(kind, (list, tuple, frozenset)):
+        return _encode_items
+    return _as_it_is
+
+
+def _as_it_is(value: T) -> T:
+    return value
+
+
+def _encode_moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+def _encode_mapping(mapping: Mapping[Any, object]) -> Any:  # noqa: ANN401 - an object, or a list of pairs
+    if any(isinstance(key, tuple) for key in mapping):
+        return [[encode(key), encode(item)] for key, item in mapping.items()]
+    return {str(key): encode(item) for key, item in mapping.items()}
+
+
+def _encode_items(items: Collection[object]) -> list[Any]:
+    # A column of a hundred thousand numbers is not looked at one by one.
+    return list(items) if _SCALARS.issuperset(map(type, items)) else [encode(item) for item in items]
+
+
+def _encode_fields(defaults: Sequence[tuple[str, object]], owner: object) -> dict[str, Any]:
+    said = {}
+    for name, default in defaults:
+        value = getattr(owner, name)
+        if value is not default and value != default:
+            said[name] = value if type(value) in _SCALARS else encode(value)
+    return said
 
 
 @cache
