@@ -27,7 +27,7 @@ __all__ = [
 
 
 def read_fence(files: Files, home: Path, task: TaskId) -> int:
-    """Return the number of the oldest attempt that may start, 0 if none was ever released."""
+    """Return the number of the oldest attempt that may start, 0 where nothing ever kept the first one out."""
     text = (files.read(layout.fence(home, task)) or b"0").strip()
     # A fence that cannot be read keeps everybody out: it says less than any number that may have stood there.
     return int(text) if text.isdigit() else 0
@@ -39,12 +39,15 @@ def raise_fence(files: Files, home: Path, task: TaskId, number: int) -> None:
 
 
 def fences_to_raise(files: Files, home: Path, numbers: Mapping[TaskId, int]) -> Mapping[Path, bytes]:
-    """Return what to write so that of each task only attempts from its number on start; their folders are made."""
+    """Return what to write so that of each task only attempts from its number on start; their folders are made.
+
+    The first attempt needs no fence: there is none before it.
+    """
     higher = {
         task: number
         for task, number in numbers.items()
         # in a folder that was not there until now stands no fence
-        if files.make_folder(layout.task_claims(home, task)) or read_fence(files, home, task) < number
+        if number > 1 and (files.make_folder(layout.task_claims(home, task)) or read_fence(files, home, task) < number)
     }
     return {layout.fence(home, task): b"%d\n" % number for task, number in higher.items()}
 

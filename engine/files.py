@@ -6,6 +6,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -137,7 +138,8 @@ class OsFiles:
         """Remove a file for good, if it is there."""
         self._crash("files.remove.begin")
         path.unlink(missing_ok=True)
-        _sync(str(path.parent))
+        with suppress(FileNotFoundError):  # without the folder there was no file either
+            _sync(str(path.parent))
         self._crash("files.remove.done")
 
     def exists(self, path: Path) -> bool:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from elisa.engine.experience import Experience
 from elisa.engine.fence import fences_to_raise
 from elisa.engine.outcomes import Item
-from elisa.engine.release import Habits, Release, folders, job_document, sources_of
+from elisa.engine.release import Habits, Release, job_document, sources_of
 from elisa.engine.request import bundle_argv, job_request
 from elisa.engine.reserving import Bound
 from elisa.engine.results import result_of
@@ -163,9 +163,9 @@ class Handover:
 
     def _write(self, releases: Sequence[Release]) -> None:
         files, home = self._ws.files, self._ws.home
+        # All that must be there before the job is asked for: its agent makes what only it and its program use.
         for release in releases:
-            for folder in folders(release):
-                files.make_folder(folder)
+            files.make_folder(layout.spool_dir(home, release.attempt.id))
         self._ws.crash("release.folders")
         # What is queued ahead takes nothing from the attempt that runs: neither its right nor the mark that it may leave.
         own = [release for release in releases if release.attempt.continues is None]

@@ -17,7 +17,7 @@ from elisa.model.states import AttemptState, TaskState
 from elisa.model.task import Attempt, CheckpointRef, PipelineRecord, Task
 from elisa.policies.badgpus import BadGpu
 
-__all__ = ["AGENT_PATH", "Habits", "JobRules", "Release", "Source", "folders", "job_document", "sources_of"]
+__all__ = ["AGENT_PATH", "Habits", "JobRules", "Release", "Source", "job_document", "sources_of"]
 
 _VERSION = 1
 # The folder that holds the package `elisa`: the job's Python finds the agent there.
@@ -129,16 +129,6 @@ def _usable(
                 yield output
             case _:
                 continue
-
-
-def folders(release: Release) -> tuple[str, ...]:
-    """Return the folders that must be there before the job is asked for, each before those in it.
-
-    The job's manager opens its log in the last one; the agent makes what only it and its program use.
-    """
-    places = release.places
-    spool = str(layout.spool_dir(release.home, release.attempt.id))
-    return (spool, places.task_dir, places.attempts, places.attempt_dir)
 
 
 def job_document(release: Release) -> dict[str, Any]:

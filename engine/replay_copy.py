@@ -18,7 +18,7 @@ from elisa.model.pipeline import TaskSpec
 __all__ = ["Copying"]
 
 _OWN = frozenset({"attempts", "checkpoints"})
-_LOGS = frozenset({"stdout.log", "stderr.log", "agent.log"})
+_LOGS = frozenset({"stdout.log", "stderr.log"})
 # A file that was written in the same moment as the checkpoint belongs to it.
 _SAME_MOMENT_S = 1.0
 

@@ -24,14 +24,15 @@ _NO_ATTEMPT = AttemptId("t000000000.1")
 def job_request(release: Release, *, account: str = "", reservation: str = "") -> JobRequest:
     """Return the native job for an attempt. `account` and `reservation` are the site's choice where the author made none."""
     spec, attempt = release.task.spec, release.attempt
-    places = release.places
+    folder = layout.spool_dir(release.home, attempt.id)
+    log = str(layout.agent_log(release.home, attempt.id))
     return replace(
         trial_request(spec, attempt.partition, account=account),
         attempt=attempt.id,
         argv=_argv(release),
-        workdir=places.task_dir,
-        stdout=places.agent_log,
-        stderr=places.agent_log,
+        workdir=str(folder),
+        stdout=log,
+        stderr=log,
         resources=attempt.request,
         environment=tuple(sorted(_environment(release.environment).items())),
         reservation=spec.placement.reservation or reservation,

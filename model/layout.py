@@ -70,7 +70,7 @@ _NAME_LIMIT = 200
 # A path is made in one step wherever a task needs it: step by step, paths were a quarter of what a tick computes to submit.
 _SPOOL, _CLAIMS, _RUNS = "spool", "claims", "runs"
 _CHECKPOINTS, _ATTEMPTS = "checkpoints", "attempts"
-_STDOUT, _STDERR, _AGENT_LOG, _RESULT = "stdout.log", "stderr.log", "agent.log", "result.json"
+_STDOUT, _STDERR, _RESULT = "stdout.log", "stderr.log", "result.json"
 
 
 def database(home: P) -> P:
@@ -151,6 +151,14 @@ def spool_dir(home: P, attempt: AttemptId) -> P:
 def job_file(home: P, attempt: AttemptId) -> P:
     """Return the path of the sealed instructions of an attempt."""
     return home.joinpath(_SPOOL, attempt, "job.json")
+
+
+def agent_log(home: P, attempt: AttemptId) -> P:
+    """Return the file for what the native job itself prints: the agent's own words, and the resource manager's.
+
+    It lies beside the instructions: its manager opens it before the agent can make a folder.
+    """
+    return spool_dir(home, attempt) / "agent.log"
 
 
 def bundle_file(home: P, leader: AttemptId) -> P:
@@ -264,29 +272,22 @@ class AttemptPlaces(NamedTuple):
     pipeline_dir: str
     task_dir: str
     checkpoint_dir: str
-    attempts: str
-    attempt_dir: str
     stdout_log: str
     stderr_log: str
-    agent_log: str
     result_file: str
 
 
 def attempt_places(home: PurePath, pipeline: PipelineId, name: str, attempt: AttemptId) -> AttemptPlaces:
-    """Return all places of an attempt of the task called `name` at once; `attempts` is the folder of all of its attempts."""
+    """Return all places of an attempt of the task called `name` at once."""
     whole = f"{home}/{_RUNS}/{pipeline}"
     task = f"{whole}/{task_dir_name(name)}"
-    attempts = f"{task}/{_ATTEMPTS}"
-    own = f"{attempts}/{attempt_number(attempt)}"
+    own = f"{task}/{_ATTEMPTS}/{attempt_number(attempt)}"
     return AttemptPlaces(
         pipeline_dir=whole,
         task_dir=task,
         checkpoint_dir=f"{task}/{_CHECKPOINTS}",
-        attempts=attempts,
-        attempt_dir=own,
         stdout_log=f"{own}/{_STDOUT}",
         stderr_log=f"{own}/{_STDERR}",
-        agent_log=f"{own}/{_AGENT_LOG}",
         result_file=f"{own}/{_RESULT}",
     )
 
@@ -297,11 +298,6 @@ def stdout_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> 
 
 def stderr_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
     return attempt_dir(home, pipeline, name, attempt) / _STDERR
-
-
-def agent_log(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:
-    """Return the file for what the native job itself prints: the agent's own words, and the resource manager's."""
-    return attempt_dir(home, pipeline, name, attempt) / _AGENT_LOG
 
 
 def result_file(home: P, pipeline: PipelineId, name: str, attempt: AttemptId) -> P:

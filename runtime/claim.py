@@ -1,8 +1,8 @@
 """The right to run a task: of all native jobs that exist for it, by mistake or by restart, just one has it at a time.
 
-In `claims/<task>/`: `fence` holds the number of the newest attempt allowed; `<attempt>` and, after a restart of the same
-job, `<attempt>.r1`, `.r2` ... are the claims, each created once and never changed; `<attempt>.released` says that its
-holder ended in order; `done` holds how the task was finished.
+In `claims/<task>/`: `fence` holds the number of the newest attempt allowed, and the first one needs none; `<attempt>` and,
+after a restart of the same job, `<attempt>.r1`, `.r2` ... are the claims, each created once and never changed;
+`<attempt>.released` says that its holder ended in order; `done` holds how the task was finished.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from typing import Callable, NamedTuple
+from typing import Callable, Collection, Iterable, NamedTuple
 
 from elisa.runtime.chain import wait_for_others
 from elisa.runtime.crash import crash
@@ -130,7 +130,9 @@ def continued(job: Job, sleep: Callable[[float], None] = time.sleep) -> Job:
 
 def is_superseded(job: Job, claim: Claim) -> bool:
     """Tell whether this holder must stop at once: a newer attempt or incarnation may run. Raises OSError."""
-    return _read_fence(job) > job.number or os.path.exists(_claim_path(job, job.attempt, claim.incarnation + 1))
+    there = os.listdir(job.claim_dir)
+    next_claim = os.path.basename(_claim_path(job, job.attempt, claim.incarnation + 1))
+    return next_claim in there or _read_fence(job, there) > job.number
 
 
 def look_at_fence(job: Job, claim: Claim) -> bool:
@@ -154,31 +156,35 @@ def show_life(claim: Claim) -> None:
 
 
 def _refuse_if_over(job: Job) -> None:
-    fence = _read_fence(job)
+    there = os.listdir(job.claim_dir)
+    fence = _read_fence(job, there)
     if fence > job.number:
         raise RefusedError(f"attempt {fence} was allowed after this one")
-    newer = [name for name, number in _attempts(job) if number > job.number]
+    newer = [name for name, number in _attempts(job, there) if number > job.number]
     if newer:
         raise RefusedError(f"attempt {newer[0]} has begun after this one")
-    if os.path.exists(_done_path(job)):
+    if os.path.basename(_done_path(job)) in there:
         raise RefusedError("the task is done")
     if job.continues and is_recalled(job):
         raise RefusedError("it was taken back while the attempt before it ran")
 
 
-def _read_fence(job: Job) -> int:
-    try:
-        with open(os.path.join(job.claim_dir, "fence"), "rb") as stream:
-            text = stream.read(20).strip()
-    except FileNotFoundError:
+def _read_fence(job: Job, there: Collection[str]) -> int:
+    """Return the number of the newest attempt allowed; 0 where none had to be kept out. `there` is what the folder holds.
+
+    It is listed each time: NFS may remember that there was no fence until the folder is opened, and asks the server anew then.
+    """
+    if "fence" not in there:
         return 0
+    with open(os.path.join(job.claim_dir, "fence"), "rb") as stream:
+        text = stream.read(20).strip()
     return int(text) if text.isdigit() else _NOBODY
 
 
-def _attempts(job: Job) -> list[tuple[str, int]]:
+def _attempts(job: Job, there: Iterable[str]) -> list[tuple[str, int]]:
     """Return the attempts at this task that have claimed it, with their numbers."""
     form = re.compile(re.escape(job.task) + r"\.([0-9]{1,6})")
-    matches = [form.fullmatch(name) for name in os.listdir(job.claim_dir)]
+    matches = [form.fullmatch(name) for name in there]
     return sorted((match[0], int(match[1])) for match in matches if match)
 
 
@@ -285,7 +291,7 @@ def release(job: Job, claim: Claim) -> None:
 
 def _refuse_while_older_lives(job: Job, sleep: Callable[[float], None]) -> None:
     me = own_identity()
-    for attempt, number in _attempts(job):
+    for attempt, number in _attempts(job, os.listdir(job.claim_dir)):
         if number < job.number and attempt not in job.confirmed_ended:
             _wait_for_older(job, attempt, me, sleep)
 
@@ -341,7 +347,7 @@ def _end_leftovers(job: Job, claim: Claim, sleep: Callable[[float], None]) -> No
     Nobody starts a program before the disk has a claim of his, so that under the first claim of all nothing is looked for:
     to read the environment of every process takes longer than all that a short task needs else.
     """
-    attempts = [name for name, _ in _attempts(job)]
+    attempts = [name for name, _ in _attempts(job, os.listdir(job.claim_dir))]
     if claim.incarnation == 0 and attempts == [job.attempt]:
         return
     deadline = time.monotonic() + _KILL_WAIT_S

@@ -19,7 +19,8 @@ from elisa.store.reader import Reader
 
 __all__ = ["logs"]
 
-_STREAMS = {"stdout": layout.stdout_log, "stderr": layout.stderr_log, "agent": layout.agent_log}
+_OUTPUTS = {"stdout": layout.stdout_log, "stderr": layout.stderr_log}
+_AGENT = "agent"
 _FOLLOW_S = 0.5
 
 
@@ -41,10 +42,9 @@ def logs(*, task: str, attempt: int | None, stream: str, lines: int, follow: boo
 
 
 def _find(reader: Reader, home: Path, name: str, number: int | None, stream: str) -> tuple[Path, Attempt]:
-    if stream not in _STREAMS:
-        raise UsageError(
-            f"there is no stream `{stream}`", f"an attempt has {', '.join(_STREAMS)}", "use --stream stderr"
-        )
+    if stream not in {*_OUTPUTS, _AGENT}:
+        has = ", ".join((*_OUTPUTS, _AGENT))
+        raise UsageError(f"there is no stream `{stream}`", f"an attempt has {has}", "use --stream stderr")
     task = reader.task(resolve_task(reader, name))
     attempts = reader.attempts_of(task.id)
     chosen = own_attempts(attempts) if number is None else [one for one in attempts if one.number == number]
@@ -52,7 +52,9 @@ def _find(reader: Reader, home: Path, name: str, number: int | None, stream: str
         why = f"it has {len(attempts)} attempts" if attempts else "it has not been started yet"
         raise UsageError(f"there is no such attempt at `{name}`", why, f"see `elisa explain {task.id}`")
     newest = max(chosen, key=lambda one: one.number)
-    return Path(_STREAMS[stream](home, task.pipeline, task.spec.name, newest.id)), newest
+    if stream == _AGENT:
+        return layout.agent_log(home, newest.id), newest
+    return _OUTPUTS[stream](home, task.pipeline, task.spec.name, newest.id), newest
 
 
 def _read(path: Path, lines: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elisa.engine.fence import claimed, has_let_go, raise_fence, read_fence, shut_out
+from elisa.engine.fence import claimed, fences_to_raise, has_let_go, raise_fence, read_fence, shut_out
 from elisa.engine.files import OsFiles
 from elisa.model import layout
 from elisa.model.ids import AttemptId, TaskId
@@ -28,9 +28,9 @@ def test_a_damaged_fence_is_put_up_anew(tmp_path: Path, content: bytes) -> None:
     layout.fence(tmp_path, TASK).parent.mkdir(parents=True)
     layout.fence(tmp_path, TASK).write_bytes(content)
 
-    raise_fence(OsFiles(), tmp_path, TASK, 1)
+    raise_fence(OsFiles(), tmp_path, TASK, 2)
 
-    assert read_fence(OsFiles(), tmp_path, TASK) == 1
+    assert read_fence(OsFiles(), tmp_path, TASK) == 2
 
 
 def test_an_attempt_that_nobody_claimed_is_shut_out(tmp_path: Path) -> None:
@@ -66,3 +66,10 @@ def test_an_attempt_has_let_go_when_its_newest_holder_says_so(
         (layout.task_claims(tmp_path, TASK) / f"{ATTEMPT}{name}").touch()
 
     assert has_let_go(OsFiles(), tmp_path, ATTEMPT) is expected
+
+
+def test_a_first_attempt_needs_no_fence_and_a_second_one_does(tmp_path: Path) -> None:
+    other = TaskId("t0000000ab")
+
+    assert fences_to_raise(OsFiles(), tmp_path, {TASK: 2, other: 1}) == {layout.fence(tmp_path, TASK): b"2\n"}
+    assert not layout.task_claims(tmp_path, other).exists()

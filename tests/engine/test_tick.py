@@ -42,7 +42,7 @@ def notes(world: World) -> dict[str, str]:
     return {task.row.name: task.note for task in shown if task.row.state is not ACTIVE}
 
 
-def test_a_ready_task_is_submitted_with_its_instructions_and_fence(world: World) -> None:
+def test_a_ready_task_is_submitted_with_its_instructions(world: World) -> None:
     world.submit(job("a"))
 
     report = world.tick()
@@ -50,7 +50,6 @@ def test_a_ready_task_is_submitted_with_its_instructions_and_fence(world: World)
     [attempt] = world.attempts("a")
     assert report.submitted == (attempt.id,)
     assert (attempt.state, attempt.native_id) == (AttemptState.SUBMITTED, "1")
-    assert layout.fence(world.home, attempt.task).read_text() == "1\n"
     assert layout.job_file(world.home, attempt.id).stat().st_mode & 0o777 == 0o600
 
 

@@ -21,10 +21,7 @@ def test_all_places_at_once_are_those_given_one_by_one(name: str) -> None:
         pipeline_dir=str(layout.pipeline_dir(home, pipeline)),
         task_dir=str(layout.task_dir(*where)),
         checkpoint_dir=str(layout.checkpoint_dir(*where)),
-        attempts=str(layout.attempt_dir(*where, attempt).parent),
-        attempt_dir=str(layout.attempt_dir(*where, attempt)),
         stdout_log=str(layout.stdout_log(*where, attempt)),
         stderr_log=str(layout.stderr_log(*where, attempt)),
-        agent_log=str(layout.agent_log(*where, attempt)),
         result_file=str(layout.result_file(*where, attempt)),
     )

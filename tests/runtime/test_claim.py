@@ -193,6 +193,21 @@ def test_without_a_fence_the_first_attempt_may_start(case: Case) -> None:
     assert claim_task(job, SLURM).incarnation == 0
 
 
+def test_a_fence_is_looked_for_by_opening_its_folder(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS may say for a minute that there is none; about a folder that is opened it asks its server."""
+    job = a_job(case)
+    fence = case.home / "claims" / TASK / "fence"
+    fence.unlink()
+    claim = claim_task(job, SLURM)
+    monkeypatch.setattr(claims.os.path, "exists", lambda _: False)
+    monkeypatch.setattr(claims.os.path, "lexists", lambda _: False)
+    assert not is_superseded(job, claim)
+
+    fence.write_text("2\n")
+
+    assert is_superseded(job, claim)
+
+
 def test_a_holder_learns_that_it_was_superseded(case: Case) -> None:
     job = a_job(case)
     claim = claim_task(job, SLURM)
