@@ -6,8 +6,7 @@ whether elisa runs the program or not. Each is loaded when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elisa.runtime import checkpoint
@@ -17,6 +16,8 @@ __all__ = ["checkpoint", "metric", "progress", "should_stop", "time_left"]
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name == "checkpoint":
         return import_module("elisa.runtime.checkpoint")
     if name in __all__:

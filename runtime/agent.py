@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import time
-from typing import IO, TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple
 
-from elisa.runtime.badgpu import look_at_gpus
 from elisa.runtime.claim import (
     Claim,
     NativeJob,
@@ -28,14 +25,21 @@ from elisa.runtime.crash import crash
 from elisa.runtime.durable import make_folder
 from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
+from elisa.runtime.evidence import host_name
 from elisa.runtime.job import DataFile, Job, JobError, read_job
 from elisa.runtime.segment import newest_saved, say_goes_on
 from elisa.runtime.start import StartError, adopt_orphans, open_output, start_program
 from elisa.runtime.supervise import FENCED, Ending, Supervisor, block_signals, usage_data
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from typing import IO, Callable, Dict, Mapping
+
+    from elisa.runtime.badgpu import Look
     from elisa.runtime.checkpoint.foreign import RestartFiles
     from elisa.runtime.watch import Watch
+
+    _Tell = Callable[[str, Dict[str, Scalar]], object]
 
 __all__ = [
     "BAD_GPU",
@@ -68,7 +72,6 @@ _SIGNS = 4  # in the silence that is taken for death: a machine under load may b
 
 
 _NOTHING: Mapping[str, str] = {}
-_Tell = Callable[[str, Dict[str, Scalar]], object]
 
 
 class _CutOffError(Exception):
@@ -168,7 +171,7 @@ def _has_told_end(job: Job) -> bool:
 
 def _run_claimed(session: _Session) -> int:
     job, claim, files = session.job, session.claim, session.files
-    data: dict[str, Scalar] = {"host": socket.gethostname(), "pid": os.getpid(), "native_id": claim.native_id}
+    data: dict[str, Scalar] = {"host": host_name(), "pid": os.getpid(), "native_id": claim.native_id}
     # It need not be on the disk before what follows it in its file: the claim itself is, and that is what keeps others out.
     _write(files, "claimed", data)
     _forget_stop(job)
@@ -176,12 +179,14 @@ def _run_claimed(session: _Session) -> int:
         if session.declined.was_asked:
             _write(files, "stopping", {"signal": None, "why": "asked"})
         return _tell_end_at_once(session, REFUSED, NOT_BEGUN, session.declined.why, session.declined.taken)
-    is_managed = native_job(dict(os.environ)).is_managed
-    look = look_at_gpus(os.environ, job.bad_gpus, job.gpus_per_node, time.time(), is_managed=is_managed)
-    if look.refusal:
-        return _tell_end_at_once(session, GIVEN_BACK, BAD_GPU, look.refusal, {"node": look.node} if look.node else {})
-    os.environ.update(look.changes)
-    session = session._replace(gpus=look.gpus)
+    if job.gpus_per_node:
+        look = _look_at_gpus(job)
+        if look.refusal:
+            return _tell_end_at_once(
+                session, GIVEN_BACK, BAD_GPU, look.refusal, {"node": look.node} if look.node else {}
+            )
+        os.environ.update(look.changes)
+        session = session._replace(gpus=look.gpus)
     bad = _first_bad(job.inputs, job.task_dir)
     if bad:
         return _tell_end_at_once(session, INVALID_DATA, "invalid_data", f"input {bad}")
@@ -195,6 +200,13 @@ def _run_claimed(session: _Session) -> int:
         return _tell_end_at_once(session, CANNOT_START, "cannot_start", str(error))
     except _CutOffError as error:
         return _tell_end_at_once(session, CUT_OFF, FENCED, str(error))
+
+
+def _look_at_gpus(job: Job) -> Look:
+    from elisa.runtime.badgpu import look_at_gpus  # most jobs ask for none
+
+    is_managed = native_job(dict(os.environ)).is_managed
+    return look_at_gpus(os.environ, job.bad_gpus, job.gpus_per_node, time.time(), is_managed=is_managed)
 
 
 def _look_before_start(session: _Session) -> float:
@@ -287,7 +299,7 @@ def _supervise(session: _Session, pid: int, outputs: tuple[IO[bytes], IO[bytes]]
     courier = Courier(session.files, lambda: look_at_fence(job, claim), contact=contact, look_s=look_s)
     courier.send(
         "started",
-        {"host": socket.gethostname(), "pid": pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
+        {"host": host_name(), "pid": pid, "resumed_step": job.resume_step, "gpus": job.gpus_per_node},
     )
     if session.restart_files is not None:
         courier.start()  # to look at them may take long

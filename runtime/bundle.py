@@ -15,13 +15,16 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Mapping, NamedTuple
 
 from elisa.runtime.agent import CANNOT_START, decline, do_job
 from elisa.runtime.crash import crash
 from elisa.runtime.job import Job, JobError, read_job
 from elisa.runtime.start import die_with_parent
 from elisa.runtime.supervise import SIGNALS, block_signals
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Mapping
 
 __all__ = ["Bundle", "parse_bundle", "run_bundle"]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Callable
 
-from elisa.runtime.job import Job
+from elisa.runtime.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from elisa.runtime.job import Job
 
 __all__ = ["wait_for_others"]
 

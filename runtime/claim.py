@@ -11,15 +11,19 @@ import json
 import os
 import re
 import time
-from typing import Callable, Collection, Iterable, NamedTuple
 
 from elisa.runtime.chain import wait_for_others
 from elisa.runtime.crash import crash
 from elisa.runtime.durable import leave_mark, publish_file
-from elisa.runtime.eventfile import Scalar
 from elisa.runtime.evidence import Identity, has_ended, kill_all, own_identity, processes_of, start_ticks
 from elisa.runtime.job import Job
 from elisa.runtime.segment import is_recalled, recall, wait_for_predecessor
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Callable, Collection, Iterable
+
+    from elisa.runtime.eventfile import Scalar
 
 __all__ = [
     "Claim",

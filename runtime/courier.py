@@ -5,9 +5,13 @@ from __future__ import annotations
 import _thread
 import time
 from collections import deque
-from typing import Callable, NamedTuple
 
-from elisa.runtime.eventfile import EventFiles, Scalar
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from elisa.runtime.eventfile import EventFiles, Scalar
 
 __all__ = ["Courier"]
 

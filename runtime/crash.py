@@ -7,11 +7,15 @@ point `*` counts every point. Without the variable a point costs one comparison.
 from __future__ import annotations
 
 import os
-from typing import Callable
+
+from elisa.runtime.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    Hook = Callable[[str], None]
 
 __all__ = ["crash", "crash_hook", "set_crash_hook"]
-
-Hook = Callable[[str], None]
 
 
 def crash_hook(plan: str, end: Callable[[int], object] = os._exit) -> Hook:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import Union
 
 from elisa.runtime.crash import crash
+from elisa.runtime.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Union
+
+    StrPath = Union[str, "os.PathLike[str]"]
 
 __all__ = [
     "create_file",
@@ -22,8 +27,6 @@ __all__ = [
 
 # Some user-space filesystems have no hard links; there O_EXCL decides, and a reader may see a half-written file.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-
-StrPath = Union[str, "os.PathLike[str]"]
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

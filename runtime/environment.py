@@ -6,9 +6,13 @@ import json
 import os
 import re
 import sys
-from typing import Mapping
 
-from elisa.runtime.job import Job
+from elisa.runtime.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Mapping
+
+    from elisa.runtime.job import Job
 
 __all__ = ["argv_of", "deadline_of", "environment_of"]
 

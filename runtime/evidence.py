@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-from typing import NamedTuple
 
-__all__ = ["Identity", "has_ended", "kill_all", "own_identity", "processes_of", "start_ticks"]
+from elisa.runtime.tuples import NamedTuple
+
+__all__ = ["Identity", "has_ended", "host_name", "kill_all", "own_identity", "processes_of", "start_ticks"]
 
 
 class Identity(NamedTuple):
@@ -21,6 +21,11 @@ class Identity(NamedTuple):
     namespace: str
     pid: int
     started: int
+
+
+def host_name() -> str:
+    """Return what this host calls itself: what `socket.gethostname` returns, without loading that."""
+    return os.uname().nodename
 
 
 def _boot_id() -> str:
@@ -51,7 +56,7 @@ def start_ticks(pid: int) -> int | None:
 def own_identity() -> Identity:
     """Return who this process is."""
     pid = os.getpid()
-    return Identity(socket.gethostname(), _boot_id(), _namespace(), pid, start_ticks(pid) or 0)
+    return Identity(host_name(), _boot_id(), _namespace(), pid, start_ticks(pid) or 0)
 
 
 def has_ended(who: Identity, me: Identity) -> bool:

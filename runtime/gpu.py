@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping
 
-__all__ = ["GpuSampler", "GpuUse", "given_gpus", "open_gpus"]
+from elisa.runtime.sample import GpuUse
+
+__all__ = ["GpuSampler", "given_gpus", "open_gpus"]
 
 _LIBRARY = "libnvidia-ml.so.1"
 _MIB = 2**20
 _LASTING = ("GPU-", "MIG-")  # how names begin that stay a GPU's, or a part's, own
-
-
-class GpuUse(NamedTuple):
-    """What the gpus did so far: seconds of work and joules, all gpus together, and the most memory used at one time."""
-
-    gpu_s: float = 0.0
-    max_memory_mib: float = 0.0
-    energy_j: float = 0.0
 
 
 class _Utilization(ctypes.Structure):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import _thread
-from typing import Callable
 
-from elisa.runtime.courier import Courier
+from elisa.runtime.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from elisa.runtime.courier import Courier
 
 __all__ = ["FenceGuard"]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NamedTuple
 
 from elisa.runtime.eventfile import key_of
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["BadGpu", "CheckpointRules", "DataFile", "Job", "JobError", "parse_job", "read_job"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from elisa.runtime.tuples import NamedTuple
 
 __all__ = ["Limits", "OverLimit", "Seen", "first_over", "next_look_s"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import NamedTuple
 
-__all__ = ["Sample", "Sampler", "catches_signal", "descendants"]
+from elisa.runtime.tuples import NamedTuple
+
+__all__ = ["GpuUse", "Sample", "Sampler", "catches_signal", "descendants"]
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -19,6 +20,14 @@ class Sample(NamedTuple):
     memory_mib: float = 0.0
     max_memory_mib: float = 0.0
     processes: int = 0
+
+
+class GpuUse(NamedTuple):
+    """What the gpus did so far: seconds of work and joules, all gpus together, and the most memory used at one time."""
+
+    gpu_s: float = 0.0
+    max_memory_mib: float = 0.0
+    energy_j: float = 0.0
 
 
 def _read(path: str) -> bytes:

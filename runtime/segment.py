@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Callable, NamedTuple
 
 from elisa.runtime.durable import leave_mark, publish_file
 from elisa.runtime.eventfile import read_records
 from elisa.runtime.job import Job
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Callable
 
 __all__ = ["Saved", "has_steps_left", "is_recalled", "newest_saved", "recall", "say_goes_on", "wait_for_predecessor"]
 

@@ -7,9 +7,12 @@ import ctypes
 import errno
 import os
 import signal
-from typing import IO, Mapping, NoReturn, Sequence
 
 from elisa.runtime.durable import make_folder
+from elisa.runtime.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import IO, Mapping, NoReturn, Sequence
 
 __all__ = ["StartError", "adopt_orphans", "die_with_parent", "open_output", "start_program"]
 

@@ -6,20 +6,21 @@ import contextlib
 import os
 import signal
 import time
-from typing import IO, TYPE_CHECKING, Callable, Mapping, NamedTuple
 
-from elisa.runtime.courier import Courier
-from elisa.runtime.eventfile import Scalar
-from elisa.runtime.gpu import GpuSampler, GpuUse, open_gpus
 from elisa.runtime.guard import FenceGuard
 from elisa.runtime.job import Job
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
-from elisa.runtime.sample import Sample, Sampler, catches_signal, descendants
+from elisa.runtime.sample import GpuUse, Sample, Sampler, catches_signal, descendants
 from elisa.runtime.segment import has_steps_left
-from elisa.runtime.stepwords import tells_of_memory
+from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from typing import IO, Callable, Mapping
+
+    from elisa.runtime.courier import Courier
     from elisa.runtime.deletion import Inquiry
+    from elisa.runtime.eventfile import Scalar
+    from elisa.runtime.gpu import GpuSampler
 
 __all__ = ["FENCED", "SAVED_AND_LEFT", "SIGNALS", "Ending", "Supervisor", "block_signals", "usage_data"]
 
@@ -314,7 +315,7 @@ class Supervisor:
             return FENCED
         if self._stop is not None:
             return self._stop.why
-        if exit_code not in {0, SAVED_AND_LEFT} and tells_of_memory(self._outputs):
+        if exit_code not in {0, SAVED_AND_LEFT} and _tells_of_memory(self._outputs):
             return "out_of_memory"
         if exit_code == 0 and not self._has_left_early():
             return ""
@@ -338,7 +339,15 @@ class Supervisor:
 def _gpus(job: Job) -> GpuSampler | None:
     if not job.gpus_per_node:
         return None
+    from elisa.runtime.gpu import open_gpus  # most jobs ask for none
+
     return open_gpus(os.environ)
+
+
+def _tells_of_memory(outputs: tuple[IO[bytes], ...]) -> bool:
+    from elisa.runtime.stepwords import tells_of_memory  # most programs do not fail
+
+    return tells_of_memory(outputs)
 
 
 def usage_data(usage: Sample, gpu_use: GpuUse) -> dict[str, Scalar]:

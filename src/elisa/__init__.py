@@ -6,10 +6,10 @@ readable for the oldest Python that runs jobs (3.8), because the agent inside a 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # `typing` and `importlib` would be half of what the agent of a job takes to start
 if TYPE_CHECKING:
+    from typing import Any
+
     from elisa import checkpoint
     from elisa.pipelines.decorators import pipeline, task
 
@@ -21,6 +21,8 @@ _HOMES = {"pipeline": "elisa.pipelines.decorators", "task": "elisa.pipelines.dec
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name == "checkpoint":
         return import_module("elisa.checkpoint")
     if name in _HOMES:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from elisa.runtime import claim as claims
+from elisa.runtime import evidence
 from elisa.runtime.claim import (
     Claim,
     NativeJob,
@@ -138,7 +138,7 @@ def test_a_holder_nobody_here_can_see_is_not_declared_dead(case: Case, who: dict
 
 
 def test_hosts_that_call_themselves_localhost_prove_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+    monkeypatch.setattr(evidence, "host_name", lambda: "localhost")
     hold(case, pid=2**22 - 1)
 
     with pytest.raises(RefusedError):

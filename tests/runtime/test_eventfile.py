@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 import math
 import resource
 import stat
@@ -15,6 +16,7 @@ from elisa.runtime.eventfile import (
     MAXIMUM_BYTES,
     EventFiles,
     Record,
+    _hmac,
     decode_records,
     encode_record,
     key_of,
@@ -41,6 +43,11 @@ RECORDS = st.builds(
     kind=st.sampled_from(["metric", "progress", "exited"]),
     data=st.dictionaries(st.text(max_size=10).filter(lambda text: text.isprintable()), SCALARS, max_size=5),
 )
+
+
+@given(st.binary(max_size=150), st.binary(max_size=150))
+def test_the_mac_is_that_of_the_standard(key: bytes, body: bytes) -> None:
+    assert _hmac(key, body) == hmac.digest(key, body, "sha256")
 
 
 def a_record(seq: int = 0, **data: str | float | None) -> Record:

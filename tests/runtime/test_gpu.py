@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from elisa.runtime.gpu import GpuUse, given_gpus, open_gpus
+from elisa.runtime.gpu import given_gpus, open_gpus
+from elisa.runtime.sample import GpuUse
 
 
 class Driver:
