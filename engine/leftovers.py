@@ -12,7 +12,7 @@ from elisa.engine.stop import ANSWERED, Stop
 from elisa.model.changes import Noted
 from elisa.model.reasons import ReasonCode, because
 from elisa.model.task import Attempt
-from elisa.policies.unheard import is_unheard
+from elisa.policies.unexplained import is_unheard
 from elisa.store.reader import Reader
 
 __all__ = ["leftover_stops", "notes_of_left"]

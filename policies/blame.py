@@ -14,8 +14,7 @@ from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 from elisa.policies.badgpus import BadGpu, given_back_from
 from elisa.policies.badnodes import NodeOutcome, NodeRules, Suspect, suspects
-from elisa.policies.unexplained import is_unexplained
-from elisa.policies.unheard import is_unheard
+from elisa.policies.unexplained import is_unexplained, is_unheard
 
 __all__ = [
     "avoid_until",

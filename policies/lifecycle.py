@@ -22,8 +22,8 @@ from elisa.policies.evidence import Heard, Sightings, by_attempt, listen, news_o
 from elisa.policies.inbundle import agreed_ids, own_part
 from elisa.policies.power import spent_by
 from elisa.policies.refunds import RefundRules, refunded_s
-from elisa.policies.unexplained import FORGOTTEN, VANISHED
-from elisa.policies.unheard import UNHEARD, UnheardRules, given_for_s, is_overdue, unheard_bundles
+from elisa.policies.unexplained import FORGOTTEN, UNHEARD, VANISHED
+from elisa.policies.unheard import UnheardRules, given_for_s, is_overdue, unheard_bundles
 
 __all__ = ["LifecycleRules", "Observed", "Sightings", "observe"]
 

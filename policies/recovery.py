@@ -17,8 +17,7 @@ from elisa.policies.fault import barren_ends, broke_down, made_room, times_alike
 from elisa.policies.livelock import SpinRules, got_further, rounds_of
 from elisa.policies.resuming import newest_checkpoint, resume_point, steps_back
 from elisa.policies.retrying import backoff_s, grown
-from elisa.policies.unexplained import held_unexplained, is_forgotten, is_unexplained
-from elisa.policies.unheard import is_unheard
+from elisa.policies.unexplained import held_unexplained, is_forgotten, is_unexplained, is_unheard
 
 __all__ = ["RecoveryRules", "after_end"]
 

@@ -12,13 +12,23 @@ from elisa.model.reasons import Reason, ReasonCode, because
 from elisa.model.states import EndReason
 from elisa.model.task import Attempt, own_attempts
 
-__all__ = ["FORGOTTEN", "UNEXPLAINED", "VANISHED", "held_unexplained", "is_forgotten", "is_unexplained"]
+__all__ = [
+    "FORGOTTEN",
+    "UNEXPLAINED",
+    "UNHEARD",
+    "VANISHED",
+    "held_unexplained",
+    "is_forgotten",
+    "is_unexplained",
+    "is_unheard",
+]
 
 UNEXPLAINED = "cancelled before its program began, and nobody can tell by whom"
 """The words of an end that its manager told without saying whose doing it was."""
 
 VANISHED = "it had not begun, and its resource manager has no record of who took it out of the queue"
 FORGOTTEN = "told to stop, and the resource manager has no record of why"
+UNHEARD = "its agent never gave a sign"
 
 
 def is_unexplained(attempt: Attempt) -> bool:
@@ -35,6 +45,13 @@ def is_forgotten(attempt: Attempt) -> bool:
         return False
     waited = attempt.end.detail.endswith(VANISHED) and not attempt.behind
     return waited or attempt.end.detail == FORGOTTEN
+
+
+def is_unheard(attempt: Attempt) -> bool:
+    """Tell whether an attempt was given up because its agent never gave a sign: its program surely did not run."""
+    if attempt.end is None or attempt.claimed:
+        return False
+    return attempt.end.reason is EndReason.LOST and attempt.end.detail == UNHEARD
 
 
 def held_unexplained(attempts: Sequence[Attempt]) -> Reason | None:

@@ -13,13 +13,9 @@ from datetime import datetime
 from elisa.model.events import EventKind, RuntimeEvent
 from elisa.model.ids import AttemptId
 from elisa.model.native import Observation, Seen
-from elisa.model.states import EndReason
 from elisa.model.task import Attempt
 
-__all__ = ["UNHEARD", "UnheardRules", "given_for_s", "is_overdue", "is_unheard", "unheard_bundles"]
-
-UNHEARD = "its agent never gave a sign"
-"""The words of such an end."""
+__all__ = ["UnheardRules", "given_for_s", "is_overdue", "unheard_bundles"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +45,6 @@ def given_for_s(seen: Observation | None, now: datetime) -> float | None:
     if not isinstance(seen, Seen) or seen.given_at is None:
         return None
     return (now - seen.given_at).total_seconds()
-
-
-def is_unheard(attempt: Attempt) -> bool:
-    """Tell whether an attempt was given up because its agent never gave a sign: its program surely did not run."""
-    if attempt.end is None or attempt.claimed:
-        return False
-    return attempt.end.reason is EndReason.LOST and attempt.end.detail == UNHEARD
 
 
 def unheard_bundles(live: Iterable[Attempt], said: Mapping[AttemptId, Sequence[RuntimeEvent]]) -> frozenset[AttemptId]:

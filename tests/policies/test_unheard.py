@@ -18,7 +18,8 @@ from elisa.model.task import Attempt
 from elisa.policies.blame import own_bad_nodes
 from elisa.policies.lifecycle import LifecycleRules, Observed, observe
 from elisa.policies.recovery import after_end
-from elisa.policies.unheard import UnheardRules, is_unheard
+from elisa.policies.unexplained import is_unheard
+from elisa.policies.unheard import UnheardRules
 from tests.policies.build import NOW, a_task, after, an_attempt, an_event, answered, seen
 
 BOUND_S, OLDER_S = 900, 300
