@@ -87,7 +87,7 @@ _NOT_ASKED = ("cannot connect to server", "couldn't connect to cluster", "no def
 # Torque's own qsub begins so what its server answered. Its numbers mean other things than OpenPBS's, and not the same in each
 # of its releases (172 is an unknown queue in 6.1, an expired credential in OpenPBS): its words tell, in the order below.
 _TORQUE = "qsub: submit error ("
-# seen on Torque 6.1; the rest from https://github.com/adaptivecomputing/torque/blob/6.1.3/src/include/pbs_error_db.h
+# seen on Torque 6.1-dev; the rest from https://github.com/adaptivecomputing/torque/blob/6.1-dev/src/include/pbs_error_db.h
 _TORQUE_BUSY = (
     "queue is not enabled",
     "invalid credential",

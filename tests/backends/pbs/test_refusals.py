@@ -52,7 +52,8 @@ def test_limits_and_outages_are_back_pressure(status: int, words: str) -> None:
     assert (type(got), got.why) == (Unavailable, words)
 
 
-# what Torque 6.1-dev answered to a qsub; the same statuses are other errors of OpenPBS
+# what Torque 6.1-dev answered to a qsub; the same statuses are other errors of OpenPBS. 175, 228 and the status of a time out
+# were read in its source.
 TORQUE = {
     (172, "Unknown queue MSG=requested queue not found"): Rejected,
     (189, "Unknown resource type  Resource_List.nosuch"): Rejected,

@@ -155,7 +155,8 @@ def look_up(state: State, operand: str, *, history: bool, printer: Printer) -> l
     first, dash, last = span.rstrip("]").partition("-")
     found = [f"{head}[{index}]" for index in range(int(first), int(last) + 1)] if dash else [number]
     if any(each not in state["jobs"] for each in found):
-        printer.errors.append((f"qstat: Unknown Job Id {full_id(operand)}", UNKNOWN))
+        words = "Unknown Job Id" if state["dialect"] == "openpbs" else "Unknown Job Id Error"
+        printer.errors.append((f"qstat: {words} {full_id(operand)}", UNKNOWN))
         return []
     if state["jobs"][found[0]]["state"] == "F" and not history and state["dialect"] == "openpbs":
         words = f"qstat: {full_id(operand)} Job has finished, use -x or -H to obtain historical job information"
@@ -260,9 +261,10 @@ def server_pairs(state: State) -> Pairs:
 
 
 def qselect(home: Path, argv: list[str], fault: Fault) -> None:
-    named, _ = options(argv, "u:N:s:xHq:l:A:P:", "qselect", "usage: qselect")
-    wanted = dict(named)
     state = look(home)
+    letters = "u:N:s:xHq:l:A:P:" if state["dialect"] == "openpbs" else "a:A:ec:h:l:N:p:q:r:s:u:"
+    named, _ = options(argv, letters, "qselect", "usage: qselect")
+    wanted = dict(named)
     connect(state, "qselect")
     is_history = "x" in wanted or "H" in wanted
     if is_history and not state["history"]:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fakes.pbs import torque
 from tests.fakes.pbs.running import elements_of, settle_array, start_what_fits
-from tests.fakes.pbs.submission import check_wish
+from tests.fakes.pbs.submission import Refused, check_wish
 from tests.fakes.pbs.world import (
     HOST,
     Fault,
@@ -79,6 +80,11 @@ def answer(home: Path, program: str, operands: list[str], named: dict[str, str],
         connect(state, program)
         for operand in operands:
             words, code = outcome(state, operand, named, fault, act)
+            if words and state["dialect"] == "torque":
+                words, status = torque.of_job(program, words, code, operand=operand, full=full_id(operand))
+                if words:
+                    complain(words)
+                continue
             # of several jobs the unknown ones behind a finished one are not named to qdel
             is_silent = program == "qdel" and words == UNKNOWN and status == _STATUSES[FINISHED]
             if words and not is_silent:
@@ -150,7 +156,10 @@ def alter(state: State, number: str, job: Job, named: dict[str, str], fault: Fau
     if named.get("l", "").startswith("nosuch="):
         return "Unknown resource Resource_List.nosuch", 187
     if "l" in named:
-        check_wish(named["l"])
+        try:
+            check_wish(named["l"])
+        except Refused as no:
+            fail(f"qsub: {no.words}", no.status)
         name, _, value = named["l"].partition("=")
         if job["state"] == "R" and name == "select":
             return f"Cannot modify attribute while job running  Resource_List.{name}", 167

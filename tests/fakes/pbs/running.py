@@ -100,12 +100,17 @@ def settle_dependencies(state: State) -> None:
     for job in state["jobs"].values():
         if job["state"] == "H" and job["depend"]:
             settle_dependency(state, job)
+    # Torque takes a job that is to follow one it does not know, and keeps no record of it
+    state["jobs"] = {number: job for number, job in state["jobs"].items() if not job.get("vanishes")}
 
 
 def settle_dependency(state: State, job: Job) -> None:
     """Release what waited for success, or for any end; a job whose predecessor failed or is unknown ends without having run."""
     kind, *names = job["depend"].split(":")
     befores = [state["jobs"].get(number_in(pbs_id)) for pbs_id in names]
+    if state["dialect"] == "torque" and any(before is None for before in befores):
+        job["vanishes"] = True
+        return
     if kind == "afterany" and all(before is None or before["state"] == "F" for before in befores):
         job.update(state="Q", substate=10, holds="n")
     elif kind != "afterany" and any(

@@ -7,8 +7,9 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from tests.fakes.pbs import torque
 from tests.fakes.pbs.running import start_what_fits
 from tests.fakes.pbs.world import (
     HOST,
@@ -60,7 +61,10 @@ def qsub(home: Path, argv: list[str], fault: Fault) -> None:
     check_options(named, is_torque=state["dialect"] == "torque")
     program = read_program(rest, single, is_torque=state["dialect"] == "torque")
     reach(state, single.get("q", ""))
-    refuse(state, single, [value for name, value in named if name == "l"])
+    try:
+        refuse(state, single, [value for name, value in named if name == "l"])
+    except Refused as no:
+        tell(state, single, no)
     if fault["kind"] == "late":
         with server(home) as state:
             state["late"].append([named, program])
@@ -149,26 +153,43 @@ def reach(state: State, queue: str) -> None:
     connect(state, "qsub")
 
 
+def tell(state: State, named: dict[str, str], no: Refused) -> NoReturn:
+    """Fail in the words of the server's dialect."""
+    if state["dialect"] != "torque":
+        fail(f"qsub: {no.words}", no.status)
+    if no.words == "Bad UID for job execution":
+        fail(*torque.no_root())
+    fail(*torque.of_submission(no.words, no.status, user=user_of(state), queue=named.get("q", "workq")))
+
+
+class Refused(Exception):
+    """The server takes no such job. `words` are those of OpenPBS, without the program's name."""
+
+    def __init__(self, words: str, status: int) -> None:
+        super().__init__(words)
+        self.words, self.status = words, status
+
+
 def refuse(state: State, named: dict[str, str], wishes: list[str]) -> None:
     """Refuse what the server finds wrong."""
     if user_of(state) == "root" and not state.get("roots", True):
-        fail("qsub: Bad UID for job execution", 175)
+        raise Refused("Bad UID for job execution", 175)
     if "=" in named.get("W", "") and named["W"].partition("=")[0] not in {"depend", "umask", "block", "stagein"}:
-        fail("qsub: Error (15002) submitting job", 154)
+        raise Refused("Error (15002) submitting job", 154)
     for wish in wishes:
         check_wish(wish)
     limits = state["queues"].get(named.get("q", "workq").partition("@")[0])
     if limits is None:
-        fail("qsub: Unknown queue", 170)
+        raise Refused("Unknown queue", 170)
     if limits.get("enabled") == "False":
-        fail("qsub: Queue is not enabled", 173)
+        raise Refused("Queue is not enabled", 173)
     if limits.get("acl_user_enable") == "True" and user_of(state) not in limits["acl_users"].split(","):
-        fail("qsub: Unauthorized Request ", 159)
+        raise Refused("Unauthorized Request ", 159)
     if "max_queued" in limits:
-        fail(f"qsub: would exceed queue {named['q']}'s per-user limit", 38)
+        raise Refused(f"would exceed queue {named['q']}'s per-user limit", 38)
     wished = dict(part.split("=", 1) for wish in wishes for part in wish.split(",") if not wish.startswith("select="))
     if 0 < seconds(limits.get("resources_max.walltime", "")) < seconds(wished.get("walltime", "")):
-        fail("qsub: Job violates queue and/or server resource limits", 188)
+        raise Refused("Job violates queue and/or server resource limits", 188)
 
 
 def check_wish(wish: str) -> None:
@@ -179,9 +200,9 @@ def check_wish(wish: str) -> None:
     for part in [wish] if kind == "place" else wish.split(","):
         name, _, value = part.partition("=")
         if name not in _KINDS:
-            fail(f"qsub: Unknown resource Resource_List.{name}", 187)
+            raise Refused(f"Unknown resource Resource_List.{name}", 187)
         if not _KINDS[name].fullmatch(value):
-            fail(f"qsub: Illegal attribute or resource value Resource_List.{name}", 166)
+            raise Refused(f"Illegal attribute or resource value Resource_List.{name}", 166)
 
 
 def check_select(value: str) -> None:
@@ -189,11 +210,11 @@ def check_select(value: str) -> None:
         for part in re.sub(r"^\d+:?", "", chunk).split(":"):
             name, equals, count = part.partition("=")
             if part and not equals:
-                fail("qsub: Illegal attribute or resource value Resource_List.select", 166)
+                raise Refused("Illegal attribute or resource value Resource_List.select", 166)
             if part and name not in _KINDS:
-                fail(f"qsub: Unknown resource: {name}", 187)
+                raise Refused(f"Unknown resource: {name}", 187)
             if part and not _KINDS[name].fullmatch(count):
-                fail(f"qsub: Illegal attribute or resource value select.{name}", 166)
+                raise Refused(f"Illegal attribute or resource value select.{name}", 166)
 
 
 def accept(home: Path, named: list[tuple[str, str]], program: list[str]) -> str:
@@ -251,4 +272,4 @@ def let_late_in(home: Path) -> None:
         accept(home, named, program)
 
 
-__all__ = ["USAGE", "let_late_in", "qsub"]
+__all__ = ["USAGE", "Refused", "let_late_in", "qsub"]
