@@ -132,7 +132,6 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stops += holding_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
     stops += gang_stops(ws, writer, by_id, plan.snapshot, now, leaving)
-    stops += leftover_stops(writer, now)
     stopped = send_stops(ws, writer, managers, stops)
     kept = keep_holds(ws, writer, managers, {name: one for name, one in by_id.items() if name not in stopped}, polls)
     submitting = Submitting(ws, writer, health, plan, now, fused)
@@ -140,6 +139,8 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     chaining = Chaining(ws=ws, reader=writer, managers=managers, seen=plan.snapshot, due=due, now=now, decided=plan)
     chaining.carry_out(submitting)
     reordered = keep_order(ws, writer, managers, plan.snapshot, now)
+    # Last, for nothing waits for it: OpenPBS is silent for 50 s and more until it has deleted what its node does not know.
+    stopped += send_stops(ws, writer, managers, leftover_stops(writer, now))
     health.save()
     report = TickReport(
         at=now,
