@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -27,6 +26,7 @@ from elisa.runtime.environment import argv_of, deadline_of, environment_of
 from elisa.runtime.eventfile import EventFiles, Scalar, read_records
 from elisa.runtime.evidence import host_name
 from elisa.runtime.job import DataFile, Job, JobError, read_job
+from elisa.runtime.lean import Ignored
 from elisa.runtime.segment import newest_saved, say_goes_on
 from elisa.runtime.start import StartError, adopt_orphans, open_output, start_program
 from elisa.runtime.supervise import FENCED, Ending, Supervisor, block_signals, usage_data
@@ -243,7 +243,7 @@ def _with_restart_files(session: _Session) -> _Session:
 
 
 def _forget_stop(job: Job) -> None:
-    with contextlib.suppress(OSError):
+    with Ignored(OSError):
         os.unlink(job.stop_file)
 
 

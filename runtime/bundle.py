@@ -7,18 +7,16 @@ that they did not begin, under their claim, so that they are ready again at once
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import json
 import mmap
 import os
-import signal
 import sys
 import time
 
 from elisa.runtime.agent import CANNOT_START, decline, do_job
 from elisa.runtime.crash import crash
 from elisa.runtime.job import Job, JobError, read_job
+from elisa.runtime.lean import Ignored, load_json, signal
 from elisa.runtime.start import die_with_parent
 from elisa.runtime.supervise import SIGNALS, block_signals
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
@@ -61,8 +59,7 @@ def run_bundle(path: str) -> int:
     """Run the members of the bundle at `path`; return 0 if each of them has finished its task."""
     block_signals()
     try:
-        with open(path, encoding="utf-8") as stream:
-            bundle = parse_bundle(json.load(stream))
+        bundle = parse_bundle(load_json(path))
     except (OSError, ValueError, JobError) as error:
         sys.stderr.write(f"elisa agent: {path} cannot be used: {error}\n")
         return CANNOT_START
@@ -195,8 +192,7 @@ def _who_deletes() -> Mapping[str, str]:
 def _finisher(job: Job) -> str:
     """Return the attempt that finished a task; empty if none did."""
     try:
-        with open(os.path.join(job.claim_dir, "done"), encoding="utf-8") as stream:
-            return str(json.load(stream)["attempt"])
+        return str(load_json(os.path.join(job.claim_dir, "done"))["attempt"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -216,11 +212,11 @@ def _fork(work: Callable[[], int]) -> int:
     except BaseException:  # noqa: BLE001 - the child must never go on as its parent
         sys.excepthook(*sys.exc_info())
     finally:
-        with contextlib.suppress(OSError):
+        with Ignored(OSError):
             sys.stderr.flush()
         os._exit(status)
 
 
 def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with Ignored(ProcessLookupError):
         os.kill(pid, number)

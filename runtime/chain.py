@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 
+from elisa.runtime.lean import load_json
 from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def _has_finished(home: str, attempt: str) -> bool:
     folder = os.path.join(home, "claims", attempt.rpartition(".")[0])
     try:
         os.listdir(folder)  # NFS asks the server anew when a folder is opened
-        with open(os.path.join(folder, "done"), encoding="utf-8") as stream:
-            content = json.load(stream)
+        content = load_json(os.path.join(folder, "done"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("attempt") == attempt

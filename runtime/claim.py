@@ -7,9 +7,7 @@ after a restart of the same job, `<attempt>.r1`, `.r2` ... are the claims, each 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import time
 
 from elisa.runtime.chain import wait_for_others
@@ -17,6 +15,7 @@ from elisa.runtime.crash import crash
 from elisa.runtime.durable import leave_mark, publish_file
 from elisa.runtime.evidence import Identity, has_ended, kill_all, own_identity, processes_of, start_ticks
 from elisa.runtime.job import Job
+from elisa.runtime.lean import dump_json, load_json
 from elisa.runtime.segment import is_recalled, recall, wait_for_predecessor
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +42,7 @@ __all__ = [
 _FENCE_MARGIN_S = 5.0
 _KILL_WAIT_S = 10.0
 _RACES = 100
+_MOST_DIGITS = 6  # of the number of an attempt
 _NOBODY = 10**9  # a fence that cannot be read keeps everybody out
 
 
@@ -187,9 +187,12 @@ def _read_fence(job: Job, there: Collection[str]) -> int:
 
 def _attempts(job: Job, there: Iterable[str]) -> list[tuple[str, int]]:
     """Return the attempts at this task that have claimed it, with their numbers."""
-    form = re.compile(re.escape(job.task) + r"\.([0-9]{1,6})")
-    matches = [form.fullmatch(name) for name in there]
-    return sorted((match[0], int(match[1])) for match in matches if match)
+    parts = [(name, *name.rpartition(".")) for name in there]
+    return sorted((name, int(number)) for name, task, _, number in parts if task == job.task and _is_number(number))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 def _claims(job: Job, attempt: str) -> list[Claim | None]:
@@ -206,8 +209,7 @@ def _claim_path(job: Job, attempt: str, incarnation: int) -> str:
 
 def _read_claim(path: str) -> Claim | None:
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
+        content = load_json(path)
         who = Identity(**{name: content[name] for name in Identity._fields})
         return Claim(content["native_id"], who, content["incarnation"], content["restarts"], content["at"], path)
     except (OSError, ValueError, KeyError, TypeError):
@@ -237,7 +239,7 @@ def _render(claim: Claim) -> bytes:
         "restarts": claim.restarts,
         "at": claim.at,
     }
-    return json.dumps(content).encode()
+    return dump_json(content).encode()
 
 
 def _refuse_if_held(job: Job, held: list[Claim | None], native: NativeJob, me: Identity) -> None:
@@ -275,14 +277,13 @@ def _done_path(job: Job) -> str:
 def write_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> None:
     """Say that the task is done, before the event that tells it: a restart in between must not run it again."""
     content = {"attempt": job.attempt, "incarnation": claim.incarnation, "exited": data}
-    publish_file(_done_path(job), json.dumps(content).encode())
+    publish_file(_done_path(job), dump_json(content).encode())
 
 
 def read_done(job: Job) -> tuple[int, dict[str, Scalar]] | None:
     """Return the incarnation of this attempt that finished the task, and the data of its `exited` event."""
     try:
-        with open(_done_path(job), encoding="utf-8") as stream:
-            content = json.load(stream)
+        content = load_json(_done_path(job))
     except (OSError, ValueError):
         return None
     return (content["incarnation"], content["exited"]) if content.get("attempt") == job.attempt else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import time
-from collections import deque
 
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
@@ -51,7 +50,7 @@ class Courier:
         self._look_at_folder = look
         self._retry_s = retry_s
         self._look_s = look_s
-        self._letters: deque[_Letter] = deque()
+        self._letters: list[_Letter] = []
         self._lock = _thread.allocate_lock()  # of `_thread`: see FenceGuard
         self._bell = _thread.allocate_lock()  # free while there is something new
         self._bell.acquire()
@@ -73,7 +72,7 @@ class Courier:
         """Hand over an event. Of heartbeats that could not be written only the newest waits."""
         with self._lock:
             if kind == "heartbeat":
-                self._letters = deque(letter for letter in self._letters if letter.kind != "heartbeat")
+                self._letters = [letter for letter in self._letters if letter.kind != "heartbeat"]
             if len(self._letters) < _MOST_WAITING or is_durable:
                 self._letters.append(_Letter(kind, data, time.time(), is_durable))
         self._ring()
@@ -105,7 +104,7 @@ class Courier:
         while self._letters:
             if not self._write(self._letters[0]):
                 return False
-            self._letters.popleft()
+            self._letters.pop(0)
         return True
 
     def _ring(self) -> None:
@@ -153,7 +152,7 @@ class Courier:
     def _done_with(self, letter: _Letter) -> None:
         with self._lock:
             if self._letters and self._letters[0] is letter:
-                self._letters.popleft()
+                self._letters.pop(0)
 
     def _look(self) -> None:
         began = time.monotonic()

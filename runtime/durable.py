@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
 from elisa.runtime.crash import crash
+from elisa.runtime.lean import Ignored
 from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -144,5 +144,5 @@ def _create(path: StrPath, data: bytes) -> bool:
 
 
 def _forget(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with Ignored(FileNotFoundError):
         os.unlink(path)

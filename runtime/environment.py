@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 
+from elisa.runtime.lean import dump_json
 from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ _PASSED = frozenset(
         "USER",
     }
 )
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _PASSED_PREFIXES = ("LC_", "SLURM_", "PBS_")
 
 
@@ -96,12 +96,14 @@ def _told(job: Job, incarnation: int, deadline: float | None) -> dict[str, str]:
         told["ELISA_RESUME_FROM"] = job.resume_path
         told["ELISA_RESUME_STEP"] = str(job.resume_step or 0)
     for name, value in job.parameters.items():
-        told["ELISA_PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())] = _as_text(value)
+        told["ELISA_PARAM_" + "".join(letter if letter in _LETTERS else "_" for letter in name.upper())] = _as_text(
+            value
+        )
     return told
 
 
 def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else dump_json(value)
 
 
 def _own_folder() -> str:

@@ -6,7 +6,6 @@ or overwritten spoils no more than the lines it touches. The MAC shows that the 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import zlib
@@ -14,9 +13,13 @@ import zlib
 try:  # `hashlib` brings OpenSSL, which takes longer to load than all that is ever hashed here
     from _sha256 import sha256  # type: ignore[import-not-found]  # until Python 3.11
 except ImportError:
-    from hashlib import sha256
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found]  # since Python 3.12
+    except ImportError:
+        from hashlib import sha256
 
 from elisa.runtime.crash import crash
+from elisa.runtime.lean import dump_json
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -93,7 +96,7 @@ def encode_record(record: Record, key: bytes) -> bytes:
         "k": record.kind,
         "d": {name: _writable(value) for name, value in record.data.items()},
     }
-    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    body = dump_json(content, is_short=True).encode()
     return b"\n%d %08x %s %s\n" % (len(body), zlib.crc32(body), _mac(key, body), body)
 
 
@@ -125,6 +128,7 @@ def _parse_line(line: bytes, key: bytes) -> Record | None:
     if length != b"%d" % len(body) or crc != b"%08x" % zlib.crc32(body):
         return None
     import hmac  # an agent seldom reads what was written
+    import json
 
     if not hmac.compare_digest(mac, _mac(key, body)):
         return None

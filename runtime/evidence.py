@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
+from elisa.runtime.lean import signal
 from elisa.runtime.tuples import NamedTuple
 
 __all__ = ["Identity", "has_ended", "host_name", "kill_all", "own_identity", "processes_of", "start_ticks"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from elisa.runtime.eventfile import key_of
+from elisa.runtime.lean import load_json
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ _NAMES = ("argv", "pass_env", "confirmed_ended", "behind")
 def read_job(path: str) -> Job:
     """Read the instructions at `path`; raises JobError."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return parse_job(json.load(stream))._replace(path=os.path.abspath(path))
+        return parse_job(load_json(path, "surrogateescape"))._replace(path=os.path.abspath(path))
     except (OSError, ValueError) as error:
         raise JobError(f"{path} cannot be read: {error}") from error
 

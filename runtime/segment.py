@@ -7,12 +7,12 @@ queued ahead from ever beginning.
 
 from __future__ import annotations
 
-import json
 import os
 
 from elisa.runtime.durable import leave_mark, publish_file
 from elisa.runtime.eventfile import read_records
 from elisa.runtime.job import Job
+from elisa.runtime.lean import dump_json, load_json
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def has_steps_left(job: Job) -> bool:
 
 def say_goes_on(job: Job, saved: Saved) -> None:
     """Leave word that the next attempt may begin as soon as the claim is released. Raises OSError."""
-    publish_file(_mark(job, job.attempt), json.dumps({"attempt": job.attempt, **saved._asdict()}).encode())
+    publish_file(_mark(job, job.attempt), dump_json({"attempt": job.attempt, **saved._asdict()}).encode())
 
 
 def wait_for_predecessor(job: Job, sleep: Callable[[float], None]) -> Saved | None:
@@ -93,8 +93,7 @@ def _mark(job: Job, attempt: str) -> str:
 
 def _read_mark(job: Job) -> Saved | None:
     try:
-        with open(_mark(job, job.continues), encoding="utf-8") as stream:
-            content = json.load(stream)
+        content = load_json(_mark(job, job.continues))
         is_its_own = content["attempt"] == job.continues
         return Saved(str(content["path"]), int(content["step"])) if is_its_own else None
     except (OSError, ValueError, KeyError, TypeError):

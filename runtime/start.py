@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import os
-import signal
 
 from elisa.runtime.durable import make_folder
+from elisa.runtime.lean import Ignored, signal
 from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import IO, Mapping, NoReturn, Sequence
+    from typing import IO, Callable, Mapping, NoReturn, Sequence
 
 __all__ = ["StartError", "adopt_orphans", "die_with_parent", "open_output", "start_program"]
 
@@ -37,11 +35,19 @@ class StartError(Exception):
     """The program could not be started; the message says why."""
 
 
-_LIBC = ctypes.CDLL(None)
+def _found_prctl() -> Callable[[int, int], object]:
+    try:  # `ctypes` itself is as large again as all that an agent loads
+        from _ctypes import call_function, dlopen, dlsym
+
+        prctl = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type]  # None: what is loaded already
+    except (ImportError, TypeError):
+        from ctypes import CDLL
+
+        return lambda option, value: CDLL(None).prctl(option, value, 0, 0, 0)
+    return lambda option, value: call_function(prctl, (option, value, 0, 0, 0))
 
 
-def _prctl(option: int, value: int) -> None:
-    _LIBC.prctl(option, value, 0, 0, 0)
+_prctl = _found_prctl()
 
 
 def die_with_parent(parent: int) -> None:
@@ -122,7 +128,7 @@ def _pass_on(*standard: int) -> None:
         os.dup2(fd, number)
     for fd in map(int, os.listdir("/proc/self/fd")):
         if fd > _LAST_STANDARD:
-            with contextlib.suppress(OSError):  # the folder itself was one of them
+            with Ignored(OSError):  # the folder itself was one of them
                 os.set_inheritable(fd, False)  # noqa: FBT003  (it has no name)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
 
 from elisa.runtime.guard import FenceGuard
 from elisa.runtime.job import Job
+from elisa.runtime.lean import Ignored, signal
 from elisa.runtime.limits import Limits, OverLimit, Seen, first_over, next_look_s
 from elisa.runtime.sample import GpuUse, Sample, Sampler, catches_signal, descendants
 from elisa.runtime.segment import has_steps_left
@@ -265,7 +264,7 @@ class Supervisor:
         Return whether there is a program of another kind that listens, and that needs time to save before it ends.
         """
         self._asked_at = time.monotonic()
-        with contextlib.suppress(OSError):  # the signal says the same
+        with Ignored(OSError):  # the signal says the same
             os.close(os.open(self._job.stop_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         number = _signal_number(self._job)
         listening = [pid for pid in descendants(os.getpid()) if catches_signal(pid, number)]
@@ -369,5 +368,5 @@ def _signal_number(job: Job) -> int:
 
 
 def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is somebody else's by now
+    with Ignored(ProcessLookupError, PermissionError):  # it has ended, or is somebody else's by now
         os.kill(pid, number)

@@ -34,9 +34,12 @@ def imported(node: ast.AST) -> list[str]:
             return []
 
 
+STANDARD = sys.stdlib_module_names | {"_sha256", "_sha2"}  # the former until Python 3.11, the latter since 3.12
+
+
 def outside_the_standard_library(nodes: Iterator[ast.AST]) -> set[str]:
     names = {name for node in nodes for name in imported(node) if not f"{name}.".startswith("elisa.runtime.")}
-    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    return {name.partition(".")[0] for name in names} - STANDARD
 
 
 def on_import(tree: ast.Module) -> Iterator[ast.AST]:
