@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from elisa.backends.simulated.backend import SimulatedBackend
-from elisa.backends.simulated.job import SimJob
 from elisa.engine.fence import read_fence
 from elisa.engine.files import OsFiles
-from elisa.model.errors import StoreError, Unavailable
-from elisa.model.events import EventKind
-from elisa.model.ids import NativeId
-from elisa.model.native import CancelOutcome
+from elisa.model.errors import StoreError
 from elisa.model.pipeline import RestartWhen, RetryPolicy
-from elisa.model.ports import CrashPoint
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.report.explain import read_explanation
 from elisa.store.reader import Reader
-from tests.engine.test_closures import a_world
+from tests.reliability.believing import Believing, a_believing_world
 from tests.reliability.invariants import assert_sound
 from tests.reliability.specs import job
 from tests.reliability.world import World
@@ -30,53 +23,13 @@ from tests.reliability.world import World
 ONCE = RetryPolicy(limit=0, restart=RestartWhen.NEVER)
 
 
-@dataclass
-class Believing:
-    """A manager that sends its first job to a node that never begins it, and calls it running for ever."""
-
-    real: SimulatedBackend
-    obeys: bool = True
-    outages: int = 0
-    deleted: list[NativeId] = field(default_factory=list)
-    unbegun: list[SimJob] = field(default_factory=list)
-    on_delete: CrashPoint = lambda _: None
-
-    def __post_init__(self) -> None:
-        agent = self.real._cluster._agent
-        self.begin, self.say = agent.begin, agent._say
-        agent.begin, agent._say = self._begin, self._say  # type: ignore[method-assign]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-    def _begin(self, job: SimJob, us: int) -> str:
-        if self.unbegun:
-            return self.begin(job, us)
-        self.unbegun.append(job)
-        return ""
-
-    def _say(self, job: SimJob, us: int, kind: EventKind, **data: Any) -> None:
-        if job not in self.unbegun:
-            self.say(job, us, kind, **data)
-
-    def cancel(self, ids: Collection[NativeId]) -> Mapping[NativeId, CancelOutcome]:
-        self.on_delete("delete")
-        if self.outages:
-            self.outages -= 1
-            raise Unavailable("sim does not answer", "Connection refused")
-        self.deleted.extend(ids)
-        return self.real.cancel(ids) if self.obeys else dict.fromkeys(ids, CancelOutcome.ASKED)
-
-
 def stuck(home: Path, *, limit: str = "10m", **manager: Any) -> tuple[World, Believing]:
     """Return a world whose only task, which may run but once, was sent to a node, and never began there."""
-    world = a_world(home, recovery={"unheard": limit})
-    manager = Believing(world.cluster, **manager)  # type: ignore[assignment]
-    world.extra["sim"] = manager  # type: ignore[assignment]  # it answers as the cluster does
+    world, believing = a_believing_world(home, limit=limit, **manager)
     world.submit(job("once", lasts_s=36_000, walltime_s=72_000, retry=ONCE))
     world.tick()
     world.tick()
-    return world, manager  # type: ignore[return-value]
+    return world, believing
 
 
 def give_up(world: World) -> None:

@@ -21,6 +21,7 @@ from elisa.model.pipeline import PriorityClass
 from elisa.model.ports import no_crash
 from elisa.model.states import TaskState
 from elisa.store.reader import Reader
+from tests.reliability.believing import a_believing_world
 from tests.reliability.forking import Step, enumerate_crashes
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
@@ -290,6 +291,17 @@ def heirs_of_a_failure(world: World) -> None:
     world.cluster.fail_submit(Fate.ACCEPTED, Fate.ACCEPT_LOST)
 
 
+def never_begun(world: World) -> None:
+    world.submit(job("a", lasts_s=1200), job("b", after("a")))
+    world.tick()
+    world.tick()
+
+
+def wait_for_a_sign(world: World) -> None:
+    world.pass_time(601)
+    world.run()
+
+
 def wide(world: World) -> None:
     world.submit(*(job(f"t{number}", lasts_s=300) for number in range(5)))
 
@@ -310,6 +322,13 @@ STORIES = {
     ),
     "a lost node": Story(
         prepare=saving_job, act=lose_the_node, again=nothing, ends=(all_of(SUCCEEDED, "train", "report"),)
+    ),
+    "a job that never began": Story(
+        prepare=never_begun,
+        act=wait_for_a_sign,
+        again=nothing,
+        ends=(all_of(SUCCEEDED, *"ab"),),
+        make=lambda home: a_believing_world(home)[0],
     ),
     "a retry": Story(
         prepare=failed_task,

@@ -46,6 +46,7 @@ from elisa.runtime.eventfile import Record, encode_record
 from elisa.store import attempts as store_attempts
 from elisa.store.audit import AuditTrail
 from elisa.store.writer import Writer
+from tests.reliability.believing import a_believing_world
 from tests.reliability.forking import enumerate_crashes
 from tests.reliability.invariants import assert_sound, assert_still
 from tests.reliability.specs import after, job
@@ -89,6 +90,24 @@ def submit_with(fates: tuple[Fate, ...], *, lasts_s: int = 900) -> None:
             world.pass_time(60)
         assert world.states() == {"a": TaskState.SUCCEEDED, "b": TaskState.SUCCEEDED}
         assert_still(world)
+
+
+def an_agent_that_comes_late() -> None:
+    """Have a job begin after all whose manager called it running all the time, before one takes its place."""
+    with scratch_folder() as folder:
+        world, manager = a_believing_world(Path(folder) / "home", obeys=False)
+        world.submit(job("a", lasts_s=3600))
+        world.tick()
+        world.tick()
+        world.pass_time(601)
+        for _ in range(3):
+            world.tick()
+        manager.begin(manager.unbegun[0], world.cluster._cluster.now_us)
+        for _ in range(10):
+            world.tick()
+            world.pass_time(60)
+        assert_sound(world)
+        assert len(world.attempts("a")) == 2
 
 
 def accept_late(late_s: float = 300) -> None:
@@ -429,6 +448,10 @@ def checkpoints_are_not_resumed_from(patch: Patch) -> None:
     patch.setattr(recovery, "_resume", lambda _: None)
 
 
+def nobody_shuts_out(patch: Patch) -> None:
+    patch.setattr(settle, "shut_out", lambda *_: True)
+
+
 def a_retry_begins_at_the_start(patch: Patch) -> None:
     patch.setattr(commands, "newest_checkpoint", lambda *_: None)
 
@@ -516,6 +539,7 @@ BUGS = {
     ),
     "agents ignore the fence": Bug(plant=agents_ignore_the_fence, hunt=accept_late),
     "nobody raises the fence": Bug(plant=nobody_raises_the_fence, hunt=accept_late),
+    "nobody shuts out what never began": Bug(plant=nobody_shuts_out, hunt=an_agent_that_comes_late),
     "no grace and no fence": Bug(plant=no_grace_and_no_fence, hunt=partial(accept_late, 90)),
     "a lost answer is asked for again": Bug(
         plant=lost_answers_are_asked_for_again, hunt=partial(submit_with, (Fate.ACCEPT_LOST,))
