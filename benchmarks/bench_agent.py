@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.figure import Figure, median_of, process_cpu_ms
+from elisa.engine.request import agent_argv
 
 __all__ = ["FIGURES", "measure"]
 
@@ -73,7 +74,7 @@ def _agent(home: Path, program: list[str]) -> list[str]:
         "grace_s": 5, "heartbeat_s": 30, "sample_s": 5, "self_fence_s": 600,
     }  # fmt: skip
     job.write_text(json.dumps(content), encoding="utf-8")
-    return [sys.executable, "-m", "elisa.runtime", "run", "--job", str(job)]
+    return list(agent_argv("run", job))
 
 
 def _while_waiting(home: Path) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from benchmarks.slurm_others import Peers, children_cpu_s
 from benchmarks.slurm_peers import all_nodes_taken, peers_folder
 from elisa.engine.outcome import TickReport
 from elisa.engine.plan import preview
+from elisa.engine.request import agent_argv
 from elisa.engine.tick import tick
 from elisa.engine.workspace import open_workspace
 from elisa.model import layout
@@ -327,4 +328,4 @@ def _agent_cpu_s(cluster: SlurmCluster, pipeline: str) -> float:
 def _follow(elisa: ElisaOnSlurm, attempt: str, *, is_shared: bool) -> None:
     spool = elisa.home / "spool" / attempt
     verb, file = ("bundle", "bundle.json") if is_shared else ("run", "job.json")
-    subprocess.run([sys.executable, "-m", "elisa.runtime", verb, "--job", str(spool / file)], check=True)
+    subprocess.run(agent_argv(verb, spool / file), check=True)

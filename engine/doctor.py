@@ -321,7 +321,7 @@ def _places(home: Path) -> Iterator[Finding]:
 
 
 def _agent(runner: Runner) -> Iterator[Finding]:
-    argv = [sys.executable, "-c", "import elisa.runtime.agent"]
+    argv = [sys.executable, "-S", "-c", "import elisa.runtime.agent"]
     answer = runner.run(argv, timeout_s=_AGENT_TIMEOUT_S, env={"PYTHONPATH": AGENT_PATH})
     if answer.ok:
         yield _ok("agent", f"it starts with {sys.executable}")

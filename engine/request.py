@@ -16,8 +16,9 @@ from elisa.model.pipeline import PriorityClass, TaskSpec
 from elisa.model.site import CLASS_RANK
 from elisa.policies.experience import USUAL_LEAD_S
 
-__all__ = ["bundle_argv", "job_request", "trial_request"]
+__all__ = ["agent_argv", "bundle_argv", "job_request", "trial_request"]
 
+_AGENT = f"{AGENT_PATH}/elisa/runtime/__main__.py"
 _NO_ATTEMPT = AttemptId("t000000000.1")
 
 
@@ -66,16 +67,17 @@ def trial_request(spec: TaskSpec, partition: str = "", gpu_type: str = "", accou
 
 
 def _argv(release: Release) -> tuple[str, ...]:
-    return _agent("run", layout.job_file(release.home, release.attempt.id))
+    return agent_argv("run", layout.job_file(release.home, release.attempt.id))
 
 
 def bundle_argv(path: Path) -> tuple[str, ...]:
     """Return how the agent of a native job is started that several attempts share."""
-    return _agent("bundle", path)
+    return agent_argv("bundle", path)
 
 
-def _agent(verb: str, path: Path) -> tuple[str, ...]:
-    return (sys.executable, "-m", "elisa.runtime", verb, "--job", str(path))
+def agent_argv(verb: str, path: Path) -> tuple[str, ...]:
+    """Return how an agent is started: as a file, without the packages of its Python, none of which it needs."""
+    return (sys.executable, "-S", _AGENT, verb, "--job", str(path))
 
 
 def _environment(kept: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,21 @@
-"""What native jobs start (`python -m elisa.runtime run --job FILE`), and what their programs are started with."""
+"""What native jobs start (`python -S …/elisa/runtime/__main__.py run --job FILE`), and what programs are started with.
+
+`python -m elisa.runtime` does the same, some milliseconds later.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
+if not __package__:  # started as a file: what is beside it is no module of its own
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 __all__ = ["main"]
 
 _USAGE = 64
+# They hold nothing that is not written down, so that the interpreter need not be taken apart: it would take milliseconds.
+_AGENTS = ("run", "bundle")
 
 
 def main(argv: list[str]) -> int:
@@ -42,4 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    if sys.argv[1:] and sys.argv[1] in _AGENTS:
+        os._exit(status)
+    sys.exit(status)

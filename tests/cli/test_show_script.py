@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from elisa.engine.release import AGENT_PATH
 from tests.cli.conftest import Elisa
 
+AGENT = f"{AGENT_PATH}/elisa/runtime/__main__.py"
 PAIR = """\
   first: {command: [echo, "hello there"]}
   second: {command: [echo, done], needs: [first]}
@@ -23,7 +25,7 @@ def test_a_ready_task_is_shown_as_the_next_tick_hands_it_over_and_nothing_is_wri
     shown = elisa("show-script", "study/first", "--json").data
 
     job_file = home / "spool" / shown["attempt"] / "job.json"
-    assert shown["argv"] == [sys.executable, "-m", "elisa.runtime", "run", "--job", str(job_file)]
+    assert shown["argv"] == [sys.executable, "-S", AGENT, "run", "--job", str(job_file)]
     assert (shown["backend"], shown["stdin"], shown["is_next"], shown["native_id"]) == ("local", "", True, None)
     assert sorted(home.rglob("*")) == before
 
@@ -34,7 +36,7 @@ def test_a_task_that_waits_is_shown_and_said_to_wait(elisa: Elisa, home: Path, w
     answer = elisa("show-script", "study/second")
 
     assert answer.code == 0
-    assert "-m elisa.runtime run --job" in answer.out
+    assert f"-S {AGENT} run --job" in answer.out
     assert "It is not: the task is waiting" in answer.err
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+import elisa
 from elisa.runtime.evidence import processes_of
 from tests.runtime.agent_cases import TASK, Case, names, python
 
@@ -586,6 +587,16 @@ def test_a_call_of_nothing_says_so(case: Case, file: str, function: str) -> None
 
     assert case.run(case.job(argv=None, call=call)) == 73
     assert "elisa: " in (case.task_dir / "stderr.log").read_text()
+
+
+def test_started_as_a_file_the_agent_takes_nothing_for_a_module_but_its_own(case: Case, tmp_path: Path) -> None:
+    job, main = case.job(argv=["echo", "hello"]), Path(elisa.__file__).parent / "runtime" / "__main__.py"
+    for name in ("elisa.py", "os.py", "zlib.py"):
+        (tmp_path / name).write_text("raise SystemExit(9)")
+
+    done = subprocess.run([sys.executable, "-S", main, "run", "--job", job], check=False, cwd=tmp_path, env={})
+
+    assert (done.returncode, case.printed) == (0, "hello\n")
 
 
 def test_other_words_on_the_command_line_are_a_mistake() -> None:
