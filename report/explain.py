@@ -13,6 +13,7 @@ from elisa.model.rows import AuditRow
 from elisa.model.states import FINAL_TASK_STATES, LIVE_ATTEMPT_STATES
 from elisa.model.task import Attempt, Task, Verdict, own_attempts
 from elisa.model.units import format_duration, format_memory
+from elisa.policies.unexplained import UNHEARD, is_unheard
 from elisa.store.reader import Reader
 
 from .chains import queued_behind
@@ -176,6 +177,8 @@ def _parked(attempts: tuple[Attempt, ...], verdict: Verdict) -> str:
     newest = own[-1] if own else None
     if newest is None or newest.end is None:
         return ""
+    if is_unheard(newest):
+        return f"{UNHEARD}; "
     saved = newest.last_checkpoint or newest.resume_from
     return parked_words(verdict.code, newest.end.reason, saved.step if saved is not None else None)
 

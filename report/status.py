@@ -15,7 +15,7 @@ from elisa.model.states import FINAL_TASK_STATES, AttemptState, EndReason, TaskS
 from elisa.model.task import NOT_SUBMITTED
 from elisa.model.units import format_duration
 from elisa.policies.livelock import SpinRules, rounds_of
-from elisa.policies.unexplained import held_unexplained
+from elisa.policies.unexplained import UNHEARD, held_unexplained
 from elisa.store.reader import Reader
 
 from .chains import queued_behind
@@ -170,7 +170,7 @@ def _note(reader: Reader, row: TaskRow, now: datetime) -> str:
     if row.reason:
         verdict = reader.verdict(row.id)
         words = in_words(Reason(code=ReasonCode(verdict.code), facts=verdict.facts)) if verdict else row.reason
-        return parked_words(row.reason, row.end_reason, row.saved_step) + words
+        return _unheard(reader, row) + parked_words(row.reason, row.end_reason, row.saved_step) + words
     if row.state is TaskState.FAILED:
         words = _last_detail(reader, row) if row.end_reason == EndReason.REJECTED else ""
         return row.end_reason.replace("_", " ") + (f": {words}" if words else "")
@@ -184,6 +184,12 @@ def _last_detail(reader: Reader, row: TaskRow) -> str:
     """Return what was said of the end of a task's newest attempt: mostly a manager's own words."""
     ends = [attempt.end for attempt in reader.attempts_of(row.id) if attempt.end is not None]
     return ends[-1].detail if ends else ""
+
+
+def _unheard(reader: Reader, row: TaskRow) -> str:
+    """Return the words about a task whose last job never began."""
+    is_so = row.end_reason == EndReason.LOST and _last_detail(reader, row) == UNHEARD
+    return f"{UNHEARD}; " if is_so else ""
 
 
 def _held_note(reader: Reader, row: TaskRow) -> str:

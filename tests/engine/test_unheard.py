@@ -14,6 +14,7 @@ from elisa.model.errors import StoreError
 from elisa.model.pipeline import RestartWhen, RetryPolicy
 from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.report.explain import read_explanation
+from elisa.report.status import read_status
 from elisa.store.reader import Reader
 from tests.reliability.believing import Believing, a_believing_world
 from tests.reliability.invariants import assert_sound
@@ -66,7 +67,11 @@ def test_it_is_told(tmp_path: Path) -> None:
     give_up(world)
 
     with Reader.open(world.home) as reader:
-        told = [one.words for one in read_explanation(reader, "study/once", world.clock.now()).history]
+        explanation = read_explanation(reader, "study/once", world.clock.now())
+        [row] = read_status(reader, world.clock.now()).tasks
+    told = [one.words for one in explanation.history]
+    assert explanation.now.startswith("waiting: its agent never gave a sign; it waits until ")
+    assert row.note.startswith("its agent never gave a sign; it waits until ")
     shut_out = f"its manager has called {native_id} running for 10m01s, and it was shut out"
     assert f"{shut_out}: lost, its agent never gave a sign" in told
     assert f"the resource manager is to be asked to delete {native_id}" in told
