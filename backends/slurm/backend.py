@@ -15,7 +15,6 @@ from elisa.backends.slurm.arrays import array_argv, array_ids, parse_array_scrip
 from elisa.backends.slurm.client import Records, SlurmClient, in_batches
 from elisa.backends.slurm.discovery import SlurmSite, advice_of, description_of, discover
 from elisa.backends.slurm.identity import JobKey, native_id_of, split_native_id
-from elisa.backends.slurm.library import SlurmLibrary
 from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.options import Accounting, SlurmOptions
 from elisa.backends.slurm.refusals import raise_refused
@@ -191,11 +190,12 @@ class SlurmBackend:
     def cluster(self) -> ClusterView:
         """Return nodes and partitions, licences left out. Raises Unavailable."""
         library = self.pyslurm.library
-        nodes, partitions = self._inventory() if library is None else self._inventory_by(library)
+        told = library.inventory() if library is not None else None
+        nodes, partitions = told or self._inventory()
         if not nodes or not partitions:
             raise Unavailable("scontrol named no nodes or no partitions")
         return ClusterView(
-            backend=self.name, nodes=self._with_switches(nodes), partitions=partitions, seen_at=self.clock.now()
+            backend=self.name, nodes=self._with_switches(nodes), partitions=tuple(partitions), seen_at=self.clock.now()
         )
 
     def _accounts_told_until(self) -> datetime:
@@ -207,19 +207,12 @@ class SlurmBackend:
         argv = inventory.licences_argv(self._client.program("scontrol"), self.options)
         return inventory.parse_licences(self._client.answer(argv))
 
-    def _inventory(self) -> tuple[Sequence[NodeView], tuple[PartitionView, ...]]:
+    def _inventory(self) -> tuple[Sequence[NodeView], Sequence[PartitionView]]:
         scontrol = self._client.program("scontrol")
         nodes, partitions = self._client.answers(
             inventory.nodes_argv(scontrol, self.options), inventory.partitions_argv(scontrol, self.options)
         )
         return inventory.parse_nodes(nodes), inventory.parse_partitions(partitions)
-
-    def _inventory_by(self, library: SlurmLibrary) -> tuple[Sequence[NodeView], tuple[PartitionView, ...]]:
-        nodes = library.nodes()
-        if nodes is None:
-            argv = inventory.nodes_argv(self._client.program("scontrol"), self.options)
-            nodes = inventory.parse_nodes(self._client.answer(argv))
-        return nodes, library.partitions()
 
     def _each(self, ids: Collection[NativeId], word: str) -> None:
         numbers = [job.number for native_id in sorted(ids) if (job := _key(native_id)) is not None]

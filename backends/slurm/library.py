@@ -12,8 +12,8 @@ from typing import Any
 
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.identity import JobKey, component_of, tag_of_name
-from elisa.backends.slurm.inventory import parse_nodes
-from elisa.backends.slurm.library_records import partition_of, records_of
+from elisa.backends.slurm.inventory import parse_nodes, parse_partitions
+from elisa.backends.slurm.library_records import records_of
 from elisa.backends.slurm.library_submit import description_of_job
 from elisa.backends.slurm.libslurm import Libslurm
 from elisa.backends.slurm.options import SlurmOptions
@@ -76,15 +76,11 @@ class SlurmLibrary:
                 parts.setdefault(JobKey(component_of(record.job)[0], tag), []).append(record)
         return {key: whole(records) for key, records in parts.items()}
 
-    def nodes(self) -> tuple[NodeView, ...] | None:
-        """Return the nodes that exist; None where only scontrol tells them so that they can be read. Raises Unavailable."""
-        # not pyslurm's: they do not tell how many of the GPUs are in use
-        told = self._libslurm.nodes()
-        return None if told is None else parse_nodes(told, zone=None)
-
-    def partitions(self) -> tuple[PartitionView, ...]:
-        """Return the partitions. Raises Unavailable."""
-        return tuple(partition_of(partition) for partition in self._load(self._pyslurm.Partitions))
+    def inventory(self) -> tuple[Sequence[NodeView], Sequence[PartitionView]] | None:
+        """Return nodes and partitions; None where only scontrol tells them so that they can be read. Raises Unavailable."""
+        # not pyslurm's: it asks for the whole configuration, too, and does not tell how many of the GPUs are in use
+        told = self._libslurm.inventory()
+        return None if told is None else (parse_nodes(told.nodes, zone=None), parse_partitions(told.partitions))
 
     def submit(
         self, request: JobRequest, instance: str, options: SlurmOptions, script: str, base: Mapping[str, str]

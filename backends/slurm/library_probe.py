@@ -21,7 +21,7 @@ __all__ = ["Probe", "how_to_get_it", "probe"]
 
 # An import takes a tenth of a second where it works.
 _PATIENCE_S = 10.0
-_PROGRAM = "import pyslurm; pyslurm.Jobs, pyslurm.Nodes, pyslurm.Partitions; print(pyslurm.__version__)"
+_PROGRAM = "import pyslurm; pyslurm.Jobs, pyslurm.JobSubmitDescription; print(pyslurm.__version__)"
 _USUAL_CONF = "/etc/slurm/slurm.conf"
 _RELEASE = re.compile(r"(\d+)\.0?(\d+)(?:\.(\d+))?")
 # https://pypi.org/project/pyslurm/ and the tags of https://github.com/PySlurm/pyslurm, November 2026

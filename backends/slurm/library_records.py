@@ -1,6 +1,6 @@
-"""What pyslurm says of jobs and partitions, in the words of the command-line tools.
+"""What pyslurm says of jobs, in the words of the command-line tools.
 
-The attributes are those of pyslurm 22.5 to 25.11, https://pyslurm.github.io: `Job` and `Partition`.
+The attributes are those of pyslurm 22.5 to 25.11, https://pyslurm.github.io: `Job`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from elisa.backends.slurm.states import Record
-from elisa.model.native import PartitionView
 
-__all__ = ["LibraryJob", "LibraryPartition", "partition_of", "records_of"]
+__all__ = ["LibraryJob", "records_of"]
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
@@ -38,18 +37,6 @@ class LibraryJob(Protocol):
     array_id: int | None
     array_task_id: int | None
     array_tasks_waiting: str | None
-
-
-class LibraryPartition(Protocol):
-    """What is read of a `pyslurm.Partition`. Limits are numbers, minutes in the case of time, or a word for none."""
-
-    name: str
-    is_default: bool
-    state: str
-    max_time: int | str | None
-    max_nodes: int | str | None
-    priority_tier: int | None
-    preempt_mode: str | None
 
 
 def records_of(job: LibraryJob) -> Iterator[Record]:
@@ -86,21 +73,3 @@ def _numbers(job: LibraryJob) -> Iterator[str]:
 
 def _time(seconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
-
-
-def partition_of(partition: LibraryPartition) -> PartitionView:
-    """Return a partition as `scontrol show partition` would show it."""
-    return PartitionView(
-        name=partition.name,
-        is_default=bool(partition.is_default),
-        is_up=partition.state == "UP",
-        max_walltime_s=60 * _limit(partition.max_time),
-        max_nodes=_limit(partition.max_nodes),
-        priority=partition.priority_tier or 0,
-        preemptible=(partition.preempt_mode or "OFF") not in {"OFF", ""},
-    )
-
-
-def _limit(value: int | str | None) -> int:
-    """Return a limit; 0, which is none, for UNLIMITED."""
-    return value if isinstance(value, int) else 0

@@ -1,6 +1,7 @@
 """What libslurm can do and pyslurm does not offer, asked of the library that pyslurm has loaded.
 
-Only functions and flags that are the same in 22.05 to 25.11. No record is looked into, but for the times with which one begins:
+Only functions and flags that are the same in 22.05 to 25.11. No record is looked into, but for the few fields with which the
+answers about jobs and partitions begin:
 https://github.com/SchedMD/slurm/blob/master/slurm/slurm.h
 """
 
@@ -10,11 +11,11 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from elisa.model.errors import Unavailable
 
-__all__ = ["Libslurm"]
+__all__ = ["Inventory", "Libslurm"]
 
 # slurm_errno.h, the same number in every release since 2.0
 _NO_CHANGE_IN_DATA = 1900
@@ -22,6 +23,19 @@ _NO_CHANGE_IN_DATA = 1900
 _DETAILED = ctypes.c_uint16(0x02 | 0x08)
 _EVER = ctypes.c_long(0)
 _ONE_LINE = ctypes.c_int(1)
+
+
+class Inventory(NamedTuple):
+    """What `scontrol --detail --oneliner show node` prints, and `scontrol --oneliner show partition`."""
+
+    nodes: str
+    partitions: str
+
+
+class _Partitions(ctypes.Structure):
+    """partition_info_msg_t, the same in every release: its records lie one after another in memory of their own."""
+
+    _fields_: ClassVar = [("last_update", ctypes.c_long), ("count", ctypes.c_uint32), ("records", ctypes.c_void_p)]
 
 
 class Libslurm:
@@ -47,19 +61,32 @@ class Libslurm:
         # the function that tells it is gone since Slurm 23.11; the C library's own number is in each release the same
         return ctypes.get_errno() != _NO_CHANGE_IN_DATA
 
-    def nodes(self) -> str | None:
-        """Return what `scontrol --detail --oneliner show node` prints, with times in this process's zone.
+    def inventory(self) -> Inventory | None:
+        """Return what scontrol prints of all nodes and partitions, for one question each, with times in this process's zone.
 
         None where the user has times printed in a way of their own, which libslurm heeds. Raises Unavailable.
         """
         if "SLURM_TIME_FORMAT" in os.environ:
             return None
+        slurm = self._slurm
         with (
             self._loaded("slurm_load_node", "slurm_free_node_info_msg") as nodes,
             self._loaded("slurm_load_partitions", "slurm_free_partition_info_msg") as partitions,
         ):
-            self._slurm.slurm_populate_node_partitions(nodes, partitions)
-            return _printed(lambda file: self._slurm.slurm_print_node_info_msg(file, nodes, _ONE_LINE))
+            slurm.slurm_populate_node_partitions(nodes, partitions)
+            return Inventory(
+                nodes=_printed(lambda file: slurm.slurm_print_node_info_msg(file, nodes, _ONE_LINE)),
+                partitions=_printed(lambda file: self._print_partitions(file, partitions)),
+            )
+
+    def _print_partitions(self, file: ctypes.c_void_p, loaded: ctypes.c_void_p) -> None:
+        # slurm_print_partition_info_msg, which would do it, is gone since 25.05; a record's size differs between releases
+        message = _Partitions.from_address(loaded.value or 0)
+        size_of = self._slurm.slurm_xsize
+        size_of.restype = ctypes.c_size_t
+        size = size_of(ctypes.c_void_p(message.records)) // message.count if message.count else 0
+        for number in range(message.count):
+            self._slurm.slurm_print_partition_info(file, ctypes.c_void_p(message.records + number * size), _ONE_LINE)
 
     @contextmanager
     def _loaded(self, load: str, free: str) -> Iterator[ctypes.c_void_p]:

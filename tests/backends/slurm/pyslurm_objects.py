@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.backends.slurm.jobs import FIRST, INSTANCE
 
-__all__ = ["AT", "a_job", "a_partition"]
+__all__ = ["AT", "a_job"]
 
 AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -32,18 +32,5 @@ def a_job(**more: object) -> Any:
         "array_id": None,
         "array_task_id": None,
         "array_tasks_waiting": None,
-    }
-    return SimpleNamespace(**(fields | more))
-
-
-def a_partition(**more: object) -> Any:
-    fields: dict[str, object] = {
-        "name": "low",
-        "is_default": True,
-        "state": "UP",
-        "max_time": "UNLIMITED",
-        "max_nodes": "UNLIMITED",
-        "priority_tier": 1,
-        "preempt_mode": "REQUEUE",
     }
     return SimpleNamespace(**(fields | more))

@@ -15,10 +15,11 @@ from elisa.backends.slurm import library as library_module
 from elisa.backends.slurm.identity import JobKey
 from elisa.backends.slurm.library import SlurmLibrary, load_library
 from elisa.backends.slurm.library_here import PyslurmHere
+from elisa.backends.slurm.libslurm import Inventory
 from elisa.model.errors import Unavailable
-from elisa.model.native import ClusterView
+from elisa.model.native import ClusterView, PartitionView
 from tests.backends.slurm.jobs import FIRST, INSTANCE, PLAIN, ScriptedRunner, a_request, backend_with, recording
-from tests.backends.slurm.pyslurm_objects import a_job, a_partition
+from tests.backends.slurm.pyslurm_objects import a_job
 
 
 class Collection:
@@ -38,19 +39,19 @@ class RPCError(Exception):
 
 
 class Told:
-    """What libslurm itself tells: whether jobs changed, call by call, and the nodes."""
+    """What libslurm itself tells: whether jobs changed, call by call, nodes and partitions."""
 
-    def __init__(self, *changes: str, nodes: str | None = "") -> None:
+    def __init__(self, *changes: str, inventory: Inventory | None = None) -> None:
         self._changes = list(changes)
-        self._nodes = nodes
+        self._inventory = inventory
         self.asked = 0
 
     def have_jobs_changed(self) -> bool:
         return bool(self._changes.pop(0))
 
-    def nodes(self) -> str | None:
+    def inventory(self) -> Inventory | None:
         self.asked += 1
-        return self._nodes
+        return self._inventory
 
 
 class Description:
@@ -68,7 +69,6 @@ def a_pyslurm(**more: object) -> Any:
         "__version__": "22.5.3",
         "RPCError": RPCError,
         "Jobs": Collection(a_job(), a_job(id=8, user_id=0), a_job(id=9, name="theirs")),
-        "Partitions": Collection(a_partition()),
         "JobSubmitDescription": Description,
     }
     return SimpleNamespace(**(fields | more))
@@ -149,20 +149,33 @@ def seen(runner: ScriptedRunner, told: Told) -> ClusterView:
     return replace(backend_with(runner), pyslurm=here).cluster()
 
 
-def test_nodes_are_asked_for_once_with_their_gpus_in_use() -> None:
+def test_nodes_and_partitions_are_asked_for_once_with_the_gpus_in_use() -> None:
     runner = ScriptedRunner({})
-    told = Told(nodes="NodeName=n1 CPUTot=8 Gres=gpu:a100:4 GresUsed=gpu:a100:3(IDX:0-2) State=MIXED\n")
+    nodes = "NodeName=n1 CPUTot=8 Gres=gpu:a100:4 GresUsed=gpu:a100:3(IDX:0-2) State=MIXED\n"
+    partitions = (
+        "PartitionName=low Default=YES MaxNodes=4 MaxTime=1-00:00:00 State=UP PreemptMode=REQUEUE PriorityTier=2\n"
+    )
+    told = Told(inventory=Inventory(nodes=nodes, partitions=partitions))
 
     cluster = seen(runner, told)
 
     assert [(node.name, node.gpus, node.free_gpus) for node in cluster.nodes] == [
         ("n1", (("a100", 4),), (("a100", 1),))
     ]
-    assert [partition.name for partition in cluster.partitions] == ["low"]
+    assert cluster.partitions == (
+        PartitionView(name="low", is_default=True, max_walltime_s=86400, max_nodes=4, priority=2, preemptible=True),
+    )
     assert (told.asked, runner.asked) == (1, [])
 
 
-def test_nodes_that_libslurm_would_print_in_a_way_of_the_users_are_told_by_scontrol() -> None:
-    runner = ScriptedRunner({"scontrol show node": recording("scontrol-node", "22.05.8")})
+def test_what_libslurm_would_print_in_a_way_of_the_users_is_told_by_scontrol() -> None:
+    runner = ScriptedRunner(
+        {
+            "scontrol show node": recording("scontrol-node", "22.05.8"),
+            "scontrol show partition": recording("scontrol-partition", "22.05.8"),
+        }
+    )
 
-    assert len(seen(runner, Told(nodes=None)).nodes) == 4
+    cluster = seen(runner, Told(inventory=None))
+
+    assert (len(cluster.nodes), len(cluster.partitions)) == (4, 2)

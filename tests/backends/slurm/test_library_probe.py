@@ -12,7 +12,7 @@ from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.backends.slurm.library_probe import Probe, how_to_get_it, probe
 from tests.backends.slurm.jobs import ScriptedRunner
 
-WORKS = "__version__ = '22.5.3'\nJobs = Nodes = Partitions = None\n"
+WORKS = "__version__ = '22.5.3'\nJobs = JobSubmitDescription = None\n"
 
 
 @pytest.fixture

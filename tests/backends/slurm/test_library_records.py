@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from elisa.backends.slurm.library_records import partition_of, records_of
+from elisa.backends.slurm.library_records import records_of
 from elisa.backends.slurm.library_submit import description_of_job
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
 from elisa.backends.slurm.states import Record
 from elisa.model.ids import NativeId
-from elisa.model.native import PartitionView
 from elisa.model.resources import GpuRequest, Resources
 from tests.backends.slurm.jobs import FIRST, INSTANCE, PLAIN, a_request
-from tests.backends.slurm.pyslurm_objects import AT, a_job, a_partition
+from tests.backends.slurm.pyslurm_objects import AT, a_job
 
 
 def test_a_job_is_told_in_the_words_of_squeue() -> None:
@@ -49,14 +48,6 @@ def test_a_job_that_died_of_a_signal_has_no_exit_code() -> None:
 )
 def test_elements_of_arrays_are_told_one_by_one(fields: Mapping[str, object], numbers: list[str]) -> None:
     assert [record.job for record in records_of(a_job(**fields))] == numbers
-
-
-def test_limits_of_a_partition_are_told_in_seconds() -> None:
-    told = partition_of(a_partition(max_time=1440, max_nodes=4, state="DOWN", preempt_mode=None))
-
-    assert told == PartitionView(
-        name="low", is_default=True, is_up=False, max_walltime_s=86400, max_nodes=4, priority=1
-    )
 
 
 def test_a_request_is_said_with_all_that_sbatch_would_be_told() -> None:
