@@ -36,7 +36,7 @@ EVERYTHING = Resources(
 )
 # What tells one job from another, and what the way it was submitted leaves on it.
 DIFFERENT = re.compile(
-    r"\b(JobId|JobName|\w*Time|StdOut|StdErr|AllocNode:Sid|Command|LastSchedEval|Priority|Reason|Scheduler"
+    r"\b(JobId|JobName|\w*Time|StdOut|StdErr|AllocNode:Sid|Command|LastSchedEval|Priority|Reason|Scheduler|SchedNodeList"
     r"|KillOI?nInvalidDependent|OOMKillStep|TresPerTask)=\S+ ?"
     # a line of words, which 25.11 shows of a job that a program submitted
     r"|\bSubmitLine=.*?(?= \w+=|$)"
