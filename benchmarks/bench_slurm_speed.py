@@ -17,6 +17,8 @@ from benchmarks.figure import Figure
 from benchmarks.slurm_cost import Cost, cost_of, wait_for
 from benchmarks.slurm_others import Peers, children_cpu_s
 from benchmarks.slurm_peers import all_nodes_taken, peers_folder
+from elisa.backends.runner import SubprocessRunner
+from elisa.backends.slurm.library_here import PyslurmHere
 from elisa.engine.outcome import TickReport
 from elisa.engine.plan import preview
 from elisa.engine.request import agent_argv
@@ -61,7 +63,8 @@ _PATIENCE_S = 300.0
 def measure() -> Iterator[Figure]:
     """Yield each figure with its peers; what a tick takes is from its start to its end, its process left out.
 
-    It is not the first tick of a day: that backs the database up, and learns what is remembered until the next.
+    It is not the first tick of a day: that backs the database up, and learns what is remembered until the next. A figure of
+    libslurm comes where a pyslurm that matches can be imported, all others are those of Slurm's programs.
     """
     with (
         SlurmCluster(message_timeout_s=30) as cluster,
@@ -105,19 +108,23 @@ def _others(name: str, peer: str, costs: Sequence[Cost]) -> Iterator[Figure]:
 
 
 def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
-    """Both are measured in turn, so that whatever else the machine does slows them alike.
+    """All are measured in turn, so that whatever else the machine does slows them alike.
 
     All nodes are taken: elsewhere a job does not begin on the cores of whoever submits the next one.
     """
     name = "slurm_accept_100"
-    own, loop = [], []
+    ways = {f"{name}_s": False} | ({f"{name}_s/libslurm": True} if _has_pyslurm(cluster) else {})
+    own: dict[str, list[float]] = {way: [] for way in ways}
+    loop = []
     for _ in range(_PAIRS):
         with all_nodes_taken(cluster):
             loop.append(peers.loop_accept(100))
-        with all_nodes_taken(cluster):
-            own.append(_tick_s(cluster, _distinct(100)))
+        for way, pyslurm in ways.items():
+            with all_nodes_taken(cluster):
+                own[way].append(_tick_s(cluster, _distinct(100), pyslurm=pyslurm))
     goal = f"<={median(cost.seconds for cost in loop):.3g}"
-    yield Figure(figure=f"{name}_s", value=median(own), unit="s", goal=goal, runs=_PAIRS)
+    for way, seconds in own.items():
+        yield Figure(figure=way, value=median(seconds), unit="s", goal=goal, runs=_PAIRS)
     yield from _peer(name, "sbatch", *loop)
     yield from _nodes_free(cluster, peers, name)
     with all_nodes_taken(cluster):
@@ -125,6 +132,12 @@ def _accepted(cluster: SlurmCluster, peers: Peers) -> Iterator[Figure]:
     for peer, run in (("submitit", peers.submitit_accept), ("snakemake", peers.snakemake_accept)):
         with all_nodes_taken(cluster):
             yield from _peer(name, peer, run(100))
+
+
+def _has_pyslurm(cluster: SlurmCluster) -> bool:
+    """Tell whether this process can use libslurm here: not where it used it for another cluster before."""
+    environment = cluster.env()
+    return PyslurmHere(runner=SubprocessRunner(environment=environment), environment=environment).library is not None
 
 
 def _nodes_free(cluster: SlurmCluster, peers: Peers, name: str) -> Iterator[Figure]:
@@ -242,11 +255,19 @@ def _graph_of(*, fuse: bool) -> str:
     return "\n".join(("name: graph", "project: demo", rules, "tasks:", *lines))
 
 
-def _ready(cluster: SlurmCluster, folder: str, pipeline: str) -> ElisaOnSlurm:
-    """Return a state folder with a pipeline in it, in which elisa has ticked and looked at the cluster today."""
+def _ready(cluster: SlurmCluster, folder: str, pipeline: str, *, pyslurm: bool = False) -> ElisaOnSlurm:
+    """Return a state folder with a pipeline in it, in which elisa has ticked and looked at the cluster today.
+
+    With `pyslurm` all is submitted through libslurm, or refused.
+    """
     elisa = a_state_folder(cluster, Path(folder))
     site = elisa.home / "site.yaml"
-    site.write_text(site.read_text(encoding="utf-8").replace("window: 200", "window: 2000"), encoding="utf-8")
+    rules = site.read_text(encoding="utf-8").replace("window: 200", "window: 2000")
+    if pyslurm:
+        elisa.before_sbatch("exit 1")
+    else:
+        rules = rules.replace("options: {", "options: {pyslurm: no, ")
+    site.write_text(rules, encoding="utf-8")
     elisa.tick()
     elisa.submit(pipeline)
     with open_workspace(elisa.home) as ws:
@@ -254,10 +275,10 @@ def _ready(cluster: SlurmCluster, folder: str, pipeline: str) -> ElisaOnSlurm:
     return elisa
 
 
-def _tick_s(cluster: SlurmCluster, pipeline: str, *, asked: list[float] | None = None) -> float:
+def _tick_s(cluster: SlurmCluster, pipeline: str, *, asked: list[float] | None = None, pyslurm: bool = False) -> float:
     """Return what a tick takes that has all tasks of a pipeline accepted; `asked` gets the time of its calls alone."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        elisa = _ready(cluster, folder, pipeline)
+        elisa = _ready(cluster, folder, pipeline, pyslurm=pyslurm)
         calls: list[float] = []
         began = time.monotonic()
         report = _tick(elisa, calls)
