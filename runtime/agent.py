@@ -347,32 +347,33 @@ def _conclude(session: _Session, courier: Courier, ending: Ending) -> int:
         **usage_data(ending.usage, ending.gpu_use),
         **_share(session),
     }
-    if is_success:
-        _say_done(job, claim, data)
-    elif why == "timeout" and job.checkpoint is not None:
+    is_done = is_success and _say_done(job, claim, data)
+    if why == "timeout" and job.checkpoint is not None:
         _say_goes_on(job)
-    _tell_end(session, courier, data)
+    _tell_end(session, courier, data, is_done=is_done)
     if why == FENCED:
         return CUT_OFF
     return status if status or not why else STOPPED
 
 
-def _tell_end(session: _Session, courier: Courier, data: dict[str, Scalar]) -> None:
+def _tell_end(session: _Session, courier: Courier, data: dict[str, Scalar], *, is_done: bool = False) -> None:
     courier.send("exited", data, is_durable=True)
     if not courier.close(min(_TELL_S, session.job.self_fence_s)):
         _log(f"the end could not be written: {data}")
-    _release(session.job, session.claim)
+    _release(session.job, session.claim, is_done=is_done)
 
 
 def _share(session: _Session) -> dict[str, Scalar]:
     return {} if session.share_s is None else {"share_s": session.share_s()}
 
 
-def _say_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> None:
+def _say_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> bool:
+    """Mark the task as done; tell whether the disk has the mark."""
     try:
-        write_done(job, claim, data)
+        return write_done(job, claim, data)
     except OSError as error:
         _log(f"the task could not be marked as done: {error}")
+        return False
 
 
 def _say_goes_on(job: Job) -> None:
@@ -387,9 +388,9 @@ def _say_goes_on(job: Job) -> None:
         _log(f"no word was left for the next attempt: {error}")
 
 
-def _release(job: Job, claim: Claim) -> None:
+def _release(job: Job, claim: Claim, *, is_done: bool = False) -> None:
     try:
-        release(job, claim)
+        release(job, claim, is_done=is_done)
     except OSError as error:
         _log(f"the claim could not be released: {error}")
 

@@ -274,10 +274,13 @@ def _done_path(job: Job) -> str:
     return os.path.join(job.claim_dir, "done")
 
 
-def write_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> None:
-    """Say that the task is done, before the event that tells it: a restart in between must not run it again."""
+def write_done(job: Job, claim: Claim, data: dict[str, Scalar]) -> bool:
+    """Say that the task is done, before the event that tells it: a restart in between must not run it again.
+
+    Return whether it was this that said so: it is on the disk then.
+    """
     content = {"attempt": job.attempt, "incarnation": claim.incarnation, "exited": data}
-    publish_file(_done_path(job), dump_json(content).encode())
+    return publish_file(_done_path(job), dump_json(content).encode())
 
 
 def read_done(job: Job) -> tuple[int, dict[str, Scalar]] | None:
@@ -289,9 +292,13 @@ def read_done(job: Job) -> tuple[int, dict[str, Scalar]] | None:
     return (content["incarnation"], content["exited"]) if content.get("attempt") == job.attempt else None
 
 
-def release(job: Job, claim: Claim) -> None:
-    """Say that nothing of this incarnation runs any more."""
-    leave_mark(_released_path(job, claim.incarnation))
+def release(job: Job, claim: Claim, *, is_done: bool = False) -> None:
+    """Say that nothing of this incarnation runs any more.
+
+    A loss of power may take it where this holder's mark that the task `is_done` is on the disk. That alone turns everybody
+    away; and should somebody have the task run again, he waits for a while, as for any holder that was not heard of.
+    """
+    leave_mark(_released_path(job, claim.incarnation), is_durable=not is_done)
 
 
 def _refuse_while_older_lives(job: Job, sleep: Callable[[float], None]) -> None:

@@ -75,15 +75,16 @@ def create_file(path: StrPath, data: bytes) -> None:
         os.close(fd)
 
 
-def leave_mark(path: StrPath) -> None:
-    """Put an empty file at `path`, on the disk when this returns, whoever else may have done so.
+def leave_mark(path: StrPath, *, is_durable: bool = True) -> None:
+    """Put an empty file at `path`, with `is_durable` on the disk when this returns, whoever else may have done so.
 
     With nothing in it, it is whole from the moment that it has its name, and only the name has to reach the disk.
     """
     crash("mark.create")
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     crash("mark.created")
-    sync_folder(os.path.dirname(os.path.abspath(path)))
+    if is_durable:
+        sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 def _draft(path: StrPath) -> str:

@@ -21,6 +21,7 @@ from elisa.runtime.claim import (
     look_at_fence,
     native_job,
     release,
+    write_done,
 )
 from elisa.runtime.evidence import own_identity
 from elisa.runtime.job import Job, read_job
@@ -184,6 +185,23 @@ def test_a_fence_raised_after_the_first_look_is_seen_at_the_second(case: Case, m
     with pytest.raises(RefusedError, match="attempt 2"):
         claim_task(job, SLURM)
     assert f"{TASK}.1.released" in names(case.home / "claims" / TASK)
+
+
+def test_only_under_a_mark_that_is_on_the_disk_a_release_may_be_lost_with_the_power(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable: dict[str, bool] = {}
+    monkeypatch.setattr(claims, "leave_mark", lambda path, *, is_durable: durable.update({path: is_durable}))
+    job = a_job(case)
+    claim = claim_task(job, SLURM)
+
+    was_first = write_done(job, claim, {"exit_code": 0})
+    release(job, claim, is_done=was_first)
+    was_first_again = write_done(job, claim, {"exit_code": 0})
+    release(job, claim._replace(incarnation=1), is_done=was_first_again)
+
+    ends = (f"{TASK}.1.released", f"{TASK}.1.r1.released")
+    assert durable == {str(case.home / "claims" / TASK / name): name == ends[1] for name in ends}
 
 
 def test_without_a_fence_the_first_attempt_may_start(case: Case) -> None:

@@ -71,6 +71,8 @@ def test_a_mark_is_empty_private_and_on_the_disk_whoever_left_it_before(
 
     assert ((tmp_path / "f").read_bytes(), (tmp_path / "f").stat().st_mode & 0o777) == (b"", 0o600)
     assert synced == [str(tmp_path)] * 2
+    durable.leave_mark(tmp_path / "g", is_durable=False)
+    assert ((tmp_path / "g").read_bytes(), synced) == (b"", [str(tmp_path)] * 2)
 
 
 def test_a_mark_follows_no_link(tmp_path: Path) -> None:
