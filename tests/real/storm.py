@@ -42,8 +42,8 @@ LINKS = 5
 STEPS = 8
 # Slurm's shortest time limit is a minute: so many steps need two, and two attempts.
 LONG = 205
-# As many as outlast the half minute in which Slurm looks once at a limit that an operator cut short.
-CUT_SHORT = 110
+# As many as outlast, with a quarter of a minute until the limit is cut short, the half minute in which Slurm looks at it once.
+CUT_SHORT = 150
 # Every other long task is sure to see its time limit: no storm comes here.
 CALM = NODES[-1]
 
