@@ -127,7 +127,8 @@ def _round(ws: Workspace, writer: Writer, now: datetime) -> TickReport:
     stops = [*stops_due(writer, by_id, observed, now, ws.site.jobs.grace), *stops_of(plan, by_id)]
     stops += clearing_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}
-    stops += [one for one in unchaining_stops(writer, by_id, plan, now) if one.attempt.id not in leaving]
+    unheard_s = ws.site.recovery.unheard
+    stops += [one for one in unchaining_stops(writer, by_id, plan, now, unheard_s) if one.attempt.id not in leaving]
     stops += unpinning_stops(by_id, plan.snapshot, {stop.attempt.id for stop in stops})
     stops += holding_stops(ws, writer, by_id, now, {stop.attempt.id for stop in stops})
     leaving = {stop.attempt.id for stop in stops}

@@ -13,7 +13,7 @@ from elisa.model.states import AttemptState
 from elisa.model.task import Attempt, in_front
 from elisa.policies.budgets import Owner
 from elisa.policies.budgets_caps import cap_rows
-from elisa.policies.chaining import is_chained, stranded
+from elisa.policies.chaining import is_chained, kept_back, stranded
 from elisa.policies.chainroom import Holder, Refused, beyond_caps, give_way, standing
 from elisa.policies.plan import Plan
 from elisa.policies.segments import not_wanted
@@ -30,14 +30,20 @@ _LACKING = {
 _BENEFICIARIES = 32
 
 
-def unchaining_stops(reader: Reader, live: Mapping[AttemptId, Attempt], plan: Plan, now: datetime) -> list[Stop]:
-    """Return the native jobs to withdraw; those that leave already are left out."""
+def unchaining_stops(
+    reader: Reader, live: Mapping[AttemptId, Attempt], plan: Plan, now: datetime, unheard_s: float
+) -> list[Stop]:
+    """Return the native jobs to withdraw; those that leave already are left out.
+
+    `unheard_s` is how long a manager may call jobs alive that have finished (0: for ever).
+    """
     if not any(in_front(attempt) for attempt in live.values()):
         return []
     reasons: dict[AttemptId, Reason] = {
         one.id: because(ReasonCode.NOT_WANTED, behind=str(one.continues)) for one in not_wanted(live)
     }
-    for attempt in stranded(live, attempts_before(reader, live)):
+    before = attempts_before(reader, live)
+    for attempt in (*kept_back(live, before, now, unheard_s), *stranded(live, before)):
         reasons[attempt.id] = because(ReasonCode.UNCHAINED, behind=", ".join(attempt.behind))
     held = set(reader.hold_wanted())
     for attempt in live.values():

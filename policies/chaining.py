@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import NamedTuple
 
 from elisa.model.conditions import evaluate
@@ -27,6 +28,7 @@ __all__ = [
     "Tip",
     "has_failed",
     "is_chained",
+    "kept_back",
     "link_of",
     "stranded",
     "tips_of",
@@ -37,6 +39,9 @@ _QUEUED = frozenset({AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState
 
 NEVER_STARTS = "DependencyNeverSatisfied"
 """What resource managers say of a job that waits for what can't come any more (Slurm's word, kept by all)."""
+
+# What Slurm and the simulated cluster say of one that waits for other jobs, and how PBS's words about it begin here.
+_WAITS_FOR_OTHERS = ("Dependency", "waits for ")
 
 
 class Tip(NamedTuple):
@@ -236,6 +241,31 @@ def _is_stranded(
     if any(other in lost for other in attempt.behind) or any(map(_will_not_finish, others)):
         return True
     return NEVER_STARTS in attempt.native_detail and not any(other in live for other in attempt.behind)
+
+
+def kept_back(
+    live: Mapping[AttemptId, Attempt], before: Mapping[AttemptId, Attempt], now: datetime, bound_s: float
+) -> tuple[Attempt, ...]:
+    """Return the jobs that a manager has wait for others which all succeeded more than `bound_s` ago (0: none).
+
+    It may never learn that those are over, as the job itself has told us. `before` is as for `stranded`.
+    """
+    return tuple(one for one in live.values() if bound_s and _is_kept_back(one, live, before, now, bound_s))
+
+
+def _is_kept_back(
+    attempt: Attempt,
+    live: Mapping[AttemptId, Attempt],
+    before: Mapping[AttemptId, Attempt],
+    now: datetime,
+    bound_s: float,
+) -> bool:
+    is_waiting = attempt.state in _QUEUED and attempt.native_detail.startswith(_WAITS_FOR_OTHERS)
+    if not (is_waiting and attempt.behind) or any(other in live for other in attempt.behind):
+        return False
+    ends = [before[other].ended_at for other in attempt.behind if not has_failed(before.get(other))]
+    known = [at for at in ends if at is not None]
+    return len(known) == len(attempt.behind) and (now - max(known)).total_seconds() > bound_s
 
 
 def has_failed(attempt: Attempt | None) -> bool:

@@ -485,6 +485,24 @@ def test_refused_successor_waits_as_if_it_had_not_been_tried(make: Callable[...,
     assert_sound(world)
 
 
+def test_successor_whose_manager_does_not_let_it_go_runs_without_the_chain(make: Callable[..., World]) -> None:
+    world = make(recovery={"unheard": "10m"})
+    cluster = world.cluster._cluster
+    let_go = cluster._make_ready
+    cluster._make_ready = lambda job: None if job.after else let_go(job)  # type: ignore[method-assign]
+    world.submit(*stages(3, lasts_s=60))
+    for _ in range(12):
+        world.tick()
+        world.pass_time(60)
+    assert [world.states()[name] for name in ("s0", "s1", "s2")] == [SUCCEEDED, ACTIVE, ACTIVE]
+
+    world.run()
+
+    assert set(world.states().values()) == {SUCCEEDED}
+    assert {task.failures for task in world.tasks().values()} == {0}
+    assert_sound(world)
+
+
 def test_limit_that_chained_jobs_meet_is_no_alarm_and_stops_nothing_that_is_ready(make: Callable[..., World]) -> None:
     world = make()
     world.submit(*stages(2, lasts_s=3000))

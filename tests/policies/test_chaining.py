@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from elisa.policies.chaining import (
     Tip,
     has_failed,
     is_chained,
+    kept_back,
     link_of,
     stranded,
     tips_of,
@@ -44,6 +46,7 @@ def tip(attempt: AttemptBuilder, backend: BackendName = CLUSTER, uid: int = OWNE
     return Tip(attempt.id, backend, uid, depth)
 
 
+LONG_AGO = NOW - timedelta(seconds=901)
 TIPS = {PREP.task: tip(PREP), TRAIN.task: tip(TRAIN, depth=2)}
 
 
@@ -251,6 +254,31 @@ def test_managers_word_that_it_never_starts_counts_once_those_in_front_are_over(
 
     assert [one.id for one in stranded(live(told), {TRAIN.id: TRAIN.ended().build()})] == [REPORT.id]
     assert stranded(live(told, TRAIN.running()), {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("detail", "front", "bound_s", "expected"),
+    [
+        ("Dependency", TRAIN.ended().having(ended_at=LONG_AGO), 900, [REPORT.id]),
+        ("waits for afterok:7[].vm", TRAIN.ended().having(ended_at=LONG_AGO), 900, [REPORT.id]),
+        ("Resources", TRAIN.ended().having(ended_at=LONG_AGO), 900, []),
+        ("Dependency", TRAIN.ended().having(ended_at=NOW - timedelta(seconds=900)), 900, []),
+        ("Dependency", TRAIN.ended().having(ended_at=LONG_AGO), 0, []),
+        ("Dependency", TRAIN.ended(EndReason.FAILED).having(ended_at=LONG_AGO), 900, []),
+        ("Dependency", TRAIN.running(), 900, []),
+    ],
+    ids=["Slurm", "PBS", "it waits for room", "not long enough", "switched off", "they failed", "they run"],
+)
+def test_who_waits_too_long_for_what_has_finished_is_kept_back(
+    detail: str, front: AttemptBuilder, bound_s: float, expected: list[AttemptId]
+) -> None:
+    built, waiting = front.build(), FOLLOWER.having(native_detail=detail)
+    is_live = built.state is AttemptState.RUNNING
+    before = {} if is_live else {built.id: built}
+
+    found = kept_back(live(waiting, front) if is_live else live(waiting), before, NOW, bound_s)
+
+    assert [one.id for one in found] == expected
 
 
 def test_only_success_is_no_failure() -> None:
