@@ -34,7 +34,7 @@ def _element(index: int, request: JobRequest, first: AttemptId) -> str:
     native_id = f'"${{SLURM_ARRAY_JOB_ID}}_{index}".{of_array}'
     words = " ".join(shlex.quote(word) for word in request.argv)
     logs = f">>{shlex.quote(request.stdout)} 2>>{shlex.quote(request.stderr)}"
-    return f"{index}) cd {shlex.quote(request.workdir)} && exec env ELISA_NATIVE_ID={native_id} {words} {logs};;"
+    return f"{index}) cd {shlex.quote(request.workdir)} && export ELISA_NATIVE_ID={native_id} && exec {words} {logs};;"
 
 
 def parse_array_script(script: str) -> Mapping[int, AttemptId]:

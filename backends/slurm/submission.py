@@ -51,7 +51,7 @@ _MOST_NICE = 2_147_483_645
 def render_script(request: JobRequest) -> str:
     """Return the script: its second line becomes the agent, which learns its native id from Slurm's own variable."""
     words = " ".join(shlex.quote(word) for word in request.argv)
-    return f'#!/bin/sh\nexec env ELISA_NATIVE_ID="$SLURM_JOB_ID".{request.attempt} {words}\n'
+    return f'#!/bin/sh\nexport ELISA_NATIVE_ID="$SLURM_JOB_ID".{request.attempt}; exec {words}\n'
 
 
 def submit_argv(sbatch: str, request: JobRequest, instance: str, options: SlurmOptions) -> tuple[str, ...]:

@@ -357,7 +357,7 @@ def test_submission_hands_over_script_and_environment_and_returns_the_id() -> No
 
     assert native_id == NativeId("4711.t000000001.1")
     assert runner.inputs[0] is not None
-    assert runner.inputs[0].startswith("#!/bin/sh\nexec env ")
+    assert runner.inputs[0].startswith("#!/bin/sh\nexport ELISA_NATIVE_ID=")
     assert runner.environments == [{"LC_ALL": "C.UTF-8", "PATH": "/usr/bin", "A": "1,2"}]
 
 

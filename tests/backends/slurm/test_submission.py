@@ -27,7 +27,7 @@ def test_script_is_two_lines_and_becomes_the_agent() -> None:
 
     assert render_script(request) == (
         "#!/bin/sh\n"
-        'exec env ELISA_NATIVE_ID="$SLURM_JOB_ID".t000000001.1 '
+        'export ELISA_NATIVE_ID="$SLURM_JOB_ID".t000000001.1; exec '
         "/usr/bin/python3 -m elisa.runtime run --job '/home/ada/my job.json'\n"
     )
 
