@@ -68,6 +68,7 @@ _TELL_S = 60.0
 _LONGEST_LOOK_S = 10.0  # between two looks for restart files
 _LONGEST_SILENCE_S = 10.0  # between two signs of life: whose node was given up stops itself within that time
 _RECENT_S = 1.0
+_RECENT_SHARE = 0.05  # of the silence that is taken for death
 _SIGNS = 4  # in the silence that is taken for death: a machine under load may be late with one
 
 
@@ -215,7 +216,7 @@ def _look_before_start(session: _Session) -> float:
     The claim is one, and another is left only where it was not made just now.
     """
     job, claim, now = session.job, session.claim, time.monotonic()
-    is_recent = now - session.contact < min(_RECENT_S, job.self_fence_s / _SIGNS)
+    is_recent = now - session.contact < min(_RECENT_S, job.self_fence_s * _RECENT_SHARE)
     try:
         is_over = is_superseded(job, claim) if is_recent else look_at_fence(job, claim)
     except OSError as error:

@@ -39,6 +39,7 @@ _LEFTOVER_GRACE_S = 1.0
 _LEFTOVER_LIMIT_S = 10.0
 _POLL_S = 0.02
 _UNWATCHED_S = 0.05
+_UNWATCHED_SHARE = 0.05  # of the silence that is taken for death
 _WAIT_FOR_SAVE_S = 0.2
 _SAVE_SHARE = 0.7  # of the grace, for a program that saves when it is asked to; the rest is to end in
 
@@ -95,7 +96,7 @@ class Supervisor:
         self._usage = Sample()
         self._seen = Seen()
         # Most of what is short has ended before it is worth watching. Nobody may be taken for dead so soon.
-        self._watch_at = self._began + _UNWATCHED_S
+        self._watch_at = self._began + min(_UNWATCHED_S, job.self_fence_s * _UNWATCHED_SHARE)
         self._look_at = self._watch_at
         self._beat_at = self._watch_at
         self._save_at = self._first_save_at()
