@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from elisa.backends.runner import Completed
 from elisa.backends.slurm.identity import JobKey, component_of, tag_of_name
@@ -55,6 +55,13 @@ def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+class _Jobs(NamedTuple):
+    """The jobs of a user when they were last fetched."""
+
+    owner: int
+    records: Sequence[Record]
+
+
 class SlurmLibrary:
     """Asks the controller through pyslurm. Only what changed since it last asked is fetched again."""
 
@@ -62,16 +69,17 @@ class SlurmLibrary:
         self._pyslurm = pyslurm
         self._release = tuple(map(int, pyslurm.__version__.split(".")[:2]))
         self._libslurm = Libslurm()
-        self._jobs: list[tuple[int, Record]] | None = None
+        self._jobs: _Jobs | None = None
 
     def jobs(self, uid: int, instance: str) -> Mapping[JobKey, Record]:
         """Return a user's jobs that carry this instance's tags. Raises Unavailable."""
-        if self._jobs is None or self._libslurm.have_jobs_changed():
-            found = self._load(self._pyslurm.Jobs)
-            self._jobs = [(job.user_id, record) for job in found for record in records_of(job)]
+        if self._jobs is None or self._jobs.owner != uid or self._libslurm.have_jobs_changed():
+            # a site's other jobs are many, and to describe one takes as long as to fetch two
+            found = [job for job in self._load(self._pyslurm.Jobs) if job.user_id == uid]
+            self._jobs = _Jobs(uid, [record for job in found for record in records_of(job)])
         parts: dict[JobKey, list[Record]] = {}
-        for owner, record in self._jobs:
-            tag = tag_of_name(instance, record.name) if owner == uid else None
+        for record in self._jobs.records:
+            tag = tag_of_name(instance, record.name)
             if tag is not None:
                 parts.setdefault(JobKey(component_of(record.job)[0], tag), []).append(record)
         return {key: whole(records) for key, records in parts.items()}

@@ -84,6 +84,24 @@ def test_only_the_users_own_jobs_of_this_instance_are_told() -> None:
     assert list(a_library(a_pyslurm()).jobs(1000, INSTANCE)) == [JobKey("7", FIRST)]
 
 
+def test_jobs_of_others_are_not_described() -> None:
+    theirs = SimpleNamespace(user_id=0)  # whatever else is read of it is missing
+
+    known = a_library(a_pyslurm(Jobs=Collection(a_job(), theirs)), Told("")).jobs(1000, INSTANCE)
+
+    assert list(known) == [JobKey("7", FIRST)]
+
+
+def test_each_user_is_told_their_own_jobs() -> None:
+    library = a_library(a_pyslurm(), Told("", ""))
+
+    assert [list(library.jobs(uid, INSTANCE)) for uid in (1000, 0, 1000)] == [
+        [JobKey("7", FIRST)],
+        [JobKey("8", FIRST)],
+        [JobKey("7", FIRST)],
+    ]
+
+
 def test_jobs_are_fetched_again_only_if_something_changed() -> None:
     pyslurm = a_pyslurm()
     library = a_library(pyslurm, Told("", "yes"))
