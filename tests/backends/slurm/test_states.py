@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -89,6 +90,17 @@ def test_hopeless_pending_reason_says_so() -> None:
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT"])
 def test_job_that_holds_its_nodes_runs(state: str) -> None:
     assert describe(record(state), ID).state is NativeState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("state", "is_given"), [("RUNNING", True), ("COMPLETING", False), ("SUSPENDED", False), ("CONFIGURING", False)]
+)
+def test_only_of_a_job_that_runs_a_sign_is_expected(state: str, *, is_given: bool) -> None:
+    began = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    seen = describe(Record(job="7", name="x", state=state, started_at=began), ID)
+
+    assert seen.given_at == (began if is_given else None)
 
 
 def test_requeued_job_is_alive_and_counts_its_restarts() -> None:
