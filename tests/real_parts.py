@@ -63,6 +63,12 @@ PARTS: dict[str, RealPart] = {
         how="make test-pbs PBS_EXEC=FOLDER on a login node of a PBS, or beside a server of your own (docs/pbs.md)",
         always_optional=True,
     ),
+    # No package index has one that is built. Its tests are collected where there is one, and when their file is named.
+    "horovod": RealPart(
+        module="horovod",
+        how="build Horovod from its source beside torch",
+        always_optional=True,
+    ),
     # No published pyslurm matches the Slurm of a Debian release, so nobody can be asked to have one.
     "pyslurm": RealPart(module="pyslurm", how="pip install 'elisa-scheduler[slurm]'", always_optional=True),
 }

@@ -1,6 +1,6 @@
 """Horovod over two nodes of a real Slurm: its ranks meet, save together, end with the one that dies, and go on.
 
-Collected where Python has Horovod (`conftest.py`): no package index has it built.
+Collected where Python has Horovod (`conftest.py`), or when this file is named: no package index has it built.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 from elisa.model.states import EndReason
 from tests.real.elisa_on_slurm import ElisaOnSlurm, a_state_folder
 from tests.real.slurm_cluster import SlurmCluster
+from tests.real_parts import require_real
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -62,6 +63,7 @@ BY_MPI = 'SLURM_MPI_TYPE: pmix, OMPI_MCA_btl: "self,tcp", OMPI_MCA_btl_tcp_if_in
 
 @pytest.fixture
 def elisa(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ElisaOnSlurm:
+    require_real("horovod")
     monkeypatch.setenv("SLURM_CONF", slurm.env()["SLURM_CONF"])
     return a_state_folder(slurm, tmp_path)
 
