@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from elisa.backends.protocol import tag_of
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
@@ -15,6 +17,7 @@ from elisa.model.resources import is_shared
 
 __all__ = ["description_of_job"]
 
+_STATUS = Path("/proc/self/status")
 # None would be every profile that there is; an iterator is true even where it yields none.
 _NO_PROFILE = iter(())
 # The release whose sbatch was seen to tell the launchers of MPI how to start, and srun what each task is to have.
@@ -79,8 +82,6 @@ def _own(request: JobRequest, instance: str, script: str) -> dict[str, object]:
 
 def _of_sbatch(request: JobRequest, tag: str, release: tuple[int, ...]) -> dict[str, str]:
     """Return what sbatch itself tells a job: slurmd takes the umask from it, programs and srun what was asked for."""
-    mask = os.umask(0o077)
-    os.umask(mask)
     asked = request.resources
     told = {
         "SLURM_CPUS_PER_TASK": str(asked.cpus_per_task),
@@ -90,9 +91,20 @@ def _of_sbatch(request: JobRequest, tag: str, release: tuple[int, ...]) -> dict[
         "SLURM_PRIO_PROCESS": str(os.getpriority(os.PRIO_PROCESS, 0)),
         "SLURM_SUBMIT_DIR": request.workdir,
         "SLURM_SUBMIT_HOST": socket.gethostname(),
-        "SLURM_UMASK": f"0{mask:03o}",
+        "SLURM_UMASK": f"0{_umask():03o}",
     }
     return told | ({"SLURM_TRES_PER_TASK": f"cpu={asked.cpus_per_task}"} if release >= _TELLS_MORE else {})
+
+
+def _umask() -> int:
+    """Return this process's umask. To read it by changing it would give files that other threads make now another one."""
+    told = re.search(r"^Umask:\s*([0-7]+)$", _STATUS.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    if told:
+        return int(told[1], 8)
+    # Linux before 4.7
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _wishes(request: JobRequest, options: SlurmOptions) -> Iterator[tuple[str, object]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
+from elisa.backends.slurm import library_submit
 from elisa.backends.slurm.library_records import records_of
 from elisa.backends.slurm.library_submit import description_of_job
 from elisa.backends.slurm.options import GpuStyle, MemoryStyle, SlurmOptions
@@ -131,3 +133,25 @@ def test_the_task_says_how_launchers_start_if_it_wants_to() -> None:
     environment = told["environment"]
     assert isinstance(environment, dict)
     assert environment["HYDRA_BOOTSTRAP"] == "ssh"
+
+
+@pytest.mark.parametrize("status", ["Name:\tpython\nUmask:\t0027\n", "Name:\tpython\n"])
+def test_a_job_gets_this_process_s_umask_which_is_changed_only_where_linux_does_not_tell_it(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "status").write_text(status)
+    changes: list[int] = []
+
+    def umask(mask: int) -> int:
+        changes.append(mask)
+        return 0o027
+
+    monkeypatch.setattr(library_submit, "_STATUS", tmp_path / "status")
+    monkeypatch.setattr(library_submit.os, "umask", umask)
+
+    told = description_of_job(a_request(), INSTANCE, PLAIN, "#!/bin/sh\n", {}, (22, 5))
+
+    assert told is not None
+    environment = told["environment"]
+    assert isinstance(environment, dict)
+    assert (environment["SLURM_UMASK"], changes) == ("0027", [] if "Umask" in status else [0o077, 0o027])
