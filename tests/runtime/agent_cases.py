@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import elisa
 from elisa.runtime.eventfile import Record, read_records
 
+AS_FILE = (sys.executable, "-S", str(Path(elisa.__file__).parent / "runtime" / "__main__.py"))
 KEY = bytes(range(32))
 TASK = "t000000001"
 
@@ -57,18 +59,19 @@ class Case:
         (claims / "fence").write_text(str(number))
         return path
 
-    def start(self, job: Path, **env: str) -> subprocess.Popen[bytes]:
-        """Start an agent."""
+    def start(self, job: Path, *, as_file: bool = False, **env: str) -> subprocess.Popen[bytes]:
+        """Start an agent; `as_file`: as native jobs do."""
+        agent = AS_FILE if as_file else (sys.executable, "-m", "elisa.runtime")
         return subprocess.Popen(
-            [sys.executable, "-m", "elisa.runtime", "run", "--job", str(job)],
+            [*agent, "run", "--job", str(job)],
             env={**os.environ, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, job: Path, **env: str) -> int:
+    def run(self, job: Path, *, as_file: bool = False, **env: str) -> int:
         """Run an agent to its end and return its status."""
-        with self.start(job, **env) as process:
+        with self.start(job, as_file=as_file, **env) as process:
             process.communicate(timeout=60)
             return process.returncode
 

@@ -13,9 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-import elisa
 from elisa.runtime.evidence import processes_of
-from tests.runtime.agent_cases import TASK, Case, names, python
+from tests.runtime.agent_cases import AS_FILE, TASK, Case, names, python
 
 ATTEMPT = f"{TASK}.1"
 
@@ -569,6 +568,15 @@ def test_a_call_gets_what_other_tasks_returned(case: Case) -> None:
     assert value == [5, [pair, pair], "x", str(case.task_dir / "data.bin")]
 
 
+def test_a_call_has_the_packages_of_its_python_that_its_agent_does_without(case: Case) -> None:
+    (case.home / "steps.py").write_text("def first():\n    import psutil\n    return psutil.__name__\n")
+    result = case.home / "result.json"
+    call = {"file": str(case.home / "steps.py"), "function": "first", "arguments": {}, "result_path": str(result)}
+
+    assert case.run(case.job(argv=None, call=call), as_file=True) == 0
+    assert "psutil" in result.read_text()
+
+
 def test_a_call_that_raises_shows_its_traceback(case: Case) -> None:
     (case.home / "steps.py").write_text("def bad(): raise ValueError('on purpose')\n")
     call = {"file": str(case.home / "steps.py"), "function": "bad", "result_path": str(case.home / "r.json")}
@@ -590,11 +598,11 @@ def test_a_call_of_nothing_says_so(case: Case, file: str, function: str) -> None
 
 
 def test_started_as_a_file_the_agent_takes_nothing_for_a_module_but_its_own(case: Case, tmp_path: Path) -> None:
-    job, main = case.job(argv=["echo", "hello"]), Path(elisa.__file__).parent / "runtime" / "__main__.py"
+    job = case.job(argv=["echo", "hello"])
     for name in ("elisa.py", "os.py", "zlib.py"):
         (tmp_path / name).write_text("raise SystemExit(9)")
 
-    done = subprocess.run([sys.executable, "-S", main, "run", "--job", job], check=False, cwd=tmp_path, env={})
+    done = subprocess.run([*AS_FILE, "run", "--job", job], check=False, cwd=tmp_path, env={})
 
     assert (done.returncode, case.printed) == (0, "hello\n")
 
