@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import time
 
+from elisa.runtime.lean import start_thread
 from elisa.runtime.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Courier:
             return
         self._is_started = True
         self._end.acquire()
-        _thread.start_new_thread(self._work, ())
+        start_thread(self._work)
 
     def send(self, kind: str, data: dict[str, Scalar], *, is_durable: bool = False) -> None:
         """Hand over an event. Of heartbeats that could not be written only the newest waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 
+from elisa.runtime.lean import start_thread
 from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class FenceGuard:
 
     def start(self) -> None:
         """Watch from now on."""
-        _thread.start_new_thread(self._watch, ())
+        start_thread(self._watch)
 
     def stand_down(self) -> None:
         """Kill nothing from now on: to be called once, under `lock`."""

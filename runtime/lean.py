@@ -7,6 +7,9 @@ were, the standard library's own are used.
 
 from __future__ import annotations
 
+import _thread
+import sys
+
 from elisa.runtime.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ else:
     except ImportError:
         import signal
 
-__all__ = ["Ignored", "dump_json", "load_json", "parse_json", "signal"]
+__all__ = ["Ignored", "dump_json", "load_json", "parse_json", "signal", "start_thread"]
 
 _BLANK = " \t\n\r"
 
@@ -37,6 +40,19 @@ class Ignored:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         return kind is not None and issubclass(kind, self._errors)
+
+
+def start_thread(work: Callable[[], object]) -> None:
+    """Do `work` in a thread that does not keep the process alive.
+
+    `threading` reads files, and takes longer to load than a short program to run; where it is loaded, it knows the thread.
+    """
+    if "threading" in sys.modules:
+        import threading
+
+        threading.Thread(target=work, daemon=True).start()
+    else:
+        _thread.start_new_thread(work, ())
 
 
 class _Rules:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import _thread
 import errno
 import threading
 import time
@@ -53,7 +52,7 @@ def test_what_could_not_be_written_is_tried_again() -> None:
 
 
 def test_one_that_was_not_started_writes_all_at_the_end_without_a_thread() -> None:
-    files, threads = Files(), _thread._count()
+    files, threads = Files(), threading.active_count()
     courier = Courier(files, away)  # type: ignore[arg-type]  # what it needs of event files
     courier.send("started", {})
     courier.send("exited", {}, is_durable=True)
@@ -61,7 +60,7 @@ def test_one_that_was_not_started_writes_all_at_the_end_without_a_thread() -> No
 
     assert courier.close(10)
     assert (before, files.written) == ([], [("started", {}, False), ("exited", {}, True)])
-    assert _thread._count() == threads
+    assert threading.active_count() == threads
 
 
 def test_one_that_was_not_started_tries_again_too() -> None:
