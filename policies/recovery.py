@@ -185,8 +185,8 @@ def _given_back(case: _Case) -> TaskMoved | None:
 def _hopeless(case: _Case) -> TaskMoved | None:
     retry = case.task.spec.retry
     reason = case.end.reason
-    is_lost = reason is EndReason.LOST and case.attempt.started_at is None and not case.attempt.claimed
-    never_ran = is_lost or is_unheard(case.attempt)
+    is_unbegun = case.attempt.started_at is None or is_unheard(case.attempt)
+    never_ran = reason is EndReason.LOST and is_unbegun and not case.attempt.claimed
     is_wanted = reason in retry.on if retry.on and not _is_infrastructure(case) else True
     is_barred = reason in _NEVER_AGAIN and reason not in retry.on and not case.attempt.cancel_sent
     if is_wanted and not is_barred and (retry.restart is not RestartWhen.NEVER or never_ran):

@@ -48,10 +48,8 @@ def is_forgotten(attempt: Attempt) -> bool:
 
 
 def is_unheard(attempt: Attempt) -> bool:
-    """Tell whether an attempt was given up because its agent never gave a sign: its program surely did not run."""
-    if attempt.end is None or attempt.claimed:
-        return False
-    return attempt.end.reason is EndReason.LOST and attempt.end.detail == UNHEARD
+    """Tell whether an attempt was given up because its agent gave no sign; if nobody claimed it, its program did not run."""
+    return attempt.end is not None and attempt.end.reason is EndReason.LOST and attempt.end.detail == UNHEARD
 
 
 def held_unexplained(attempts: Sequence[Attempt]) -> Reason | None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from elisa.model.events import EventKind, RuntimeEvent
 from elisa.model.ids import AttemptId
 from elisa.model.native import Observation, Seen
+from elisa.model.states import AttemptState
 from elisa.model.task import Attempt
 
 __all__ = ["UnheardRules", "given_for_s", "is_overdue", "unheard_bundles"]
@@ -35,9 +36,13 @@ class UnheardRules:
 
 
 def is_overdue(attempt: Attempt, seen: Observation | None, now: datetime, rules: UnheardRules) -> bool:
-    """Tell whether a job has had its nodes for longer than its agent needs to give the sign that it never gave."""
+    """Tell whether a job has had its nodes for longer than its agent needs to give the sign that it never gave.
+
+    One that was put back into the queue counts as never heard until it has begun again, whatever was heard before.
+    """
     for_s = given_for_s(seen, now)
-    return not attempt.claimed and rules.bound_s > 0 and for_s is not None and for_s > rules.of(attempt)
+    is_silent = not attempt.claimed or (attempt.incarnation > 0 and attempt.state is AttemptState.QUEUED)
+    return is_silent and rules.bound_s > 0 and for_s is not None and for_s > rules.of(attempt)
 
 
 def given_for_s(seen: Observation | None, now: datetime) -> float | None:

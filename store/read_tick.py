@@ -45,7 +45,7 @@ _WAITING_NOTED = (
 
 
 _LEFT = (
-    "SELECT a.id FROM attempt a WHERE a.ended_at > ? AND a.state = 'lost' AND a.claimed = 0"
+    "SELECT a.id FROM attempt a WHERE a.ended_at > ? AND a.state = 'lost'"
     " AND EXISTS (SELECT 1 FROM audit n WHERE n.subject = a.id AND n.kind = ?)"
     " AND NOT EXISTS (SELECT 1 FROM audit n WHERE n.subject = a.id AND n.kind = ?) ORDER BY a.id"
 )
@@ -100,7 +100,7 @@ class TickQueries(TaskQueries):
         return tuple(AttemptId(row[0]) for row in self._db.rows(_WAITING_NOTED, f"noted.{what}"))
 
     def lost_noted(self, since: datetime, what: str, but_not: str) -> tuple[AttemptId, ...]:
-        """Return the attempts given up since then without a claim, of which `what` was noted and `but_not` was not."""
+        """Return the attempts given up since then of which `what` was noted and `but_not` was not."""
         kinds = f"noted.{what}", f"noted.{but_not}"
         return tuple(AttemptId(row[0]) for row in self._db.rows(_LEFT, to_us(since), *kinds))
 

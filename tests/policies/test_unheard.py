@@ -17,7 +17,7 @@ from elisa.model.states import AttemptState, EndReason, TaskState
 from elisa.model.task import Attempt
 from elisa.policies.blame import own_bad_nodes
 from elisa.policies.lifecycle import LifecycleRules, Observed, observe
-from elisa.policies.recovery import after_end
+from elisa.policies.recovery import RecoveryRules, after_end
 from elisa.policies.unexplained import is_unheard
 from elisa.policies.unheard import UnheardRules
 from tests.policies.build import NOW, a_task, after, an_attempt, an_event, answered, seen
@@ -133,4 +133,37 @@ def test_its_task_is_tried_again_at_no_cost_even_if_it_may_run_only_once(restart
 
 def test_the_next_attempt_sees_another_node() -> None:
     assert own_bad_nodes([replace(lost(), nodes="n1")]) == {"n1"}
-    assert own_bad_nodes([replace(lost(), nodes="n1", claimed=True)]) == frozenset()
+
+
+def a_second_life(state: AttemptState = AttemptState.QUEUED, incarnation: int = 1) -> Attempt:
+    return silent(state=state, incarnation=incarnation, claimed=True)
+
+
+def test_a_job_that_is_sent_again_and_does_not_begin_is_given_up_and_its_successor_waits_until_it_is_surely_dead() -> (
+    None
+):
+    sent = replace(running(1000), state=NativeState.QUEUED, restarts=1)
+    [given] = watch(a_second_life(), given=sent).ended
+    moved = after_end(a_task(), given, (), NOW, 0.0, RecoveryRules(fence_s=1125))
+
+    assert is_unheard(given)
+    assert (moved.after, moved.counts_as_failure) == (TaskState.WAITING, False)
+    assert moved.not_before == after(1125)
+
+
+def test_what_was_heard_before_may_have_run_and_is_not_tried_again_where_it_may_run_only_once() -> None:
+    [given] = watch(a_second_life(), given=replace(running(1000), state=NativeState.QUEUED, restarts=1)).ended
+    once = a_task(spec_fields={"retry": RetryPolicy(restart=RestartWhen.NEVER)})
+
+    assert after_end(once, given, (), NOW, 0.0).after is TaskState.FAILED
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [a_second_life(AttemptState.RUNNING), a_second_life(incarnation=0)],
+    ids=["it began again", "it was never put back"],
+)
+def test_what_speaks_in_this_life_is_left_alone(attempt: Attempt) -> None:
+    given = replace(running(1000), state=NativeState.QUEUED, restarts=attempt.incarnation)
+
+    assert given_up(watch(attempt, given=given)) == []
