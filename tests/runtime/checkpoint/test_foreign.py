@@ -297,13 +297,14 @@ class TestInAJob:
         self.wait_for_checkpoint(case)
         process.kill()
         process.communicate()
-        told = case.said("checkpoint")
-        assert told["step"] % 10 == 0
+        told = case.said("checkpoint")["step"]
 
         assert case.run(self.job(case, 2)) == 0
 
-        assert case.printed.splitlines() == ["from 0 -", f"from {told['step']} restart.{told['step']:04d}.nc"]
-        assert case.said("started", 2)["resumed_step"] == told["step"]
+        # a file that was kept right before the agent was killed is not told of
+        step = case.said("started", 2)["resumed_step"]
+        assert step in {told, told + 10}
+        assert case.printed.splitlines() == ["from 0 -", f"from {step} restart.{step:04d}.nc"]
 
     def test_asked_to_end_it_is_first_given_time_to_save(self, tmp_path: Path) -> None:
         case = Case(tmp_path)
