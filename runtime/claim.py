@@ -302,10 +302,9 @@ def release(job: Job, claim: Claim, *, is_done: bool = False) -> None:
 
 
 def _refuse_while_older_lives(job: Job, sleep: Callable[[float], None]) -> None:
-    me = own_identity()
     for attempt, number in _attempts(job, os.listdir(job.claim_dir)):
         if number < job.number and attempt not in job.confirmed_ended:
-            _wait_for_older(job, attempt, me, sleep)
+            _wait_for_older(job, attempt, own_identity(), sleep)
 
 
 def _wait_for_older(job: Job, attempt: str, me: Identity, sleep: Callable[[float], None]) -> None:
