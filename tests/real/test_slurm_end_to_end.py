@@ -216,7 +216,7 @@ def test_work_of_a_dead_node_goes_on_as_soon_as_the_node_has_booted_long_before_
 ) -> None:
     site = elisa.home / "site.yaml"
     site.write_text(site.read_text().replace("self_fence: 5s", "self_fence: 15m"))
-    pipeline = elisa.submit(LONG % 1)
+    pipeline = elisa.submit(f'{LONG % 1}    environment: {{LAST: "40"}}')
     steps = elisa.task_dir(pipeline, "count") / "steps"
     elisa.tick_until(lambda: len(numbers(steps)) >= 18)  # a boot less than five seconds after a start proves nothing
     where = elisa.cluster.run(["squeue", "-h", "-o", "%N"]).stdout.strip()
@@ -233,7 +233,7 @@ def test_work_of_a_dead_node_goes_on_as_soon_as_the_node_has_booted_long_before_
     first, _ = elisa.attempts("count")
     assert first.end is not None
     assert (first.end.reason, elisa.states()) == (EndReason.NODE_FAILURE, {"count": "succeeded"})
-    assert sorted(set(numbers(steps))) == list(range(1, 21))
+    assert sorted(set(numbers(steps))) == list(range(1, 41))
 
 
 def test_job_whose_answer_was_lost_is_adopted_and_runs_once(elisa: ElisaOnSlurm) -> None:
