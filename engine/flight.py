@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from elisa.engine.asking import Answer
@@ -35,17 +36,24 @@ class Flight(Generic[T]):
     """Makes the calls that are added to it, in their order, until one fails in a way that others would share."""
 
     def __init__(self, background: Background) -> None:
-        self._legs: SimpleQueue[Leg[T] | None] = SimpleQueue()
+        self._background = background
+        self._lock = Lock()
+        self._legs: deque[Leg[T]] = deque()
         self._answers: SimpleQueue[Answer[T] | None] = SimpleQueue()
         self._manager = BackendName("")
         self._under_way: deque[Future[T]] = deque()
+        self._is_flying = False
         self.is_over = False
-        self._wait = background(self._make)
+        self._wait: Callable[[], None] = lambda: None
 
     def add(self, legs: Sequence[Leg[T]]) -> None:
         """Have these calls made after those that were added before; none of them if the flight is over."""
-        for leg in legs:
-            self._legs.put(leg)
+        with self._lock:
+            self._legs.extend(legs)
+            if self._is_flying or self.is_over:
+                return
+            self._is_flying = True
+        self._wait = self._background(self._make)
 
     def answers(self, count: int) -> Iterator[Answer[T]]:
         """Yield, as they come, how to get the answers of the next so many calls; of those only that are made."""
@@ -59,37 +67,45 @@ class Flight(Generic[T]):
     def call_back(self) -> None:
         """Begin no further call, and wait for those that are being made."""
         self.is_over = True
-        self._legs.put(None)
-        self._wait()
+        try:
+            self._wait()
+        finally:
+            self._answers.put(None)
 
     def _make(self) -> None:
         try:
-            while not self.is_over and (leg := self._next()) is not None:
+            while (leg := self._next()) is not None:
                 self._fly(leg)
+        except BaseException:
+            self.is_over = True
+            # Whatever happened, what was asked is heard.
             while self._under_way:
                 self._land_oldest()
-        finally:
-            self.is_over = True
             self._answers.put(None)
+            raise
 
     def _next(self) -> Leg[T] | None:
-        """Return what comes next; while there is nothing, hand over what was begun."""
-        while self._under_way:
-            try:
-                return self._legs.get_nowait()
-            except Empty:
-                self._land_oldest()
-        return None if self.is_over else self._legs.get()
+        """Return what comes next; while there is nothing, hand over what was begun, and land when that is done."""
+        while True:
+            with self._lock:
+                if self._legs and not self.is_over:
+                    return self._legs.popleft()
+                if not self._under_way:
+                    # From here on another thread may fly on.
+                    self._is_flying = False
+                    if self.is_over:
+                        self._answers.put(None)
+                    return None
+            self._land_oldest()
 
     def _fly(self, leg: Leg[T]) -> None:
-        at_once = leg.at_once
         while self._under_way and leg.manager != self._manager:
             self._land_oldest()
         self._manager = leg.manager
         for call in leg.calls:
-            while len(self._under_way) >= at_once:
+            while len(self._under_way) >= leg.at_once:
                 self._land_oldest()
-            self.is_over |= any(one.done() and _stops(one.result) for one in self._under_way)
+            self.is_over |= any(one.done() and _stops(one) for one in self._under_way)
             if self.is_over:
                 return
             self._under_way.append(threads().submit(call))
@@ -97,16 +113,12 @@ class Flight(Generic[T]):
     def _land_oldest(self) -> None:
         """Wait for the end of a call, and hand its answer over."""
         call = self._under_way.popleft()
-        self.is_over |= _stops(call.result)
+        self.is_over |= _stops(call)
         self._answers.put(call.result)
 
 
-def _stops(answer: Answer[T]) -> bool:
-    """Tell whether after an answer like this nothing more may be asked before it is looked at."""
-    try:
-        answer()
-    except Rejected:
-        return False  # what one job asks for is no matter of the others'
-    except Exception:  # noqa: BLE001 - whatever it is, whoever takes the answer deals with it
-        return True
-    return False
+def _stops(call: Future[T]) -> bool:
+    """Tell whether after an answer like this nothing more may be asked before it is looked at; waits for it."""
+    error = call.exception()
+    # What one job asks for is no matter of the others'; whoever takes the answer deals with whatever else it is.
+    return error is not None and not isinstance(error, Rejected)

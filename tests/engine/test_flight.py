@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import pytest
 
+from elisa.engine import flight as flights
 from elisa.engine.flight import Flight, Leg
-from elisa.engine.threads import in_background
+from elisa.engine.threads import in_background, threads
 from elisa.model.errors import AtLimit, Rejected, SubmitUncertain, Unavailable
 from elisa.model.ids import BackendName
 
@@ -137,6 +139,42 @@ def test_calls_to_another_manager_wait_for_those_to_the_first() -> None:
     assert [answer() for answer in fly(first, second)] == [1, 0, 1]
 
 
+def test_without_a_thread_all_is_done_when_it_is_added() -> None:
+    def at_once(work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return lambda: None
+
+    flight = Flight[int](at_once)
+    for _ in range(2):
+        calls = Calls(3)
+        flight.add([calls.leg(2)])
+        assert calls.made == {0, 1, 2}
+        assert [answer() for answer in flight.answers(3)] == [0, 1, 2]
+    flight.call_back()
+
+
+def test_what_was_begun_is_heard_though_no_more_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Few:
+        """Threads of which there are too few for a third call."""
+
+        left = 2
+
+        def submit(self, call: Callable[[], int]) -> Future[int]:
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("can't start new thread")
+            return threads().submit(call)
+
+    few = Few()
+    monkeypatch.setattr(flights, "threads", lambda: few)
+    flight = Flight[int](in_background)
+    flight.add([Calls(3).leg(3)])
+
+    assert [answer() for answer in flight.answers(3)] == [0, 1]
+    with pytest.raises(RuntimeError, match="new thread"):
+        flight.call_back()
+
+
 def test_called_back_it_begins_nothing_more() -> None:
     calls = Calls(6)
     started: list[Callable[[], None]] = []
@@ -150,3 +188,5 @@ def test_called_back_it_begins_nothing_more() -> None:
     flight.call_back()
 
     assert (len(started), calls.made, list(flight.answers(6))) == (1, set(), [])
+    flight.add([calls.leg(2)])
+    assert (len(started), list(flight.answers(6))) == (1, [])

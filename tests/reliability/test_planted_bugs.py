@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +42,6 @@ from elisa.model.task import Attempt, End
 from elisa.policies import lifecycle, readiness, recovery
 from elisa.policies.lifecycle import LifecycleRules, Observed
 from elisa.policies.snapshot import Snapshot
-from elisa.runtime import eventfile
 from elisa.runtime.eventfile import Record, encode_record
 from elisa.store import attempts as store_attempts
 from elisa.store.audit import AuditTrail
@@ -269,6 +269,7 @@ def forgery() -> None:
         attempt = world.attempts("a")[0].id
         record = Record(attempt, 0, 0, 99, world.clock.now().timestamp(), "exited", {"exit_code": 0, "signal": None})
         path = layout.event_dir(world.home, attempt) / "0-7-0.jsonl"
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode_record(record, bytes(32)))
         world.pass_time(60)
         world.tick()
@@ -507,7 +508,7 @@ def every_change_is_its_own_transaction(patch: Patch) -> None:
 
 
 def seals_are_not_checked(patch: Patch) -> None:
-    patch.setattr(eventfile.hmac, "compare_digest", lambda *_: True)
+    patch.setattr(hmac, "compare_digest", lambda *_: True)
 
 
 def the_sentinel_is_not_looked_for(patch: Patch) -> None:
