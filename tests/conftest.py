@@ -29,12 +29,10 @@ settings.load_profile(os.environ.get("ELISA_HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the long tests of real parts first, and keep those of one part on one worker: a cluster is up once."""
+    """Start the long tests of real parts first: each worker brings up its own, and they wait most of their time."""
     for item in items:
         if item.nodeid.startswith("tests/real/"):
             item.add_marker(pytest.mark.real)
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group("real"))
     items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 
