@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from posix import _exit  # which coverage leaves alone: what thousands of children ran need not be written down
 
 from elisa.model.errors import StoreError
 from elisa.model.ports import CrashPoint
@@ -46,7 +47,7 @@ def _do(work: Callable[[], object], into: int, uid: int | None) -> None:
         words = traceback.format_exc()
         sys.__stderr__.write(words) if sys.__stderr__ else None
     os.write(into, words.encode())
-    os._exit(status)
+    _exit(status)
 
 
 def said(work: Callable[[], object], uid: int | None = None) -> tuple[int, str]:
