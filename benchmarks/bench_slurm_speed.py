@@ -193,11 +193,10 @@ def _in_time(cluster: SlurmCluster, name: str, peer: str, run: Callable[[], tupl
 
 def _process(cluster: SlurmCluster, name: str, pipeline: str) -> Iterator[Figure]:
     """Yield what `elisa tick` costs as a process of its own, which submits this pipeline."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        elisa = _ready(cluster, folder, pipeline)
-        env = {**os.environ, "ELISA_HOME": str(elisa.home)}
-        cost = cost_of(cluster, [sys.executable, "-m", "elisa.cli", "tick"], folder=elisa.folder, env=env)
-        cluster.clear()
+    elisa = _ready(cluster, pipeline)
+    env = {**os.environ, "ELISA_HOME": str(elisa.home)}
+    cost = cost_of(cluster, [sys.executable, "-m", "elisa.cli", "tick"], folder=elisa.folder, env=env)
+    cluster.clear()
     yield Figure(figure=f"{name}_s/process", value=cost.seconds, unit="s")
     yield from _others(name, "", [cost])
 
@@ -259,12 +258,14 @@ def _graph_of(*, fuse: bool) -> str:
     return "\n".join(("name: graph", "project: demo", rules, "tasks:", *lines))
 
 
-def _ready(cluster: SlurmCluster, folder: str, pipeline: str, *, pyslurm: bool = False) -> ElisaOnSlurm:
+def _ready(cluster: SlurmCluster, pipeline: str, *, pyslurm: bool = False) -> ElisaOnSlurm:
     """Return a state folder with a pipeline in it, in which elisa has ticked and looked at the cluster today.
 
+    It is removed with the cluster, not before: for minutes after thousands of files were removed, ext4 takes many times as long
+    to make new ones.
     With `pyslurm` all is submitted through libslurm, or refused.
     """
-    elisa = a_state_folder(cluster, Path(folder))
+    elisa = a_state_folder(cluster, Path(tempfile.mkdtemp(dir=cluster.folder)))
     site = elisa.home / "site.yaml"
     rules = site.read_text(encoding="utf-8").replace("window: 200", "window: 2000")
     if pyslurm:
@@ -289,26 +290,25 @@ class _Ticked(NamedTuple):
 
 def _ticked(cluster: SlurmCluster, pipeline: str, *, pyslurm: bool = False) -> _Ticked:
     """Return what a tick takes that has all tasks of a pipeline accepted."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        elisa = _ready(cluster, folder, pipeline, pyslurm=pyslurm)
-        began = asked = accepted = time.monotonic()
-        calls_s = 0.0
+    elisa = _ready(cluster, pipeline, pyslurm=pyslurm)
+    began = asked = accepted = time.monotonic()
+    calls_s = 0.0
 
-        def watch(point: str) -> None:
-            nonlocal asked, accepted, calls_s
-            if point == "act.submit.begin":
-                asked = time.monotonic()
-            elif point == "act.submit.answered":
-                calls_s += time.monotonic() - asked
-            elif point == "act.recorded":
-                accepted = time.monotonic()
+    def watch(point: str) -> None:
+        nonlocal asked, accepted, calls_s
+        if point == "act.submit.begin":
+            asked = time.monotonic()
+        elif point == "act.submit.answered":
+            calls_s += time.monotonic() - asked
+        elif point == "act.recorded":
+            accepted = time.monotonic()
 
-        with open_workspace(elisa.home) as ws:
-            report = tick(replace(ws, crash=watch))
-        ended = time.monotonic()
-        if report.withdrawn or report.rejected or report.unsettled or not report.submitted:
-            raise RuntimeError(f"not all was accepted: {report}")
-        return _Ticked(accepted - began, ended - began, calls_s)
+    with open_workspace(elisa.home) as ws:
+        report = tick(replace(ws, crash=watch))
+    ended = time.monotonic()
+    if report.withdrawn or report.rejected or report.unsettled or not report.submitted:
+        raise RuntimeError(f"not all was accepted: {report}")
+    return _Ticked(accepted - began, ended - began, calls_s)
 
 
 def _graph_s(cluster: SlurmCluster, *, fuse: bool) -> float:
@@ -317,39 +317,37 @@ def _graph_s(cluster: SlurmCluster, *, fuse: bool) -> float:
 
 def _done_s(cluster: SlurmCluster, pipeline: str, *, ticks: bool) -> float:
     """Return the seconds from the first tick, or with further `ticks`, until the mark of every task says that it is done."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        elisa = _ready(cluster, folder, pipeline)
-        began = time.monotonic()
-        elisa.tick()
-        with Reader.open(elisa.home) as reader:
-            tasks = [row.id for row in reader.task_rows()]
-        marks = [layout.done_mark(elisa.home, task) for task in tasks]
+    elisa = _ready(cluster, pipeline)
+    began = time.monotonic()
+    elisa.tick()
+    with Reader.open(elisa.home) as reader:
+        tasks = [row.id for row in reader.task_rows()]
+    marks = [layout.done_mark(elisa.home, task) for task in tasks]
 
-        def is_done() -> bool:
-            if all(mark.exists() for mark in marks):
-                return True
-            if ticks:
-                elisa.tick()
-            return False
+    def is_done() -> bool:
+        if all(mark.exists() for mark in marks):
+            return True
+        if ticks:
+            elisa.tick()
+        return False
 
-        wait_for(is_done)
-        return time.monotonic() - began
+    wait_for(is_done)
+    return time.monotonic() - began
 
 
 def _agent_cpu_s(cluster: SlurmCluster, pipeline: str) -> float:
     """Return the processor time of agents a task: their jobs are run here, one after another, where it can be counted."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        elisa = _ready(cluster, folder, pipeline)
-        elisa.before_sbatch("echo $$; exit 0")  # accepted, as far as elisa knows
-        elisa.tick()
-        with Reader.open(elisa.home) as reader:
-            live = reader.live_attempts()
-        before = children_cpu_s()
-        for attempt in live:
-            if attempt.leader in {None, attempt.id}:
-                _follow(elisa, attempt.id, is_shared=attempt.leader is not None)
-        done = sum(layout.done_mark(elisa.home, attempt.task).exists() for attempt in live)
-        return (children_cpu_s() - before) / done
+    elisa = _ready(cluster, pipeline)
+    elisa.before_sbatch("echo $$; exit 0")  # accepted, as far as elisa knows
+    elisa.tick()
+    with Reader.open(elisa.home) as reader:
+        live = reader.live_attempts()
+    before = children_cpu_s()
+    for attempt in live:
+        if attempt.leader in {None, attempt.id}:
+            _follow(elisa, attempt.id, is_shared=attempt.leader is not None)
+    done = sum(layout.done_mark(elisa.home, attempt.task).exists() for attempt in live)
+    return (children_cpu_s() - before) / done
 
 
 def _follow(elisa: ElisaOnSlurm, attempt: str, *, is_shared: bool) -> None:
